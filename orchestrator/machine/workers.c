@@ -189,21 +189,23 @@ enum { STACK_BYTES = 8 << 20 }; /* stack of each thread of the pool */
 typedef struct member {
     organ_workers *pool;
     pthread_t thread;
-    organ_place place; /* CPU and memory node on which the thread should run */
-    bool pinned;       /* it is bound to its CPU */
+    organ_place place;    /* CPU and memory node on which the thread should run */
+    bool pinned;          /* it is bound to its CPU */
+    pthread_cond_t begun; /* wakes the thread: a round begins or the pool closes */
 } member;
 
 struct organ_workers {
     const organ_topology *topology;
-    member *members;      /* [number of threads]; the index is the number of the worker */
-    size_t count;         /* number of running threads */
-    size_t pinned;        /* number of threads bound to a CPU */
-    pthread_mutex_t lock; /* protects the members below */
-    /* `begun` wakes the threads: a round begins or the pool closes. `finished`: all threads have finished the round */
-    pthread_cond_t begun, finished;
+    member *members;                            /* the index is the number of the worker */
+    size_t room;                                /* number of members */
+    size_t count;                               /* number of running threads */
+    size_t pinned;                              /* number of threads bound to a CPU */
+    pthread_mutex_t lock;                       /* protects the members below */
+    pthread_cond_t finished;                    /* all threads of the round have finished it */
     void (*work)(void *context, size_t worker); /* of the current round, with its argument */
     void *context;
-    unsigned long round;            /* number of calls of organ_workers_start so far */
+    unsigned long round;            /* number of rounds that have begun */
+    size_t called;                  /* members [0, called) take part in this round */
     size_t busy;                    /* members that have not finished this round */
     organ_activity_sums activities; /* of the members that have finished this round */
     bool closing;                   /* organ_workers_destroy was called */
@@ -220,9 +222,10 @@ static void *serve_rounds(void *argument)
     organ_activity_attach(&clock, ORGAN_WAITING);
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        while (pool->round == done && !pool->closing)
-            pthread_cond_wait(&pool->begun, &pool->lock);
-        if (pool->round == done)
+        bool takes_part;
+        while (!(takes_part = pool->round != done && worker < pool->called) && !pool->closing)
+            pthread_cond_wait(&pool->members[worker].begun, &pool->lock);
+        if (!takes_part)
             break;
         done = pool->round;
         void (*work)(void *, size_t) = pool->work;
@@ -279,12 +282,14 @@ static organ_workers *prepare_pool(const organ_topology *topology, size_t thread
         return NULL;
     }
     organ_topology_place(topology, threads, places);
-    for (size_t k = 0; k < threads; k++)
+    for (size_t k = 0; k < threads; k++) {
         members[k] = (member){.pool = pool, .place = places[k]};
+        pthread_cond_init(&members[k].begun, NULL);
+    }
     pool->topology = topology;
     pool->members = members;
+    pool->room = threads;
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->begun, NULL);
     pthread_cond_init(&pool->finished, NULL);
     return pool;
 }
@@ -320,12 +325,14 @@ void organ_workers_destroy(organ_workers *workers)
         return;
     pthread_mutex_lock(&workers->lock);
     workers->closing = true;
-    pthread_cond_broadcast(&workers->begun);
+    for (size_t k = 0; k < workers->count; k++)
+        pthread_cond_signal(&workers->members[k].begun);
     pthread_mutex_unlock(&workers->lock);
     for (size_t k = 0; k < workers->count; k++)
         pthread_join(workers->members[k].thread, NULL);
+    for (size_t k = 0; k < workers->room; k++)
+        pthread_cond_destroy(&workers->members[k].begun);
     pthread_cond_destroy(&workers->finished);
-    pthread_cond_destroy(&workers->begun);
     pthread_mutex_destroy(&workers->lock);
     free(workers->members);
     free(workers);
@@ -335,16 +342,22 @@ size_t organ_workers_count(const organ_workers *workers) { return workers->count
 size_t organ_workers_pinned(const organ_workers *workers) { return workers->pinned; }
 organ_place organ_workers_place(const organ_workers *workers, size_t worker) { return workers->members[worker].place; }
 
-void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
+static void start_round(organ_workers *workers, size_t count, void (*work)(void *context, size_t worker), void *context)
 {
     work_run_begin();
     ORGAN_LOCKED(&workers->lock);
     workers->work = work;
     workers->context = context;
-    workers->busy = workers->count;
+    workers->busy = workers->called = count;
     workers->activities = (organ_activity_sums){0};
     workers->round++;
-    pthread_cond_broadcast(&workers->begun);
+    for (size_t k = 0; k < count; k++)
+        pthread_cond_signal(&workers->members[k].begun);
+}
+
+void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
+{
+    start_round(workers, workers->count, work, context);
 }
 
 void organ_workers_wait(organ_workers *workers)
@@ -354,6 +367,13 @@ void organ_workers_wait(organ_workers *workers)
         pthread_cond_wait(&workers->finished, &workers->lock);
     pthread_mutex_unlock(&workers->lock);
     work_run_end(workers->count, &workers->activities);
+}
+
+void organ_workers_run_some(organ_workers *workers, size_t count, void (*work)(void *context, size_t worker),
+                            void *context)
+{
+    start_round(workers, count < workers->count ? count : workers->count, work, context);
+    organ_workers_wait(workers);
 }
 
 void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)

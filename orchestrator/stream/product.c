@@ -2,12 +2,14 @@
 #include "orchestrator/stream/product.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/parts.h"
 
 #include <math.h>
 #include <string.h>
 
 #define GRAIN 0x1p18 /* units of work below which tasks run on the calling thread */
+#define SHARE 0x1p17 /* least units of work for each worker that is woken */
 
 typedef struct sharing {
     const organ_stop *stop;
@@ -28,10 +30,12 @@ void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t
                       void (*task)(void *context, size_t index, size_t worker), void *context)
 {
     sharing s = {.stop = stop, .count = count, .task = task, .context = context};
+    const size_t workers = organ_min(count, organ_workers_count(engine->workers));
     if (count <= 1 || work < GRAIN)
         run_share(&s, 0);
     else
-        organ_workers_run(engine->workers, run_share, &s);
+        organ_workers_run_some(engine->workers, work < SHARE * (double)workers ? (size_t)(work / SHARE) : workers,
+                               run_share, &s);
 }
 
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,

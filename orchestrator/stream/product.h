@@ -101,7 +101,7 @@ enum { ORGAN_SHARE_NUMBER = 8, ORGAN_SHARE_HARD = 64 };
 
 /* Calls the tasks like organ_share, but all on the calling thread, as worker 0, if `work`, the cost of all tasks
  * together, is less than a quarter of a million units: waking two workers and waiting for them takes 15 to 25
- * microseconds, and longer for more workers. */
+ * microseconds, and longer for more workers. Each worker that is woken has at least half as much work. */
 void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
                       void (*task)(void *context, size_t index, size_t worker), void *context);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/machine: places on synthetic machines, binding on this one, the worker pool. */
 #include <organ/machine.h>
+#include "orchestrator/machine/workers.h"
 #include "tests/machine/check_topology.h"
 
 #include <check.h>
@@ -310,6 +311,28 @@ START_TEST(every_worker_does_every_round_once)
 }
 END_TEST
 
+/* Rounds of some workers, of more than there are, and of all. */
+START_TEST(a_round_of_some_workers_is_done_by_the_first)
+{
+    organ_topology *topology = made_up("numa:2 core:4 pu:2", NULL);
+    organ_workers *workers = pool_of(topology, 7);
+    size_t calls[7] = {0}, wanted[7] = {0};
+    for (size_t round = 0; round < 900; round++) {
+        const size_t count = 1 + round * 5 % 9;
+        if (round % 4)
+            organ_workers_run_some(workers, count, count_call, calls);
+        else
+            organ_workers_run(workers, count_call, calls);
+        for (size_t worker = 0; worker < 7; worker++) {
+            wanted[worker] += round % 4 == 0 || worker < count;
+            ck_assert_uint_eq(calls[worker], wanted[worker]);
+        }
+    }
+    organ_workers_destroy(workers);
+    organ_topology_destroy(topology);
+}
+END_TEST
+
 START_TEST(the_pool_has_one_worker_per_core_by_default)
 {
     organ_topology *topology = made_up("numa:2 core:4 pu:2", "0-3,8-15");
@@ -488,9 +511,13 @@ static Suite *machine_suite(void)
                                        binding_takes_the_thread_there,
                                        binding_that_cannot_be_is_false,
                                        memory_is_zeroed_and_given_back_whole};
-    const TTest *const pool[] = {every_worker_does_every_round_once,   the_pool_has_one_worker_per_core_by_default,
-                                 start_returns_while_the_workers_work, destroy_waits_for_what_was_begun,
-                                 workers_live_where_they_were_put,     a_thread_that_cannot_be_made_undoes_the_pool};
+    const TTest *const pool[] = {every_worker_does_every_round_once,
+                                 a_round_of_some_workers_is_done_by_the_first,
+                                 the_pool_has_one_worker_per_core_by_default,
+                                 start_returns_while_the_workers_work,
+                                 destroy_waits_for_what_was_begun,
+                                 workers_live_where_they_were_put,
+                                 a_thread_that_cannot_be_made_undoes_the_pool};
     Suite *suite = suite_create("machine");
     TCase *cases[] = {tcase_create("topology"), tcase_create("workers"), topology_tests()};
     for (size_t k = 0; k < COUNT(topologies); k++)

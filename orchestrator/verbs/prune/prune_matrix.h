@@ -457,6 +457,7 @@ typedef struct organ_edge_search {
     organ_score_edge edge; /* the digits of the largest removed score that are found so far */
     unsigned digit;        /* number of the digit that the current pass counts; 0: the highest */
     uint64_t *counts;      /* per worker: how many scores have each of the ORGAN_EDGE_DIGIT values of the digit */
+    size_t used;           /* tables of workers [0, used) may have counts; atomic */
     uint64_t *equals;      /* per strip: number of scores equal to the edge; later, how many of these to remove */
 } organ_edge_search;
 

@@ -148,14 +148,16 @@ static size_t edge_strip_length(const organ_edge_search *s, size_t index)
     return organ_min(s->strip, s->count - index * s->strip);
 }
 
-static size_t edge_counters(const organ_edge_search *s)
+/* One thread clears and adds the tables, so only those of workers that have counted. */
+static void clear_tables(organ_edge_search *s)
 {
-    return organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT;
+    memset(s->counts, 0, s->used * ORGAN_EDGE_DIGIT * sizeof *s->counts);
+    s->used = 0;
 }
 
 bool organ_edge_search_open(organ_edge_search *s, size_t most)
 {
-    s->counts = malloc(edge_counters(s) * sizeof *s->counts);
+    s->counts = calloc(organ_workers_count(s->engine->workers), ORGAN_EDGE_DIGIT * sizeof *s->counts);
     s->equals = malloc(organ_pieces_of(most, s->strip) * sizeof *s->equals);
     return s->counts && s->equals;
 }
@@ -174,11 +176,15 @@ void organ_edge_search_begin(organ_edge_search *s, const float *scores, size_t c
     s->keep = keep;
     s->edge = (organ_score_edge){0};
     s->digit = 0;
-    memset(s->counts, 0, edge_counters(s) * sizeof *s->counts);
+    clear_tables(s);
 }
 
 void organ_edge_search_count(organ_edge_search *s, size_t at, size_t n, size_t worker)
 {
+    size_t used = __atomic_load_n(&s->used, __ATOMIC_RELAXED);
+    while (used <= worker &&
+           !__atomic_compare_exchange_n(&s->used, &used, worker + 1, /*weak=*/true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
     count_digit(&s->edge, s->digit, s->scores + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
@@ -192,9 +198,9 @@ static void count_strip_digit(void *context, size_t index, size_t worker)
 /* The edge has rank removed - 1 among the magnitudes in ascending order. */
 static void select_edge_digit(organ_edge_search *s)
 {
-    for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
+    for (size_t t = 1; t < s->used; t++)
         for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
-            s->counts[k] += s->counts[w * ORGAN_EDGE_DIGIT + k];
+            s->counts[k] += s->counts[t * ORGAN_EDGE_DIGIT + k];
     select_digit(&s->edge, s->digit, s->counts, s->removed - 1);
 }
 
@@ -230,7 +236,7 @@ void organ_edge_search_finish(organ_edge_search *s)
         return;
     }
     for (select_edge_digit(s); ++s->digit < ORGAN_EDGE_DIGITS; select_edge_digit(s)) {
-        memset(s->counts, 0, edge_counters(s) * sizeof *s->counts);
+        clear_tables(s);
         organ_share_work(s->engine, NULL, strips, work, count_strip_digit, s);
     }
     memset(s->equals, 0, strips * sizeof *s->equals);
