@@ -9,17 +9,6 @@
 #include "kernels/grid_points.h"
 #include "kernels/half.h"
 
-/* Sets *px and *pp to the sums of weight x value x level and weight x level^2. */
-INLINE void level_sums(const fit_groups *g, const grid_choice *c, f32x16 *px, f32x16 *pp)
-{
-    *px = *pp = f32_set1(0);
-    for (int k = 0; k < g->size; k++) {
-        const f32x16 level = f32_load(c->levels[k]), wl = f32_mul(f32_load(g->weights[k]), level);
-        *px = f32_fma(wl, f32_load(g->values[k]), *px);
-        *pp = f32_fma(wl, level, *pp);
-    }
-}
-
 /* Replaces values by magnitudes; sets signs[k / 8] to the signs of the 8 values from k on, a bit each. */
 INLINE void take_signs(fit_groups *g, u32x16 signs[4], u32x16 odd[4])
 {
@@ -54,49 +43,6 @@ INLINE f32x16 best_scale(const fit_groups *g, const u32x16 *odd, const codebook 
     return best;
 }
 
-/* The odd number next to a: 2 code + 1, code from 0 to 15. */
-INLINE f32x16 odd_multiple(f32x16 a)
-{
-    const f32x16 code = fit_code(f32_mul(f32_sub(a, f32_set1(1)), f32_set1(0.5f)), 0, 15);
-    return f32_add(f32_add(code, code), f32_set1(1));
-}
-
-/* For each block, i.e. `span` lanes, the unit d x book->unit. */
-INLINE void spread_unit(float *lanes, int span, float value, const codebook *book)
-{
-    const float unit = fit_half(value / book->unit) * book->unit;
-    for (int l = 0; l < span; l++)
-        lanes[l] = unit;
-}
-
-/* Chooses each block's unit so that the groups' best scales lose least, if the error grows with the square of the
- * distance from them. Tries the quotients 32.5, 32, ... 13 of the greatest scale, whose greatest multiple is 31. */
-enum { UNITS = 40 };
-INLINE void first_units(f32x16 scales, f32x16 pp, int span, const codebook *book, float *units)
-{
-    float s[16], least[2] = {FIT_MAX_ERROR, FIT_MAX_ERROR};
-    f32_store(s, scales);
-    float top[2] = {0, 0};
-    for (int l = 0; l < 16; l++)
-        top[l / span] = s[l] > top[l / span] ? s[l] : top[l / span];
-    memset(units, 0, 16 * sizeof *units);
-    for (int t = 0; t < UNITS; t++) {
-        float tried[16], errors[16];
-        for (int b = 0; b < 16; b += span)
-            spread_unit(tried + b, span, top[b / span] / (32.5f - 0.5f * (float)t), book);
-        const f32x16 unit = f32_load(tried), to = f32_mul(unit, odd_multiple(f32_mul(scales, fit_inverse(unit))));
-        const f32x16 off = f32_sub(scales, to);
-        f32_store(errors, f32_mul(f32_mul(pp, off), off));
-        for (int b = 0; b < 16; b += span) {
-            const float error = fit_sum(errors + b, span);
-            if (error < least[b / span]) {
-                least[b / span] = error;
-                memcpy(units + b, tried + b, (size_t)span * sizeof *units);
-            }
-        }
-    }
-}
-
 /* Returns the best for each group of its multiple and of the odd multiples next to it. */
 INLINE f32x16 best_multiples(const fit_groups *g, const u32x16 *odd, f32x16 unit, f32x16 multiples,
                              const codebook *book)
@@ -110,29 +56,6 @@ INLINE f32x16 best_multiples(const fit_groups *g, const u32x16 *odd, f32x16 unit
         best = f32_select(better, next, best);
     }
     return best;
-}
-
-/* Sets the unit of each block to the quotient of the sums of its lanes, or to the root of the quotient. */
-INLINE void quotient_units(f32x16 above, f32x16 below, int root, int span, const codebook *book, float *units)
-{
-    float over[16], under[16];
-    f32_store(over, above);
-    f32_store(under, below);
-    for (int b = 0; b < 16; b += span) {
-        const float o = fit_sum(over + b, span), u = fit_sum(under + b, span);
-        if (u > 0 && o > 0)
-            spread_unit(units + b, span, root ? __builtin_sqrtf(o / u) : o / u, book);
-    }
-}
-
-INLINE f32x16 sum_of_squares(const fit_groups *g)
-{
-    f32x16 squares = f32_set1(0);
-    for (int k = 0; k < g->size; k++) {
-        const f32x16 a = f32_load(g->values[k]);
-        squares = f32_fma(f32_mul(f32_load(g->weights[k]), a), a, squares);
-    }
-    return squares;
 }
 
 INLINE int same(f32x16 a, f32x16 b) { return m32_count(u32_eq(f32_bits(a), f32_bits(b))) == 16; }
@@ -154,9 +77,10 @@ SHARED int improve(const fit_groups *g, const u32x16 *odd, const codebook *book,
     const f32x16 next = best_multiples(g, odd, present, before, book);
     f32x16 px, pp;
     choose_points(g, f32_mul(present, next), odd, book, &f->points);
-    level_sums(g, &f->points, &px, &pp);
+    fit_chosen_sums(g, f->points.levels, &px, &pp);
     f32_store(multiples, next);
-    quotient_units(f32_mul(next, px), f32_mul(f32_mul(next, next), pp), /*root=*/0, 256 / g->size, book, f->units);
+    fit_quotient_units(f32_mul(next, px), f32_mul(f32_mul(next, next), pp), /*root=*/0, 256 / g->size, &book->units,
+                       f->units);
     return same(next, before) && same(f32_load(f->units), present);
 }
 
@@ -172,18 +96,19 @@ SHARED void fit_16(fit_groups *g, const codebook *book, fitted *f)
     take_signs(g, signs, odd);
     f32x16 scales = best_scale(g, odd, book);
     choose_points(g, scales, odd, book, &f->points);
-    level_sums(g, &f->points, &px, &pp);
+    fit_chosen_sums(g, f->points.levels, &px, &pp);
     scales = f32_select(f32_gt(px, f32_set1(0)), f32_div(px, pp), f32_set1(0));
-    first_units(scales, pp, span, book, f->units);
-    f32_store(steps, odd_multiple(f32_mul(scales, fit_inverse(f32_load(f->units)))));
+    fit_first_units(scales, pp, span, &book->units, f->units);
+    f32_store(steps, fit_odd_number(f32_mul(scales, fit_inverse(f32_load(f->units))), &book->units));
     for (int round = 0; round < book->rounds && !improve(g, odd, book, steps, f); round++)
         ;
     const f32x16 multiples = f32_load(steps);
     choose_points(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
-    level_sums(g, &f->points, &px, &pp);
+    fit_chosen_sums(g, f->points.levels, &px, &pp);
     /* Least squares makes decoded values smaller than the values by the same factor in all rows of a matrix, which
      * outputs would show. This gives the decoded values of each block the weighted sum of squares of the values. */
-    quotient_units(sum_of_squares(g), f32_mul(f32_mul(multiples, multiples), pp), /*root=*/1, span, book, f->units);
+    fit_quotient_units(fit_sum_of_squares(g), f32_mul(f32_mul(multiples, multiples), pp), /*root=*/1, span,
+                       &book->units, f->units);
     u8_store(f->codes, s8_of_f32(f32_mul(f32_sub(multiples, f32_set1(1)), f32_set1(0.5f))));
     for (int k = 0; k < g->size / 8; k++)
         u32_put(f->signs[k], signs[k]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The codebooks of the types IQ2 and IQ3, and the search of the best point for each run of values at a given scale. */
-#include "kernels/fit.h"
+#include "kernels/fit_units.h"
 #include "kernels/ggml_grids.h"
 
 /* Unrolled, the numbers of the points are constants, and the vector loads of a loop over them need no addresses. */
@@ -43,7 +43,7 @@ typedef struct codebook {
     int levels; /* values of a field */
     int even;   /* of 8 values, the number of negative ones is even */
     int rounds; /* of the search for scales, at most */
-    float unit; /* the scale of a group is d x unit x odd number */
+    fit_units units;
     float level[16];
     float peak_level[TRIES]; /* try t takes the scale that maps the largest magnitude of a group to this level */
     run_search *search;
@@ -56,7 +56,7 @@ static const codebook of_iq3_xxs = {.entries = iq3_xxs_grid,
                                     .levels = 8,
                                     .even = 1,
                                     .rounds = 1,
-                                    .unit = 0.25f,
+                                    .units = {0.25f, 31, 40},
                                     .level = {4, 12, 20, 28, 36, 44, 52, 62},
                                     .peak_level = {49.6f, 55.5f, 62, 69.4f, 77.6f, 86.8f},
                                     .search = search_iq3_xxs};
@@ -66,7 +66,7 @@ static const codebook of_iq3_s = {.entries = iq3_s_grid,
                                   .width = 3,
                                   .levels = 8,
                                   .rounds = 1,
-                                  .unit = 1,
+                                  .units = {1, 31, 40},
                                   .level = {1, 3, 5, 7, 9, 11, 13, 15},
                                   .peak_level = {12, 13.4f, 15, 16.8f, 18.8f, 21},
                                   .search = search_iq3_s};
@@ -76,7 +76,7 @@ static const codebook of_iq2_s = {.entries = iq2_s_grid,
                                   .width = 2,
                                   .levels = 3,
                                   .rounds = 1,
-                                  .unit = 0.125f,
+                                  .units = {0.125f, 31, 40},
                                   .level = {8, 25, 43},
                                   .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f},
                                   .search = search_iq2_s};
@@ -87,7 +87,7 @@ static const codebook of_iq2_xs = {.entries = iq2_xs_grid,
                                    .levels = 3,
                                    .even = 1,
                                    .rounds = 8,
-                                   .unit = 0.125f,
+                                   .units = {0.125f, 31, 40},
                                    .level = {8, 25, 43},
                                    .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f},
                                    .search = search_iq2_xs};
@@ -98,7 +98,7 @@ static const codebook of_iq2_xxs = {.entries = iq2_xxs_grid,
                                     .levels = 3,
                                     .even = 1,
                                     .rounds = 8,
-                                    .unit = 0.125f,
+                                    .units = {0.125f, 31, 40},
                                     .level = {8, 25, 43},
                                     .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f},
                                     .search = search_iq2_xxs};
