@@ -24,7 +24,7 @@ import gguf
 import numpy as np
 
 TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "IQ3_XXS", "IQ3_S", "IQ2_S",
-         "IQ2_XS", "IQ2_XXS", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4"]
+         "IQ2_XS", "IQ2_XXS", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "IQ1_S", "IQ1_M"]
 COLS, ROWS = 4096, 4096
 
 

@@ -67,6 +67,12 @@ INLINE f32x16 run_signed(f32x16 a, f32x16 of)
     return f32_of_bits(u32_or(f32_bits(a), u32_and(f32_bits(of), u32_set1(~MAGNITUDE))));
 }
 
+/* Returns -a in lanes in which `of` is negative, else a. */
+INLINE f32x16 run_negated(f32x16 a, f32x16 of)
+{
+    return f32_of_bits(u32_xor(f32_bits(a), u32_and(f32_bits(of), u32_set1(~MAGNITUDE))));
+}
+
 /* The best point that was found, by lane. */
 typedef struct run_best {
     f32x16 loss, point; /* `point`: number of the point */
@@ -131,11 +137,14 @@ INLINE void run_offer_both(run_best best[2], const run_path *p, const run_factor
     run_keep(&best[1], f32_select(is_even, other, loss), number, f32_select(is_even, flipped, none));
 }
 
-/* Finds the point with the least loss for `length` columns from column `from` on, the signs of its levels being those
- * of y. With `both` finds those of run_offer_both. Points are sorted, so what a point shares with the one before it is
- * not computed again. */
+/* What a point of run_search determines. FREE: levels have the signs of y. BOTH: so do they, and run_offer_both offers
+ * points. FIXED: the numbers of a point are its levels. */
+enum run_signs { RUN_FREE, RUN_BOTH, RUN_FIXED };
+
+/* Finds the point with the least loss for `length` columns from column `from` on. Points are sorted, so what a point
+ * shares with the one before it is not computed again. */
 INLINE void run_search(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets, const int length,
-                       const int both, run_best best[2])
+                       const enum run_signs signs, run_best best[2])
 {
     run_path p;
     best[0] = best[1] = (run_best){f32_set1(FLT_MAX), f32_set1(0), f32_set1(-1)};
@@ -148,7 +157,8 @@ INLINE void run_search(const organ_runs *runs, const run_factor *f, int from, co
         int j = runs->shared[n];
         f32x16 y = p.wanted[j], loss = p.losses[j];
         for (;;) {
-            const f32x16 lost = f32_sub(y, run_signed(f32_set1(point[j]), y));
+            const f32x16 number = f32_set1(point[j]);
+            const f32x16 lost = f32_sub(y, signs == RUN_FIXED ? number : run_signed(number, y));
             loss = f32_fma(f32_mul(lost, f32_set1(f->squares[from + j])), lost, loss);
             p.losses[j + 1] = loss;
             p.lost[j] = lost;
@@ -156,7 +166,7 @@ INLINE void run_search(const organ_runs *runs, const run_factor *f, int from, co
                 break;
             p.wanted[j] = y = run_wanted(&p, f, from, j);
         }
-        if (both)
+        if (signs == RUN_BOTH)
             run_offer_both(best, &p, f, from, length, point, (float)n);
         else
             run_keep(&best[0], loss, (float)n, best[0].flipped);
@@ -165,24 +175,30 @@ INLINE void run_search(const organ_runs *runs, const run_factor *f, int from, co
 
 SHARED void run_search_8(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets, run_best *best)
 {
-    run_search(runs, f, from, targets, 8, 0, best);
+    run_search(runs, f, from, targets, 8, RUN_FREE, best);
+}
+
+SHARED void run_search_fixed(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets,
+                             run_best *best)
+{
+    run_search(runs, f, from, targets, 8, RUN_FIXED, best);
 }
 
 SHARED void run_search_8_both(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets,
                               run_best *best)
 {
-    run_search(runs, f, from, targets, 8, 1, best);
+    run_search(runs, f, from, targets, 8, RUN_BOTH, best);
 }
 
 SHARED void run_search_4(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets, run_best *best)
 {
-    run_search(runs, f, from, targets, 4, 0, best);
+    run_search(runs, f, from, targets, 4, RUN_FREE, best);
 }
 
 SHARED void run_search_4_both(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets,
                               run_best *best)
 {
-    run_search(runs, f, from, targets, 4, 1, best);
+    run_search(runs, f, from, targets, 4, RUN_BOTH, best);
 }
 
 /* Sets `levels` of the columns from `from` on to those of the best point, and compensates the targets of later columns
@@ -201,7 +217,7 @@ INLINE void run_take(const organ_runs *runs, const run_factor *f, int from, f32x
         p.targets[j] = targets[from + j];
     for (int j = 0; j < length; j++) {
         const f32x16 y = run_wanted(&p, f, from, j);
-        levels[from + j] = run_signed(f32_load(sizes[j]), y);
+        levels[from + j] = runs->fixed ? f32_load(sizes[j]) : run_signed(f32_load(sizes[j]), y);
         p.lost[j] = f32_sub(y, levels[from + j]);
     }
     for (int j = 0; j < length; j++) {
@@ -242,13 +258,25 @@ INLINE void run_choose_two(const organ_runs *runs, const run_factor *f, f32x16 *
     }
 }
 
+/* Replaces targets by their quotients with the scales, from which the shift is subtracted; those of negative scales are
+ * negated. 0 in lanes of scale 0. */
+INLINE void run_scale_targets(const organ_runs *runs, f32x16 scale, f32x16 targets[RUN])
+{
+    const f32x16 zero = f32_set1(0);
+    const m32x16 some = u32_gt(u32_and(f32_bits(scale), u32_set1(MAGNITUDE)), u32_set1(0));
+    const f32x16 by = f32_select(some, scale, f32_set1(1)), shift = f32_set1(runs->shift);
+    for (int j = 0; j < RUN; j++) {
+        const f32x16 quotient = f32_select(some, f32_div(targets[j], by), zero);
+        targets[j] = runs->shift != 0 ? run_negated(f32_sub(quotient, shift), scale) : quotient;
+    }
+}
+
 /* Sets the values of the 8 columns from `first` on. `field`: what code_columns has for them, less the changes of the
  * columns before. */
 INLINE void run_code(const organ_coding *c, size_t first, const f32x16 *field)
 {
-    const f32x16 scale = f32_load(c->scales + (size_t)c->groups[first] * c->stride), zero = f32_set1(0);
-    const m32x16 some = u32_gt(u32_and(f32_bits(scale), u32_set1(MAGNITUDE)), u32_set1(0));
-    const f32x16 by = f32_select(some, scale, f32_set1(1));
+    const f32x16 scale = f32_load(c->scales + (size_t)c->groups[first] * c->stride);
+    const organ_runs *const runs = c->runs;
     f32x16 targets[RUN], levels[RUN];
     run_factor f;
     run_best best[2];
@@ -257,19 +285,24 @@ INLINE void run_code(const organ_coding *c, size_t first, const f32x16 *field)
         targets[j] = c->descent ? f32_load(c->values + 16 * (first + (size_t)j)) : field[j];
     /* the values with the least loss are the present ones plus U^T U field */
     for (int k = 0; k < RUN && c->descent; k++) {
-        f32x16 z = zero;
+        f32x16 z = f32_set1(0);
         for (int j = k; j < RUN; j++)
             z = f32_fma(field[j], f32_set1(f.u[k][j]), z);
         for (int j = k; j < RUN; j++)
             targets[j] = f32_fma(z, f32_set1(f.u[k][j]), targets[j]);
     }
-    for (int j = 0; j < RUN; j++)
-        targets[j] = f32_select(some, f32_div(targets[j], by), zero);
-    if (c->runs->length == RUN) {
-        (c->runs->even ? run_search_8_both : run_search_8)(c->runs, &f, 0, targets, best);
-        run_take(c->runs, &f, 0, targets, &best[0], levels);
+    run_scale_targets(runs, scale, targets);
+    if (runs->length == RUN) {
+        if (runs->fixed)
+            run_search_fixed(runs, &f, 0, targets, best);
+        else
+            (runs->even ? run_search_8_both : run_search_8)(runs, &f, 0, targets, best);
+        run_take(runs, &f, 0, targets, &best[0], levels);
     } else
-        run_choose_two(c->runs, &f, targets, levels);
-    for (int j = 0; j < RUN; j++)
+        run_choose_two(runs, &f, targets, levels);
+    for (int j = 0; j < RUN; j++) {
+        if (runs->shift != 0)
+            levels[j] = f32_add(run_negated(levels[j], scale), f32_set1(runs->shift));
         f32_store(c->values + 16 * (first + (size_t)j), f32_mul(levels[j], scale));
+    }
 }

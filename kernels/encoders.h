@@ -25,7 +25,9 @@
     X(set, TQ1_0, tq1_0)                                                                                               \
     X(set, TQ2_0, tq2_0)                                                                                               \
     X(set, Q1_0, q1_0)                                                                                                 \
-    X(set, Q2_0, q2_0)
+    X(set, Q2_0, q2_0)                                                                                                 \
+    X(set, IQ1_S, iq1_s)                                                                                               \
+    X(set, IQ1_M, iq1_m)
 
 #define DECLARE_FITTER(set, type, name) extern organ_fit_blocks KERNEL_OF(set, fit_##name);
 #define DECLARE_ENCODERS(set)                                                                                          \

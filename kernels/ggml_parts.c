@@ -4,6 +4,7 @@
 
 #include "kernels/ggml.h"
 #include "kernels/ggml_grids.h"
+#include "kernels/grid_parts.h"
 #include "kernels/half.h"
 #include "kernels/six_bits.h"
 
@@ -283,157 +284,6 @@ static void join_in_order(const organ_ggml_kind *kind, const organ_ggml_parts *p
         to[2 + k * kind->bits / 8] |= (uint8_t)(parts->codes[k] << k * kind->bits % 8);
 }
 
-/* ---- codebooks ---- */
-
-/* Returns the number of the point of the codes, without their signs; 0 if there is none, as in groups of scale 0. */
-static unsigned point_of(const organ_ggml_points *points, const uint8_t *codes)
-{
-    unsigned fields = 0, low = 0, high = points->count - 1;
-    for (unsigned k = 0; k < points->length; k++)
-        fields |= (codes[k] & ((1u << points->bits) - 1)) << points->bits * k;
-    while (low < high) {
-        const unsigned middle = (low + high) / 2;
-        if (points->fields[middle] < fields)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return points->fields[low] == fields ? low : 0;
-}
-
-/* Returns the signs of 8 codes, the first in the lowest bit. */
-static unsigned signs_of(const organ_ggml_points *points, const uint8_t *codes)
-{
-    unsigned signs = 0;
-    for (unsigned k = 0; k < 8; k++)
-        signs |= (unsigned)(codes[k] >> points->bits & 1) << k;
-    return signs;
-}
-
-/* The top 4 bits of a group's word are its scale. */
-static void split_iq3_xxs(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
-{
-    const block_iq3_xxs *const b = block;
-    (void)kind;
-    parts->d = half_at(b->d);
-    for (size_t g = 0; g < 8; g++)
-        parts->scales[g] = b->groups[4 * g + 3] >> 4;
-}
-
-/* Puts the word of group g: 7 signs of each 8 values, of which the eighth is not stored, and the scale. */
-static void put_signs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, size_t g, uint8_t *to)
-{
-    uint32_t word = (uint32_t)parts->scales[g] << 28;
-    for (size_t k = 0; k < 4; k++)
-        word |= (signs_of(&kind->points, parts->codes + 32 * g + 8 * k) & 127) << 7 * k;
-    for (size_t k = 0; k < 4; k++)
-        to[k] = (uint8_t)(word >> 8 * k);
-}
-
-static void join_iq3_xxs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
-{
-    block_iq3_xxs *const b = block;
-    half_put(b->d, parts->d);
-    for (size_t k = 0; k < QK_K / 4; k++)
-        b->indices[k] = (uint8_t)point_of(&kind->points, parts->codes + 4 * k);
-    for (size_t g = 0; g < 8; g++)
-        put_signs(kind, parts, g, b->groups + 4 * g);
-}
-
-/* A group has 4 numbers of points, then a word as in iq3_xxs. */
-static void split_iq2_xxs(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
-{
-    const block_iq2_xxs *const b = block;
-    (void)kind;
-    parts->d = half_at(b->d);
-    for (size_t g = 0; g < 8; g++)
-        parts->scales[g] = b->groups[g][7] >> 4;
-}
-
-static void join_iq2_xxs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
-{
-    block_iq2_xxs *const b = block;
-    half_put(b->d, parts->d);
-    for (size_t g = 0; g < 8; g++) {
-        for (size_t k = 0; k < 4; k++)
-            b->groups[g][k] = (uint8_t)point_of(&kind->points, parts->codes + 32 * g + 8 * k);
-        put_signs(kind, parts, g, b->groups[g] + 4);
-    }
-}
-
-static void split_iq3_s(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
-{
-    const block_iq3_s *const b = block;
-    (void)kind;
-    parts->d = half_at(b->d);
-    for (size_t g = 0; g < 8; g++)
-        parts->scales[g] = b->scales[g / 2] >> g % 2 * 4 & 15;
-}
-
-static void join_iq3_s(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
-{
-    block_iq3_s *const b = block;
-    memset(b, 0, sizeof *b);
-    half_put(b->d, parts->d);
-    for (size_t k = 0; k < QK_K / 4; k++) {
-        const unsigned point = point_of(&kind->points, parts->codes + 4 * k);
-        b->indices[k] = (uint8_t)point;
-        b->high[k / 8] |= (uint8_t)(point >> 8 << k % 8);
-    }
-    for (size_t k = 0; k < QK_K / 8; k++)
-        b->signs[k] = (uint8_t)signs_of(&kind->points, parts->codes + 8 * k);
-    for (size_t g = 0; g < 8; g++)
-        b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
-}
-
-static void split_iq2_s(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
-{
-    const block_iq2_s *const b = block;
-    (void)kind;
-    parts->d = half_at(b->d);
-    for (size_t g = 0; g < 16; g++)
-        parts->scales[g] = b->scales[g / 2] >> g % 2 * 4 & 15;
-}
-
-static void join_iq2_s(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
-{
-    block_iq2_s *const b = block;
-    memset(b, 0, sizeof *b);
-    half_put(b->d, parts->d);
-    for (size_t k = 0; k < QK_K / 8; k++) {
-        const unsigned point = point_of(&kind->points, parts->codes + 8 * k);
-        b->indices[k] = (uint8_t)point;
-        b->high[k / 4] |= (uint8_t)(point >> 8 << k % 4 * 2);
-        b->signs[k] = (uint8_t)signs_of(&kind->points, parts->codes + 8 * k);
-    }
-    for (size_t g = 0; g < 16; g++)
-        b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
-}
-
-static void split_iq2_xs(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
-{
-    const block_iq2_xs *const b = block;
-    (void)kind;
-    parts->d = half_at(b->d);
-    for (size_t g = 0; g < 16; g++)
-        parts->scales[g] = b->scales[g / 2] >> g % 2 * 4 & 15;
-}
-
-static void join_iq2_xs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
-{
-    block_iq2_xs *const b = block;
-    memset(b, 0, sizeof *b);
-    half_put(b->d, parts->d);
-    for (size_t k = 0; k < QK_K / 8; k++) {
-        const uint8_t *const codes = parts->codes + 8 * k;
-        const unsigned both = point_of(&kind->points, codes) | (signs_of(&kind->points, codes) & 127) << 9;
-        b->indices[2 * k] = (uint8_t)both;
-        b->indices[2 * k + 1] = (uint8_t)(both >> 8);
-    }
-    for (size_t g = 0; g < 16; g++)
-        b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
-}
-
 /* ---- the table ---- */
 
 const organ_levels organ_levels_of_iq4 = {
@@ -481,11 +331,28 @@ static const organ_levels levels_of_q1_0 = {.count = 2,
                                             .middles = {0, INFINITY, INFINITY, BEYOND(INFINITY)},
                                             .codes = {0, 1}};
 
+static const organ_levels levels_of_iq1_s = {.count = 3,
+                                             .values = {-0.875f, 0.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f,
+                                                        1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f},
+                                             .middles = {-0.375f, 0.625f, INFINITY, INFINITY, INFINITY, INFINITY,
+                                                         INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY,
+                                                         INFINITY, INFINITY, INFINITY},
+                                             .codes = {0, 1, 2}};
+
+static const organ_levels levels_of_iq1_m = {.count = 6,
+                                             .values = {-1.125f, -0.875f, -0.125f, 0.125f, 0.875f, 1.125f, 1.125f,
+                                                        1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f,
+                                                        1.125f},
+                                             .middles = {-1, -0.5f, 0, 0.5f, 1, INFINITY, INFINITY, INFINITY, INFINITY,
+                                                         INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY},
+                                             .codes = {4, 0, 5, 1, 6, 2}};
+
 /* clang-format off */
-#define NONE               {0, 0, 0, 0}
-#define NO_POINTS          {0, 0, 0, 0, NULL}
-#define WHOLE(low, high)   {low, high, 1, 0}
-#define SHIFTED(least, by) {0, 15, by, least}
+#define NONE               {0, 0, 0, 0, false}
+#define NO_POINTS          {0, 0, 0, 0, NULL, ORGAN_FIELDS_MAGNITUDES}
+#define WHOLE(low, high)   {low, high, 1, 0, false}
+#define SHIFTED(least, by) {0, 15, by, least, false}
+#define MAGNITUDES         ORGAN_FIELDS_MAGNITUDES
 /* clang-format on */
 
 /* The members of a row are type, bits, elements, group, bytes, affine, stored, coded, levels, points, split, join. */
@@ -514,15 +381,15 @@ static const organ_ggml_kind kinds[] = {
     ROW(NVFP4, 4, 64, 16, sizeof(block_nvfp4), false, ORGAN_STORE_E4M3, NONE, &organ_levels_of_fp4, NO_POINTS,
         split_nvfp4, join_nvfp4),
     ROW(IQ3_XXS, 3, QK_K, 32, sizeof(block_iq3_xxs), false, F16, SHIFTED(0.25f, 0.5f), &levels_of_iq3_xxs,
-        {4, 256, 3, 1, iq3_xxs_grid}, split_iq3_xxs, join_iq3_xxs),
+        {4, 256, 3, 1, iq3_xxs_grid, MAGNITUDES}, organ_split_iq3_xxs, organ_join_iq3_xxs),
     ROW(IQ3_S, 3, QK_K, 32, sizeof(block_iq3_s), false, F16, SHIFTED(1, 2), &levels_of_iq3_s,
-        {4, 512, 3, 0, iq3_s_grid}, split_iq3_s, join_iq3_s),
+        {4, 512, 3, 0, iq3_s_grid, MAGNITUDES}, organ_split_iq3_s, organ_join_iq3_s),
     ROW(IQ2_S, 2, QK_K, 16, sizeof(block_iq2_s), false, F16, SHIFTED(0.125f, 0.25f), &levels_of_iq2,
-        {8, 1024, 2, 0, iq2_s_grid}, split_iq2_s, join_iq2_s),
+        {8, 1024, 2, 0, iq2_s_grid, MAGNITUDES}, organ_split_iq2_s, organ_join_iq2_s),
     ROW(IQ2_XS, 2, QK_K, 16, sizeof(block_iq2_xs), false, F16, SHIFTED(0.125f, 0.25f), &levels_of_iq2,
-        {8, 512, 2, 1, iq2_xs_grid}, split_iq2_xs, join_iq2_xs),
+        {8, 512, 2, 1, iq2_xs_grid, MAGNITUDES}, organ_split_iq2_xs, organ_join_iq2_xs),
     ROW(IQ2_XXS, 2, QK_K, 32, sizeof(block_iq2_xxs), false, F16, SHIFTED(0.125f, 0.25f), &levels_of_iq2,
-        {8, 256, 2, 1, iq2_xxs_grid}, split_iq2_xxs, join_iq2_xxs),
+        {8, 256, 2, 1, iq2_xxs_grid, MAGNITUDES}, organ_split_iq2_xxs, organ_join_iq2_xxs),
     ROW(TQ1_0, 2, QK_K, QK_K, sizeof(block_tq1_0), false, F16, NONE, &levels_of_ternary, NO_POINTS, split_last,
         join_tq1_0),
     ROW(TQ2_0, 2, QK_K, QK_K, sizeof(block_tq2_0), false, F16, NONE, &levels_of_ternary, NO_POINTS, split_last,
@@ -530,6 +397,10 @@ static const organ_ggml_kind kinds[] = {
     ROW(Q1_0, 1, 128, 128, sizeof(block_q1_0), false, F16, NONE, &levels_of_q1_0, NO_POINTS, split_simple,
         join_in_order),
     ROW(Q2_0, 2, 64, 64, sizeof(block_q2_0), false, F16, NONE, &levels_of_q2_0, NO_POINTS, split_simple, join_in_order),
+    ROW(IQ1_S, 2, QK_K, 32, sizeof(block_iq1_s), false, F16, {-8, 7, 2, 1, true}, &levels_of_iq1_s,
+        {8, 2048, 2, 0, iq1_grid, ORGAN_FIELDS_OF_SCALE}, organ_split_iq1_s, organ_join_iq1_s),
+    ROW(IQ1_M, 2, QK_K, 16, sizeof(block_iq1_m), false, F16, {0, 7, 2, 1, false}, &levels_of_iq1_m,
+        {8, 2048, 2, 0, iq1_grid, ORGAN_FIELDS_SHIFTED}, organ_split_iq1_m, organ_join_iq1_m),
 };
 
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
@@ -542,31 +413,54 @@ const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
 
 bool organ_ggml_is_coded(const organ_ggml_kind *kind) { return kind->coded.low < kind->coded.high; }
 
-/* Returns the fields with that of value 0 in the highest bits, so that the order of these numbers is that of points. */
-static unsigned sort_key(const organ_ggml_points *points, unsigned fields)
+size_t organ_ggml_count_points(const organ_ggml_kind *kind)
 {
-    unsigned key = 0;
-    for (unsigned k = 0; k < points->length; k++)
-        key = key << points->bits | (fields >> points->bits * k & ((1u << points->bits) - 1));
+    return (size_t)kind->points.count * (kind->points.fields == ORGAN_FIELDS_SHIFTED ? 2 : 1);
+}
+
+static unsigned field_of_point(const organ_ggml_points *p, size_t n, unsigned k)
+{
+    return p->entries[n % p->count] >> p->bits * k & ((1u << p->bits) - 1);
+}
+
+/* Returns the numbers of point n as digits, the first one the highest, so that the order of these is that of points. Of
+ * a point with both shifts, the first `count` numbers stand for the shift downwards. */
+static uint32_t sort_key(const organ_ggml_kind *kind, size_t n)
+{
+    const unsigned shifts = kind->points.fields == ORGAN_FIELDS_SHIFTED ? 2 : 1;
+    uint32_t key = 0;
+    for (unsigned k = 0; k < kind->points.length; k++)
+        key = key << 4 | (field_of_point(&kind->points, n, k) * shifts + (n >= kind->points.count));
     return key;
+}
+
+/* Returns what a digit of sort_key stands for. */
+static float number_of_digit(const organ_ggml_kind *kind, unsigned digit)
+{
+    const float *const values = kind->levels->values;
+    if (kind->points.fields == ORGAN_FIELDS_OF_SCALE)
+        return (float)digit - 1;
+    return kind->points.fields == ORGAN_FIELDS_SHIFTED ? values[digit] : values[kind->levels->count / 2 + digit];
 }
 
 /* Each point is put at its rank, the number of points that are less. */
 void organ_ggml_list_points(const organ_ggml_kind *kind, float *points, uint8_t *shared)
 {
-    const organ_ggml_points *const p = &kind->points;
-    const float *const magnitudes = kind->levels->values + kind->levels->count / 2;
-    for (unsigned n = 0; n < p->count; n++) {
-        const unsigned key = sort_key(p, p->fields[n]);
-        unsigned rank = 0;
-        for (unsigned other = 0; other < p->count; other++)
-            rank += sort_key(p, p->fields[other]) < key;
-        for (unsigned k = 0; k < p->length; k++)
-            points[rank * p->length + k] = magnitudes[p->fields[n] >> p->bits * k & ((1u << p->bits) - 1)];
+    const unsigned length = kind->points.length;
+    const size_t count = organ_ggml_count_points(kind);
+    uint32_t keys[ORGAN_GGML_POINTS];
+    for (size_t n = 0; n < count; n++)
+        keys[n] = sort_key(kind, n);
+    for (size_t n = 0; n < count; n++) {
+        size_t rank = 0;
+        for (size_t other = 0; other < count; other++)
+            rank += keys[other] < keys[n];
+        for (unsigned k = 0; k < length; k++)
+            points[rank * length + k] = number_of_digit(kind, keys[n] >> 4 * (length - 1 - k) & 15);
     }
-    for (unsigned n = 0; n < p->count; n++) {
+    for (size_t n = 0; n < count; n++) {
         shared[n] = 0;
-        while (n > 0 && points[n * p->length + shared[n]] == points[(n - 1) * p->length + shared[n]])
+        while (n > 0 && points[n * length + shared[n]] == points[(n - 1) * length + shared[n]])
             shared[n]++;
     }
 }

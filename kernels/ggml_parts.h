@@ -4,21 +4,33 @@
 #define ORGAN_KERNELS_GGML_PARTS_H
 #include <organ/kernels.h>
 
-enum { ORGAN_GGML_GROUPS = 16, ORGAN_GGML_ELEMENTS = 256 }; /* upper bounds for one block */
+/* Upper bounds for one block, and for the points of a codebook (organ_ggml_count_points). */
+enum { ORGAN_GGML_GROUPS = 16, ORGAN_GGML_ELEMENTS = 256, ORGAN_GGML_POINTS = 4096 };
 
 /* Codes of group scales. Code k, from 0 on, stands for shift + step * (low + k), up to shift + step * high, times d of
  * the block. low == high: the type has no such codes. */
 typedef struct organ_ggml_scales {
     float low, high, step, shift;
+    bool keeps_sign; /* numbers have signs, which belong to the codes of values (ORGAN_FIELDS_OF_SCALE) */
 } organ_ggml_scales;
 
-/* Points of a codebook: adjacent values have magnitudes that only exist together. */
+/* What the fields of points mean. Magnitudes: field k is magnitude k of the levels, from the least one on, and signs
+ * are free. Other fields are -1, 0 and 1, numbers g to which a shift of 1/8 is added or subtracted. Shifted: a point of
+ * GPTQ is a point with one of both shifts. Of scale: the sign of the group's scale is that of the shift. A value is |s|
+ * g + s / 8 = s l, with the level l = g + 1/8, or 1/8 - g if s is negative. */
+typedef enum organ_ggml_fields {
+    ORGAN_FIELDS_MAGNITUDES,
+    ORGAN_FIELDS_SHIFTED,
+    ORGAN_FIELDS_OF_SCALE
+} organ_ggml_fields;
+
+/* Points of a codebook: adjacent values have fields that only exist together. */
 typedef struct organ_ggml_points {
-    unsigned length, count; /* values of a point, 0: the type has no codebook; points */
-    unsigned bits;          /* bits of a field */
-    int even;               /* 1: of 8 values, an even number is negative */
-    const uint16_t *fields; /* [count], ascending: `length` fields, the first value's in the lowest bits. A field counts
-                               the magnitudes of the levels, from the least one on */
+    unsigned length, count;  /* values of a point, 0: the type has no codebook; points */
+    unsigned bits;           /* bits of a field */
+    int even;                /* 1: of 8 values, an even number is negative */
+    const uint16_t *entries; /* [count], ascending: `length` fields, the first value's in the lowest bits */
+    organ_ggml_fields fields;
 } organ_ggml_points;
 
 typedef struct organ_ggml_kind organ_ggml_kind;
@@ -44,7 +56,8 @@ struct organ_ggml_kind {
     organ_scale_store stored;      /* type of d and m, or of group scales that are not coded */
     organ_ggml_scales coded;       /* codes of group scales */
     const organ_levels *levels;    /* NULL: whole levels, -127 to 127 if bits is 8 */
-    organ_ggml_points points;      /* points of the codebook; a code has the sign above the bits of its field */
+    organ_ggml_points points;      /* points of the codebook; a code has the sign, or 1 if the shift is negative, above
+                                      the bits of its field */
     void (*split)(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts);
     void (*join)(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block);
 };
@@ -56,8 +69,10 @@ extern const organ_levels organ_levels_of_iq4, organ_levels_of_fp4;
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type);
 /* Returns whether group scales are codes times d. */
 bool organ_ggml_is_coded(const organ_ggml_kind *kind);
-/* Sets points[k * length ..] to the magnitudes of point k and shared[k] to the number of its first values that equal
- * those of point k - 1, for all points of the codebook, in the order of organ_runs. */
+/* Returns the number of points of the codebook for GPTQ: count, or twice as many if points have both shifts. */
+size_t organ_ggml_count_points(const organ_ggml_kind *kind);
+/* Sets points[k * length ..] to the numbers of point k and shared[k] to the number of its first ones that equal those
+ * of point k - 1, for organ_ggml_count_points points, in the order of organ_runs. */
 void organ_ggml_list_points(const organ_ggml_kind *kind, float *points, uint8_t *shared);
 /* Sets d and m of *parts from a block, and scales and minima if the kind has them. Does not decode `codes`. */
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts);

@@ -218,13 +218,15 @@ typedef struct organ_affine_fit {
     organ_scale_store stored; /* type of s and m: BF16, F16 or F32 */
 } organ_affine_fit;
 
-/* Levels of adjacent columns that exist together: points, whose signs are free. */
+/* Levels of adjacent columns that exist together: points. */
 typedef struct organ_runs {
     unsigned length;       /* columns of a point: 4 or 8 */
-    unsigned count;        /* points, at most 1024 */
+    unsigned count;        /* points, at most 4096 */
     int even;              /* length 4, 1: of 8 columns, an even number has a negative level */
-    const float *points;   /* [count][length]: magnitudes of levels, above 0; sorted by column 0, then 1, and so on */
+    const float *points;   /* [count][length]: numbers, sorted by column 0, then 1, and so on */
     const uint8_t *shared; /* [count]: columns from the first one on that are equal to those of the point before */
+    int fixed;   /* length 8, 1: a level is a number of the point; 0: numbers are above 0, levels +- numbers */
+    float shift; /* fixed: a level is shift + number, of a negative scale shift - number */
 } organ_runs;
 
 /* A block of columns of 16 rows, for GPTQ. Column j has 16 numbers, a lane for each row, from 16 j on in each of its

@@ -14,7 +14,7 @@
 #define MEANT(name, type, bits, narrower, file_type, mixed, meant) {name, "did you mean '" meant "'?", false},
 
 #define SMALLER \
-    "the smallest IQ scheme is iq2_xxs; llama-quantize makes smaller types of the file of 'organ convert --to gguf'"
+    "organ lacks this IQ type; llama-quantize makes it of the file of 'organ convert --to gguf'"
 
 /* A name and its advice. Compares without case; the first row that matches applies. */
 static const struct scheme_hint {
@@ -24,7 +24,8 @@ static const struct scheme_hint {
     ORGAN_BLOCK_SCHEMES(MEANT, MEANT) ORGAN_BLOCK_TENSOR_SCHEMES(MEANT)
     {"q8", "the scheme of 8 bits for GGUF models is q8_0, for safetensors models int8-channel", true},
     {"q4", "the schemes of 4 bits are q4_k for GGUF models and int4-group128 for safetensors models", true},
-    {"iq1", SMALLER, false},
+    {"iq1", "the IQ1 schemes are iq1_s and iq1_m", false},
+    {"iq2", SMALLER, false},
     {"iq", "the schemes of GGUF models are " ORGAN_GGUF_SCHEMES_TEXT, false},
     {"tq", "the ternary schemes are tq1_0 and tq2_0", false},
     {"f16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},

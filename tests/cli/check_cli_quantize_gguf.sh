@@ -232,7 +232,8 @@ refused 2 "'recipe:q4_k_m'" quantize $plain -o no.gguf -s q4_k_xl
 refused 2 "'recipe:q4_k_m'" quantize $plain -o no.gguf -s recipe:q4_k_mm
 refused 2 "nvfp4" quantize $plain -o no.gguf -s nvfp4
 refused 2 "nvfp4" quantize $plain -o no.gguf -s q4_0 --type-of '*ffn_up*=nvfp4'
-refused 2 "iq2_xxs" quantize $plain -o no.gguf -s IQ1_S
+refused 2 "iq1_m" quantize $plain -o no.gguf -s IQ1_L
+refused 2 "llama-quantize" quantize $plain -o no.gguf -s IQ2_KS
 refused 2 "--select" quantize $plain -o no.gguf -s recipe:q4_0 --select attention
 refused 2 "--type-of 'q8_0'" quantize $plain -o no.gguf -s q4_0 --type-of q8_0
 refused 2 "'q8_0'" quantize $plain -o no.gguf -s q4_0 --type-of '*=q8_9'

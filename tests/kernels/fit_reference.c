@@ -8,7 +8,8 @@ const fit_type fit_types[FIT_TYPES] = {
     {"Q2_K", 10, 256, 84},  {"Q3_K", 11, 256, 110},  {"IQ4_NL", 20, 32, 18},   {"IQ4_XS", 23, 256, 136},
     {"MXFP4", 39, 32, 17},  {"NVFP4", 40, 64, 36},   {"IQ3_XXS", 18, 256, 98}, {"IQ3_S", 21, 256, 110},
     {"IQ2_S", 22, 256, 82}, {"IQ2_XS", 17, 256, 74}, {"IQ2_XXS", 16, 256, 66}, {"TQ1_0", 34, 256, 54},
-    {"TQ2_0", 35, 256, 66}, {"Q1_0", 41, 128, 18},   {"Q2_0", 42, 64, 18}};
+    {"TQ2_0", 35, 256, 66}, {"Q1_0", 41, 128, 18},   {"Q2_0", 42, 64, 18},     {"IQ1_S", 19, 256, 50},
+    {"IQ1_M", 29, 256, 56}};
 
 typedef struct range {
     float low, high;
@@ -198,7 +199,7 @@ void reference_fit(const fit_type *type, const float *values, const float *given
     const range *const ranges[] = {[2] = &eight, [6] = &sixteen, [8] = &byte};
     const float *const weights = given ? given : reference_ones;
     if (reference_fit_levels(type, values, given, meant) || reference_fit_grid(type, values, weights, meant) ||
-        reference_fit_few(type, values, weights, meant))
+        reference_fit_few(type, values, weights, meant) || reference_fit_shift(type, values, weights, meant))
         return;
     if (type->number == 14) {
         fit_of_16(values, weights, meant);

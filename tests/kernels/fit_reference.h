@@ -10,7 +10,7 @@ typedef struct fit_type {
     int number;
     size_t elements, bytes;
 } fit_type;
-enum { FIT_TYPES = 23 };
+enum { FIT_TYPES = 25 };
 extern const fit_type fit_types[FIT_TYPES];
 
 /* The weights of a block for which none are given. */
@@ -24,5 +24,7 @@ int reference_fit_levels(const fit_type *type, const float *values, const float 
 /* The same for the types IQ3 and IQ2, and for those with one scale and codes of two to four values, with weights. */
 int reference_fit_grid(const fit_type *type, const float *values, const float *weights, float *meant);
 int reference_fit_few(const fit_type *type, const float *values, const float *weights, float *meant);
+/* The same for IQ1_S and IQ1_M, with weights. */
+int reference_fit_shift(const fit_type *type, const float *values, const float *weights, float *meant);
 
 #endif

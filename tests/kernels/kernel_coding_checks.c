@@ -28,10 +28,25 @@ static const organ_levels six = {.count = 6,
 /* Points of 4 and of 8 columns. */
 static const float points[] = {1, 1, 1, 3, 1, 1, 3, 1, 1, 3, 1, 5, 3, 1, 1, 1,
                                3, 3, 3, 3, 3, 5, 5, 1, 5, 1, 1, 1, 5, 3, 1, 1};
-static const organ_runs of_4 = {4, 8, 0, points, (const uint8_t[]){0, 2, 1, 0, 1, 1, 0, 1}},
-                        even = {4, 8, 1, points, (const uint8_t[]){0, 2, 1, 0, 1, 1, 0, 1}},
-                        of_8 = {8, 4, 0, points, (const uint8_t[]){0, 1, 0, 0}},
-                        even_8 = {8, 4, 1, points, (const uint8_t[]){0, 1, 0, 0}};
+static const organ_runs of_4 = {4, 8, 0, points, (const uint8_t[]){0, 2, 1, 0, 1, 1, 0, 1}, 0, 0},
+                        even = {4, 8, 1, points, (const uint8_t[]){0, 2, 1, 0, 1, 1, 0, 1}, 0, 0},
+                        of_8 = {8, 4, 0, points, (const uint8_t[]){0, 1, 0, 0}, 0, 0},
+                        even_8 = {8, 4, 1, points, (const uint8_t[]){0, 1, 0, 0}, 0, 0};
+
+/* Points with signs, and levels that exceed them by a shift. */
+static const float signed_points[] = {-1, -1, 0,  1, 0, 0, 1, -1, -1, 0, 1, 1, -1, 0, 0, 1,
+                                      0,  0,  -1, 1, 1, 0, 1, 0,  1,  1, 0, 0, -1, 1, 0, 0};
+static const organ_levels three = {
+    .count = 3,
+    .values = {-0.875f, 0.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f, 1.125f,
+               1.125f, 1.125f, 1.125f},
+    .middles = {-0.375f, 0.625f, END, END, END, END, END, END, END, END, END, END, END, END, END}};
+static const organ_runs fixed = {8, 4, 0, signed_points, (const uint8_t[]){0, 1, 0, 0}, 1, 0},
+                        shifted = {8, 4, 0, signed_points, (const uint8_t[]){0, 1, 0, 0}, 1, 0.125f};
+static const organ_levels wholes = {
+    .count = 3,
+    .values = {-1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+    .middles = {-0.5f, 0.5f, END, END, END, END, END, END, END, END, END, END, END, END, END}};
 
 /* Kinds of codes: plain, affine with F16, E4M3, listed levels with each type of scale, points. `unit` is the least
  * scale; the scales of E8M0 are powers of 2. */
@@ -42,13 +57,20 @@ static const struct {
     organ_scale_store stored;
     float unit;
     const organ_runs *runs;
-} kinds[] = {
-    {0, 0, 0, -8, 7, NULL, ORGAN_STORE_BF16, 0.125f, NULL},  {0, 0, 1, -2, 1, NULL, ORGAN_STORE_BF16, 0.125f, NULL},
-    {0, 1, 0, 0, 15, NULL, ORGAN_STORE_F16, 0.125f, NULL},   {1, 0, 1, 0, 0, NULL, ORGAN_STORE_BF16, 0.125f, NULL},
-    {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F16, 0.0625f, NULL}, {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E4M3, 0.0625f, NULL},
-    {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E8M0, 0.25f, NULL},  {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F32, 0.0625f, NULL},
-    {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &of_4},   {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &even},
-    {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &of_8},   {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &even_8}};
+} kinds[] = {{0, 0, 0, -8, 7, NULL, ORGAN_STORE_BF16, 0.125f, NULL},
+             {0, 0, 1, -2, 1, NULL, ORGAN_STORE_BF16, 0.125f, NULL},
+             {0, 1, 0, 0, 15, NULL, ORGAN_STORE_F16, 0.125f, NULL},
+             {1, 0, 1, 0, 0, NULL, ORGAN_STORE_BF16, 0.125f, NULL},
+             {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F16, 0.0625f, NULL},
+             {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E4M3, 0.0625f, NULL},
+             {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E8M0, 0.25f, NULL},
+             {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F32, 0.0625f, NULL},
+             {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &of_4},
+             {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &even},
+             {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &of_8},
+             {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &even_8},
+             {0, 0, 0, 0, 0, &wholes, ORGAN_STORE_F16, 0.125f, &fixed},
+             {0, 0, 0, 0, 0, &three, ORGAN_STORE_F16, 0.125f, &shifted}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* Of listed levels, the value of group 1 in every fourth lane has scale -1 times that of other kinds, if the type of
@@ -170,6 +192,7 @@ enum { RUN = 8 };
 /* Targets, the upper triangular factor U and the levels of 8 columns of a lane, in FP64. */
 typedef struct run {
     double targets[RUN], u[RUN][RUN], levels[RUN];
+    int fixed; /* the levels are the numbers of points, not these with any signs */
 } run;
 
 /* Returns the error of the levels of columns `from` to `to` - 1. With `as`, first chooses the sign of each level: the
@@ -186,7 +209,7 @@ static double run_loss(run *r, size_t from, size_t to, const float *as, unsigned
             for (size_t i = 0; i < j; i++)
                 y -= lost[i] * r->u[i][j] / r->u[i][i];
             if (as && j >= from && pass == 0)
-                r->levels[j] = copysign((double)as[j - from], y);
+                r->levels[j] = r->fixed ? (double)as[j - from] : copysign((double)as[j - from], y);
             lost[j] = y - r->levels[j];
             loss += j < from ? 0 : lost[j] * lost[j] / r->u[j][j] / r->u[j][j];
         }
@@ -285,9 +308,11 @@ static const char *check_run(const block *before, const block *b, size_t kind, i
         double target = descent ? (double)before->values[(first + j) * LANES + l] : x[j];
         for (size_t i = 0; i < RUN; i++)
             target += descent ? inverse[i][j] * x[i] : 0;
-        r.targets[j] = target / scale;
-        r.levels[j] = (double)b->values[(first + j) * LANES + l] / scale;
+        const double sign = runs->shift != 0 && scale < 0 ? -1 : 1;
+        r.targets[j] = sign * (target / scale - (double)runs->shift);
+        r.levels[j] = sign * ((double)b->values[(first + j) * LANES + l] / scale - (double)runs->shift);
     }
+    r.fixed = runs->fixed;
     if (scale == 0)
         return NULL;
     best = r;
@@ -296,7 +321,8 @@ static const char *check_run(const block *before, const block *b, size_t kind, i
     for (size_t j = 0; j < RUN; j += runs->length) {
         size_t n = 0, k = 0;
         for (; n < runs->count && k < runs->length; n++)
-            for (k = 0; k < runs->length && fabs(r.levels[j + k]) == (double)runs->points[n * runs->length + k];)
+            for (k = 0; k < runs->length && (r.fixed ? r.levels[j + k] : fabs(r.levels[j + k])) ==
+                                                (double)runs->points[n * runs->length + k];)
                 k++;
         if (k < runs->length || (runs->even && odd))
             return kernel_fault("code_columns, kind %zu: columns from %zu on are no point", kind, first + j);

@@ -47,7 +47,8 @@ static void fill_values(samples *random, float *values, size_t n, unsigned round
 /* Codebooks, q2_k and iq4_xs take long: a part of the rounds, with fewer blocks. */
 static int takes_long(const fit_type *t)
 {
-    return t->number == 10 || (t->number >= 16 && t->number <= 18) || (t->number >= 21 && t->number <= 23);
+    return t->number == 10 || (t->number >= 16 && t->number <= 19) || (t->number >= 21 && t->number <= 23) ||
+           t->number == 29;
 }
 
 static const char *check_like_reference(const organ_kernels *k, const fit_type *t, unsigned round)

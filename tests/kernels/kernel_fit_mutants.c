@@ -79,6 +79,19 @@ static void changes_a_trit(const float *values, const float *weights, size_t col
     if (n > 20)
         ((unsigned char *)blocks)[54 * 20 + 51] ^= 64;
 }
+/* Turns the shift of a group, which leaves the points. */
+static void turns_a_shift(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[19](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[50 * k + 49] ^= 128;
+}
+static void takes_a_lower_scale(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[29](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[56 * k + 48] ^= 1;
+}
 static void takes_the_next_scale(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     RIGHT->fit[40](values, weights, cols, blocks, n);
@@ -107,6 +120,8 @@ MUTANT(22, keeps_the_first_scale)
 MUTANT(16, flips_a_stored_sign)
 MUTANT(34, changes_a_trit)
 MUTANT(40, takes_the_next_scale)
+MUTANT(19, turns_a_shift)
+MUTANT(29, takes_a_lower_scale)
 MUTANT(11, drops_a_high_bit)
 static void break_forgets_a_type(organ_kernels *k) { k->fit[7] = NULL; }
 
@@ -175,6 +190,8 @@ const kernel_mutant fit_mutants[] = {
     {"a stored sign is another", check_fit_reference, break_flips_a_stored_sign},
     {"a ternary digit is another", check_fit_reference, break_changes_a_trit},
     {"a scale is one step too great", check_fit_reference, break_takes_the_next_scale},
+    {"a shift is that of the other direction", check_fit_reference, break_turns_a_shift},
+    {"a scale is that of another code", check_fit_reference, break_takes_a_lower_scale},
     {"a third bit is wrong", check_fit_reference, break_drops_a_high_bit},
     {"a weight past the row is read", check_fit_shapes, break_reads_a_weight_more},
     {"a block past the last is written", check_fit_shapes, break_makes_16_blocks},

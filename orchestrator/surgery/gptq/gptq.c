@@ -301,14 +301,14 @@ static size_t strip_rows_of(size_t rows, size_t workers)
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
-    const uint64_t points = kind ? kind->points.count * (sizeof(float) * kind->points.length + 1) : 0;
+    const uint64_t points = kind ? organ_ggml_count_points(kind) * (sizeof(float) * kind->points.length + 1) : 0;
     const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
     return sizeof(float) * (3 * rows * cols + (numbers + (grid->scale_of == ORGAN_SCALE_TENSOR ? TRIES : 0)) * padded) +
            3 * rows * sizeof(double) + points + organ_inverse_factor_memory(cols);
 }
 
 /* Operations per weight; from times of the types on four layers of 512 x 1536. */
-#define SOLVE_POINTS_OF_8 105000 /* also points of 4 with an even number of signs among 8 */
+#define SOLVE_POINTS_OF_8 105000 /* 1,024 points; also points of 4 with an even number of signs among 8 */
 #define SOLVE_POINTS_OF_4 63000
 #define SOLVE_CODED_PAIRS 47000 /* groups of 16 with coded minima */
 #define SOLVE_CODED       25000
@@ -318,7 +318,10 @@ organ_plan_solve organ_gptq_solve(const organ_grid *grid)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
     organ_plan_solve solve = {.squares = 2, .weights = SOLVE_OTHERS, .matrices = 1e8};
-    if (kind && kind->points.length)
+    const size_t points = kind ? organ_ggml_count_points(kind) : 0;
+    if (points > 1024)
+        solve.weights = SOLVE_POINTS_OF_8 / 1024.0 * (double)points;
+    else if (points)
         solve.weights = kind->points.length == 8 || kind->points.even ? SOLVE_POINTS_OF_8 : SOLVE_POINTS_OF_4;
     else if (kind && organ_ggml_is_coded(kind))
         solve.weights = kind->affine && kind->group == 16 ? SOLVE_CODED_PAIRS : SOLVE_CODED;
@@ -489,12 +492,19 @@ static bool list_points(organ_gptq_job *job, float **points, uint8_t **shared)
     const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
     if (!kind || kind->points.length == 0)
         return true;
-    *points = organ_floats(kind->points.count, kind->points.length);
-    *shared = malloc(kind->points.count);
+    const size_t count = organ_ggml_count_points(kind);
+    *points = organ_floats(count, kind->points.length);
+    *shared = malloc(count);
     if (!*points || !*shared)
         return false;
     organ_ggml_list_points(kind, *points, *shared);
-    job->runs = (organ_runs){kind->points.length, kind->points.count, kind->points.even, *points, *shared};
+    job->runs = (organ_runs){.length = kind->points.length,
+                             .count = (unsigned)count,
+                             .even = kind->points.even,
+                             .points = *points,
+                             .shared = *shared,
+                             .fixed = kind->points.fields != ORGAN_FIELDS_MAGNITUDES,
+                             .shift = kind->points.fields == ORGAN_FIELDS_OF_SCALE ? 0.125f : 0};
     return true;
 }
 

@@ -76,9 +76,11 @@ static float code_for(const row_equations *r, size_t u, float number)
 {
     const organ_ggml_scales *const s = r->coded;
     const float unit = unit_of(r, u);
+    const float present = s->keeps_sign ? *unknown_at(r, u) : 0; /* code 0 is the least positive number */
+    const float low = present > 0 ? 0 : s->low, high = present < 0 ? -1 : s->high;
     float code = unit != 0 ? (number / unit - s->shift) / s->step : 0;
-    code = code < s->low ? s->low : code;
-    code = code > s->high ? s->high : code;
+    code = code < low ? low : code;
+    code = code > high ? high : code;
     return s->shift + s->step * (code + WHOLE - WHOLE);
 }
 

@@ -175,7 +175,7 @@ static bool is_among(organ_dtype type, const organ_dtype *types, size_t count)
 
 /* llama-quantize refuses these types without an imatrix. It also refuses IQ2_S, IQ3_XXS and some uses of Q2_K, of which
  * organ warns. */
-static const organ_dtype weighed_only[] = {ORGAN_IQ2_XS, ORGAN_IQ2_XXS};
+static const organ_dtype weighed_only[] = {ORGAN_IQ2_XS, ORGAN_IQ2_XXS, ORGAN_IQ1_S, ORGAN_IQ1_M};
 
 /* Embeddings and head need none. The types by size are chosen by their measured cost. */
 organ_status organ_quantize_gguf_check_weighed(const organ_quantize_job *job, organ_error *error)
@@ -436,7 +436,8 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
 /* llama.cpp quantises to other types without an entry, and never uses one for those of `plain`. */
 static bool type_needs_entry(const organ_encoding *encoding, bool fixed)
 {
-    static const organ_dtype rough[] = {ORGAN_IQ2_XXS, ORGAN_IQ2_XS, ORGAN_IQ2_S, ORGAN_IQ3_XXS, ORGAN_Q2_K};
+    static const organ_dtype rough[] = {ORGAN_IQ1_S, ORGAN_IQ1_M,   ORGAN_IQ2_XXS, ORGAN_IQ2_XS,
+                                        ORGAN_IQ2_S, ORGAN_IQ3_XXS, ORGAN_Q2_K};
     static const organ_dtype plain[] = {ORGAN_Q8_0,  ORGAN_MXFP4, ORGAN_NVFP4, ORGAN_TQ1_0,
                                         ORGAN_TQ2_0, ORGAN_Q1_0,  ORGAN_Q2_0};
     return fixed ? is_among(encoding->codes, rough, sizeof rough / sizeof *rough)
@@ -450,9 +451,8 @@ organ_status organ_quantize_gguf_check_entry(const organ_quantize_job *job, cons
     if (organ_importance_check(job->imatrix.file, tensor, experts, &missing) == ORGAN_OK)
         return ORGAN_OK;
     return organ_fail(error, missing.status,
-                      "%s; `type_of` '%s=q8_0', or another type but those of iq2, iq3_xxs and q2_k, quantises it "
-                      "without "
-                      "weights",
+                      "%s; `type_of` '%s=q8_0', or another type but those of iq1, iq2, iq3_xxs and q2_k, quantises it "
+                      "without weights",
                       missing.message, tensor->name);
 }
 

@@ -22,14 +22,15 @@ enum {
 };
 
 /* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, Q2_K, Q3_K, IQ4_NL, IQ4_XS, IQ3_XXS, IQ3_S, IQ2_S, MXFP4, NVFP4,
- * IQ2_XS, IQ2_XXS, TQ1_0, TQ2_0, Q1_0, Q2_0 */
+ * IQ2_XS, IQ2_XXS, TQ1_0, TQ2_0, Q1_0, Q2_0, IQ1_S, IQ1_M */
 static const organ_grid grids[] = {
     {4, ORGAN_SCALE_GGUF, 2},  {4, ORGAN_SCALE_GGUF, 3},  {5, ORGAN_SCALE_GGUF, 6},  {5, ORGAN_SCALE_GGUF, 7},
     {8, ORGAN_SCALE_GGUF, 8},  {4, ORGAN_SCALE_GGUF, 12}, {5, ORGAN_SCALE_GGUF, 13}, {6, ORGAN_SCALE_GGUF, 14},
     {2, ORGAN_SCALE_GGUF, 10}, {3, ORGAN_SCALE_GGUF, 11}, {4, ORGAN_SCALE_GGUF, 20}, {4, ORGAN_SCALE_GGUF, 23},
     {3, ORGAN_SCALE_GGUF, 18}, {3, ORGAN_SCALE_GGUF, 21}, {2, ORGAN_SCALE_GGUF, 22}, {4, ORGAN_SCALE_GGUF, 39},
     {4, ORGAN_SCALE_GGUF, 40}, {2, ORGAN_SCALE_GGUF, 17}, {2, ORGAN_SCALE_GGUF, 16}, {2, ORGAN_SCALE_GGUF, 34},
-    {2, ORGAN_SCALE_GGUF, 35}, {1, ORGAN_SCALE_GGUF, 41}, {2, ORGAN_SCALE_GGUF, 42}};
+    {2, ORGAN_SCALE_GGUF, 35}, {1, ORGAN_SCALE_GGUF, 41}, {2, ORGAN_SCALE_GGUF, 42}, {2, ORGAN_SCALE_GGUF, 19},
+    {2, ORGAN_SCALE_GGUF, 29}};
 enum { GRIDS = sizeof grids / sizeof *grids };
 
 static layer given;
@@ -111,7 +112,7 @@ START_TEST(parts_there_and_back)
         join(&grids[k], meant, numbers, again);
         ck_assert_msg(memcmp(blocks, again, count_of(kind) * kind->bytes) == 0, "type %u", kind->type);
     }
-    ck_assert_ptr_null(organ_ggml_kind_of(19));
+    ck_assert_ptr_null(organ_ggml_kind_of(15));
 }
 END_TEST
 
@@ -119,9 +120,9 @@ END_TEST
  * encoding for rows that are not whole blocks. */
 START_TEST(encodings_are_blocks)
 {
-    static const char *const names[] = {"q4_0",   "q4_1",    "q5_0",  "q5_1",   "q8_0",   "q4_k",  "q5_k",
-                                        "q6_k",   "q2_k",    "q3_k",  "iq4_nl", "iq4_xs", "mxfp4", "nvfp4",
-                                        "iq2_xs", "iq2_xxs", "tq1_0", "tq2_0",  "q1_0",   "q2_0"};
+    static const char *const names[] = {"q4_0",  "q4_1",  "q5_0",   "q5_1",   "q8_0",  "q4_k",  "q5_k",   "q6_k",
+                                        "q2_k",  "q3_k",  "iq4_nl", "iq4_xs", "mxfp4", "nvfp4", "iq2_xs", "iq2_xxs",
+                                        "tq1_0", "tq2_0", "q1_0",   "q2_0",   "iq1_s", "iq1_m"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         const organ_encoding *const e = organ_encoding_for(names[k], ORGAN_KIND_GGUF);
         ck_assert_ptr_nonnull(e);
@@ -142,7 +143,7 @@ END_TEST
 
 START_TEST(plans_know_which_codes_take_longer)
 {
-    static const char *const names[] = {"q4_0", "q3_k", "q2_k", "iq3_s", "iq2_s"};
+    static const char *const names[] = {"q4_0", "q3_k", "q2_k", "iq3_s", "iq2_s", "iq1_s", "iq1_m"};
     double last = 0;
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         const organ_plan_solve solve = organ_gptq_solve(&organ_encoding_for(names[k], ORGAN_KIND_GGUF)->grid);

@@ -411,7 +411,8 @@ START_TEST(types_that_need_no_entry)
         must_convert("fixed.gguf", way);
         convert_forget("fixed");
     }
-    static const char *const needed[] = {"*exps*=q2_k", "*exps*=iq2_s", "*exps*=iq3_xxs"};
+    static const char *const needed[] = {"*exps*=q2_k", "*exps*=iq2_s", "*exps*=iq3_xxs", "*exps*=iq1_s",
+                                         "*exps*=iq1_m"};
     for (size_t k = 0; k < sizeof needed / sizeof *needed; k++) {
         way.type_of = needed[k];
         convert_refused(way, ORGAN_BAD_INPUT, "imatrix.gguf has no entry for it");
@@ -430,13 +431,15 @@ START_TEST(types_that_need_no_entry)
 }
 END_TEST
 
-/* IQ2_XS and IQ2_XXS, which llama-quantize refuses without an imatrix. Rows that are no whole blocks need none. */
+/* IQ2_XS, IQ2_XXS, IQ1_S and IQ1_M, which llama-quantize refuses without an imatrix. Rows that are no whole blocks need
+ * none. */
 START_TEST(types_that_need_importances)
 {
-    static const organ_dtype types[] = {ORGAN_IQ2_XS, ORGAN_IQ2_XXS};
-    static const char *const names[] = {"iq2_xs", "iq2_xxs"};
+    static const organ_dtype types[] = {ORGAN_IQ2_XS, ORGAN_IQ2_XXS, ORGAN_IQ1_S, ORGAN_IQ1_M};
+    static const char *const names[] = {"iq2_xs", "iq2_xxs", "iq1_s", "iq1_m"};
+    static const int64_t numbers[] = {20, 19, 24, 31};
     make_importance(sizeof importance / sizeof *importance);
-    for (size_t k = 0; k < 2; k++) {
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
         convert_refused(way_of(names[k], NULL), ORGAN_USAGE, "needs `imatrix`");
         must_convert("out.gguf", way_of(names[k], "imatrix.gguf"));
         organ_model *const model = open_sound("out.gguf");
@@ -445,7 +448,7 @@ START_TEST(types_that_need_importances)
         type_is(model, "blk.0.ffn_gate_exps.weight", types[k]);
         type_is(model, "blk.0.ffn_down.weight", ORGAN_IQ4_NL);
         type_is(model, "output.weight", ORGAN_Q6_K);
-        ck_assert_int_eq(organ_gguf_integer(model->gguf, "general.file_type", -1), k == 0 ? 20 : 19);
+        ck_assert_int_eq(organ_gguf_integer(model->gguf, "general.file_type", -1), numbers[k]);
         organ_model_close(model);
         convert_forget("out");
         convert_way way = way_of(names[k], NULL);
