@@ -38,8 +38,9 @@ def kernels(isa):
             yield f"{code} to {real}", f"decode_{code}_{real}", ("store", 2), None
     for block in BLOCKS:
         yield f"{block} to f32", f"dequantize_{block}", ("store", 4), r"mulps"
-    for name, size in (("zeros_16", 2), ("zeros_32", 4), ("amax", 4)):
+    for name, size in (("zeros_16", 2), ("zeros_32", 4), ("amax", 4), ("all_finite", 4)):
         yield name, name, ("load", size), None
+    yield "subtract", "subtract", ("store", 4), None
     yield "physarum_bf16", "physarum_bf16", ("divide", 4), r"fmadd"
     if isa == "avx512":
         yield "physarum_bf16, mixed", "physarum_bf16_mixed", ("divide", 4), r"rcp14"

@@ -50,7 +50,10 @@
     X(set, find_magnitudes)                                                                                            \
     X(set, keep_magnitudes)                                                                                            \
     X(set, philox_uniform)                                                                                             \
-    X(set, absolute_sums)
+    X(set, absolute_sums)                                                                                              \
+    X(set, all_finite)                                                                                                 \
+    X(set, subtract)                                                                                                   \
+    X(set, merge_differences)
 #define MATH_KERNELS(X, set)                                                                                           \
     X(set, selective_scan)                                                                                             \
     X(set, gate_silu)                                                                                                  \

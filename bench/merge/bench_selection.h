@@ -34,6 +34,26 @@ RUN(absolute_sums)
     (void)s, k->absolute_sums(FLOATS(a->in), FLOATS(a->in2), n, sums);
     keep(sums);
 }
+RUN(all_finite)
+{
+    (void)s;
+    const bool all = k->all_finite(FLOATS(a->in), n);
+    keep(&all);
+}
+RUN(subtract) { (void)s, k->subtract(FLOATS(a->in), FLOATS(a->in2), n, FLOATS(a->out)); }
+/* The vote of one model, as in a merge of a base and a tune. */
+RUN(merge_differences)
+{
+    static const float factors[] = {1, 0.7F};
+    const organ_differences d = {.values = FLOATS(a->in),
+                                 .count = 1,
+                                 .scales = factors,
+                                 .weights = factors + 1,
+                                 .vote = true,
+                                 .normalize = true,
+                                 .lambda = 1};
+    (void)s, k->merge_differences(&d, FLOATS(a->in2), n, FLOATS(a->out));
+}
 RUN(round)
 {
     static const organ_rounding rounding = {
@@ -46,6 +66,7 @@ RUN(round)
     PLAIN(round_integers, 4, 4, run_round), PLAIN(round_e4m3, 4, 4, run_round), PLAIN(round_e2m1, 4, 4, run_round),    \
         PLAIN(count_magnitudes, 4, 0, run_count_magnitudes), PLAIN(find_magnitudes, 4, 0, run_find_magnitudes),        \
         PLAIN(keep_magnitudes, 4, 4, run_keep_magnitudes), PLAIN(philox_uniform, 0, 4, run_philox_uniform),            \
-        TWO(absolute_sums, 8, 0, run_absolute_sums),
+        TWO(absolute_sums, 8, 0, run_absolute_sums), PLAIN(all_finite, 4, 0, run_all_finite),                          \
+        TWO(subtract, 8, 4, run_subtract), TWO(merge_differences, 8, 4, run_merge_differences),
 
 #endif

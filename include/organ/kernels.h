@@ -272,6 +272,19 @@ typedef struct organ_rounding {
                      * min and max are the extremes of the values and 0; else the zero point is 0 */
 } organ_rounding;
 
+/* How differences from a base are added to it. Array k of `values` begins at k * stride; its values are multiplied
+ * by scales[k], then by weights[k], before they are added to the sum, in order. With `vote` only values v count for
+ * which v s > 0, where s is 1 if the sum of all is at least 0, else -1, and the divisor is the sum of their weights, 1
+ * for 0. The result is base + (sum / divisor) lambda, without `normalize` base + sum lambda. */
+typedef struct organ_differences {
+    const float *values;
+    size_t stride, count;
+    const float *scales, *weights;
+    bool vote, normalize;
+    float divisor; /* without `vote` */
+    float lambda;
+} organ_differences;
+
 /* A table of kernels: the implementation for one instruction set. */
 typedef struct organ_kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "avx512-mixed", "neon" */
@@ -481,6 +494,12 @@ typedef struct organ_kernels {
     /* Adds the absolute value of first[k] to sums[k % 8] and that of second[k] to sums[8 + k % 8], in FP64, in order.
      */
     void (*absolute_sums)(const float *first, const float *second, size_t n, double *sums);
+    /* Returns whether none of n values is NaN or infinite. */
+    bool (*all_finite)(const float *values, size_t n);
+    /* out[k] = values[k] - base[k], for k < n. `out` may be one of the other arrays. */
+    void (*subtract)(const float *values, const float *base, size_t n, float *out);
+    /* Sets out[k], k < n, to base[k] plus a weighted sum of differences (organ_differences). */
+    void (*merge_differences)(const organ_differences *differences, const float *base, size_t n, float *out);
 } organ_kernels;
 
 /* Returns the bytes of scratch that the physarum kernels need for a tile of rows x cols: a multiple of 64, or 0 if the

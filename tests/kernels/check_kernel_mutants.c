@@ -55,6 +55,12 @@ START_TEST(checker_rejects_inputs)
 }
 END_TEST
 
+START_TEST(checker_rejects_selection)
+{
+    ck_assert_msg(rejected(&selection_mutants[_i]), "not rejected: %s", selection_mutants[_i].defect);
+}
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("kernel_mutants");
@@ -63,6 +69,7 @@ int main(void)
     tcase_add_loop_test(mutants, checker_rejects_product, 0, (int)product_mutant_count);
     tcase_add_loop_test(mutants, checker_rejects_fit, 0, (int)fit_mutant_count);
     tcase_add_loop_test(mutants, checker_rejects_inputs, 0, (int)input_mutant_count);
+    tcase_add_loop_test(mutants, checker_rejects_selection, 0, (int)selection_mutant_count);
     suite_add_tcase(suite, mutants);
     SRunner *const runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK); /* fork can hang in user-mode emulators */

@@ -10,7 +10,8 @@ typedef struct kernel_mutant {
     void (*break_table)(organ_kernels *kernels); /* replaces one function */
 } kernel_mutant;
 
-extern const kernel_mutant kernel_mutants[], product_mutants[], fit_mutants[], input_mutants[];
-extern const size_t kernel_mutant_count, product_mutant_count, fit_mutant_count, input_mutant_count;
+extern const kernel_mutant kernel_mutants[], product_mutants[], fit_mutants[], input_mutants[], selection_mutants[];
+extern const size_t kernel_mutant_count, product_mutant_count, fit_mutant_count, input_mutant_count,
+    selection_mutant_count;
 
 #endif

@@ -90,12 +90,13 @@ static inline uint64_t organ_merge_elements(const organ_merge_task *task)
     return task->shape.count * task->shape.rows * task->shape.cols;
 }
 
-/* Consecutive rows of one matrix. Arrays have rows x cols values each, are 64-byte aligned and do not overlap. */
+/* Consecutive rows of one matrix. Arrays have rows x cols values each, are 64-byte aligned and do not overlap. A pass
+ * without sums may divide strips. */
 typedef struct organ_merge_strip {
     uint64_t first;            /* first row, counted over all matrices: element 0 is number first * cols */
     size_t rows, cols;         /* never 0 */
     const float *base;         /* NULL: none */
-    const float *const *input; /* one for each input, in the order of the recipe */
+    const float *const *input; /* one for each input, in order of the recipe: `base` itself for one that equals it */
     void *scratch;             /* `scratch` bytes of the worker, 64-byte aligned, not cleared */
 } organ_merge_strip;
 
@@ -110,6 +111,7 @@ typedef struct organ_merge_method {
     const organ_merge_parameter *parameters;
     size_t parameter_count;
     const void *kind; /* for functions that several methods share. May be NULL */
+    bool skips_equal; /* a tensor needs no pass if all its inputs equal the base */
     /* Checks parameters in combination, for example that the weights do not add up to 0. No values are read yet. The
      * message begins with the name of the parameter; the driver adds the tensor. Returns ORGAN_BAD_INPUT. May be
      * NULL. */

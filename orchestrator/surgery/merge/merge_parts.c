@@ -3,20 +3,18 @@
 
 #include <string.h>
 
-void organ_merge_delta(const organ_merge_strip *strip, size_t k, float *delta)
+void organ_merge_delta(const organ_kernels *kernels, const organ_merge_strip *strip, size_t k, float *delta)
 {
-    organ_merge_delta_part(strip, k, 0, organ_merge_strip_values(strip), delta);
+    organ_merge_delta_part(kernels, strip, k, 0, organ_merge_strip_values(strip), delta);
 }
 
-void organ_merge_delta_part(const organ_merge_strip *strip, size_t k, size_t from, size_t n, float *delta)
+void organ_merge_delta_part(const organ_kernels *kernels, const organ_merge_strip *strip, size_t k, size_t from,
+                            size_t n, float *delta)
 {
-    const float *const x = strip->input[k] + from, *const base = strip->base;
-    if (!base) {
-        memcpy(delta, x, n * sizeof *delta);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        delta[i] = x[i] - base[from + i];
+    if (strip->base)
+        kernels->subtract(strip->input[k] + from, strip->base + from, n, delta);
+    else
+        memcpy(delta, strip->input[k] + from, n * sizeof *delta);
 }
 
 double organ_merge_total(const organ_merge_task *task, size_t weight)

@@ -9,10 +9,11 @@
 static inline size_t organ_merge_strip_values(const organ_merge_strip *strip) { return strip->rows * strip->cols; }
 
 /* Writes input k less the base to `delta`, in FP32; without a base a copy of the input. */
-void organ_merge_delta(const organ_merge_strip *strip, size_t k, float *delta);
+void organ_merge_delta(const organ_kernels *kernels, const organ_merge_strip *strip, size_t k, float *delta);
 
 /* Does so for the n values from `from` on. */
-void organ_merge_delta_part(const organ_merge_strip *strip, size_t k, size_t from, size_t n, float *delta);
+void organ_merge_delta_part(const organ_kernels *kernels, const organ_merge_strip *strip, size_t k, size_t from,
+                            size_t n, float *delta);
 
 /* Returns the sum of the values of parameter number `weight`, added in the order of the inputs. */
 double organ_merge_total(const organ_merge_task *task, size_t weight);

@@ -61,7 +61,7 @@ static float *differences(const organ_merge_task *task, const organ_merge_strip 
     const size_t n = organ_merge_strip_values(strip);
     float *const deltas = strip->scratch, *const variances = deltas + task->inputs * n;
     for (size_t k = 0; k < task->inputs; k++)
-        organ_merge_delta(strip, k, deltas + k * n);
+        organ_merge_delta(task->kernels, strip, k, deltas + k * n);
     for (size_t i = 0; i < n && sce_selects(task); i++) {
         double sum = 0, squares = 0;
         for (size_t k = 0; k < task->inputs; k++)

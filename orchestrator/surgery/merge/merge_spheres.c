@@ -277,7 +277,7 @@ static void sphere_values(const organ_merge_task *task, const organ_merge_strip 
         float *const delta = (float *)strip->scratch + k * n;
         vectors[k + from_base] = strip->base && !from_base ? delta : strip->input[k];
         if (strip->base && !from_base)
-            organ_merge_delta(strip, k, delta);
+            organ_merge_delta(task->kernels, strip, k, delta);
     }
     if (from_base)
         vectors[0] = strip->base;

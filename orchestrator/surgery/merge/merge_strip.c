@@ -49,10 +49,18 @@ static organ_status refuse_value(const organ_merge_item *item, const organ_merge
                       k < n && values[k] != values[k] ? "NaN" : "infinite");
 }
 
-static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, const organ_merge_strip *strip,
+/* Returns whether input k is not read, because it equals the base. */
+static bool is_equal(const merge_lane *lane, const organ_merge_item *item, size_t k)
+{
+    return k < item->task.inputs && lane->equal >> k & 1;
+}
+
+static organ_status read_strip(const merge_lane *lane, const organ_merge_item *item, const organ_merge_strip *strip,
                                organ_reader_gate *gate, organ_error *error)
 {
     for (size_t k = 0; k < organ_merge_item_inputs(item) && !error->status; k++) {
+        if (is_equal(lane, item, k))
+            continue;
         organ_reader_gate_enter(gate);
         if (item->rows)
             organ_merge_gather(item, lane->strip->readers, k, strip->first, strip->rows, lane->strip->values[k],
@@ -65,32 +73,61 @@ static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, c
     return error->status;
 }
 
-static organ_merge_strip strip_of(const merge_lane *lane, const organ_merge_item *item, uint64_t number)
+/* `input` becomes the array of the strip's inputs. */
+static organ_merge_strip strip_of(const merge_lane *lane, const organ_merge_item *item, uint64_t number,
+                                  const float *input[ORGAN_MERGE_INPUTS])
 {
     const organ_merge_task *const task = &item->task;
     size_t rows;
     const uint64_t first = organ_merge_strip_first(&task->shape, number, &rows);
+    for (size_t k = 0; k < task->inputs; k++)
+        input[k] = lane->strip->values[is_equal(lane, item, k) ? task->inputs : k];
     return (organ_merge_strip){.first = first,
                                .rows = rows,
                                .cols = (size_t)task->shape.cols,
                                .base = task->base ? lane->strip->values[task->inputs] : NULL,
-                               .input = (const float *const *)lane->strip->values,
+                               .input = input,
                                .scratch = lane->scratch};
+}
+
+/* Values that a pass without sums reads at once: those of a base and a few inputs fit in the cache of a core. */
+#define SCANNED ((size_t)1 << 14)
+
+static size_t scanned_rows(const organ_merge_item *item, const organ_merge_strip *strip)
+{
+    const size_t rows = strip->cols < SCANNED ? SCANNED / strip->cols : 1;
+    return organ_merge_stated(item->task.method->sums, item) ? strip->rows : organ_min(rows, strip->rows);
+}
+
+/* Scans rows of a strip. */
+static organ_status scan_rows(const merge_lane *lane, const organ_merge_item *item, const void *state, unsigned pass,
+                              const organ_merge_strip *strip, organ_reader_gate *gate, organ_error *error)
+{
+    const size_t n = strip->rows * strip->cols;
+    if (read_strip(lane, item, strip, gate, error))
+        return error->status;
+    for (size_t k = 0; k < organ_merge_item_inputs(item) && pass == 0; k++) {
+        const float *const values = k < item->task.inputs ? strip->input[k] : strip->base;
+        if (!item->task.kernels->all_finite(values, n))
+            return refuse_value(item, &item->inputs[k], strip->first, values, n, error);
+    }
+    item->task.method->scan(&item->task, state, pass, strip, lane->sums, lane->counters);
+    return ORGAN_OK;
 }
 
 organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *item, const void *state, unsigned pass,
                                     uint64_t number, organ_reader_gate *gate, organ_error *error)
 {
-    const organ_merge_strip strip = strip_of(lane, item, number);
-    const size_t n = strip.rows * strip.cols;
-    if (read_strip(lane, item, &strip, gate, error))
-        return error->status;
-    for (size_t k = 0; k < organ_merge_item_inputs(item) && pass == 0; k++)
-        if (organ_any_not_finite(ORGAN_F32, lane->strip->values[k], n * sizeof(float)))
-            return refuse_value(item, &item->inputs[k], strip.first, lane->strip->values[k], n, error);
+    const float *input[ORGAN_MERGE_INPUTS];
+    const organ_merge_strip strip = strip_of(lane, item, number, input);
+    organ_merge_strip part = strip;
     memset(lane->sums, 0, organ_merge_stated(item->task.method->sums, item) * sizeof(double));
-    item->task.method->scan(&item->task, state, pass, &strip, lane->sums, lane->counters);
-    return ORGAN_OK;
+    for (size_t done = 0; done < strip.rows && !error->status; done += part.rows) {
+        part.first = strip.first + done;
+        part.rows = organ_min(scanned_rows(item, &strip), strip.rows - done);
+        scan_rows(lane, item, state, pass, &part, gate, error);
+    }
+    return error->status;
 }
 
 /* Differences in FP64: those of values beyond half of the FP32 range overflow in FP32. */
@@ -130,16 +167,22 @@ organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *r
                                      organ_error *error)
 {
     const organ_merge_item *const item = &run->items[number];
-    const organ_merge_strip strip = strip_of(lane, item, at);
+    const float *input[ORGAN_MERGE_INPUTS];
+    const organ_merge_strip strip = strip_of(lane, item, at, input);
     const size_t n = strip.rows * strip.cols;
     if (read_strip(lane, item, &strip, gate, error))
         return error->status;
     item->task.method->apply(&item->task, state, &strip, lane->out);
     organ_merge_moved *const moved = (organ_merge_moved *)(void *)lane->sums;
+    const size_t inputs = item->task.inputs;
+    if (strip.base)
+        moved[inputs] = organ_merge_moved_by(kernels, lane->out, strip.base, strip.base, n);
     for (size_t k = 0; k < organ_merge_item_inputs(item); k++) {
-        moved[k] = organ_merge_moved_by(kernels, lane->out, lane->strip->values[k], strip.base, n);
+        const float *const values = k < inputs ? strip.input[k] : strip.base;
+        moved[k] =
+            values == strip.base ? moved[inputs] : organ_merge_moved_by(kernels, lane->out, values, strip.base, n);
         if (!isfinite(moved[k].square))
-            return refuse_value(item, &item->inputs[k], strip.first, lane->strip->values[k], n, error);
+            return refuse_value(item, &item->inputs[k], strip.first, values, n, error);
     }
     return run->put(run->context, lane->worker, number, strip.first, strip.rows, lane->out, lane->strip->values[0],
                     lane->scratch, error);

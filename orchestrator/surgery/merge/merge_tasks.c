@@ -253,9 +253,12 @@ static void count_model(const organ_merge_task *task, const task_model *model, u
     const size_t n = organ_merge_strip_values(strip);
     const organ_merge_cut *const cuts[] = {&model->low, &model->high};
     float *const delta = strip->scratch;
+    if (strip->input[k] == strip->base)
+        memset(delta, 0, organ_min(n, TASK_BLOCK) * sizeof *delta);
     for (size_t from = 0; from < n; from += TASK_BLOCK) {
         const size_t some = organ_min(n - from, TASK_BLOCK);
-        organ_merge_delta_part(strip, k, from, some, delta);
+        if (strip->input[k] != strip->base)
+            organ_merge_delta_part(task->kernels, strip, k, from, some, delta);
         for (size_t c = pass == 0 && !model->low.done && !model->high.done; c < 2; c++)
             organ_merge_cut_count(cuts[c], task->kernels, elements, delta, first + from, some,
                                   counters + place_of(task, pass, k, c));
@@ -270,7 +273,7 @@ static void add_absolutes(const organ_merge_task *task, const task_model *model,
     double parts[16] = {0};
     for (size_t from = 0; from < n; from += each) {
         const size_t some = organ_min(n - from, each);
-        organ_merge_delta_part(strip, k, from, some, delta);
+        organ_merge_delta_part(task->kernels, strip, k, from, some, delta);
         memcpy(before, delta, some * sizeof *before);
         choose(task, strip, k, model, from, some, delta);
         task->kernels->absolute_sums(before, delta, some, parts);
@@ -287,9 +290,9 @@ static void task_scan(const organ_merge_task *task, const void *state, unsigned 
     for (size_t k = 0; k < task->inputs; k++) {
         if (!is_sparse(task, k))
             continue;
-        if (!counting)
+        if (!counting && strip->input[k] != strip->base)
             add_absolutes(task, &models[k], strip, k, sums);
-        else if (!models[k].low.done || !models[k].high.done)
+        else if (counting && (!models[k].low.done || !models[k].high.done))
             count_model(task, &models[k], pass, strip, k, counters);
     }
 }
@@ -341,80 +344,53 @@ static float scale_of(const organ_merge_task *task, size_t k, const task_model *
     return rescaled ? (float)(model->before / model->after) : 1;
 }
 
-/* Adds up elements whose sign is that of the sum, + for a sum of 0. Elements that are 0 have no sign. The differences
- * of model k begin at deltas + k * stride. */
-static void vote(const organ_merge_task *task, const float *deltas, size_t stride, size_t n, float *sums,
-                 float *divisors)
-{
-    float all[TASK_BLOCK] = {0};
-    for (size_t k = 0; k < task->inputs; k++)
-        for (size_t i = 0; i < n; i++)
-            all[i] += deltas[k * stride + i];
-    for (size_t i = 0; i < n; i++) {
-        all[i] = all[i] >= 0 ? 1 : -1;
-        sums[i] = divisors[i] = 0;
-    }
-    for (size_t k = 0; k < task->inputs; k++) {
-        const float weight = (float)organ_merge_value(task, TASK_WEIGHT, k), *const d = deltas + k * stride;
-        for (size_t i = 0; i < n; i++) {
-            const uint32_t agrees = -(uint32_t)(d[i] * all[i] > 0);
-            sums[i] += masked(d[i], agrees);
-            divisors[i] += masked(weight, agrees);
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        divisors[i] = divisors[i] == 0 ? 1 : divisors[i];
-}
-
-/* Adds up all elements. */
-static void add(const organ_merge_task *task, const float *deltas, size_t stride, size_t n, float *sums,
-                float *divisors)
+/* Returns the divisor without a vote: the sum of the weights, 1 for nearly 0. */
+static float divisor_of(const organ_merge_task *task)
 {
     float total = 0;
     for (size_t k = 0; k < task->inputs; k++)
         total += (float)organ_merge_value(task, TASK_WEIGHT, k);
-    total = fabsf(total) < 1e-8F ? 1 : total;
-    for (size_t i = 0; i < n; i++) {
-        sums[i] = 0;
-        divisors[i] = total;
-    }
-    for (size_t k = 0; k < task->inputs; k++)
-        for (size_t i = 0; i < n; i++)
-            sums[i] += deltas[k * stride + i];
+    return fabsf(total) < 1e-8F ? 1 : total;
 }
 
-/* Writes n elements of the output from `from` on; their differences begin at deltas + k * stride. */
-static void merge_block(const organ_merge_task *task, const float *deltas, size_t stride, const float *base, size_t n,
-                        float *out)
+/* Sets the factors of the models whose differences are added, and writes their numbers to `chosen`. Those that equal
+ * the base have no differences. Returns how many there are. */
+static size_t changing_models(const organ_merge_task *task, const task_model *models, const organ_merge_strip *strip,
+                              size_t *chosen, float *scales, float *weights)
 {
-    const bool normalize = organ_merge_value(task, TASK_NORMALIZE, 0) != 0;
-    const float lambda = (float)organ_merge_value(task, TASK_LAMBDA, 0);
-    float sums[TASK_BLOCK], divisors[TASK_BLOCK];
-    (((const task_kind *)task->method->kind)->vote ? vote : add)(task, deltas, stride, n, sums, divisors);
-    for (size_t i = 0; i < n && normalize; i++)
-        sums[i] /= divisors[i];
-    for (size_t i = 0; i < n; i++)
-        out[i] = base[i] + sums[i] * lambda;
+    size_t count = 0;
+    for (size_t k = 0; k < task->inputs; k++) {
+        if (strip->input[k] == strip->base)
+            continue;
+        scales[count] = scale_of(task, k, &models[k]);
+        weights[count] = (float)organ_merge_value(task, TASK_WEIGHT, k);
+        chosen[count++] = k;
+    }
+    return count;
 }
 
 static void task_apply(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out)
 {
     const task_model *const models = state;
     const size_t n = organ_merge_strip_values(strip), each = task_chosen(task, n);
-    float *const deltas = strip->scratch;
+    float *const deltas = strip->scratch, scales[ORGAN_MERGE_INPUTS], weights[ORGAN_MERGE_INPUTS];
+    size_t chosen[ORGAN_MERGE_INPUTS];
+    const organ_differences differences = {.values = deltas,
+                                           .stride = each,
+                                           .count = changing_models(task, models, strip, chosen, scales, weights),
+                                           .scales = scales,
+                                           .weights = weights,
+                                           .vote = ((const task_kind *)task->method->kind)->vote,
+                                           .normalize = organ_merge_value(task, TASK_NORMALIZE, 0) != 0,
+                                           .divisor = divisor_of(task),
+                                           .lambda = (float)organ_merge_value(task, TASK_LAMBDA, 0)};
     for (size_t from = 0; from < n; from += each) {
         const size_t some = organ_min(n - from, each);
-        for (size_t k = 0; k < task->inputs; k++) {
-            float *const delta = deltas + k * each;
-            const float weight = (float)organ_merge_value(task, TASK_WEIGHT, k), scale = scale_of(task, k, &models[k]);
-            organ_merge_delta_part(strip, k, from, some, delta);
-            choose(task, strip, k, &models[k], from, some, delta);
-            for (size_t i = 0; i < some; i++)
-                delta[i] = delta[i] * scale * weight;
+        for (size_t c = 0; c < differences.count; c++) {
+            organ_merge_delta_part(task->kernels, strip, chosen[c], from, some, deltas + c * each);
+            choose(task, strip, chosen[c], &models[chosen[c]], from, some, deltas + c * each);
         }
-        for (size_t at = 0; at < some; at += TASK_BLOCK)
-            merge_block(task, deltas + at, each, strip->base + from + at, organ_min(some - at, TASK_BLOCK),
-                        out + from + at);
+        task->kernels->merge_differences(&differences, strip->base + from, some, out + from);
     }
 }
 
@@ -422,7 +398,7 @@ static void task_apply(const organ_merge_task *task, const void *state, const or
     .name = (NAME), .base = ORGAN_MERGE_BASE_REQUIRED, .least = 1, .parameters = (PARAMETERS),                         \
     .parameter_count = sizeof(PARAMETERS) / sizeof *(PARAMETERS), .check = task_check, .state = task_state,            \
     .scratch = task_scratch, .sums = task_sums, .counters = task_counters, .begin = task_begin, .scan = task_scan,     \
-    .fold = task_fold, .join = task_join, .next = task_next, .apply = task_apply
+    .fold = task_fold, .join = task_join, .next = task_next, .apply = task_apply, .skips_equal = true
 
 const organ_merge_method organ_merge_task_arithmetic = {
     TASK_METHOD("task_arithmetic", arithmetic_parameters),

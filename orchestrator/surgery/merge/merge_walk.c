@@ -10,6 +10,7 @@
 #include "orchestrator/stream/parts.h"
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@
 #define RUN ((size_t)8)
 
 /* The phase of a divided tensor that applies the method; other numbers are passes of `scan`. */
-#define APPLY UINT_MAX
+#define APPLY   UINT_MAX
+#define COMPARE (UINT_MAX - 1) /* the phase that compares inputs with the base */
 
 typedef struct merge_state {
     const organ_merge_walk *walk;
@@ -32,6 +34,7 @@ typedef struct merge_state {
     organ_merge_moved *moved; /* `inputs` for each item */
     /* The divided item. */
     unsigned phase;
+    _Atomic uint64_t equal; /* as in merge_lane, while strips are compared */
     void *state;
     size_t window; /* slots of the ring of sums: strip k has slot k % window */
     size_t slot;   /* bytes of a slot, which has the sums of a strip */
@@ -166,10 +169,28 @@ static void begin_state(const organ_merge_item *item, void *state)
         item->task.method->begin(&item->task, state);
 }
 
+/* Returns whether there is a pass, where `equal` are the inputs that equal the base. */
+static bool has_pass(const organ_merge_item *item, uint64_t equal)
+{
+    bool all = true;
+    for (size_t k = 0; k < item->task.inputs; k++)
+        all = all && equal >> k & 1;
+    return organ_merge_scans(item) && !(item->task.method->skips_equal && all);
+}
+
+static organ_status compare_whole(merge_state *w, merge_lane *lane, const organ_merge_item *item, organ_error *error)
+{
+    const uint64_t strips = organ_merge_strips(&item->task.shape);
+    lane->equal = organ_merge_candidates(item);
+    for (uint64_t s = 0; s < strips && lane->equal && !error->status; s++)
+        organ_merge_compare_strip(lane, item, s, &lane->equal, &w->strips.gate, error);
+    return error->status;
+}
+
 static organ_status scan_whole(merge_state *w, merge_lane *lane, const organ_merge_item *item, organ_error *error)
 {
     const uint64_t strips = organ_merge_strips(&item->task.shape);
-    bool again = organ_merge_scans(item);
+    bool again = has_pass(item, lane->equal);
     for (unsigned pass = 0; again; pass++) {
         clear_counters(item, lane);
         for (uint64_t s = 0; s < strips && !error->status; s++)
@@ -203,7 +224,7 @@ static organ_status merge_whole(void *context, size_t part, size_t worker, organ
     const size_t number = w->from + part;
     const organ_merge_item *const item = &w->walk->items[number];
     begin_state(item, lane->state);
-    if (!open_item(w, lane, number, error) && !scan_whole(w, lane, item, error))
+    if (!open_item(w, lane, number, error) && !compare_whole(w, lane, item, error) && !scan_whole(w, lane, item, error))
         for (uint64_t s = 0; s < organ_merge_strips(&item->task.shape) && !error->status; s++)
             if (!organ_merge_apply_strip(lane, w->walk, w->engine->kernels, number, lane->state, s, &w->strips.gate,
                                          error))
@@ -229,6 +250,15 @@ static organ_status merge_each(merge_state *w, size_t from, size_t to, organ_err
 
 /* ---- a tensor that all workers merge ---- */
 
+static organ_status compare_divided(merge_state *w, const merge_lane *lane, const organ_merge_item *item, size_t strip,
+                                    organ_error *error)
+{
+    uint64_t equal = atomic_load(&w->equal);
+    if (equal && organ_merge_compare_strip(lane, item, strip, &equal, &w->strips.gate, error) == ORGAN_OK)
+        atomic_fetch_and(&w->equal, equal);
+    return error->status;
+}
+
 static organ_status merge_strip(void *context, size_t strip, size_t worker, organ_error *error)
 {
     merge_state *const w = context;
@@ -238,6 +268,8 @@ static organ_status merge_strip(void *context, size_t strip, size_t worker, orga
         return error->status;
     if (w->phase == APPLY)
         organ_merge_apply_strip(lane, w->walk, w->engine->kernels, w->from, w->state, strip, &w->strips.gate, error);
+    else if (w->phase == COMPARE)
+        return compare_divided(w, lane, item, strip, error);
     else
         organ_merge_scan_strip(lane, item, w->state, w->phase, strip, &w->strips.gate, error);
     memcpy(w->slots + strip % w->window * w->slot, lane->sums, w->slot);
@@ -251,7 +283,7 @@ static organ_status fold_strip(void *context, size_t strip, organ_error *error)
     const double *const sums = (const double *)(const void *)(w->slots + strip % w->window * w->slot);
     if (w->phase == APPLY)
         add_moved(&w->moved[w->from * w->inputs], sums, organ_merge_item_inputs(item));
-    else if (item->task.method->fold)
+    else if (w->phase != COMPARE && item->task.method->fold)
         item->task.method->fold(&item->task, w->state, w->phase, sums);
     return error->status;
 }
@@ -302,9 +334,14 @@ static void join_counters(const merge_state *w, const organ_merge_item *item, un
 static organ_status merge_divided(merge_state *w, size_t number, organ_error *error)
 {
     const organ_merge_item *const item = &w->walk->items[number];
-    bool again = organ_merge_scans(item);
     w->from = number;
     begin_state(item, w->state);
+    atomic_store(&w->equal, organ_merge_candidates(item));
+    if (atomic_load(&w->equal) && run_phase(w, COMPARE, error))
+        return error->status;
+    for (size_t k = 0; k < w->strips.count; k++)
+        w->lanes[k].equal = atomic_load(&w->equal);
+    bool again = has_pass(item, w->lanes[0].equal);
     for (unsigned pass = 0; again; pass++) {
         if (run_phase(w, pass, error))
             return error->status;

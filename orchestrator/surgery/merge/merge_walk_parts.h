@@ -21,6 +21,7 @@ typedef struct merge_lane {
     void *scratch, *state;
     uint64_t *counters;
     double *sums;
+    uint64_t equal; /* bit k: input k of the item has the bytes of the base, and is not read */
 } merge_lane;
 
 bool organ_merge_scans(const organ_merge_item *item); /* whether the method has passes before it is applied */
@@ -46,6 +47,17 @@ static inline const organ_merge_input *organ_merge_reads_of(const organ_merge_it
 {
     return item->rows ? item->rows->sources : item->inputs;
 }
+
+/* ---- inputs that equal the base ---- */
+
+/* Returns the inputs (bit k: input k) that may be compared with the base: the method has passes, and equal bytes mean
+ * equal values. */
+uint64_t organ_merge_candidates(const organ_merge_item *item);
+
+/* Removes from *equal, a subset of the candidates, those with other bytes than the base in a strip. Uses the lane's
+ * buffers of values. Returns ORGAN_IO if a read failed. */
+organ_status organ_merge_compare_strip(const merge_lane *lane, const organ_merge_item *item, uint64_t strip,
+                                       uint64_t *equal, organ_reader_gate *gate, organ_error *error);
 
 /* ---- rows of tokens ---- */
 
