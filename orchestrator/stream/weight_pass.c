@@ -68,6 +68,13 @@ typedef struct weight_pass_run {
 static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
+static organ_dtype type_of(const organ_weight_pass *pass, const organ_weight *weight)
+{
+    const bool stored = pass->narrow && weight->scheme == ORGAN_SCHEME_PLAIN && !weight->made;
+    const organ_dtype type = stored ? weight->codes->dtype : pass->as;
+    return type == ORGAN_BF16 || type == ORGAN_F16 ? type : pass->as;
+}
+
 /* A strip has about ORGAN_STRIP_VALUES values, a multiple of pass->row_multiple rows, and whole steps of the reader
  * (rows that share scales) unless a step is much longer than that. */
 static weight_pass_cut cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
@@ -210,7 +217,11 @@ static bool take_strip(void *context, size_t number)
     const open_item *const item = entry_of(r, r->item);
     const weight_pass_cut *const c = &item->cut;
     weight_pass_slot *const s = slot_of(r, number);
-    s->strip = (organ_weight_strip){.item = r->item, .first = r->row, .cols = c->cols, .note = item->note};
+    s->strip = (organ_weight_strip){.item = r->item,
+                                    .first = r->row,
+                                    .cols = c->cols,
+                                    .type = type_of(r->pass, r->pass->items[r->item].weight),
+                                    .note = item->note};
     if (c->rows)
         s->strip.rows = organ_min(c->strip_rows, (size_t)(c->matrix_rows - r->row % c->matrix_rows));
     r->row += s->strip.rows;
@@ -304,7 +315,8 @@ static organ_status read_pass_strip(weight_pass_run *r, const organ_weight_strip
     const organ_weight_pass *const pass = r->pass;
     const open_item *const item = entry_of(r, strip->item);
     organ_reader_gate_enter(&r->gate);
-    if (organ_weight_read(item->reader[0], strip->first, strip->rows, pass->as, buffer, scratch, error) == ORGAN_OK &&
+    if (organ_weight_read(item->reader[0], strip->first, strip->rows, strip->type, buffer, scratch, error) ==
+            ORGAN_OK &&
         pass->overflow && pass->as != ORGAN_F32)
         limit_strip(r, item->reader[0], strip, (uint16_t *)(void *)buffer, scratch, error);
     if (!error->status && item->reader[1])
@@ -318,10 +330,13 @@ static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned c
     const organ_weight_pass *const pass = r->pass;
     unsigned char *const other = buffer + r->plan.values, *const reading = other + r->plan.other,
                          *const scratch = reading + r->plan.reader;
+    const size_t bytes = weight_round(s->strip.rows * s->strip.cols * element_bytes(s->strip.type));
+    unsigned char *const values = s->strip.type == pass->as ? buffer : other - bytes;
     if (await_item(r, s->strip.item, error) || s->strip.rows == 0 ||
-        read_pass_strip(r, &s->strip, buffer, other, reading, error))
+        read_pass_strip(r, &s->strip, values, other, reading, error))
         return error->status;
-    s->strip.values = buffer;
+    s->strip.room = buffer;
+    s->strip.values = values;
     s->strip.other = entry_of(r, s->strip.item)->reader[1] ? other : NULL;
     memset(s->result, 0, pass->result_bytes);
     return pass->work(pass->context, &s->strip, scratch, s->result, error);
@@ -333,7 +348,7 @@ static organ_status work_on_strip(void *context, size_t number, size_t worker, o
     weight_pass_slot *const s = slot_of(r, number);
     organ_read_ahead_move(&r->ahead, s->read);
     do_strip(r, s, r->buffers[worker], error);
-    s->strip.values = NULL;
+    s->strip.values = s->strip.room = NULL;
     s->strip.other = NULL;
     return error->status;
 }

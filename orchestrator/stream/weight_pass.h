@@ -23,7 +23,11 @@ typedef struct organ_weight_strip {
     size_t item;       /* index into organ_weight_pass.items */
     uint64_t first;    /* first row, counted over the matrices of the weight */
     size_t rows, cols; /* number of rows and columns */
-    void *values;      /* rows x cols of type `as`, 4096-byte aligned; may be changed */
+    organ_dtype type;  /* of the values */
+    void *values;      /* rows x cols, 64-byte aligned; may be changed */
+    /* 4096-byte aligned memory for rows x cols elements of type `as`. `values` are its first bytes or, if `type` is
+     * narrower, its last ones, so that k rows of type `as` may overwrite it as soon as k rows have been used. */
+    void *room;
     const void *other; /* the same rows of the counterpart, or NULL */
     bool last;         /* the last strip of its item */
     const char *note;  /* remark of the weight's reader (organ_weight_reader_open), or "" */
@@ -35,6 +39,7 @@ typedef struct organ_weight_pass {
     const organ_weight_item *items;
     size_t item_count;
     organ_dtype as;      /* ORGAN_F32, ORGAN_BF16 or ORGAN_F16 */
+    bool narrow;         /* with as = ORGAN_F32: weights that files have as BF16 or F16 keep that type */
     size_t row_multiple; /* strips, except the last of a matrix, have a multiple of this many rows and never extend over
                             two matrices; 0: 1 */
     /* Finite values that are infinite as F16 or BF16 (`as`) are refused or limited; NULL: stored as infinite. */

@@ -213,6 +213,23 @@ START_TEST(the_same_with_any_threads_and_memory)
 }
 END_TEST
 
+typedef struct compared {
+    uint64_t values;
+    bool narrow;
+} compared;
+
+/* A narrow strip has the bytes of the file, at a place where rows of FP32 do not overtake them. */
+static organ_status compare_narrow(const organ_weight_strip *strip, const void *stored, organ_error *error)
+{
+    const size_t n = strip->rows * strip->cols,
+                 before = (size_t)((unsigned char *)strip->values - (unsigned char *)strip->room);
+    if (strip->type != items[strip->item].weight->codes->dtype || before < 2 * n || (uintptr_t)strip->values % 64 ||
+        memcmp(stored, strip->values, 2 * n) != 0)
+        return organ_fail(error, ORGAN_CHECK_FAILED, "narrow rows %llu of item %zu differ",
+                          (unsigned long long)strip->first, strip->item);
+    return ORGAN_OK;
+}
+
 /* Compares the values with those of the file. */
 static organ_status compare(void *context, const organ_weight_strip *strip, void *scratch, void *out,
                             organ_error *error)
@@ -226,12 +243,17 @@ static organ_status compare(void *context, const organ_weight_strip *strip, void
     organ_status status = organ_model_read(model, w->codes->file, stored, n * size,
                                            w->codes->offset + strip->first * strip->cols * size, error);
     organ_widen(organ_kernels_scalar, w->codes->dtype, stored, values, n);
-    if (status == ORGAN_OK && memcmp(values, strip->values, n * sizeof *values) != 0)
+    compared *const c = context;
+    if (status == ORGAN_OK && c->narrow && size == 2)
+        status = compare_narrow(strip, stored, error);
+    else if (status == ORGAN_OK && (strip->type != ORGAN_F32 || strip->room != strip->values))
+        status = organ_fail(error, ORGAN_CHECK_FAILED, "item %zu is not FP32", strip->item);
+    else if (status == ORGAN_OK && memcmp(values, strip->values, n * sizeof *values) != 0)
         status = organ_fail(error, ORGAN_CHECK_FAILED, "rows %llu of item %zu differ", (unsigned long long)strip->first,
                             strip->item);
     free(values);
     free(stored);
-    __atomic_add_fetch((uint64_t *)context, n, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&c->values, n, __ATOMIC_RELAXED);
     return status;
 }
 
@@ -239,16 +261,24 @@ START_TEST(values_are_those_of_the_file)
 {
     organ_error error = {0};
     organ_workers *workers;
-    uint64_t seen_values = 0, all = 0;
+    uint64_t all = 0;
     ck_assert_int_eq(organ_workers_create(topology, 2, &workers, &error), ORGAN_OK);
     const organ_engine engine = {
         .topology = topology, .workers = workers, .memory = ROOMY, .kernels = organ_kernels_scalar};
-    const organ_weight_pass pass = {
-        .model = model, .items = items, .item_count = ITEMS, .as = ORGAN_F32, .context = &seen_values, .work = compare};
-    ck_assert_msg(organ_weight_pass_run(&pass, &engine, &error) == ORGAN_OK, "%s", error.message);
     for (size_t k = 0; k < ITEMS; k++)
         all += items[k].weight->elements;
-    ck_assert_uint_eq(seen_values, all);
+    for (int narrow = 0; narrow < 2; narrow++) {
+        compared c = {.narrow = narrow == 1};
+        const organ_weight_pass pass = {.model = model,
+                                        .items = items,
+                                        .item_count = ITEMS,
+                                        .as = ORGAN_F32,
+                                        .narrow = narrow == 1,
+                                        .context = &c,
+                                        .work = compare};
+        ck_assert_msg(organ_weight_pass_run(&pass, &engine, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_uint_eq(c.values, all);
+    }
     organ_workers_destroy(workers);
 }
 END_TEST

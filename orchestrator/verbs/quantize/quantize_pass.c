@@ -34,7 +34,9 @@ typedef struct encode_buffers {
     size_t step;                        /* rows that are encoded together: 1, or several short rows of GGUF blocks */
     size_t row_bytes;                   /* bytes of the codes of one row */
     unsigned char *codes;               /* codes of `step` rows */
+    float *wide;                        /* these rows as FP32, if the strip has a narrower type: [step][cols] */
     float *back;                        /* decoded values of these rows, [step][cols] */
+    float *block;                       /* a block of a band as FP32, if a scale covers a block: [size][size] */
     float *scales;                      /* `groups` scales of the current band, then their minima if it has some */
     double unsearched;                  /* error squares of the strip with the scales of try 0 of the search */
     float *weights, *roots;             /* imatrix weight of each column, and its root; NULL: no imatrix */
@@ -71,7 +73,10 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
                           .step = gguf && cols < BAND ? BAND / cols : 1,
                           .row_bytes = organ_encoding_row_bytes(encoding, cols)};
     b->codes = carve_scratch(scratch, &used, b->step * (gguf ? b->row_bytes : cols));
+    b->wide = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
     b->back = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
+    if (encoding->grid.scale_of == ORGAN_SCALE_BLOCK)
+        b->block = carve_scratch(scratch, &used, encoding->grid.size * encoding->grid.size * sizeof(float));
     if (groups) {
         b->scales = carve_scratch(scratch, &used, organ_grid_numbers(&encoding->grid, cols) * sizeof(float));
         b->pending_room = organ_to_line(groups * sizeof(float)) + PENDING; /* room for a band of any length */
@@ -113,8 +118,43 @@ static organ_status put_pending(encode_buffers *b, organ_error *error)
     return error->status;
 }
 
-/* If one scale covers the tensor, put_small has written it, so it is not appended to b->pending. */
-static organ_status make_scales(encode_buffers *b, const float *values, size_t rows, organ_error *error)
+/* Returns `rows` rows of the strip as FP32, times the divisor: in b->wide or, if they are FP32 already, in place. */
+static float *take_rows(const encode_buffers *b, const organ_weight_strip *strip, size_t first, size_t rows)
+{
+    const size_t n = rows * b->cols;
+    float *values = (float *)strip->values + first * b->cols;
+    if (strip->type != ORGAN_F32) {
+        values = b->wide;
+        organ_widen(b->kernels, strip->type, (const uint16_t *)strip->values + first * b->cols, values, n);
+    }
+    organ_quantize_multiply(values, n, b->part->divisor);
+    return values;
+}
+
+/* Returns the sum of the error squares with the scales of try 0 of a band of rows from row `first` of the strip on. */
+static double search_blocks(const encode_buffers *b, const organ_weight_strip *strip, size_t first, size_t rows)
+{
+    const organ_grid *const grid = &b->part->encoding->grid;
+    const organ_scale_search *const search = organ_grid_search(grid);
+    const size_t size = grid->size;
+    double unsearched = 0;
+    if (strip->type == ORGAN_F32)
+        return b->kernels->search_scales(search, (const float *)strip->values + first * b->cols, b->cols, rows, b->cols,
+                                         size, b->scales);
+    for (size_t from = 0; from < b->cols; from += size) {
+        const uint16_t *const stored = (const uint16_t *)strip->values + first * b->cols + from;
+        const size_t n = organ_min(size, b->cols - from);
+        for (size_t r = 0; r < rows; r++)
+            organ_widen(b->kernels, strip->type, stored + r * b->cols, b->block + r * size, n);
+        unsearched += b->kernels->search_scales(search, b->block, size, rows, n, size, b->scales + from / size);
+    }
+    return unsearched;
+}
+
+/* Scales of the band that begins at row `first` of the strip, `values` as FP32 (a band of one row). If one scale covers
+ * the tensor, put_small has written it, so it is not appended to b->pending. */
+static organ_status make_scales(encode_buffers *b, const organ_weight_strip *strip, size_t first, const float *values,
+                                organ_error *error)
 {
     const organ_encoding *const encoding = b->part->encoding;
     const size_t bytes = b->groups * organ_encoding_scale_bytes(encoding);
@@ -131,8 +171,10 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
         organ_encoding_store_scales(encoding, b->kernels, minima, b->groups, b->pending_minima + b->pending_bytes);
     } else if (organ_quantize_keeps_scale(&encoding->grid)) {
         b->scales[0] = organ_grid_scale(&encoding->grid, b->kernels, b->kernels->amax(values, b->cols));
+    } else if (encoding->grid.scale_of == ORGAN_SCALE_BLOCK) {
+        b->unsearched += search_blocks(b, strip, first, organ_min(strip->rows - first, encoding->grid.size));
     } else {
-        b->unsearched += b->kernels->search_scales(organ_grid_search(&encoding->grid), values, b->cols, rows, b->cols,
+        b->unsearched += b->kernels->search_scales(organ_grid_search(&encoding->grid), values, b->cols, 1, b->cols,
                                                    b->group, b->scales);
     }
     organ_encoding_store_scales(encoding, b->kernels, b->scales, b->groups, b->pending + b->pending_bytes);
@@ -181,7 +223,8 @@ static void divide_sums(strip_result *sums, float factor)
     }
 }
 
-/* The codes are collected at the front of strip->values, where the values have been encoded already. */
+/* The codes are collected in strip->room, in place of values that have been encoded already. Those of FP32 values pass
+ * through a buffer, because the first rows overlap their values. */
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
 {
@@ -191,15 +234,17 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
         return error->status;
     const organ_grid *const grid = &b.part->encoding->grid;
     const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
-    float *const values = strip->values;
+    unsigned char *const codes = strip->room, *const buffer = b.codes;
     strip_result *const sums = result;
-    organ_quantize_multiply(values, strip->rows * strip->cols, b.part->divisor);
     for (size_t r = 0; r < strip->rows; r += b.step) {
-        const size_t remaining = strip->rows - r, rows = organ_min(b.step, remaining);
-        if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_min(remaining, band), error))
+        const size_t rows = organ_min(b.step, strip->rows - r);
+        float *const values = take_rows(&b, strip, r, rows);
+        if (b.groups && r % band == 0 && make_scales(&b, strip, r, values, error))
             return error->status;
-        make_rows(&b, values + r * b.cols, rows, sums->loss);
-        memcpy((unsigned char *)values + r * b.row_bytes, b.codes, rows * b.row_bytes);
+        b.codes = strip->type == ORGAN_F32 ? buffer : codes + r * b.row_bytes;
+        make_rows(&b, values, rows, sums->loss);
+        if (strip->type == ORGAN_F32)
+            memcpy(codes + r * b.row_bytes, b.codes, rows * b.row_bytes);
     }
     sums->unsearched = organ_quantize_keeps_scale(grid) ? INFINITY : b.unsearched; /* there is no search */
     divide_sums(sums, b.part->divisor);
@@ -211,8 +256,8 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
                           b.part->weight->name, b.part->weight->name);
     if (put_pending(&b, error))
         return error->status;
-    return organ_write_put(job->run, b.part->codes, values, strip->rows * b.row_bytes, strip->first * b.row_bytes,
-                           b.put, error);
+    return organ_write_put(job->run, b.part->codes, codes, strip->rows * b.row_bytes, strip->first * b.row_bytes, b.put,
+                           error);
 }
 
 /* ---- passes ---- */
@@ -383,6 +428,7 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .items = items,
                                .item_count = count,
                                .as = ORGAN_F32,
+                               .narrow = true,
                                .row_multiple = 128,
                                .scratch_bytes = scratch,
                                .result_bytes = sizeof(strip_result),
@@ -399,6 +445,7 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     const organ_weight_pass codes = codes_pass(job, items, count);
     organ_weight_pass statistics = codes, tries = codes;
     statistics.work = measure_strip;
+    statistics.narrow = tries.narrow = false;
     statistics.retire = retire_greatest;
     tries.work = add_tries;
     tries.retire = retire_tries;
