@@ -5,42 +5,42 @@
 #include "kernels/simd/isa.h"
 #ifdef ISA
 #include "kernels/coding_runs.h"
-#include "kernels/search_screens.h"
+#include "kernels/search_whole.h"
 
 enum { SEARCH_GROUPS = 8 }; /* groups that are searched at the same time */
 /* Groups up to this magnitude keep the scale of try 0: the inverses of smaller scales might be infinite, and squares of
  * the errors underflow to 0. */
 #define SEARCH_MIN 0x1p-100f
 
-/* Returns the value of largest magnitude of a band of rows; of two opposite ones the positive one. `high` counts
- * numbers with their sign bits inverted, so that the positive ones are greater than the negative ones. */
-INLINE float farthest_value(const float *values, size_t stride, size_t rows, size_t n)
+/* Sets the greatest and the least value of a band of rows, or zero if that is greater or less. */
+INLINE void find_ends(const float *values, size_t stride, size_t rows, size_t n, float ends[2])
 {
-    u32x16 magnitude = u32_set1(0), high = magnitude;
+    f32x16 high = f32_set1(0), low = high;
     for (size_t r = 0; r < rows; r++)
         for (size_t at = 0; at < n; at += 16) {
             const float *const from = values + r * stride + at;
-            const u32x16 x = f32_bits(n - at < 16 ? f32_load_part(from, n - at) : f32_load(from));
-            magnitude = u32_max(magnitude, u32_and(x, u32_set1(MAGNITUDE)));
-            high = u32_max(high, u32_add(x, u32_set1(~MAGNITUDE)));
+            const f32x16 x = n - at < 16 ? f32_load_part(from, n - at) : f32_load(from);
+            high = f32_max(high, x);
+            low = f32_min(low, x);
         }
-    const uint32_t top = u32_top(magnitude), inverted = top | ~MAGNITUDE,
-                   bits = m32_count(u32_eq(high, u32_set1(inverted))) ? top : inverted;
-    float farthest;
-    memcpy(&farthest, &bits, sizeof farthest);
-    return farthest;
+    ends[0] = f32_reduce_max(high);
+    ends[1] = f32_reduce_min(low);
 }
 
-/* sum_errors for one kind of codes, stored in `errors`. The small ones are for the smallest groups of the encodings, 32
- * or 16 values of one row, because there the ends of loops would take a fifth of the time; the usual one is for 128. */
+/* sum_errors for one kind of codes and each of `count` adjacent groups, stored in `errors`. The small ones are for the
+ * smallest groups of the encodings, 32 or 16 values of one row, because there the ends of loops would take a fifth of
+ * the time; the usual one is for 128. */
+typedef float tried_errors[SEARCH_TRIES];
 typedef void errors_of(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
-                       size_t rows, size_t n, const scale_tries *t, float *errors);
+                       size_t rows, size_t n, size_t count, const scale_tries *t, tried_errors *errors);
 #define ERRORS_BY(name, rows_, n_, codes, weighted)                                                                    \
     SHARED void name(const organ_scale_search *search, const float *values, const float *weights, size_t stride,       \
-                     size_t rows, size_t n, const scale_tries *t, float *errors)                                       \
+                     size_t rows, size_t n, size_t count, const scale_tries *t, tried_errors *errors)                  \
     {                                                                                                                  \
-        (void)rows, (void)n;                                                                                           \
-        f32_store(errors, sum_errors(search, values, weights, stride, rows_, n_, t, codes, weighted));                 \
+        (void)rows;                                                                                                    \
+        for (size_t g = 0; g < count; g++)                                                                             \
+            f32_store(errors[g],                                                                                       \
+                      sum_errors(search, values + g * n, weights + g * n, stride, rows_, n_, &t[g], codes, weighted)); \
     }
 ERRORS_BY(errors_by_integer, rows, n, SEARCH_INTEGERS, 0)
 ERRORS_BY(errors_by_e4m3, rows, n, SEARCH_E4M3, 0)
@@ -55,17 +55,52 @@ ERRORS_BY(weighted_errors_by_e4m3, 1, n, SEARCH_E4M3, 1)
 ERRORS_BY(weighted_errors_by_e2m1, 1, n, SEARCH_E2M1, 1)
 
 SHARED void screened_errors_by_e4m3(const organ_scale_search *search, const float *values, const float *weights,
-                                    size_t stride, size_t rows, size_t n, const scale_tries *t, float *errors)
+                                    size_t stride, size_t rows, size_t n, size_t count, const scale_tries *t,
+                                    tried_errors *errors)
 {
     screened s;
-    if (SEARCH_SCREENS && can_screen_e4m3(search, rows * n, t) && screen_e4m3(search, values, stride, rows, n, t, &s))
-        errors_of_left(search, values, stride, rows, n, t, &s, errors, error_by_e4m3);
-    else
-        errors_by_e4m3(search, values, weights, stride, rows, n, t, errors);
+    for (size_t g = 0; g < count; g++)
+        if (SEARCH_SCREENS && can_screen_e4m3(search, rows * n, &t[g]) &&
+            screen_e4m3(search, values + g * n, stride, rows, n, &t[g], &s))
+            errors_of_left(search, values + g * n, stride, rows, n, &t[g], &s, errors[g], error_by_e4m3);
+        else
+            errors_by_e4m3(search, values + g * n, weights + g * n, stride, rows, n, 1, &t[g], errors + g);
 }
 
+/* Each step of the screens is made for all groups before the next one, because it waits for the step before it. */
+INLINE void screen_groups(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
+                          size_t rows, const size_t n, size_t count, const scale_tries *t, tried_errors *errors,
+                          errors_of *otherwise)
+{
+    whole_screen s[SEARCH_GROUPS];
+    for (size_t g = 0; g < count; g++) {
+        f32_store(errors[g], f32_of_bits(u32_set1(INFINITE)));
+        if ((s[g].usable = can_screen_whole(search, rows, n, &t[g])))
+            begin_screen(search, values + g * n, n, &t[g], &s[g]);
+    }
+    for (size_t g = 0; g < count; g++)
+        if (s[g].usable)
+            set_two(search, values + g * n, n, &t[g], 0, s[g].least, errors[g]);
+        else
+            otherwise(search, values + g * n, weights + g * n, stride, rows, n, 1, &t[g], errors + g);
+    for (size_t g = 0; g < count; g++)
+        if (s[g].usable)
+            end_screen(search, values + g * n, n, &t[g], &s[g], errors[g]);
+}
+#define SCREEN_WHOLE(name, n_, otherwise)                                                                              \
+    SHARED void name(const organ_scale_search *search, const float *values, const float *weights, size_t stride,       \
+                     size_t rows, size_t n, size_t count, const scale_tries *t, tried_errors *errors)                  \
+    {                                                                                                                  \
+        if (SEARCH_WHOLE)                                                                                              \
+            screen_groups(search, values, weights, stride, rows, n_, count, t, errors, otherwise);                     \
+        else                                                                                                           \
+            otherwise(search, values, weights, stride, rows, n, count, t, errors);                                     \
+    }
+SCREEN_WHOLE(screened_errors_by_integer, n, errors_by_integer)
+SCREEN_WHOLE(usual_screened_by_integer, 128, usual_errors_by_integer)
+
 static errors_of *const search_any[] = {errors_by_integer, errors_by_e4m3, errors_by_e2m1};
-static errors_of *const search_screened[] = {errors_by_integer, screened_errors_by_e4m3, errors_by_e2m1};
+static errors_of *const search_screened[] = {screened_errors_by_integer, screened_errors_by_e4m3, errors_by_e2m1};
 static errors_of *const search_small[] = {small_errors_by_integer, small_errors_by_e4m3, small_errors_by_e2m1};
 static errors_of *const search_by_weight[] = {weighted_errors_by_integer, weighted_errors_by_e4m3,
                                               weighted_errors_by_e2m1};
@@ -85,16 +120,18 @@ SHARED double search_groups(const organ_scale_search *search, const float *value
                             size_t rows, size_t n, size_t count, double first, float *scales, errors_of *errors_by)
 {
     scale_tries t[SEARCH_GROUPS];
-    float farthest[SEARCH_GROUPS], errors[SEARCH_GROUPS][SEARCH_TRIES];
+    tried_errors errors[SEARCH_GROUPS];
+    t[0] = (scale_tries){0}; /* gcc does not know that count > 0 */
     for (size_t g = 0; g < count; g++)
-        farthest[g] = rows == 1 && n == 32 ? farthest_value(values + g * n, 0, 1, 32)
-                                           : farthest_value(values + g * n, stride, rows, n);
+        if (rows == 1 && n == 32)
+            find_ends(values + g * n, 0, 1, 32, t[g].ends);
+        else
+            find_ends(values + g * n, stride, rows, n, t[g].ends);
     for (size_t g = 0; g < count; g++)
-        begin_tries(search, farthest[g], &t[g]);
-    for (size_t g = 0; g < count; g++)
-        errors_by(search, values + g * n, weights + g * n, stride, rows, n, &t[g], errors[g]);
+        begin_tries(search, t[g].ends[0] >= -t[g].ends[1] ? t[g].ends[0] : t[g].ends[1], &t[g]);
+    errors_by(search, values, weights, stride, rows, n, count, t, errors);
     for (size_t g = 0; g < count; g++) {
-        const int some = __builtin_fabsf(farthest[g]) > SEARCH_MIN;
+        const int some = t[g].farthest > SEARCH_MIN;
         scales[g] = t[g].scales[some ? least_try(f32_load(errors[g])) : 0];
         first += some ? (double)errors[g][0] : 0;
     }
@@ -107,7 +144,7 @@ double KERNEL(search_scales)(const organ_scale_search *search, const float *valu
     const size_t whole = cols / group;
     const int codes = search_codes(search);
     errors_of *const any = search_screened[codes], *by = rows == 1 && group == 32 ? search_small[codes] : any;
-    by = rows == 1 && group == 128 && codes == SEARCH_INTEGERS ? usual_errors_by_integer : by;
+    by = rows == 1 && group == 128 && codes == SEARCH_INTEGERS ? usual_screened_by_integer : by;
     by = rows == 1 && group == 16 && codes == SEARCH_E2M1 ? least_errors_by_e2m1 : by;
     double first = 0;
     for (size_t g = 0; g < whole; g += SEARCH_GROUPS)
@@ -135,7 +172,7 @@ void KERNEL(scale_errors)(const organ_scale_search *search, const float *values,
     scale_tries t;
     begin_tries(search, farthest, &t);
     memcpy(scales, t.scales, sizeof t.scales);
-    search_any[search_codes(search)](search, values, values, n, 1, n, &t, errors);
+    search_any[search_codes(search)](search, values, values, n, 1, n, 1, &t, (tried_errors *)errors);
 }
 
 void KERNEL(error_squares)(const float *values, const float *back, size_t n, double *sums)

@@ -7,6 +7,7 @@ enum { SEARCH_TRIES = 16 };
 typedef struct scale_tries {
     float scales[SEARCH_TRIES], inverses[SEARCH_TRIES];
     float farthest; /* magnitude of the value of largest magnitude */
+    float ends[2];  /* the greatest value and the least one, for search_whole.h */
 } scale_tries;
 
 /* Steps of the tries from try 0, in numbers of the stored type: E8M0 has a step for each power of 2, and scales twice

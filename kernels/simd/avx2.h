@@ -10,6 +10,7 @@
 #define PRODUCT_VECTORS 1
 #define SEARCH_TOGETHER 2
 #define SEARCH_SCREENS  1
+#define SEARCH_WHOLE    1
 
 typedef struct {
     __m256 lo, hi;

@@ -10,6 +10,7 @@
 #define PRODUCT_VECTORS 2
 #define SEARCH_TOGETHER 16
 #define SEARCH_SCREENS  1
+#define SEARCH_WHOLE    0
 
 typedef __m512 f32x16;
 typedef __m512i u32x16;

@@ -33,6 +33,7 @@ double SCALAR_MATH(log2d1)(double);
 #define SEARCH_TOGETHER 4 /* tries of the search for scales whose sums are kept in registers; divides 16 */
 /* 1: excludes tries of that search by bounds (search_screens.h). Here all are compared, to check the others. */
 #define SEARCH_SCREENS 0
+#define SEARCH_WHOLE   0 /* 1: also those of whole codes (search_whole.h) */
 
 typedef struct {
     float lane[16];
@@ -210,6 +211,23 @@ INLINE u16x16 u16_or(u16x16 a, u16x16 b) { EACH_LANE(u16x16, a.lane[l] | b.lane[
 /* Adds modulo 2^16. */
 INLINE u16x16 u16_add(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] + b.lane[l])); }
 INLINE u16x16 u16_sll(u16x16 a, int by) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] << by)); }
+INLINE u16x16 u16_srl(u16x16 a, int by) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] >> by)); }
+/* Returns (a b + 2^14) >> 15 of lanes as signed numbers; not both -2^15. */
+INLINE u16x16 s16_multiply(u16x16 a, u16x16 b)
+{
+    EACH_LANE(u16x16, (uint16_t)(((int16_t)a.lane[l] * (int16_t)b.lane[l] + 0x4000) >> 15));
+}
+/* Returns a^2 >> 16 of lanes as signed numbers. */
+INLINE u16x16 s16_square(u16x16 a) { EACH_LANE(u16x16, (uint16_t)((int16_t)a.lane[l] * (int16_t)a.lane[l] >> 16)); }
+/* Lane l of the result is the sum modulo 2^16 of the lanes of rows[l], l < 16. */
+INLINE u16x16 u16_fold_rows(const u16x16 *rows)
+{
+    u16x16 sums = {{0}};
+    for (int l = 0; l < 16; l++)
+        for (int k = 0; k < 16; k++)
+            sums.lane[l] = (uint16_t)(sums.lane[l] + rows[l].lane[k]);
+    return sums;
+}
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_LANE(m16x16, a.lane[l] == b.lane[l]); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_LANE(u16x16, m.lane[l] ? a.lane[l] : 0); }

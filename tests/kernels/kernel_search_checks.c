@@ -177,26 +177,38 @@ static void fill_screened(unsigned round, float *values, size_t n)
         values[round * 131 % n] *= 1 + 0x1p-20f;
 }
 
-/* Tries are screened in groups of many values; the results have the bits of scalar, which screens none. */
+enum { SCREENED_ROWS = 9, SCREENED_COLS = 2100 };
+
+/* The results have the bits of scalar, which screens none. */
+static const char *check_same_tries(const organ_kernels *k, size_t which, const float *values, size_t rows, size_t cols,
+                                    size_t group, unsigned round)
+{
+    const organ_scale_search *const s = &searches[which];
+    float scales[SCREENED_COLS / 48 + 1], same[SCREENED_COLS / 48 + 1];
+    memset(scales, 0x5a, sizeof scales), memset(same, 0x5a, sizeof same);
+    const double told = k->search_scales(s, values, SCREENED_COLS, rows, cols, group, scales),
+                 again = organ_kernels_scalar->search_scales(s, values, SCREENED_COLS, rows, cols, group, same);
+    if (memcmp(scales, same, sizeof same) != 0 || memcmp(&told, &again, sizeof told) != 0)
+        return kernel_fault("search %zu, %zu x %zu in groups of %zu, kind %u: not the bits of scalar", which, rows,
+                            cols, group, round);
+    return NULL;
+}
+
+/* Tries are screened in groups of many values, and those of whole codes in rows of at most 128 values. */
 static const char *check_screened(const organ_kernels *k)
 {
-    enum { MOST_ROWS = 9, MOST = 2100 };
-    float *const values = malloc(sizeof(float) * MOST_ROWS * MOST);
+    float *const values = malloc(sizeof(float) * SCREENED_ROWS * SCREENED_COLS);
     const char *fault = values ? NULL : kernel_fault("no memory");
     for (unsigned round = 0; round < sampled_unless_all(30, 15, 30) && !fault; round++) {
-        static const size_t groups[] = {1024, MOST, 1500, 128, 700};
-        const size_t group = groups[round % 5], rows = group < 1024 ? MOST_ROWS : 1, cols = MOST - round * 37 % 500;
-        fill_screened(round, values, (size_t)MOST_ROWS * MOST);
-        for (size_t which = round % 2; which < SEARCHES && !fault; which += 2) {
-            float scales[MOST / 128 + 1], same[MOST / 128 + 1];
-            memset(scales, 0x5a, sizeof scales), memset(same, 0x5a, sizeof same);
-            const organ_scale_search *const s = &searches[which];
-            const double told = k->search_scales(s, values, MOST, rows, cols, group, scales),
-                         again = organ_kernels_scalar->search_scales(s, values, MOST, rows, cols, group, same);
-            if (memcmp(scales, same, sizeof same) != 0 || memcmp(&told, &again, sizeof told) != 0)
-                fault = kernel_fault("search %zu, %zu x %zu in groups of %zu, kind %u: not the bits of scalar", which,
-                                     rows, cols, group, round);
-        }
+        static const size_t groups[] = {1024, SCREENED_COLS, 1500, 128, 700}, small[] = {128, 48, 64, 112};
+        const size_t group = groups[round % 5], rows = group < 1024 ? SCREENED_ROWS : 1,
+                     cols = SCREENED_COLS - round * 37 % 500;
+        fill_screened(round, values, (size_t)SCREENED_ROWS * SCREENED_COLS);
+        for (size_t which = round % 2; which < SEARCHES && !fault; which += 2)
+            fault = check_same_tries(k, which, values, rows, cols, group, round);
+        for (size_t row = 0; row < SCREENED_ROWS && !fault; row++)
+            fault =
+                check_same_tries(k, row % 3, values + row * SCREENED_COLS, 1, cols, small[(round + row) % 4], round);
     }
     free(values);
     return fault;
