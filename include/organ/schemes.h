@@ -110,6 +110,8 @@
     X(IQ2_S, "iq2_s", "iq2_xs", 28)                                                                                    \
     X(IQ2_XS, "iq2_xs", "iq2_xs", 20)                                                                                  \
     X(IQ2_XXS, "iq2_xxs", "iq2_xxs", 19)                                                                               \
+    X(IQ1_M, "iq1_m", "iq1_m", 31)                                                                                     \
+    X(IQ1_S, "iq1_s", "iq1_s", 24)                                                                                     \
     X(Q2_0, "q2_0", "q2_0", 41)                                                                                        \
     X(TQ2_0, "tq2_0", "tq2_0", 37)                                                                                     \
     X(TQ1_0, "tq1_0", "tq1_0", 36)                                                                                     \

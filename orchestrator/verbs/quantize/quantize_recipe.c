@@ -21,9 +21,10 @@ typedef uint64_t recipe_set;
 _Static_assert(RECIPE_COUNT < 64, "each recipe has a bit");
 #define OF(id)      ((recipe_set)1 << AT_##id)
 #define ALL         (((recipe_set)1 << RECIPE_COUNT) - 1)
+#define IQ1         (OF(IQ1_S) | OF(IQ1_M))
 #define SMALL_IQ2   (OF(IQ2_XXS) | OF(IQ2_XS))
 #define LARGE_IQ2   (OF(IQ2_S) | OF(IQ2_M))
-#define UP_TO_IQ2   (SMALL_IQ2 | LARGE_IQ2)
+#define UP_TO_IQ2   (IQ1 | SMALL_IQ2 | LARGE_IQ2)
 #define FEW_LEVELS  (OF(TQ1_0) | OF(TQ2_0) | OF(Q2_0))
 #define WITHOUT_IQ2 (ALL & ~UP_TO_IQ2)
 
@@ -86,7 +87,7 @@ static const struct recipe_rule {
     {OF(MXFP4_MOE), ANY, STACK, "mxfp4"},
     {OF(MXFP4_MOE), ANY, 0, "q8_0"},
 
-    {SMALL_IQ2, TOKENS, 0, "q2_k"},
+    {IQ1 | SMALL_IQ2, TOKENS, 0, "q2_k"},
     {LARGE_IQ2 | OF(IQ3_XXS), TOKENS, 0, "iq3_s"},
     {FEW_LEVELS, TOKENS, 0, "q4_k"},
     {ALL, TOKENS, 0, NULL},
@@ -100,6 +101,7 @@ static const struct recipe_rule {
     {UP_TO_IQ2, DOWN, COUNTED_EIGHTH, "q2_k"},
     {UP_TO_IQ2, ATTN_OUT, EXPERTS_8, "q5_k"},
     {LARGE_IQ2, ATTN_OUT, 0, "iq3_s"},
+    {IQ1, ATTN_OUT, 0, "iq2_xxs"},
     {UP_TO_IQ2, ANY, 0, NULL},
 
     {ALL, ATTN_V, EXPERTS_8, "q8_0"},
