@@ -222,7 +222,7 @@ typedef struct organ_affine_fit {
 typedef struct organ_runs {
     unsigned length;       /* columns of a point: 4 or 8 */
     unsigned count;        /* points, at most 4096 */
-    int even;              /* length 4, 1: of 8 columns, an even number has a negative level */
+    int even;              /* 1: of 8 columns, an even number has a negative level */
     const float *points;   /* [count][length]: numbers, sorted by column 0, then 1, and so on */
     const uint8_t *shared; /* [count]: columns from the first one on that are equal to those of the point before */
     int fixed;   /* length 8, 1: a level is a number of the point; 0: numbers are above 0, levels +- numbers */
@@ -491,8 +491,7 @@ typedef struct organ_kernels {
      * word k % 4 of the block with the counter k / 4 and, in its upper half, `stream`: the word's upper 24 bits times
      * 2^-23, less 1. */
     void (*philox_uniform)(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n);
-    /* Adds the absolute value of first[k] to sums[k % 8] and that of second[k] to sums[8 + k % 8], in FP64, in order.
-     */
+    /* Adds |first[k]| to sums[k % 8] and |second[k]| to sums[8 + k % 8], in FP64, in order of k. */
     void (*absolute_sums)(const float *first, const float *second, size_t n, double *sums);
     /* Returns whether none of n values is NaN or infinite. */
     bool (*all_finite)(const float *values, size_t n);
