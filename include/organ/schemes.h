@@ -77,8 +77,8 @@
     X("tq2_0", TQ2_0, 2, "q4_0", 37, true, "tq2_0")                                                                    \
     X("tq1_0", TQ1_0, 2, "q4_0", 36, true, "tq1_0")                                                                    \
     X("q1_0", Q1_0, 1, "q4_0", 40, true, "q1_0")                                                                       \
-    X("iq1_s", IQ1_S, 2, "iq4_nl", 24, false, "iq1_s")                                                                 \
-    X("iq1_m", IQ1_M, 2, "iq4_nl", 31, false, "iq1_m")
+    X("iq1_s", IQ1_S, 2, "iq4_nl", 24, true, "iq1_s")                                                                  \
+    X("iq1_m", IQ1_M, 2, "iq4_nl", 31, true, "iq1_m")
 #define ORGAN_BLOCK_TENSOR_SCHEMES(X)                                                                                  \
     X("mxfp4", MXFP4, 4, NULL, 38, false, "mxfp4")                                                                     \
     X("nvfp4", NVFP4, 4, "iq4_nl", 39, false, "nvfp4")

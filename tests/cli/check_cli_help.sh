@@ -113,7 +113,7 @@ while read -r scheme; do
     judge "the scheme is not known" test "$(grep -cF "'$scheme'" ../err)" = 0
 done <../schemes
 here="prune --then"
-same "schemes" <(words prune --then '') <(grep -vE '^(mixed|none|i?q.*|recipe:.*|int[56]-.*)$' ../schemes)
+same "schemes" <(words prune --then '') <(grep -vE '^(mixed|none|i?q.*|tq.*|recipe:.*|int[56]-.*)$' ../schemes)
 
 # ---- README.md and docs/: their commands use existing verbs and options, and they show every verb that works on a model ----
 mapfile -t documents < <(find "$golden"/../../README.md "$golden"/../../docs/ -name '*.md' | LC_ALL=C sort)
