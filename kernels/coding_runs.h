@@ -137,8 +137,8 @@ INLINE void run_offer_both(run_best best[2], const run_path *p, const run_factor
     run_keep(&best[1], f32_select(is_even, other, loss), number, f32_select(is_even, flipped, none));
 }
 
-/* What a point of run_search determines. FREE: levels have the signs of y. BOTH: so do they, and run_offer_both offers
- * points. FIXED: the numbers of a point are its levels. */
+/* Where run_search takes the signs of levels from. FREE, BOTH: from y; BOTH compares points by run_offer_both. FIXED:
+ * from the point, whose numbers are the levels. */
 enum run_signs { RUN_FREE, RUN_BOTH, RUN_FIXED };
 
 /* Finds the point with the least loss for `length` columns from column `from` on. Points are sorted, so what a point

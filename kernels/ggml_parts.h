@@ -14,13 +14,13 @@ typedef struct organ_ggml_scales {
     bool keeps_sign; /* numbers have signs, which belong to the codes of values (ORGAN_FIELDS_OF_SCALE) */
 } organ_ggml_scales;
 
-/* What the fields of points mean. Magnitudes: field k is magnitude k of the levels, from the least one on, and signs
- * are free. Other fields are -1, 0 and 1, numbers g to which a shift of 1/8 is added or subtracted. Shifted: a point of
- * GPTQ is a point with one of both shifts. Of scale: the sign of the group's scale is that of the shift. A value is |s|
- * g + s / 8 = s l, with the level l = g + 1/8, or 1/8 - g if s is negative. */
+/* Fields of points. In the last two kinds a field is a number g of -1, 0 and 1, to which a shift of 1/8 is added or
+ * from which it is subtracted. */
 typedef enum organ_ggml_fields {
-    ORGAN_FIELDS_MAGNITUDES,
-    ORGAN_FIELDS_SHIFTED,
+    ORGAN_FIELDS_MAGNITUDES, /* field k is magnitude k of the levels, from the least one on; signs are free */
+    ORGAN_FIELDS_SHIFTED,    /* each point chooses its shift: GPTQ has a point for each of both */
+    /* the sign of the group's scale s is that of the shift: a value is |s| g + s / 8 = s l, with the level l = g + 1/8,
+     * or 1/8 - g if s is negative */
     ORGAN_FIELDS_OF_SCALE
 } organ_ggml_fields;
 

@@ -49,6 +49,11 @@ typedef struct codebook {
     run_search *search;
 } codebook;
 
+/* What the codebooks of IQ2 have in common. */
+#define IQ2_FIELDS                                                                                                     \
+    .run = 8, .width = 2, .levels = 3, .units = {0.125f, 31, 40}, .level = {8, 25, 43},                                \
+    .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f}
+
 static const codebook of_iq3_xxs = {.entries = iq3_xxs_grid,
                                     .points = 256,
                                     .run = 4,
@@ -70,38 +75,12 @@ static const codebook of_iq3_s = {.entries = iq3_s_grid,
                                   .level = {1, 3, 5, 7, 9, 11, 13, 15},
                                   .peak_level = {12, 13.4f, 15, 16.8f, 18.8f, 21},
                                   .search = search_iq3_s};
-static const codebook of_iq2_s = {.entries = iq2_s_grid,
-                                  .points = 1024,
-                                  .run = 8,
-                                  .width = 2,
-                                  .levels = 3,
-                                  .rounds = 1,
-                                  .units = {0.125f, 31, 40},
-                                  .level = {8, 25, 43},
-                                  .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f},
-                                  .search = search_iq2_s};
-static const codebook of_iq2_xs = {.entries = iq2_xs_grid,
-                                   .points = 512,
-                                   .run = 8,
-                                   .width = 2,
-                                   .levels = 3,
-                                   .even = 1,
-                                   .rounds = 8,
-                                   .units = {0.125f, 31, 40},
-                                   .level = {8, 25, 43},
-                                   .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f},
-                                   .search = search_iq2_xs};
-static const codebook of_iq2_xxs = {.entries = iq2_xxs_grid,
-                                    .points = 256,
-                                    .run = 8,
-                                    .width = 2,
-                                    .levels = 3,
-                                    .even = 1,
-                                    .rounds = 8,
-                                    .units = {0.125f, 31, 40},
-                                    .level = {8, 25, 43},
-                                    .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f},
-                                    .search = search_iq2_xxs};
+static const codebook of_iq2_s = {
+    .entries = iq2_s_grid, .points = 1024, .rounds = 1, .search = search_iq2_s, IQ2_FIELDS};
+static const codebook of_iq2_xs = {
+    .entries = iq2_xs_grid, .points = 512, .even = 1, .rounds = 8, .search = search_iq2_xs, IQ2_FIELDS};
+static const codebook of_iq2_xxs = {
+    .entries = iq2_xxs_grid, .points = 256, .even = 1, .rounds = 8, .search = search_iq2_xxs, IQ2_FIELDS};
 
 /* The errors of the last values of a run, from which those of the upper half of an entry are sums: for IQ3 of one value
  * each, for IQ2 of two. The flips are what an error grows by if one of its values gets the wrong sign. */

@@ -6,8 +6,10 @@
 
 #include <string.h>
 
-const char *const organ_draft_gguf_parts[DRAFT_PARTS] = {"nextn.eh_proj.weight", "nextn.enorm.weight",
-                                                         "nextn.hnorm.weight", "nextn.shared_head_norm.weight",
+/* DRAFT_PROJECT to DRAFT_NORM_HIDDEN, by the names of DeepSeek. */
+#define USUAL_PARTS(prefix) prefix "eh_proj.weight", prefix "enorm.weight", prefix "hnorm.weight"
+
+const char *const organ_draft_gguf_parts[DRAFT_PARTS] = {USUAL_PARTS("nextn."), "nextn.shared_head_norm.weight",
                                                          "nextn.shared_head_head.weight"};
 
 /* The sources are the models of vLLM 0.33 (deepseek_mtp.py, qwen3_next_mtp.py, mimo_mtp.py, mimo_v2.py, step3p5_mtp.py,
@@ -15,59 +17,53 @@ const char *const organ_draft_gguf_parts[DRAFT_PARTS] = {"nextn.eh_proj.weight",
  * llama.cpp and SGLang do not: organ follows the two. vLLM's GLM-4 MoE hands raw outputs to the next step, all others
  * normed ones. Families with a list of types come first: they share names with the later ones. */
 static const organ_draft_family families[] = {
-    {.name = "step",
-     .types = "step3p5 step3p7 step35",
-     .parts = {"eh_proj.weight", "enorm.weight", "hnorm.weight", "transformer.shared_head.norm.weight",
-               "transformer.shared_head.output.weight"},
+    /* Step */
+    {.types = "step3p5 step3p7 step35",
+     .parts = {USUAL_PARTS(""), "transformer.shared_head.norm.weight", "transformer.shared_head.output.weight"},
      .raw_state = true,
      .raw_again = true,
      .layers = 1},
-    {.name = "mimo_v2",
-     .types = "mimo_v2 mimo_v2_flash mimo_v2_pro mimo2",
+    /* MiMo-V2 */
+    {.types = "mimo_v2 mimo_v2_flash mimo_v2_pro mimo2",
      .ladder = "model.mtp.layers.#",
-     .parts = {"model.mtp.layers.#.eh_proj.weight", "model.mtp.layers.#.enorm.weight",
-               "model.mtp.layers.#.hnorm.weight", "model.mtp.layers.#.final_layernorm.weight"},
+     .parts = {USUAL_PARTS("model.mtp.layers.#."), "model.mtp.layers.#.final_layernorm.weight"},
      .raw_state = true,
      .layers = 1},
-    {.name = "ernie",
-     .types = "ernie4_5 ernie4_5_moe ernie4_5-moe",
+    /* ERNIE 4.5 */
+    {.types = "ernie4_5 ernie4_5_moe ernie4_5-moe",
      .ladder = "model.mtp_block.#",
      .parts = {"model.mtp_linear_proj.#.weight", "model.mtp_emb_norm.#.weight", "model.mtp_hidden_norm.#.weight"},
      .raw_again = true,
      .raw_end = true,
      .layers = 1},
-    {.name = "mimo",
-     .types = "mimo",
+    /* MiMo-7B */
+    {.types = "mimo",
      .ladder = "model.mtp_layers.#",
      .parts = {"model.mtp_layers.#.input_proj.weight", "model.mtp_layers.#.token_layernorm.weight",
                "model.mtp_layers.#.hidden_layernorm.weight", "model.mtp_layers.#.final_layernorm.weight"},
      .hidden_first = true,
      .raw_state = true,
      .layers = 1},
-    /* the attention is one layer and the experts are the next */
-    {.name = "nemotron_h",
-     .types = "nemotron_h nemotron_h_moe",
+    /* Nemotron-H: the attention is one layer and the experts are the next */
+    {.types = "nemotron_h nemotron_h_moe",
      .ladder = "mtp.layers.#",
-     .parts = {"mtp.layers.#.eh_proj.weight", "mtp.layers.#.enorm.weight", "mtp.layers.#.hnorm.weight",
-               "mtp.layers.#.final_layernorm.weight"},
+     .parts = {USUAL_PARTS("mtp.layers.#."), "mtp.layers.#.final_layernorm.weight"},
      .layers = 2},
-    {.name = "longcat_flash",
-     .types = "longcat_flash longcat-flash",
+    /* LongCat-Flash */
+    {.types = "longcat_flash longcat-flash",
      .ladder = "model.mtp.layers.#.transformer_layer",
      .parts = {"model.mtp.layers.#.eh_proj.weight", "model.mtp.layers.#.enorm.m.weight",
                "model.mtp.layers.#.hnorm.m.weight", "model.mtp.norm.weight"},
      .layers = 1},
-    {.name = "qwen",
-     .ladder = "mtp.layers.#",
+    /* Qwen3-Next, Qwen3.5, EXAONE, Mellum */
+    {.ladder = "mtp.layers.#",
      .parts = {"mtp.fc.weight", "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight", "mtp.norm.weight"},
      .shared = true,
      .layers = 1},
-    {.name = "hunyuan",
-     .parts = {"eh_proj.weight", "enorm.weight", "hnorm.weight", "final_layernorm.weight"},
-     .layers = 1},
-    {.name = "deepseek",
-     .parts = {"eh_proj.weight", "enorm.weight", "hnorm.weight", "shared_head.norm.weight", "shared_head.head.weight"},
-     .layers = 1},
+    /* HY-3, Bailing */
+    {.parts = {USUAL_PARTS(""), "final_layernorm.weight"}, .layers = 1},
+    /* DeepSeek, GLM */
+    {.parts = {USUAL_PARTS(""), "shared_head.norm.weight", "shared_head.head.weight"}, .layers = 1},
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 

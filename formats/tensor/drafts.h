@@ -19,7 +19,6 @@ typedef enum organ_draft_part {
 
 /* Models whose blocks have the same names and are run alike. */
 typedef struct organ_draft_family {
-    const char *name;
     /* Words divided by spaces: model_type of config.json, general.architecture of GGUF files. NULL: the family of all
      * models that have its names and are in no list. */
     const char *types;

@@ -97,10 +97,11 @@ static organ_status make_room(organ_forward *f, unsigned block, organ_error *err
     return ORGAN_OK;
 }
 
-/* Sets d->family, d->ladder and d->project of block k. Returns false if the model has no such block of the family.
+/* Sets family, ladder and project of block k. Returns false if the model has no such block of the family.
  * Where blocks share M, only the layer shows whether there is a further one. */
-static bool is_of_family(const organ_forward *f, unsigned k, const organ_draft_family *family, forward_draft *d)
+static bool is_of_family(organ_forward *f, unsigned k, const organ_draft_family *family)
 {
+    forward_draft *const d = &f->drafts[k];
     char name[256];
     d->family = family;
     *d->ladder = '\0';
@@ -121,15 +122,13 @@ static bool is_of_family(const organ_forward *f, unsigned k, const organ_draft_f
 static bool find_project(organ_forward *f, unsigned k)
 {
     forward_draft *const d = &f->drafts[k];
-    const organ_draft_family *const listed = organ_draft_family_of_type(f->model->config.model_type);
-    const organ_draft_family *const only = k ? f->drafts[0].family : listed;
+    const organ_draft_family *const only =
+        k ? f->drafts[0].family : organ_draft_family_of_type(f->model->config.model_type);
+    const organ_draft_family *family;
     *d = (forward_draft){0};
-    bool found = false;
-    for (size_t index = 0; !found && organ_draft_family_at(index); index++) {
-        const organ_draft_family *const family = organ_draft_family_at(index);
-        if (only ? family == only : !family->types)
-            found = is_of_family(f, k, family, d);
-    }
+    bool found = only && is_of_family(f, k, only);
+    for (size_t index = 0; !only && !found && (family = organ_draft_family_at(index)); index++)
+        found = !family->types && is_of_family(f, k, family);
     if (found && d->family->layers == 1)
         return true;
     *d = (forward_draft){0};

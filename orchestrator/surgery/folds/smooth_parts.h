@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/folds/smooth_search.h"
 #include "orchestrator/surgery/write/write.h"
 
-/* What the choice of a channel's factor needs of the weights that the factor changes. */
+/* Figures of the weights that the factor of a channel scales; the choice of the factor reads them. */
 typedef struct organ_channel_weights {
     float reader;              /* greatest magnitude of the readers' weights */
     organ_channel_range range; /* the powers of two with which none of the weights is rounded */

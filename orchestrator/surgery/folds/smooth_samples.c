@@ -151,7 +151,7 @@ static int by_hash(const void *a, const void *b)
 
 /* ---- the problem of a sample ---- */
 
-/* What the threads that solve the samples of a layer share. */
+/* Work that several threads share: each solves some of a layer's samples. */
 typedef struct sample_work {
     organ_smooth_walk *walk;
     const organ_layer *layer;             /* has the weights of which a problem has some rows */

@@ -353,8 +353,8 @@ static float divisor_of(const organ_merge_task *task)
     return fabsf(total) < 1e-8F ? 1 : total;
 }
 
-/* Sets the factors of the models whose differences are added, and writes their numbers to `chosen`. Those that equal
- * the base have no differences. Returns how many there are. */
+/* Writes the numbers of the models that differ from the base to `chosen`, and the factors of their differences to
+ * `scales` and `weights`. Returns how many models differ. */
 static size_t changing_models(const organ_merge_task *task, const task_model *models, const organ_merge_strip *strip,
                               size_t *chosen, float *scales, float *weights)
 {
