@@ -31,6 +31,20 @@ static unsigned signs_of(const organ_ggml_points *points, const uint8_t *codes)
     return signs;
 }
 
+/* Group g's scale is the low half of byte g / 2 if g is even, else the high half. */
+static void take_nibbles(const uint8_t *from, size_t count, uint8_t *scales)
+{
+    for (size_t g = 0; g < count; g++)
+        scales[g] = from[g / 2] >> g % 2 * 4 & 15;
+}
+
+/* The bytes at `to` are 0 before. */
+static void put_nibbles(const uint8_t *scales, size_t count, uint8_t *to)
+{
+    for (size_t g = 0; g < count; g++)
+        to[g / 2] |= (uint8_t)(scales[g] << g % 2 * 4);
+}
+
 /* The top 4 bits of a group's word are its scale. */
 void organ_split_iq3_xxs(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
 {
@@ -87,8 +101,7 @@ void organ_split_iq3_s(const organ_ggml_kind *kind, const void *block, organ_ggm
     const block_iq3_s *const b = block;
     (void)kind;
     parts->d = half_at(b->d);
-    for (size_t g = 0; g < 8; g++)
-        parts->scales[g] = b->scales[g / 2] >> g % 2 * 4 & 15;
+    take_nibbles(b->scales, 8, parts->scales);
 }
 
 void organ_join_iq3_s(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
@@ -103,8 +116,7 @@ void organ_join_iq3_s(const organ_ggml_kind *kind, const organ_ggml_parts *parts
     }
     for (size_t k = 0; k < QK_K / 8; k++)
         b->signs[k] = (uint8_t)signs_of(&kind->points, parts->codes + 8 * k);
-    for (size_t g = 0; g < 8; g++)
-        b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
+    put_nibbles(parts->scales, 8, b->scales);
 }
 
 void organ_split_iq2_s(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
@@ -112,8 +124,7 @@ void organ_split_iq2_s(const organ_ggml_kind *kind, const void *block, organ_ggm
     const block_iq2_s *const b = block;
     (void)kind;
     parts->d = half_at(b->d);
-    for (size_t g = 0; g < 16; g++)
-        parts->scales[g] = b->scales[g / 2] >> g % 2 * 4 & 15;
+    take_nibbles(b->scales, 16, parts->scales);
 }
 
 void organ_join_iq2_s(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
@@ -127,8 +138,7 @@ void organ_join_iq2_s(const organ_ggml_kind *kind, const organ_ggml_parts *parts
         b->high[k / 4] |= (uint8_t)(point >> 8 << k % 4 * 2);
         b->signs[k] = (uint8_t)signs_of(&kind->points, parts->codes + 8 * k);
     }
-    for (size_t g = 0; g < 16; g++)
-        b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
+    put_nibbles(parts->scales, 16, b->scales);
 }
 
 void organ_split_iq2_xs(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
@@ -136,8 +146,7 @@ void organ_split_iq2_xs(const organ_ggml_kind *kind, const void *block, organ_gg
     const block_iq2_xs *const b = block;
     (void)kind;
     parts->d = half_at(b->d);
-    for (size_t g = 0; g < 16; g++)
-        parts->scales[g] = b->scales[g / 2] >> g % 2 * 4 & 15;
+    take_nibbles(b->scales, 16, parts->scales);
 }
 
 void organ_join_iq2_xs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
@@ -151,8 +160,7 @@ void organ_join_iq2_xs(const organ_ggml_kind *kind, const organ_ggml_parts *part
         b->indices[2 * k] = (uint8_t)both;
         b->indices[2 * k + 1] = (uint8_t)(both >> 8);
     }
-    for (size_t g = 0; g < 16; g++)
-        b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
+    put_nibbles(parts->scales, 16, b->scales);
 }
 
 /* A word has the high bits of four indices, the scale and the direction of the shift, which is the sign of the scale.
