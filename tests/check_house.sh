@@ -354,6 +354,7 @@ source_list() {
     programs_of programs-quick '^quick,'
     programs_of programs-complete ',(native|complete),'
     programs_of programs-whole ',(sanitize|whole),'
+    programs_of programs-neon-whole ',neon(-whole)?,'
     for tree in native sanitize neon threads; do programs_of "programs-$tree" ",$tree,"; done
 }
 source_list >"$scratch/expected"
@@ -629,7 +630,7 @@ existing_suites() {
     sed -nE 's,^tests/(.*/)?check_([a-z0-9_]+)\.sh$,\2,p' "$scratch/files"
 }
 grep -v '^#' tests/suites.tsv | cut -f 1 | diff - <(existing_suites | LC_ALL=C sort) | grep '^[<>]' | check "tests/suites.tsv has a row for each suite, in order"
-grep -vnP '^#|^[a-z0-9_]+\t((native|complete|sanitize|whole|neon|threads)(,(?=[a-z])|(?=\t)))+\t(quick|full)\t(-|alone)\t[1-9][0-9]*$' tests/suites.tsv |
+grep -vnP '^#|^[a-z0-9_]+\t((native|complete|sanitize|whole|neon|neon-whole|threads)(,(?=[a-z])|(?=\t)))+\t(quick|full)\t(-|alone)\t[1-9][0-9]*$' tests/suites.tsv |
     check "tests/suites.tsv names trees, tier, exclusive and cost"
 
 # ---- the library ----

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Runs the test suites of each named tree and ends with the line "N passed, N failed". It fails if a suite failed, crashed, hung or ran no test.
-# `ninja test`, `test-whole`, `test-quick`, `sanitize` and `neon` call it from the root of the repository.
+# `ninja test`, `test-whole`, `test-quick`, `sanitize`, `neon` and `neon-whole` call it from the root of the repository.
 #
 #   native    build/, which ninja has just built
 #   complete  build/ too, with EFFORT=all; runs the suites of `native` and those of `complete`
@@ -10,6 +10,7 @@
 #   whole     build/whole/: as sanitize, but vector kernels are instrumented too, and suites of the tree `whole` run as well
 #   threads   build/threads/: with ThreadSanitizer, the suites in which threads share what they write
 #   neon      build/neon/: the same for aarch64, run in qemu
+#   neon-whole  build/neon/ too; runs the suites of `neon` and those of `neon-whole`
 #   documents build/documents/: the scripts of `native` that use a kit, with a program that copies each document of JSON into the folder $DOCUMENTS
 #
 # tests/suites.tsv has a row for each suite: its trees, its tier, whether it must run alone, and the seconds that it takes natively. The script
@@ -198,15 +199,15 @@ targets() {
     for name in $SUITES; do [[ -n $(script_of "$name") ]] || echo "build/tests/$name"; done
 }
 
-# elsewhere TREE VARIABLE=VALUE...: builds the same build.ninja in build/TREE, with links to the source folders.
+# elsewhere FOLDER TREE VARIABLE=VALUE...: builds the programs of the tree by the same build.ninja in build/FOLDER, with links to the source folders.
 elsewhere() {
-    local tree=$1 start=$EPOCHREALTIME
-    shift
-    mkdir -p "build/$tree" || return 1
-    ln -sfn ../../packaging ../../include ../../kernels ../../formats ../../orchestrator ../../tests ../../bench ../../docs ../../fixtures "build/$tree/" || return 1
+    local folder=$1 tree=$2 start=$EPOCHREALTIME
+    shift 2
+    mkdir -p "build/$folder" || return 1
+    ln -sfn ../../packaging ../../include ../../kernels ../../formats ../../orchestrator ../../tests ../../bench ../../docs ../../fixtures "build/$folder/" || return 1
     printf '%-9s building ...\n' "$tree"
     # shellcheck disable=SC2086 # a list of words
-    (targets=$(targets "$tree") && cd "build/$tree" && env "$@" "${NINJA:-ninja}" -f ../../build.ninja $targets) >"$scratch/log" 2>&1 && return
+    (targets=$(targets "$tree") && cd "build/$folder" && env "$@" "${NINJA:-ninja}" -f ../../build.ninja $targets) >"$scratch/log" 2>&1 && return
     report "$tree" build 0 1 "$start" "$scratch/log"
     return 1
 }
@@ -263,7 +264,7 @@ sanitize() {
     if [[ $1 != whole && $("${NINJA:-ninja}" -n build/kernels.a) == *"no work to do"* ]]; then tables=$PWD/build/kernels; fi
     # Half a million addresses in the descriptions of checks would be relocated at each start of a program whose own address is random, which takes a third of
     # the time of `organ --version`.
-    elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR="$scalar" CFLAGS_SIMD="$vectors" LDFLAGS="${LDFLAGS:-} -no-pie" TABLES="$tables" || return
+    elsewhere "$1" "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR="$scalar" CFLAGS_SIMD="$vectors" LDFLAGS="${LDFLAGS:-} -no-pie" TABLES="$tables" || return
     in_tree "$1" "build/$1" "$suites" "$environment"
 }
 
@@ -272,7 +273,7 @@ threads() {
     # share data only above the kernels.
     local environment="TSAN_OPTIONS=exitcode=99:allocator_may_return_null=1 CK_TIMEOUT_MULTIPLIER=60 EFFORT=${EFFORT:-few}" suites
     suites=$(suites_of threads) || exit 2
-    elsewhere threads CFLAGS="${CFLAGS:-} -O1 -U_FORTIFY_SOURCE -fsanitize=thread -fno-omit-frame-pointer" CFLAGS_SCALAR=-O2 \
+    elsewhere threads threads CFLAGS="${CFLAGS:-} -O1 -U_FORTIFY_SOURCE -fsanitize=thread -fno-omit-frame-pointer" CFLAGS_SCALAR=-O2 \
         CFLAGS_SIMD="-fno-sanitize=thread -O2" || return
     in_tree threads build/threads "$suites" "$environment" "setarch -R"
 }
@@ -314,8 +315,8 @@ neon() {
         return
     fi
     # Emulated programs are not debugged, so they have no debug information. The MPI compiler builds for this machine only.
-    elsewhere neon CC="$cc" AR="$ar" CFLAGS="${CFLAGS:-} ${emulator:+-g0}" ${emulator:+MPICC=none} || return
-    suites=$(suites_of neon) || exit 2
+    elsewhere neon "$1" CC="$cc" AR="$ar" CFLAGS="${CFLAGS:-} ${emulator:+-g0}" ${emulator:+MPICC=none} || return
+    suites=$({ suites_of neon && { [[ $1 == neon || -n ${SUITES:-} ]] || suites_of neon-whole; }; }) || exit 2
     # qemu-user 7.2 can hang in fork() of a program with shared libraries, so Check does not fork; tests that fork themselves do so rarely enough. If the
     # emulator computed pointer authentication as a CPU does, that would take most of its time.
     environment="CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no EFFORT=${EFFORT:-${emulator:+few}} EMULATOR=$emulator"
@@ -329,7 +330,8 @@ for tree in "$@"; do
     case $tree in
     native | complete) native "$tree" ;;
     sanitize | whole) sanitize "$tree" ;;
-    quick | threads | neon | documents) "$tree" ;;
+    quick | threads | documents) "$tree" ;;
+    neon | neon-whole) neon "$tree" ;;
     *) echo "$0: no tree '$tree'" >&2 && exit 2 ;;
     esac
 done

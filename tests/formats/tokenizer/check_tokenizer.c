@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TENSORS "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}"
 
@@ -204,15 +203,7 @@ START_TEST(pieces_joined_are_the_text)
 }
 END_TEST
 
-/* Processor time, which does not depend on other load. */
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-/* A word of a megabyte: a quadratic algorithm would take an hour. */
+/* A word of a megabyte: a quadratic algorithm would take an hour, so the runner of the tests would stop it. */
 START_TEST(long_words_come_to_an_end)
 {
     static const char *const names[] = {"qwen2", "llama2"};
@@ -223,13 +214,11 @@ START_TEST(long_words_come_to_an_end)
         organ_tokenizer *tokenizer = tokenizer_kind(names[k]);
         for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
             const size_t length = strlen(units[u]);
-            const double begin = seconds();
             for (size_t at = 0; at + length <= bytes; at += length)
                 memcpy(text + at, units[u], length);
             size_t count;
             free(tokenizer_ids(tokenizer, text, bytes / length * length, false, &count));
             ck_assert_uint_gt(count, 0);
-            ck_assert_msg(seconds() - begin < 30, "%s: '%s' took %g s", names[k], units[u], seconds() - begin);
         }
         organ_tokenizer_close(tokenizer);
     }
@@ -251,10 +240,8 @@ START_TEST(slow_patterns_come_to_an_end)
     char *text = malloc(BYTES);
     memset(text, 'a', BYTES);
     organ_tokenizer *tokenizer = tokenizer_good(tokenizer_model(json, sizeof json - 1));
-    const double begin = seconds();
     ck_assert_int_eq(organ_tokenizer_encode(tokenizer, text, BYTES, false, &ids, &count, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "match limit exceeded"), "%s", error.message);
-    ck_assert_msg(seconds() - begin < 30, "it took %g s", seconds() - begin);
     organ_tokenizer_close(tokenizer);
     free(ids);
     free(text);
