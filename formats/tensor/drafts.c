@@ -9,6 +9,9 @@
 /* DRAFT_PROJECT to DRAFT_NORM_HIDDEN, by the names of DeepSeek. */
 #define USUAL_PARTS(prefix) prefix "eh_proj.weight", prefix "enorm.weight", prefix "hnorm.weight"
 
+#define QWEN_PARTS                                                                                                     \
+    "mtp.fc.weight", "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight", "mtp.norm.weight"
+
 const char *const organ_draft_gguf_parts[DRAFT_PARTS] = {USUAL_PARTS("nextn."), "nextn.shared_head_norm.weight",
                                                          "nextn.shared_head_head.weight"};
 
@@ -22,6 +25,7 @@ static const organ_draft_family families[] = {
      .parts = {USUAL_PARTS(""), "transformer.shared_head.norm.weight", "transformer.shared_head.output.weight"},
      .raw_state = true,
      .raw_again = true,
+     .own_head = true,
      .layers = 1},
     /* MiMo-V2 */
     {.types = "mimo_v2 mimo_v2_flash mimo_v2_pro mimo2",
@@ -55,11 +59,10 @@ static const organ_draft_family families[] = {
      .parts = {"model.mtp.layers.#.eh_proj.weight", "model.mtp.layers.#.enorm.m.weight",
                "model.mtp.layers.#.hnorm.m.weight", "model.mtp.norm.weight"},
      .layers = 1},
-    /* Qwen3-Next, Qwen3.5, EXAONE, Mellum */
-    {.ladder = "mtp.layers.#",
-     .parts = {"mtp.fc.weight", "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight", "mtp.norm.weight"},
-     .shared = true,
-     .layers = 1},
+    /* Mellum: transformers' default of mtp_layer_types */
+    {.types = "mellum", .ladder = "mtp.layers.#", .parts = {QWEN_PARTS}, .shared = true, .windowed = true, .layers = 1},
+    /* Qwen3-Next, Qwen3.5, EXAONE */
+    {.ladder = "mtp.layers.#", .parts = {QWEN_PARTS}, .shared = true, .layers = 1},
     /* HY-3, Bailing */
     {.parts = {USUAL_PARTS(""), "final_layernorm.weight"}, .layers = 1},
     /* DeepSeek, GLM */

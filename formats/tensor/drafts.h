@@ -31,6 +31,8 @@ typedef struct organ_draft_family {
     bool raw_state;                 /* DRAFT_NORM_HIDDEN reads the state of the last layer without the final norm */
     bool raw_again;  /* a later block reads the outputs of the block before without a norm for the head */
     bool raw_end;    /* the output head reads the layer's outputs without a norm */
+    bool own_head;   /* servers use DRAFT_HEAD of safetensors files, not the output head of the model in its place */
+    bool windowed;   /* the layer has a sliding window, as the last one of the model's layers that has one */
     unsigned layers; /* layers of the model's list that a block consists of */
 } organ_draft_family;
 

@@ -15,6 +15,9 @@ ORGAN_API_BEGIN
 
 /* ---- perplexity and evaluate: one model, two in comparison, or a donor and its pruned copies ---- */
 
+#define ORGAN_CONTINUATIONS 8
+#define ORGAN_CONTINUED     64
+
 /* Options of organ_perplexity: one model, or two that are compared. */
 typedef struct organ_perplexity_options {
     size_t size;                 /* see ORGAN_DEFAULTS */
@@ -26,8 +29,12 @@ typedef struct organ_perplexity_options {
      * experiment.imatrix, else ORGAN_MAX_ERROR or ORGAN_MAX_ERROR_PAIRED. Scores of windows are the same either way. */
     double max_error;
     bool announce; /* report a long run's plan as a note before the work begins */
+    bool mtp;      /* also score the blocks for multi-token prediction, of those models that have one */
+    /* With `mtp`: number of greedy continuations, of ORGAN_CONTINUED tokens each, on which all drafted tokens are
+     * scored. */
+    unsigned continuations;
 } organ_perplexity_options;
-ORGAN_DEFAULTS(perplexity, o.max_error = -1, o.experiment.activations = "on")
+ORGAN_DEFAULTS(perplexity, o.max_error = -1, o.experiment.activations = "on", o.continuations = ORGAN_CONTINUATIONS)
 
 #define ORGAN_MAX_ERROR        2.0 /* percent of the perplexity of one model */
 #define ORGAN_MAX_ERROR_PAIRED 0.5 /* percent of the ratio of two perplexities */
@@ -51,8 +58,10 @@ typedef struct organ_evaluate_options {
     double max_error; /* as in organ_perplexity_options: the largest error of a ratio to the donor; not with `tasks` */
     bool announce;    /* as in organ_perplexity_options */
     bool dry_run;     /* as in organ_perplexity_options */
+    bool mtp;         /* as in organ_perplexity_options; not with `tasks` */
+    unsigned continuations; /* as in organ_perplexity_options */
 } organ_evaluate_options;
-ORGAN_DEFAULTS(evaluate, o.max_error = -1, o.experiment.activations = "both")
+ORGAN_DEFAULTS(evaluate, o.max_error = -1, o.experiment.activations = "both", o.continuations = ORGAN_CONTINUATIONS)
 
 /* Scores one model, or two, on a text. *report has the schema organ.perplexity/1 and is also written into the directory
  * `output` as perplexity.json and PERPLEXITY_REPORT.md. The caller releases it; after an error it is NULL, and nothing

@@ -54,6 +54,13 @@ typedef struct perplexity_call {
          "fp8: round keys and values to FP8 E4M3, as servers do that keep them so, with the model's scales or 1; of " \
          "several models not the first; off: do not; default: as each model declares", \
          .choices = "fp8|off", .topic = &organ_topic_scoring)
+#define DRAFTS(verb) \
+    FLAG("mtp", verb.mtp, \
+         "also measure how many tokens servers accept that the model's blocks for multi-token prediction draft: the " \
+         "first one on the text, up to 8 on greedy continuations of it"), \
+    NUMBER("continuations", "N", verb.continuations, \
+           "with --mtp: number of these continuations, of 64 tokens each; 0: only the text", \
+           .range = {0, 10000}, .fallback = "8", .topic = &organ_topic_scoring)
 #define ACTIVATIONS(verb, usual, more) \
     TEXT("activations", "WHICH", verb.experiment.activations, \
          "on: inputs of linear layers are rounded as a quantised model declares that servers do (INT8, FP8, FP4); " \
@@ -74,6 +81,7 @@ static const organ_option perplexity_options[] = {
     FLAG("write-imatrix", perplexity.experiment.imatrix,
          "also write DIR/imatrix.gguf: the importance matrix of MODEL over the text, as 'organ imatrix' makes it, but "
          "from the windows of --style", .common = true),
+    DRAFTS(perplexity),
     DRY_RUN(perplexity.dry_run, SCORING_PLAN)};
 static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity), ACTIVATIONS(perplexity, "on", "")};
 
@@ -119,6 +127,7 @@ static const organ_option evaluate_options[] = {
     WORDS("experiment", "NAME=MODEL", experiments,
           "gives the experiment of MODEL, a path or a pattern of paths or names, the name NAME; may be repeated; "
           "required if two experiments have one method and calibration text", .common = true),
+    DRAFTS(evaluate),
     REPORT_DIR(evaluate),
     DRY_RUN(evaluate.dry_run, SCORING_PLAN)};
 static const organ_option evaluate_protocol[] = {
@@ -146,6 +155,8 @@ WORK(evaluate_work)
                                               "'organ perplexity' scores one model");
     if (!own->tasks && o->answers)
         return organ_fail(error, ORGAN_USAGE, "--answers belongs to --tasks");
+    if (own->tasks && o->mtp)
+        return organ_fail(error, ORGAN_USAGE, "--mtp belongs to --text");
     o->tasks = own->tasks != NULL;
     if (own->tasks)
         o->experiment.text = own->tasks;

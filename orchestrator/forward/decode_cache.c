@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Generation with a KV cache: only new tokens pass through the layers. The weights of as many layers as fit stay in
  * memory, together with one layer that is read again each time; if all fit, so does the output head. */
+#include "orchestrator/forward/drafting.h"
 #include "orchestrator/forward/mixers.h"
 
 #include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct organ_decode_cache {
     size_t max, count; /* tokens: capacity, processed so far */
@@ -107,19 +109,30 @@ static size_t largest_reread_layer(const organ_forward *f, unsigned held)
     return max;
 }
 
+/* Sparse attention needs its choice among `max` keys for one token: later tokens are processed one by one. The product
+ * with sizeof(float) must not overflow; UINT64_MAX / 4 bytes fit in no memory. */
+static growing growing_to(const organ_forward *f, size_t first, size_t max)
+{
+    const uint64_t floats = floats_before(f, max, f->config.layers),
+                   choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
+    return (growing){f, is_reset(f, first, max) ? max : first,
+                     floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
+}
+
+bool organ_decode_cache_fits(const organ_forward *f, size_t first, size_t max, uint64_t memory)
+{
+    growing g = growing_to(f, first, max);
+    return fits_text(&g, memory);
+}
+
 organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max, organ_decode_cache **cache,
                                      organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    const uint64_t floats = floats_before(f, max, f->config.layers);
-    const size_t together = is_reset(f, first, max) ? max : first;
+    growing g = growing_to(f, first, max);
     *cache = NULL;
     if (organ_forward_check_window(f, max, error))
         return error->status;
-    /* Sparse attention needs its choice among `max` keys for one token: later tokens are processed one by one. */
-    const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
-    /* the product with sizeof(float) must not overflow; UINT64_MAX / 4 bytes fit in no memory */
-    growing g = {f, together, floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
     if (organ_memory_require(f->engine, fits_text, &g, error, "a layer of %s and the keys and values of %zu tokens",
                              f->model->path, max) != ORGAN_OK)
         return error->status;
@@ -129,12 +142,14 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
         return organ_fail_memory(error, f->model->path);
     made->max = max;
     made->layer_count = f->config.layers;
-    choose_resident_layers(f, made, together, g.kept);
+    choose_resident_layers(f, made, g.together, g.kept);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
         organ_fail_memory(error, f->model->path);
     if (largest_reread_layer(f, made->held))
         made->room = organ_forward_floats(largest_reread_layer(f, made->held) / sizeof(float), error);
-    if (error->status || !(made->values = organ_forward_floats((size_t)floats, error))) {
+    if (!error->status)
+        made->values = organ_forward_floats((size_t)floats_before(f, max, made->layer_count), error);
+    if (error->status) {
         organ_decode_cache_close(made);
         return error->status;
     }
@@ -181,13 +196,12 @@ static organ_status run_layers(organ_forward *f, organ_decode_cache *cache, cons
 }
 
 /* Returns ORGAN_USAGE if there is no new token or not enough room. An error empties the cache. */
-organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache, const uint32_t *tokens, size_t count,
-                                    void *context, void (*each)(void *context, size_t k, float *logits),
-                                    organ_error *error)
+organ_status organ_forward_continue_into(organ_forward *f, organ_decode_cache *cache, const uint32_t *tokens,
+                                         size_t count, float *states, void *context,
+                                         void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {
-    ORGAN_OWN_ERROR(error);
     const size_t kind = organ_forward_rotation_kind(&f->rotation, count),
-                 local_kind = organ_forward_rotation_kind(&f->rotation_local, count);
+                 local_kind = organ_forward_rotation_kind(&f->rotation_local, count), width = (size_t)f->config.state;
     if (kind != cache->kind || local_kind != cache->local_kind)
         cache->count = 0;
     if (count <= cache->count || count > cache->max)
@@ -196,13 +210,23 @@ organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache,
                           count, cache->max);
     cache->kind = kind;
     cache->local_kind = local_kind;
-    const size_t begin[2] = {0, count - cache->count}, last = begin[1] - 1;
-    const organ_windows windows = {.tokens = tokens + cache->count, .count = 1, .begin = begin};
-    float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.state, error);
-    if (hidden && organ_forward_embed_after(f, &windows, cache->count, hidden, error) == ORGAN_OK &&
+    const size_t before = cache->count, begin[2] = {0, count - before}, last = begin[1] - 1;
+    const organ_windows windows = {.tokens = tokens + before, .count = 1, .begin = begin};
+    float *const hidden = organ_forward_floats(begin[1] * width, error);
+    if (hidden && organ_forward_embed_after(f, &windows, before, hidden, error) == ORGAN_OK &&
         run_layers(f, cache, &windows, hidden, error) == ORGAN_OK)
         organ_forward_logits_by(f, cache->head, hidden, &last, 1, context, each, error);
+    if (states && !error->status)
+        memcpy(states + before * width, hidden, begin[1] * width * sizeof *hidden);
     organ_forward_free(hidden);
     cache->count = error->status ? 0 : count;
     return error->status;
+}
+
+organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache, const uint32_t *tokens, size_t count,
+                                    void *context, void (*each)(void *context, size_t k, float *logits),
+                                    organ_error *error)
+{
+    ORGAN_OWN_ERROR(error);
+    return organ_forward_continue_into(f, cache, tokens, count, NULL, context, each, error);
 }

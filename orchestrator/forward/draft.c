@@ -9,7 +9,7 @@
  * has these normed outputs of block k - 1 in place of h and e_i+1+k. The last tokens of a window have no such token and
  * are left out. A family (formats/tensor/drafts.h) says whether h has the final norm of the model, which of the
  * two halves comes first, and whether outputs are normed. */
-#include "orchestrator/forward/forward_parts.h"
+#include "orchestrator/forward/drafting.h"
 
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
@@ -61,7 +61,8 @@ static organ_status plan_draft(organ_forward *f, unsigned block, organ_error *er
         organ_error fault = {0};
         const bool dense = k < f->config.layers;
         const organ_layer_kind *const like = &f->config.kinds[k % f->config.layers];
-        if (dense && (!like->mixture || !f->config.intermediate))
+        if ((dense && (!like->mixture || !f->config.intermediate)) ||
+            (f->drafts[block].family->windowed && !like->window))
             continue;
         f->config.kinds[at] = *like;
         f->config.kinds[at].shares_with = at;
@@ -142,9 +143,15 @@ static organ_status open_block(organ_forward *f, unsigned k, organ_error *error)
         return error->status;
     d->embedding_norm = read_norm(f, k, DRAFT_NORM_EMBEDDING, error);
     d->hidden_norm = read_norm(f, k, DRAFT_NORM_HIDDEN, error);
-    d->head = find_draft(f, k, DRAFT_HEAD);
+    char name[256];
+    if (find_draft(f, k, DRAFT_HEAD) && !error->status)
+        d->head = organ_forward_weight_named(f, name_of_draft(f, k, DRAFT_HEAD, name), f->config.vocabulary,
+                                             f->config.hidden, error);
     if (find_draft(f, k, DRAFT_NORM_HEAD))
         d->head_norm = read_norm(f, k, DRAFT_NORM_HEAD, error);
+    size_t panel = 0;
+    if (!error->status && organ_draft_has_head(f, k) && organ_forward_panel_size(f, d->head, &panel, error) == ORGAN_OK)
+        f->draft_panel = organ_max(f->draft_panel, panel);
     return error->status ? error->status : plan_draft(f, k, error);
 }
 
@@ -212,85 +219,96 @@ void organ_forward_visit_unrun_drafts(const organ_forward *f, void *context,
 
 /* ---- the run ---- */
 
-typedef struct draft_run {
-    organ_forward *forward;
-    unsigned block;
-    const forward_draft *draft;
-    const organ_layer *layer;
-    const uint32_t *tokens;
-    const float *hidden; /* outputs of the last layer, or those that the block before keeps */
-    const organ_tap *tap;
-    float *states; /* x, which the layer replaces by its outputs: a row for each token but the last ones */
-    float *joined; /* PIECE x 2 hidden_size: the inputs of M */
-    float *normed; /* PIECE x hidden_size */
-    float *scratch;
-    forward_products products;
-} draft_run;
-
-/* Computes x of `count` tokens from token `first` on. */
-static organ_status project_piece(draft_run *r, size_t first, size_t count, organ_error *error)
+/* Computes x of `count` rows from row `first` on. */
+static organ_status project_piece(forward_drafting *r, size_t first, size_t count, organ_error *error)
 {
     organ_forward *const f = r->forward;
-    const size_t width = (size_t)f->config.hidden, begin[2] = {0, count}, hidden_first = r->draft->family->hidden_first;
-    const organ_windows next = {.tokens = r->tokens + first + 1 + r->block, .count = 1, .begin = begin};
+    const forward_draft *const draft = &f->drafts[r->block];
+    const size_t width = (size_t)f->config.hidden, begin[2] = {0, count}, hidden_first = draft->family->hidden_first;
+    const organ_windows next = {.tokens = r->next + first, .count = 1, .begin = begin};
     const float plus = organ_forward_final_norm(f).plus;
     const double eps = f->config.rms_eps;
     if (organ_forward_embed(f, &next, r->normed, error) != ORGAN_OK)
         return error->status;
     for (size_t t = 0; t < count; t++)
-        organ_forward_norm(r->normed + t * width, r->draft->embedding_norm, plus, eps, width,
+        organ_forward_norm(r->normed + t * width, draft->embedding_norm, plus, eps, width,
                            r->joined + (2 * t + hidden_first) * width);
-    if (r->block || r->draft->family->raw_state)
+    if (!r->of_trunk || draft->family->raw_state)
         memcpy(r->normed, r->hidden + first * width, count * width * sizeof(float));
     else
         organ_forward_final(f, r->hidden + first * width, count, r->normed);
     for (size_t t = 0; t < count; t++)
-        organ_forward_norm(r->normed + t * width, r->draft->hidden_norm, plus, eps, width,
+        organ_forward_norm(r->normed + t * width, draft->hidden_norm, plus, eps, width,
                            r->joined + (2 * t + 1 - hidden_first) * width);
-    const forward_linear linear = organ_forward_linear_of(r->layer, (forward_view){r->draft->slot, 0}, width);
-    if (r->tap && r->tap->inputs(r->tap->context, r->draft->project->name, first, count, 2 * width, r->joined, error))
+    const forward_linear linear = organ_forward_linear_of(r->layer, (forward_view){draft->slot, 0}, width);
+    if (r->tap && r->tap->inputs(r->tap->context, draft->project->name, first, count, 2 * width, r->joined, error))
         return error->status;
     return organ_forward_products_add(&r->products, r->joined, &linear, r->states + first * width, count, error)
                ? error->status
                : organ_forward_products_run(&r->products, f, r->scratch, error);
 }
 
-/* Writes the outputs of the layer for `count` tokens from token `first` on, with the norm before the output head unless
- * `raw`. */
-static void put_outputs(const draft_run *r, size_t first, size_t count, bool raw, float *to)
+uint64_t organ_draft_project_bytes(const organ_forward *f)
 {
-    const organ_forward *const f = r->forward;
-    const size_t width = (size_t)f->config.hidden;
-    const float plus = organ_forward_final_norm(f).plus;
-    const float *const states = r->states + first * width;
-    if (raw)
-        memcpy(to, states, count * width * sizeof(float));
-    else if (!r->draft->head_norm)
-        organ_forward_final(f, states, count, to);
-    for (size_t t = 0; !raw && r->draft->head_norm && t < count; t++)
-        organ_forward_norm(states + t * width, r->draft->head_norm, plus, f->config.rms_eps, width, to + t * width);
+    return 3 * PIECE * f->config.hidden * (uint64_t)sizeof(float);
 }
 
-static organ_status tap_draft_head(const draft_run *r, size_t count, organ_error *error)
+organ_status organ_draft_project(forward_drafting *r, size_t rows, organ_error *error)
 {
+    const size_t width = (size_t)r->forward->config.hidden, piece = organ_min(PIECE, rows);
+    r->scratch = organ_forward_scratch(r->forward, error);
+    r->joined = organ_forward_floats(2 * piece * width, error);
+    r->normed = organ_forward_floats(piece * width, error);
+    for (size_t first = 0; first < rows && !error->status; first += PIECE)
+        project_piece(r, first, organ_min(PIECE, rows - first), error);
+    organ_forward_products_release(&r->products);
+    organ_forward_free(r->joined);
+    organ_forward_free(r->normed);
+    return error->status;
+}
+
+bool organ_draft_has_head(const organ_forward *f, unsigned block)
+{
+    const forward_draft *const draft = &f->drafts[block];
+    return draft->head && (f->model->gguf || draft->family->own_head);
+}
+
+void organ_draft_outputs(const organ_forward *f, unsigned block, const float *states, size_t count, bool raw, float *to)
+{
+    const forward_draft *const draft = &f->drafts[block];
+    const size_t width = (size_t)f->config.hidden;
+    const float plus = organ_forward_final_norm(f).plus;
+    if (raw)
+        memcpy(to, states, count * width * sizeof(float));
+    else if (!draft->head_norm)
+        organ_forward_final(f, states, count, to);
+    for (size_t t = 0; !raw && draft->head_norm && t < count; t++)
+        organ_forward_norm(states + t * width, draft->head_norm, plus, f->config.rms_eps, width, to + t * width);
+}
+
+static organ_status tap_draft_head(const forward_drafting *r, size_t count, organ_error *error)
+{
+    const forward_draft *const draft = &r->forward->drafts[r->block];
     const size_t width = (size_t)r->forward->config.hidden;
-    for (size_t first = 0; r->tap && r->draft->head && first < count && !error->status; first += PIECE) {
+    float *const normed = r->tap && draft->head ? organ_forward_floats(organ_min(PIECE, count) * width, error) : NULL;
+    for (size_t first = 0; normed && first < count && !error->status; first += PIECE) {
         const size_t tokens = organ_min(PIECE, count - first);
-        put_outputs(r, first, tokens, r->draft->family->raw_end, r->normed);
-        r->tap->inputs(r->tap->context, r->draft->head->name, first, tokens, width, r->normed, error);
+        organ_draft_outputs(r->forward, r->block, r->states + first * width, tokens, draft->family->raw_end, normed);
+        r->tap->inputs(r->tap->context, draft->head->name, first, tokens, width, normed, error);
     }
+    organ_forward_free(normed);
     return error->status;
 }
 
 /* Keeps the outputs of `count` tokens if another block follows. */
-static organ_status keep_outputs(const draft_run *r, size_t count, organ_error *error)
+static organ_status keep_outputs(const forward_drafting *r, size_t count, organ_error *error)
 {
     organ_forward *const f = r->forward;
     forward_draft *const d = &f->drafts[r->block];
     organ_forward_free(d->outputs);
     d->outputs = NULL;
     if (r->block + 1 < organ_forward_drafts(f) && (d->outputs = organ_forward_floats(count * f->config.hidden, error)))
-        put_outputs(r, 0, count, d->family->raw_again, d->outputs);
+        organ_draft_outputs(f, r->block, r->states, count, d->family->raw_again, d->outputs);
     return error->status;
 }
 
@@ -301,27 +319,20 @@ organ_status organ_draft_run(organ_forward *forward, const organ_layer *layer, c
     const unsigned block = (unsigned)(layer->plan - forward->plans) - forward->config.layers;
     if (count < block + 2)
         return error->status;
-    const size_t width = (size_t)forward->config.hidden, rows = count - 1 - block, begin[2] = {0, rows};
+    const size_t rows = count - 1 - block, begin[2] = {0, rows};
     const organ_windows windows = {.tokens = tokens, .count = 1, .begin = begin};
-    draft_run r = {.forward = forward,
-                   .block = block,
-                   .draft = &forward->drafts[block],
-                   .layer = layer,
-                   .tokens = tokens,
-                   .hidden = block ? forward->drafts[block - 1].outputs : hidden,
-                   .tap = tap};
-    r.scratch = organ_forward_scratch(forward, error);
-    r.states = organ_forward_floats(rows * width, error);
-    r.joined = organ_forward_floats(2 * PIECE * width, error);
-    r.normed = organ_forward_floats(PIECE * width, error);
-    for (size_t first = 0; first < rows && !error->status; first += PIECE)
-        project_piece(&r, first, organ_min(PIECE, rows - first), error);
-    if (!error->status && organ_layer_run(forward, layer, &windows, r.states, tap, error) == ORGAN_OK &&
+    forward_drafting r = {.forward = forward,
+                          .block = block,
+                          .layer = layer,
+                          .next = tokens + 1 + block,
+                          .hidden = block ? forward->drafts[block - 1].outputs : hidden,
+                          .of_trunk = block == 0,
+                          .tap = tap};
+    r.states = organ_forward_floats(rows * (size_t)forward->config.hidden, error);
+    if (!error->status && organ_draft_project(&r, rows, error) == ORGAN_OK &&
+        organ_layer_run(forward, layer, &windows, r.states, tap, error) == ORGAN_OK &&
         tap_draft_head(&r, rows, error) == ORGAN_OK)
         keep_outputs(&r, rows, error);
-    organ_forward_products_release(&r.products);
     organ_forward_free(r.states);
-    organ_forward_free(r.joined);
-    organ_forward_free(r.normed);
     return error->status;
 }

@@ -213,6 +213,8 @@ typedef struct head_job {
     forward_products products;
     float *normed, *logits;       /* of the tokens in this pass */
     float *room;                  /* with AltUp: scratch for merging the streams of these tokens; else NULL */
+    const organ_weight *matrix;   /* that of the head; NULL: the model's */
+    bool normed_states;           /* the hidden states are inputs of the head as they are */
     const organ_head_rows *other; /* another matrix than the model's; NULL: none */
     void *other_scratch;          /* with `other`: scratch of the workers, other_bytes for each */
     size_t other_bytes;
@@ -275,6 +277,10 @@ static organ_status norm_tokens(const head_job *j, const float *hidden, const si
 {
     const organ_forward *f = j->forward;
     const size_t width = (size_t)f->config.hidden;
+    for (size_t k = 0; j->normed_states && k < j->tokens; k++)
+        memcpy(j->normed + k * width, hidden + rows[k] * width, width * sizeof *hidden);
+    if (j->normed_states)
+        return ORGAN_OK;
     if (f->config.streams &&
         organ_forward_streams_merge(f, hidden, rows, j->tokens, j->room, j->scratch, j->normed, error))
         return error->status;
@@ -315,13 +321,15 @@ static organ_status open_head(head_job *j, const organ_layer *held, organ_error 
         j->head.bias = f->head_biases;
         return ORGAN_OK;
     }
-    j->source.type = organ_forward_type(f->output);
+    const bool own = !j->matrix || j->matrix == f->output;
+    const organ_weight *const output = own ? f->output : j->matrix;
+    j->source.type = organ_forward_type(output);
     j->head = (forward_linear){.panels = organ_forward_panels(&j->source, 0),
-                               .inputs = f->head.slots[0].inputs.round ? &f->head.slots[0].inputs : NULL,
+                               .inputs = f->head.slots[0].inputs.round && own ? &f->head.slots[0].inputs : NULL,
                                .in = (size_t)f->config.hidden,
                                .out = words,
-                               .bias = f->head_biases};
-    return organ_weight_reader_open(f->model, f->output, f->engine->kernels, NULL, &j->source.reader, error);
+                               .bias = own ? f->head_biases : NULL};
+    return organ_weight_reader_open(f->model, output, f->engine->kernels, NULL, &j->source.reader, error);
 }
 
 static organ_status pass_logits(head_job *j, const organ_layer *held, const float *hidden, const size_t *rows,
@@ -367,6 +375,14 @@ organ_status organ_forward_logits_with(organ_forward *forward, const organ_head_
     ORGAN_OWN_ERROR(error);
     head_job j = {.forward = forward, .context = context, .each = each, .other = head};
     return pass_logits(&j, /*held=*/NULL, hidden, rows, count, error);
+}
+
+organ_status organ_forward_logits_of(organ_forward *forward, const organ_weight *matrix, const float *inputs,
+                                     const size_t *rows, size_t count, void *context,
+                                     void (*each)(void *context, size_t k, float *logits), organ_error *error)
+{
+    head_job j = {.forward = forward, .context = context, .each = each, .matrix = matrix, .normed_states = true};
+    return pass_logits(&j, /*held=*/NULL, inputs, rows, count, error);
 }
 
 organ_status organ_forward_tap_head(organ_forward *forward, const float *hidden, size_t tokens, const organ_tap *tap,

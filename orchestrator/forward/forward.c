@@ -146,6 +146,7 @@ organ_status organ_forward_measure(organ_forward *f, organ_error *error)
         return error->status;
     max = organ_max(max, organ_max(of_inputs, f->streams.panel));
     max = organ_max(max, organ_forward_mixer_scratch(&f->config));
+    max = organ_max(max, f->draft_panel);
     for (unsigned k = 0; k < f->plan_count; k++) {
         f->max_reading = organ_max(f->max_reading, f->plans[k].reading);
         max = organ_max(max, f->plans[k].panel);

@@ -139,6 +139,7 @@ struct organ_forward {
     forward_per_layer per_layer;
     forward_streams streams;
     forward_draft drafts[FORWARD_DRAFTS]; /* plan_count - config.layers blocks for multi-token prediction */
+    size_t draft_panel;                   /* scratch of a worker for a panel of a block's own output head */
     size_t max_reading;                   /* largest plan->reading of a layer */
     size_t mixer_width;                   /* largest organ_forward_mixer_width of a layer: floats of a token */
     size_t dense_width;                   /* of the widest dense feed-forward; 0: all layers are mixtures */
@@ -367,6 +368,11 @@ void organ_forward_rotation_close(forward_rotation *rotation);
 
 /* Computes logits like organ_forward_logits, with the loaded output head `held`; NULL: reads its rows from the file. */
 organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
+                                     const size_t *rows, size_t count, void *context,
+                                     void (*each)(void *context, size_t k, float *logits), organ_error *error);
+/* The same with the matrix of another output head (NULL: the model's), for `inputs` of it, hidden_size floats each, to
+ * which no norm is applied. */
+organ_status organ_forward_logits_of(organ_forward *forward, const organ_weight *matrix, const float *inputs,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error);
 /* Returns the number of tokens whose logits are computed in one pass over the output head with `memory` bytes.

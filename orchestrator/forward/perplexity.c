@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Scores all models batch by batch. Keeps only a few numbers for each scored token. */
+#include "orchestrator/forward/drafting.h"
+
 #include "formats/base/plain_numbers.h"
 
 #include "formats/base/results.h"
 #include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
 #include <math.h>
@@ -50,6 +53,23 @@ double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, s
     return top + log(kernels->exp_sum(logits, count, top));
 }
 
+/* The sum of min(p, q) is that of exp(min(ln p, ln q)). */
+organ_acceptance organ_logits_accept(const organ_kernels *kernels, const float *model, double model_log_sum,
+                                     float *block, size_t count)
+{
+    const double log_sum = organ_logits_log_sum(kernels, block, count);
+    const size_t top = organ_logits_top(block, count);
+    const float shift = (float)(log_sum - model_log_sum);
+    organ_acceptance a = {
+        .chosen = exp((double)model[top] - model_log_sum), .greedy = top == organ_logits_top(model, count), .top = top};
+    for (size_t k = 0; k < count; k++) {
+        const float p = model[k] + shift; /* the difference from block[k] is that of ln p and ln q */
+        block[k] = p < block[k] ? p : block[k];
+    }
+    a.overlap = kernels->exp_sum(block, count, log_sum);
+    return a;
+}
+
 /* All arrays begin with the first token of the tile. */
 typedef struct perplexity_score_tile {
     const organ_kernels *kernels;
@@ -60,6 +80,12 @@ typedef struct perplexity_score_tile {
     /* rows of logits of the first model: written for it, read for the others; NULL if there is only one model */
     float *kept;
     double *sums; /* organ_logits_log_sum of each row */
+    /* the same for a later model whose block is scored, written for it; for the first one `kept` and `sums`; else NULL
+     */
+    float *own;
+    double *own_sums;
+    const organ_scored_block *block; /* of the model */
+    const size_t *drafted;           /* for each row of the block, the token that it predicts */
 } perplexity_score_tile;
 
 /* If there are other models, keeps the logits for the comparison. */
@@ -82,6 +108,21 @@ static void receive_other(void *receiver, size_t k, float *logits)
     t->nll[k] = sum - (double)logits[t->targets[k]];
     t->divergence[k] = t->kernels->divergence(first, t->sums[k], logits, sum, t->vocabulary);
     t->agrees[k] = organ_logits_top(logits, t->vocabulary) == organ_logits_top(first, t->vocabulary);
+    if (!t->own)
+        return;
+    memcpy(t->own + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
+    t->own_sums[k] = sum;
+}
+
+static void receive_draft(void *receiver, size_t row, float *logits)
+{
+    const perplexity_score_tile *const t = receiver;
+    const size_t k = t->drafted[row];
+    const organ_acceptance a =
+        organ_logits_accept(t->kernels, t->own + k * t->vocabulary, t->own_sums[k], logits, t->vocabulary);
+    t->block->overlap[k] = a.overlap;
+    t->block->chosen[k] = a.chosen;
+    t->block->greedy[k] = a.greedy;
 }
 
 /* ---- batches ---- */
@@ -90,12 +131,16 @@ typedef struct scoring_pass {
     const organ_kernels *kernels;
     const organ_perplexity_plan *plan;
     const organ_logit_source *sources; /* the models */
+    const organ_scored_block *blocks;  /* of the models; NULL: none */
     size_t count, tile_rows;           /* models; scored tokens in a tile */
     organ_token_scores *scores;        /* one for each model */
     const organ_stop *stop;
     float *kept;  /* tile_rows x vocabulary: the first model's logits of a tile; NULL for a single model */
     double *sums; /* tile_rows: organ_logits_log_sum of these logits */
     size_t *rows; /* tile_rows: the inputs whose predictions are scored, as indices in the batch */
+    float *own;   /* with blocks: kept and sums of another model than the first; NULL: there is none */
+    double *own_sums;
+    size_t *drafted; /* with blocks: tile_rows numbers of scored tokens */
 } scoring_pass;
 
 static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
@@ -124,29 +169,75 @@ static organ_status check_finite(const scoring_pass *s, size_t m, size_t first, 
     return ORGAN_OK;
 }
 
+static bool begins_window(const organ_perplexity_plan *plan, size_t row)
+{
+    size_t low = 0, high = plan->windows;
+    while (high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+        *(plan->begin[middle] <= row ? &low : &high) = middle;
+    }
+    return plan->begin[low] == row;
+}
+
+/* Scores the block of model m for the tokens of a tile: the row before an input predicts the token after the input. */
+static organ_status score_drafts(scoring_pass *s, size_t m, perplexity_score_tile *t, size_t first, size_t count,
+                                 size_t origin, organ_error *error)
+{
+    const organ_scored_block *const all = &s->blocks[m];
+    const organ_scored_block block = {
+        .overlap = all->overlap + first, .chosen = all->chosen + first, .greedy = all->greedy + first};
+    size_t drafted = 0;
+    for (size_t k = 0; k < count; k++) {
+        block.overlap[k] = block.chosen[k] = NAN;
+        if (!begins_window(s->plan, s->plan->rows[first + k])) {
+            s->drafted[drafted] = k;
+            s->rows[drafted++] = s->plan->rows[first + k] - origin - 1;
+        }
+    }
+    t->block = &block;
+    t->drafted = s->drafted;
+    if (all->logits(s->sources[m].context, s->rows, drafted, t, receive_draft, error) != ORGAN_OK)
+        return error->status;
+    for (size_t d = 0; d < drafted; d++)
+        if (!isfinite(block.overlap[s->drafted[d]]))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the logits of its block for multi-token prediction for scored token %zu of %zu are "
+                              "not finite numbers",
+                              s->sources[m].name, first + s->drafted[d] + 1, s->plan->scored);
+    return ORGAN_OK;
+}
+
+static organ_status score_model(scoring_pass *s, size_t m, size_t first, size_t count, size_t origin,
+                                organ_error *error)
+{
+    const organ_logit_source *const source = &s->sources[m];
+    const organ_token_scores *const scores = &s->scores[m];
+    perplexity_score_tile t = {.kernels = s->kernels,
+                               .targets = s->plan->targets + first,
+                               .vocabulary = (size_t)source->vocabulary,
+                               .nll = scores->nll + first,
+                               .divergence = m ? scores->divergence + first : NULL,
+                               .agrees = m ? scores->agrees + first : NULL,
+                               .kept = s->kept,
+                               .sums = s->sums,
+                               .own = m ? s->own : s->kept,
+                               .own_sums = m ? s->own_sums : s->sums};
+    for (size_t k = 0; k < count; k++)
+        s->rows[k] = s->plan->rows[first + k] - origin;
+    if (organ_stop_is_requested(s->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "stopped while scoring");
+    if (source->logits(source->context, s->rows, count, &t, m ? receive_other : receive_first, error) != ORGAN_OK ||
+        check_finite(s, m, first, count, error) != ORGAN_OK)
+        return error->status;
+    return s->blocks && s->blocks[m].logits ? score_drafts(s, m, &t, first, count, origin, error) : ORGAN_OK;
+}
+
 /* The tokens are in one batch, which begins with input `origin` of the plan. */
 static organ_status score_tile(scoring_pass *s, size_t first, size_t count, size_t origin, organ_error *error)
 {
-    for (size_t k = 0; k < count; k++)
-        s->rows[k] = s->plan->rows[first + k] - origin;
-    for (size_t m = 0; m < s->count; m++) {
-        const organ_logit_source *const source = &s->sources[m];
-        const organ_token_scores *const scores = &s->scores[m];
-        perplexity_score_tile t = {.kernels = s->kernels,
-                                   .targets = s->plan->targets + first,
-                                   .vocabulary = (size_t)source->vocabulary,
-                                   .nll = scores->nll + first,
-                                   .divergence = m ? scores->divergence + first : NULL,
-                                   .agrees = m ? scores->agrees + first : NULL,
-                                   .kept = s->kept,
-                                   .sums = s->sums};
-        if (organ_stop_is_requested(s->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "stopped while scoring");
-        if (source->logits(source->context, s->rows, count, &t, m ? receive_other : receive_first, error) != ORGAN_OK ||
-            check_finite(s, m, first, count, error) != ORGAN_OK)
-            return error->status;
-    }
-    return ORGAN_OK;
+    for (size_t m = 0; m < s->count && !error->status; m++)
+        score_model(s, m, first, count, origin, error);
+    return error->status;
 }
 
 /* *next is the index in the plan of the first scored token of these windows, and becomes that of the first scored
@@ -201,34 +292,64 @@ static void report_windows(const scoring_pass *s, size_t from, size_t to, size_t
         organ_progress_advance(progress, 0, "window", scored ? remark : NULL);
 }
 
-organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
-                                    const organ_logit_source *sources, size_t count, size_t batch_tokens,
-                                    size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
-                                    const organ_progress *progress, organ_error *error)
+/* With a single model and no block, no logits are kept, so one tile can have all tokens. */
+static organ_status allocate_tile(scoring_pass *s, size_t tile_rows, organ_error *error)
 {
-    ORGAN_OWN_ERROR(error);
-    scoring_pass s = {
-        .kernels = kernels, .plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
+    const size_t vocabulary = (size_t)s->sources[0].vocabulary;
+    bool drafts = false, own = false;
+    for (size_t m = 0; s->blocks && m < s->count; m++) {
+        drafts = drafts || s->blocks[m].logits;
+        own = own || (m && s->blocks[m].logits);
+    }
+    const bool keeps = s->count > 1 || drafts;
+    s->tile_rows = keeps ? organ_max(tile_rows, 1) : s->plan->scored;
+    s->tile_rows = organ_min(s->tile_rows, s->plan->scored);
+    s->rows = malloc((s->tile_rows + 1) * sizeof *s->rows);
+    s->sums = malloc((s->tile_rows + 1) * sizeof *s->sums);
+    s->kept = keeps ? malloc(s->tile_rows * vocabulary * sizeof *s->kept) : NULL;
+    s->own = own ? malloc(s->tile_rows * vocabulary * sizeof *s->own) : NULL;
+    s->own_sums = own ? malloc(s->tile_rows * sizeof *s->own_sums) : NULL;
+    s->drafted = drafts ? malloc(s->tile_rows * sizeof *s->drafted) : NULL;
+    if (!s->rows || !s->sums || (keeps && !s->kept) || (own && (!s->own || !s->own_sums)) || (drafts && !s->drafted))
+        return organ_fail_errno(error, ENOMEM, "cannot allocate the logits of %zu tokens", s->tile_rows);
+    return ORGAN_OK;
+}
+
+organ_status organ_perplexity_score_blocks(const organ_kernels *kernels, const organ_perplexity_plan *plan,
+                                           const organ_logit_source *sources, const organ_scored_block *blocks,
+                                           size_t count, size_t batch_tokens, size_t tile_rows,
+                                           organ_token_scores *scores, const organ_stop *stop,
+                                           const organ_progress *progress, organ_error *error)
+{
+    scoring_pass s = {.kernels = kernels,
+                      .plan = plan,
+                      .sources = sources,
+                      .blocks = blocks,
+                      .count = count,
+                      .scores = scores,
+                      .stop = stop};
     size_t next = 0;
     if (check_sources(&s, error) != ORGAN_OK)
         return error->status;
-    s.tile_rows = tile_rows ? tile_rows : 1;
-    if (count <= 1) /* no logits are kept, so one tile can have all tokens */
-        s.tile_rows = plan->scored;
-    s.tile_rows = s.tile_rows < plan->scored ? s.tile_rows : plan->scored;
-    s.rows = malloc((s.tile_rows + 1) * sizeof *s.rows);
-    s.kept = count > 1 ? malloc(s.tile_rows * (size_t)sources[0].vocabulary * sizeof *s.kept) : NULL;
-    s.sums = malloc((s.tile_rows + 1) * sizeof *s.sums);
-    if (!s.rows || !s.sums || (count > 1 && !s.kept))
-        organ_fail_errno(error, ENOMEM, "cannot allocate the logits of %zu tokens", s.tile_rows);
+    allocate_tile(&s, tile_rows, error);
     for (size_t w = 0; w < plan->windows && !error->status;) {
         const size_t to = batch_end(plan, w, batch_tokens);
         if (score_batch(&s, w, to, &next, error) == ORGAN_OK)
             report_windows(&s, w, to, next, progress);
         w = to;
     }
-    ORGAN_FREE_ARRAYS(s.rows, s.kept, s.sums);
+    ORGAN_FREE_ARRAYS(s.rows, s.kept, s.sums, s.own, s.own_sums, s.drafted);
     return error->status;
+}
+
+organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
+                                    const organ_logit_source *sources, size_t count, size_t batch_tokens,
+                                    size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
+                                    const organ_progress *progress, organ_error *error)
+{
+    ORGAN_OWN_ERROR(error);
+    return organ_perplexity_score_blocks(kernels, plan, sources, NULL, count, batch_tokens, tile_rows, scores, stop,
+                                         progress, error);
 }
 
 /* ---- windows and scored tokens ---- */

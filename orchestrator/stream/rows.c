@@ -12,8 +12,10 @@
 
 const char *organ_stage_unit(const char *what)
 {
-    static const char *const others[][2] = {
-        {ORGAN_STAGE_SCORING, "windows"}, {ORGAN_STAGE_PREDICTING, "windows"}, {ORGAN_STAGE_CHUNKS, "chunks"}};
+    static const char *const others[][2] = {{ORGAN_STAGE_SCORING, "windows"},
+                                            {ORGAN_STAGE_CONTINUATIONS, "continuations"},
+                                            {ORGAN_STAGE_PREDICTING, "windows"},
+                                            {ORGAN_STAGE_CHUNKS, "chunks"}};
     for (size_t k = 0; k < sizeof others / sizeof *others; k++)
         if (strcmp(what, others[k][0]) == 0)
             return others[k][1];

@@ -109,9 +109,10 @@ size_t organ_row_buffer_next(organ_row_buffer *buffer, uint64_t first, uint64_t 
 
 /* ---- stages that walk a text, and report windows of it in place of tensors ---- */
 
-#define ORGAN_STAGE_SCORING    "scoring"
-#define ORGAN_STAGE_PREDICTING "Predicting"
-#define ORGAN_STAGE_CHUNKS     "running the text"
+#define ORGAN_STAGE_SCORING       "scoring"
+#define ORGAN_STAGE_CONTINUATIONS "continuing"
+#define ORGAN_STAGE_PREDICTING    "Predicting"
+#define ORGAN_STAGE_CHUNKS        "running the text"
 
 /* Returns what the stage with this name counts: "tensors", "windows" or "chunks". */
 const char *organ_stage_unit(const char *what);

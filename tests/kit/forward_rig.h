@@ -44,6 +44,7 @@ double mean_divergence(const float *donor, const float *other, size_t tokens, si
 /* Writes a tokenizer.json of single characters: '!' to '~' are tokens 0 to 93, followed by `extra` pairs of letters. */
 void make_tokenizer(const char *path, unsigned extra);
 
+Suite *acceptance_suite(void);
 Suite *forward_faults_suite(void);
 Suite *forward_past_suite(void);
 Suite *cache_rounding_suite(void);

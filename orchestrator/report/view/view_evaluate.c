@@ -173,6 +173,35 @@ static const organ_block perplexity_experiment[] = {
         SAY(ON_MARKDOWN, "!dry_run",                                                                                   \
             "{run.seconds:time}, {run.tokens_per_second:.0f} tokens/s, {run.threads} threads, {run.cpu_isa}.")
 
+/* ---- --mtp: blocks for multi-token prediction ---- */
+
+#define DRAFTED(name) "{mtp?{mtp.text." name ":%measured}|-}"
+static const organ_field draft_fields[] = {
+    FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_WORDS("min(p, q), %", DRAFTED("overlap"), 0), FIELD_WORDS("p of the draft, %", DRAFTED("chosen"), 0),
+    FIELD_WORDS("same top, %", DRAFTED("greedy"), 0),
+    FIELD_WORDS("length", "{mtp.continuations?{mtp.continuations.accepted_length:measured}|-}", 0)};
+static const organ_field position_fields[] = {FIELD_COUNT("token", "position"),
+                                              FIELD_COUNT("drafts", "drafts"),
+                                              FIELD_WORDS("min(p, q), %", "{overlap>-1?{overlap:%measured}|-}", 0),
+                                              FIELD_WORDS("p of the draft, %", "{overlap>-1?{chosen:%measured}|-}", 0),
+                                              FIELD_WORDS("same top, %", "{overlap>-1?{greedy:%measured}|-}", 0),
+                                              FIELD_WORDS("accepted with all before, %", "{accepted:%measured}", 0)};
+
+static const organ_block draft_blocks[] = {
+    SECTION(ON_FILES, "models.*.mtp", "Multi-token prediction"),
+    TABLE(ON_ALL, "models.*.mtp", "models", FIELDS(draft_fields),
+          .caption = "Tokens drafted by the block for multi-token prediction that a server accepts"),
+    SAY(ON_TERMINAL, "models.*.mtp",
+        "Acceptance of the first token that the block drafts, on the text: min(p, q) by the ratio test, p of the draft "
+        "where the model samples, same top at temperature 0; length: mean accepted length of greedy continuations."),
+    EACH(ON_FILES, "models",
+         BLOCKS(SAY(ON_FILES, "mtp.continuations",
+                    "{model.name}: {mtp.continuations.count} greedy continuations, {mtp.continuations.drafts:count} "
+                    "drafts:"),
+                TABLE(ON_FILES, "mtp.continuations", "mtp.continuations.positions", FIELDS(position_fields)))),
+};
+
 /* ---- perplexity: one model, or two ---- */
 
 #define ROUNDED_NOTES                                                                                                  \
@@ -244,6 +273,7 @@ static const organ_block perplexity_blocks[] = {
     EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
     EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "kv_cache.rounded", CACHE_NOTE("{model.name}")))),
     ROUNDED_NOTES,
+    PART(ON_ALL, ".", BLOCKS_OF(draft_blocks)),
     SAY(ON_TERMINAL, "models>1&!dry_run",
         "Difference and ratio: the second model compared with the first. KL divergence: of the second from the first, "
         "in nats per token."),
@@ -359,6 +389,7 @@ static const organ_block evaluation_blocks[] = {
         "?% target and % full: killed weights, counted from the bytes, of the target tensors and of the full "
         "model. }KL in nats per token from the donor{models.*.weights_alone?; weights: of them alone, without rounded "
         "inputs}."),
+    PART(ON_ALL, ".", BLOCKS_OF(draft_blocks)),
     EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
     SECTION(ON_PAGE, "!dry_run", "Loss"),
     BARS_WHERE("!dry_run", "models", "comparison",

@@ -549,3 +549,18 @@ organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexi
         organ_ranks_complete(ranks, "gathering agreement", scores->agrees, 1, plan->scored, owner, error);
     return error->status;
 }
+
+organ_status organ_scoring_share_block(organ_ranks *ranks, const organ_perplexity_plan *plan,
+                                       const organ_scored_block *block, organ_error *error)
+{
+    static const char what[] = "gathering acceptance";
+    if (!ranks)
+        return error->status;
+    ORGAN_OWNED uint32_t *const owner = owners_of(plan, organ_ranks_count(ranks));
+    if (!owner)
+        organ_fail_memory(error, "the acceptance of the ranks");
+    organ_ranks_complete(ranks, what, block->overlap, sizeof *block->overlap, plan->scored, owner, error);
+    organ_ranks_complete(ranks, what, block->chosen, sizeof *block->chosen, plan->scored, owner, error);
+    organ_ranks_complete(ranks, what, block->greedy, 1, plan->scored, owner, error);
+    return error->status;
+}

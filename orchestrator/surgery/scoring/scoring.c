@@ -116,7 +116,7 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
          organ_forward_estimate(m->forward, scoring->made_as, error)))
         return error->status;
     organ_forward_allow_streaming(m->forward);
-    if (set_rounding(scoring, m, error) ||
+    if (organ_scoring_open_drafts(m, error) || set_rounding(scoring, m, error) ||
         (scoring->made_as == ORGAN_TYPES_STAY && organ_scoring_round_cache(scoring, m, error)))
         return error->status;
     return open_tokenizer(scoring, m, error) ? error->status : check_vocabulary(scoring, m, error);
@@ -274,43 +274,60 @@ static extent extent_of(organ_scoring *scoring)
                     plan->begin[organ_scoring_block_end(scoring, 0)]};
 }
 
+static bool scores_drafts(const organ_scoring *scoring, size_t from)
+{
+    bool any = false;
+    for (size_t m = from; m < scoring->count; m++)
+        any = any || scoring->models[m].drafts;
+    return any;
+}
+
 /* The bytes are allocated during the whole scoring: ids, targets and, for each model, the scores of each token, and
  * the sums of an importance matrix. `tokens` is an upper bound of the number of scored tokens. */
 static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 {
+    uint64_t of_drafts = 0;
     const organ_token_scores *const s = NULL; /* only for sizeof */
     const size_t each = 2 * sizeof(uint32_t) + scoring->count * sizeof *s->nll +
                         (scoring->count - 1) * (sizeof *s->divergence + sizeof *s->agrees);
     const uint64_t numbers = scoring->sums ? organ_forward_input_numbers(scoring->models[0].forward) : 0;
-    return (uint64_t)tokens * each + numbers * sizeof(organ_exact_sum) +
+    for (size_t m = 0; m < scoring->count; m++)
+        if (scoring->models[m].drafts)
+            of_drafts +=
+                (uint64_t)tokens * (2 * sizeof(double) + 1) + organ_draft_project_bytes(scoring->models[m].forward);
+    return of_drafts + (uint64_t)tokens * each + numbers * sizeof(organ_exact_sum) +
            (scoring->sums ? organ_draft_bytes(scoring->models[0].forward, scoring->protocol.context) : 0);
 }
 
 /* Sets memory, engine.memory, batch_tokens and tile_rows of the scoring. kept_bytes are subtracted from `memory` first.
- * With one model the forward pass gets all remaining bytes. With
- * several models the forward passes get half of the remaining bytes, the hidden states of all models a quarter, and
- * the logits of the first model a quarter. Returns false if a share is too small for a window. */
+ * With one model the forward pass gets all remaining bytes. With several models, or blocks for multi-token prediction,
+ * the forward passes get half of the remaining bytes, the hidden states of all models a quarter, and the logits that
+ * are compared a quarter. Returns false if a share is too small for a window, or continuations do not fit. */
 static bool divide_memory(const extent *e, uint64_t memory)
 {
     organ_scoring *const scoring = e->scoring;
     const uint64_t kept = kept_bytes(scoring, e->tokens);
+    const bool compared = scoring->count > 1 || scores_drafts(scoring, 0);
+    const uint64_t rows = scores_drafts(scoring, 1) ? 2 : 1; /* logits of a token that are kept */
     uint64_t states = 0, row = 0; /* bytes of the hidden states of a token, and of its logits */
     size_t least = SIZE_MAX;
     scoring->memory = memory;
     const uint64_t divided = memory > kept ? memory - kept : 0;
-    scoring->engine.memory = scoring->count > 1 ? divided / 2 : divided;
+    scoring->divided = divided;
+    scoring->engine.memory = compared ? divided / 2 : divided;
     for (size_t m = 0; m < scoring->count; m++) {
         const organ_forward_config *const config = organ_forward_describe(scoring->models[m].forward);
         const size_t batch = organ_forward_batch(scoring->models[m].forward, e->longest);
         least = organ_min(least, batch);
-        states += config->state * sizeof(float);
-        row = config->vocabulary * sizeof(float);
+        states += (config->state + (scoring->models[m].drafts ? config->hidden : 0)) * sizeof(float);
+        row = (rows * config->vocabulary + (scores_drafts(scoring, 0) ? config->hidden : 0)) * sizeof(float);
     }
-    if (scoring->count > 1 && divided / 4 / states < least)
+    if (compared && divided / 4 / states < least)
         least = (size_t)(divided / 4 / states);
     scoring->batch_tokens = organ_min(least, e->together);
     scoring->tile_rows = (size_t)(divided / 4 / row);
-    return least >= e->longest && (scoring->count == 1 || divided / 4 >= row);
+    return least >= e->longest && (!compared || divided / 4 >= row) &&
+           organ_scoring_continuations_fit(scoring, divided);
 }
 
 static bool fits_window(void *context, uint64_t memory) { return divide_memory(context, memory); }
@@ -390,7 +407,7 @@ static organ_status open_inputs(organ_scoring *scoring, const char *const *paths
         scoring->models[m].path = paths[m];
         open_model(scoring, &scoring->models[m], error);
     }
-    if (!error->status)
+    if (!error->status && organ_scoring_check_drafts(scoring, error) == ORGAN_OK)
         add_models_alone(scoring, error);
     if (!error->status && options->imatrix && organ_forward_open_draft(scoring->models[0].forward, error) == ORGAN_OK)
         organ_input_sums_open(scoring->models[0].forward, &scoring->engine, &scoring->sums, error);
@@ -441,10 +458,10 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
 }
 
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
-                                const organ_experiment_options *options, double max_error, const organ_engine *engine,
-                                const organ_progress *progress, organ_error *error)
+                                const organ_experiment_options *options, double max_error, organ_scored_drafts mtp,
+                                const organ_engine *engine, const organ_progress *progress, organ_error *error)
 {
-    *scoring = (organ_scoring){.options = options, .max_error = max_error, .progress = progress};
+    *scoring = (organ_scoring){.options = options, .mtp = mtp, .max_error = max_error, .progress = progress};
     set_engine(scoring, engine);
     return open_all(scoring, paths, count, error);
 }
@@ -465,7 +482,8 @@ void organ_scoring_close(organ_scoring *scoring)
 {
     for (size_t m = 0; m < scoring->count; m++) {
         organ_scored_model *const model = &scoring->models[m];
-        ORGAN_FREE_ARRAYS(model->hidden, model->scores.nll, model->scores.divergence, model->scores.agrees);
+        ORGAN_FREE_ARRAYS(model->hidden, model->drafted, model->scores.nll, model->scores.divergence,
+                          model->scores.agrees, model->block.overlap, model->block.chosen, model->block.greedy);
         organ_forward_close(model->forward);
         if (m < scoring->shown)
             organ_model_close(model->model);
@@ -552,6 +570,8 @@ organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *win
     }
     if (!error->status && sums && organ_forward_has_draft(m->forward))
         carry_drafts(m, windows, &layer, error);
+    if (!error->status && m->drafted && organ_layer_load_to_run(m->forward, (int32_t)layers, &layer, error) == ORGAN_OK)
+        organ_draft_windows(m->forward, layer, windows, m->hidden, m->drafted, error);
     organ_layer_free(layer);
     if (!error->status && sums && sums->head) {
         const organ_tap tap = organ_input_sums_head_tap(sums);

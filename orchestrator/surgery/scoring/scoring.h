@@ -7,6 +7,7 @@
 #ifndef ORGAN_SURGERY_SCORING_SCORING_H
 #define ORGAN_SURGERY_SCORING_SCORING_H
 
+#include "orchestrator/forward/drafting.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/scoring/input_sums.h"
 #include "orchestrator/surgery/scoring/scoring_parts.h"
@@ -33,7 +34,16 @@ typedef struct organ_scored_model {
     bool declares;                      /* its configuration declares that servers round inputs of linear layers */
     const organ_input_rounding *inputs; /* that of the first such layer; NULL: none, or the model does not exist yet */
     size_t alone;                       /* number of the model that is the same without rounding; 0: none */
+    bool drafts;                        /* its block for multi-token prediction is scored, too */
+    float *drafted;                     /* with `drafts`: outputs of that block for the tokens of the current batch */
+    organ_scored_block block;           /* with `drafts`: the scores of that block */
 } organ_scored_model;
+
+/* --mtp: whether blocks for multi-token prediction are scored, and on how many continuations of the text. */
+typedef struct organ_scored_drafts {
+    bool scored;
+    unsigned continuations;
+} organ_scored_drafts;
 
 typedef enum organ_activations {
     ORGAN_ACTIVATIONS_OFF, /* inputs are not rounded */
@@ -51,6 +61,7 @@ typedef enum organ_scoring_end {
 
 typedef struct organ_scoring {
     const organ_experiment_options *options;
+    organ_scored_drafts mtp;
     /* models[1] was made from models[0] and has its tokenizer; files that it lacks are read from models[0]. */
     bool derived;
     organ_type_change made_as; /* how models[1] will differ from models[0], if it does not exist yet */
@@ -60,6 +71,7 @@ typedef struct organ_scoring {
     organ_engine whole;  /* engine of the run */
     organ_engine engine; /* engine of the forward passes; engine.memory is their share of `memory` */
     uint64_t memory;     /* bytes that the whole run may use */
+    uint64_t divided;    /* of these, the bytes that are not kept during the whole run */
     size_t shown;        /* number of models that were asked for, models[0] to models[shown - 1] */
     size_t count;        /* number of models: those, then those of `alone`, which only score */
     organ_scored_model *models;
@@ -93,8 +105,8 @@ typedef struct organ_scoring {
  * arguments must outlive *scoring. Call organ_scoring_close also after an error. Returns the errors of
  * organ_perplexity. */
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
-                                const organ_experiment_options *options, double max_error, const organ_engine *engine,
-                                const organ_progress *progress, organ_error *error);
+                                const organ_experiment_options *options, double max_error, organ_scored_drafts mtp,
+                                const organ_engine *engine, const organ_progress *progress, organ_error *error);
 /* organ_scoring_open in two steps, for callers that plan the windows themselves. organ_scoring_open_inputs opens
  * models, tokenizer and text and sets scoring->protocol. The caller then fills scoring->plan from scoring->text.
  * Finally organ_scoring_fit releases the text and checks that the windows fit in --memory. Call organ_scoring_close
@@ -132,6 +144,23 @@ organ_status organ_scoring_count_text(organ_scoring *scoring, organ_error *error
 /* Runs windows through a model, whose hidden states are then in m->hidden, which has room for them. The inputs of the
  * first model's matrices are added to scoring->sums, if an importance matrix is requested. */
 organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *windows, organ_error *error);
+
+/* ---- --mtp: blocks for multi-token prediction (acceptance.c) ---- */
+
+/* Opens the blocks of a model before its inputs are rounded, if scoring->mtp.scored and it has any. */
+organ_status organ_scoring_open_drafts(organ_scored_model *m, organ_error *error);
+/* Returns ORGAN_BAD_INPUT if mtp.scored is set and no model has a block that organ runs. */
+organ_status organ_scoring_check_drafts(const organ_scoring *scoring, organ_error *error);
+/* Returns true if the continuations of scoring->mtp fit in `memory` bytes. */
+bool organ_scoring_continuations_fit(const organ_scoring *scoring, uint64_t memory);
+/* Upper bounds of the tokens of all continuations: run by the model, and by its block. All members are 0 without. */
+typedef struct organ_continued {
+    size_t context; /* tokens of a continuation with its prompt */
+    double run, drafted;
+} organ_continued;
+organ_continued organ_scoring_continued(const organ_scored_model *m);
+/* Adds "mtp" to the entry of model m, if mtp.scored; runs the continuations. Needs organ_scoring_run. */
+organ_status organ_scoring_add_drafts(organ_scoring *scoring, size_t m, json_t *entry, organ_error *error);
 
 /* ---- sums of inputs without scores (collect.c) ---- */
 

@@ -133,12 +133,30 @@ static const char *compute_text(organ_compute compute)
     "Inputs of linear layers are rounded as the settings of a model declare that servers round them ('activations': "  \
     "the rounding of the first such layer). weights_alone: the same without this rounding."
 
+#define ACCEPTANCE                                                                                                     \
+    "acceptance of a token that a block drafts, from p of the model and q of the block: overlap, the sum of min(p, "   \
+    "q), is its rate if the token is drawn from q and tested by p / q; chosen, p of the token with the largest q, if " \
+    "that token is drafted and the model samples; greedy, the share of equal largest tokens, at temperature 0. A "     \
+    "position has the states from which all tokens before were accepted."
+
 static bool rounds_any(const organ_scoring *scoring)
 {
     bool any = false;
     for (size_t m = 0; m < scoring->shown; m++)
         any = any || scoring->models[m].declares;
     return any && scoring->activations != ORGAN_ACTIVATIONS_OFF;
+}
+
+static void add_cache_definition(const organ_scoring *scoring, json_t *d)
+{
+    for (size_t m = 0; m < scoring->shown; m++)
+        if (organ_forward_cache(scoring->models[m].forward))
+            ORGAN_ADD(d,
+                      SET_TEXT("kv_cache",
+                               "Keys (after their rotation) and values are rounded as vLLM does that keeps them in "
+                               "FP8: value / scale, at most 448, to the nearest E4M3 number, times scale. The scales "
+                               "are those of the model's tensors; 1 for layers without one. Kernels that also "
+                               "multiply in FP8 round queries too; organ does not."));
 }
 
 json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
@@ -154,6 +172,7 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
                                       : "sum of -log2 p over the scored tokens, over the bytes of exactly these "
                                         "tokens. It is comparable across tokenizers."),
         SET_IF(rounds_any(scoring), "activations", json_string(AS_SERVED)),
+        SET_IF(scoring->mtp.scored, "mtp", json_string(ACCEPTANCE)),
         SET_TEXT("same experiment", "Figures are comparable only if text, tokenizer, style, context and compute are "
                                     "equal; here all models scored the same tokens."));
     ORGAN_ADD(
@@ -162,14 +181,8 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
                json_string("word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space "
                            "plus one (Python's re.split); byte_perplexity the same over bytes.")),
         SET_IF(scoring->engine.dots, "compute", json_string(compute_text(scoring->engine.compute))));
-    for (size_t m = 0; m < scoring->shown; m++)
-        if (organ_forward_cache(scoring->models[m].forward))
-            ORGAN_ADD(d,
-                      SET_TEXT("kv_cache",
-                               "Keys (after their rotation) and values are rounded as vLLM does that keeps them in "
-                               "FP8: value / scale, at most 448, to the nearest E4M3 number, times scale. The scales "
-                               "are those of the model's tensors; 1 for layers without one. Kernels that also "
-                               "multiply in FP8 round queries too; organ does not."));
+
+    add_cache_definition(scoring, d);
     if (d && scoring->shown > 1) {
         ORGAN_ADD(
             d,

@@ -54,6 +54,13 @@ static organ_status scored_model_logits(void *context, const size_t *rows, size_
     return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
 }
 
+static organ_status draft_logits(void *context, const size_t *rows, size_t count, void *receiver,
+                                 void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
+{
+    organ_scored_model *const m = context;
+    return organ_draft_logits(m->forward, /*block=*/0, m->drafted, rows, count, receiver, each, error);
+}
+
 static organ_token_scores scores_from(const organ_scored_model *m, size_t first)
 {
     const organ_token_scores *const all = &m->scores;
@@ -62,10 +69,21 @@ static organ_token_scores scores_from(const organ_scored_model *m, size_t first)
                                 .agrees = all->agrees ? all->agrees + first : NULL};
 }
 
+static organ_scored_block block_from(const organ_scored_model *m, size_t first)
+{
+    const organ_scored_block *const all = &m->block;
+    return m->drafts ? (organ_scored_block){.logits = draft_logits,
+                                            .overlap = all->overlap + first,
+                                            .chosen = all->chosen + first,
+                                            .greedy = all->greedy + first}
+                     : (organ_scored_block){0};
+}
+
 typedef struct scoring_block {
     organ_scoring *scoring;
     organ_logit_source *sources; /* of each model */
     organ_token_scores *scores;  /* of each model: room for a view of models[].scores */
+    organ_scored_block *blocks;  /* of each model: room for a view of models[].block */
     size_t from;                 /* number of the first window */
     organ_scoring_share windows; /* all windows of the block */
 } scoring_block;
@@ -81,11 +99,14 @@ static organ_status score_share(const scoring_block *b, const organ_scoring_shar
     const organ_progress progress = {.context = &shown, .advance = advance_window};
     for (size_t k = 0; k < before; k++)
         shown.total += scoring->models[0].scores.nll[k];
-    for (size_t m = 0; m < scoring->count; m++)
+    for (size_t m = 0; m < scoring->count; m++) {
         b->scores[m] = scores_from(&scoring->models[m], before + share->first);
+        b->blocks[m] = block_from(&scoring->models[m], before + share->first);
+    }
     if (share->plan.windows)
-        organ_perplexity_score(scoring->engine.kernels, &share->plan, b->sources, scoring->count, scoring->batch_tokens,
-                               scoring->tile_rows, b->scores, scoring->engine.stop, &progress, error);
+        organ_perplexity_score_blocks(scoring->engine.kernels, &share->plan, b->sources, b->blocks, scoring->count,
+                                      scoring->batch_tokens, scoring->tile_rows, b->scores, scoring->engine.stop,
+                                      &progress, error);
     return error->status;
 }
 
@@ -101,6 +122,10 @@ static organ_status score_block(scoring_block *b, organ_error *error)
     for (size_t m = 0; m < scoring->count; m++) { /* also after an error: all ranks meet in this call */
         const organ_token_scores scores = scores_from(&scoring->models[m], b->windows.first);
         organ_scoring_share_scores(ranks, &b->windows.plan, &scores, error);
+        if (scoring->models[m].drafts) {
+            const organ_scored_block block = block_from(&scoring->models[m], b->windows.first);
+            organ_scoring_share_block(ranks, &b->windows.plan, &block, error);
+        }
     }
     return error->status;
 }
@@ -160,6 +185,17 @@ static organ_status score_blocks(scoring_block *b, organ_error *error)
 
 /* ---- the run ---- */
 
+static organ_status allocate_drafts(organ_scored_model *m, size_t batch_tokens, size_t scored, organ_error *error)
+{
+    const size_t width = (size_t)organ_forward_describe(m->forward)->hidden;
+    m->drafted = malloc(batch_tokens * width * sizeof *m->drafted);
+    m->block.overlap = calloc(scored, sizeof *m->block.overlap);
+    m->block.chosen = calloc(scored, sizeof *m->block.chosen);
+    m->block.greedy = calloc(scored, 1);
+    return m->drafted && m->block.overlap && m->block.chosen && m->block.greedy ? ORGAN_OK
+                                                                                : organ_fail_memory(error, m->path);
+}
+
 /* Only models after the first have divergence and agreement. */
 static organ_status allocate(organ_scoring *scoring, organ_error *error)
 {
@@ -172,16 +208,18 @@ static organ_status allocate(organ_scoring *scoring, organ_error *error)
         model->scores.agrees = m ? calloc(scoring->plan.scored, 1) : NULL;
         if (!model->hidden || !model->scores.nll || (m && (!model->scores.divergence || !model->scores.agrees)))
             organ_fail_memory(error, model->path);
+        if (model->drafts && !error->status)
+            allocate_drafts(model, scoring->batch_tokens, scoring->plan.scored, error);
     }
     return error->status;
 }
 
 static organ_status score_windows(organ_scoring *scoring, organ_logit_source *sources, organ_token_scores *scores,
-                                  organ_error *error)
+                                  organ_scored_block *blocks, organ_error *error)
 {
     const size_t batches =
         organ_scoring_batches(scoring, scoring->plan.windows, organ_ranks_count(scoring->engine.ranks));
-    scoring_block block = {.scoring = scoring, .sources = sources, .scores = scores};
+    scoring_block block = {.scoring = scoring, .sources = sources, .scores = scores, .blocks = blocks};
     uint64_t bytes = 0;
     for (size_t m = 0; m < scoring->count; m++) {
         organ_scored_model *const model = &scoring->models[m];
@@ -201,15 +239,16 @@ organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
     const double started = organ_seconds_now();
     ORGAN_OWNED organ_logit_source *const sources = calloc(scoring->count, sizeof *sources);
     ORGAN_OWNED organ_token_scores *const scores = calloc(scoring->count, sizeof *scores);
+    ORGAN_OWNED organ_scored_block *const blocks = calloc(scoring->count, sizeof *blocks);
     scoring->error = NAN;
     scoring->ended = scoring->used_tokens < scoring->text_tokens ? ORGAN_SCORING_TOKENS : ORGAN_SCORING_TEXT;
-    if (!sources || !scores)
+    if (!sources || !scores || !blocks)
         organ_fail_errno(error, ENOMEM, "%zu models", scoring->shown);
     else
         allocate(scoring, error);
     organ_ranks_agree(scoring->engine.ranks, "opening models and text", error);
     if (!error->status)
-        score_windows(scoring, sources, scores, error);
+        score_windows(scoring, sources, scores, blocks, error);
     if (scoring->sums)
         organ_input_sums_reduce(scoring->sums, scoring->engine.ranks, error);
     for (size_t m = 0; m < scoring->count && !error->status; m++)

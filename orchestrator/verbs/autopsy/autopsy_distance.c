@@ -269,8 +269,8 @@ organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error
         .text = job->options->text, .context = CONTEXT, .max_tokens = TOKENS, .access = job->options->access};
     const char *const model = job->options->model, *const paths[COUNT] = {model, model, model, model, model};
     ORGAN_RELEASED_BY(organ_scoring_close) organ_scoring scoring = {0};
-    if (organ_scoring_open(&scoring, paths, COUNT, &options, /*max_error=*/0, job->engine, job->progress, error) ==
-        ORGAN_OK) {
+    if (organ_scoring_open(&scoring, paths, COUNT, &options, /*max_error=*/0, (organ_scored_drafts){0}, job->engine,
+                           job->progress, error) == ORGAN_OK) {
         for (size_t k = 0; k < COUNT; k++)
             scoring.models[k].model->scale_times = factors[k];
         if (organ_scoring_run(&scoring, error) == ORGAN_OK)

@@ -233,18 +233,18 @@ static void close_scoring(evaluate_scoring *s)
 
 /* ---- perplexity ---- */
 
-static json_t *model_entry(const organ_scoring *scoring, size_t m, organ_error *error)
+static json_t *model_entry(organ_scoring *scoring, size_t m, organ_error *error)
 {
     json_t *const comparison = m ? organ_scoring_comparison_json(scoring, m, error) : NULL;
     json_t *const entry = ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model)),
                                        SET("figures", organ_scoring_figures_json(scoring, m)),
                                        SET("comparison", comparison ? comparison : json_null()));
-    if (entry)
-        organ_scoring_add_activations(scoring, m, entry, error);
+    if (entry && organ_scoring_add_activations(scoring, m, entry, error) == ORGAN_OK)
+        organ_scoring_add_drafts(scoring, m, entry, error);
     return entry;
 }
 
-static json_t *models_json(const organ_scoring *scoring, organ_error *error)
+static json_t *models_json(organ_scoring *scoring, organ_error *error)
 {
     json_t *const models = json_array();
     for (size_t m = 0; m < scoring->shown && !error->status; m++)
@@ -298,8 +298,8 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     if (o->experiment.imatrix && !o->experiment.output)
         return organ_fail(error, ORGAN_USAGE, "`imatrix` needs -o DIR, where the file is written");
     if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment,
-                           organ_scoring_max_error(o->max_error, &o->experiment, o->compare != NULL), s->engine,
-                           s->progress, error))
+                           organ_scoring_max_error(o->max_error, &o->experiment, o->compare != NULL),
+                           (organ_scored_drafts){o->mtp, o->continuations}, s->engine, s->progress, error))
         return error->status;
     if (o->dry_run)
         return organ_perplexity_dry_run(&s->scoring, "organ.perplexity/1", s->engine, report, error);
@@ -308,6 +308,10 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     if (organ_scoring_run(&s->scoring, error) || complete_sums(&s->scoring, error))
         return error->status;
     json_t *const models = models_json(&s->scoring, error);
+    if (error->status) {
+        json_decref(models);
+        return error->status;
+    }
     *report = document(&s->scoring, "organ.perplexity/1", models);
     return write_reports(s, &o->experiment, *report, error);
 }
@@ -506,7 +510,7 @@ static void add_origin(json_t *entry, const organ_model *model, organ_error *err
         ORGAN_ADD(entry, SET_HELD("stored", stored), SET_HELD("made", made));
 }
 
-static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)
+static json_t *evaluation_json(organ_scoring *scoring, const json_t *histories, organ_error *error)
 {
     json_t *const coverage = take_coverage(scoring, histories);
     json_t *const models = models_json(scoring, error), *const experiments = experiments_json(histories);
@@ -546,8 +550,8 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
     for (size_t k = 0; k < o->count; k++)
         s->paths[k + 1] = o->pruned[k];
     if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment,
-                           organ_scoring_max_error(o->max_error, &o->experiment, o->count > 0), s->engine, s->progress,
-                           error))
+                           organ_scoring_max_error(o->max_error, &o->experiment, o->count > 0),
+                           (organ_scored_drafts){o->mtp, o->continuations}, s->engine, s->progress, error))
         return error->status;
     if (o->announce && !o->dry_run)
         organ_scoring_announce(&s->scoring, s->engine);

@@ -46,15 +46,34 @@ size_t organ_scoring_expected_windows(const organ_scoring *scoring)
     return windows;
 }
 
+static double layers_of(const organ_scored_model *m, size_t context)
+{
+    double of_token = 0;
+    for (unsigned l = 0; l < organ_forward_describe(m->forward)->layers; l++)
+        of_token += organ_calibration_token_products(m->forward, m->model, (int32_t)l, context);
+    return of_token;
+}
+
+/* A block for multi-token prediction is counted as the last layer, with its projection. */
+static double block_of(const organ_scored_model *m, size_t context)
+{
+    const organ_forward_config *const c = organ_forward_describe(m->forward);
+    return m->drafts ? organ_calibration_token_products(m->forward, m->model, (int32_t)c->layers - 1, context) +
+                           4 * (double)c->hidden * (double)c->hidden
+                     : 0;
+}
+
 static double products_of(const organ_scoring *scoring, const organ_scored_model *m, size_t windows)
 {
     const organ_forward_config *const c = organ_forward_describe(m->forward);
-    const double share = (double)windows / (double)scoring->plan.windows;
-    const double tokens = share * (double)scoring->plan.begin[scoring->plan.windows];
-    double of_token = 0;
-    for (unsigned l = 0; l < c->layers; l++)
-        of_token += organ_calibration_token_products(m->forward, m->model, (int32_t)l, scoring->protocol.context);
-    return tokens * of_token + 2 * share * (double)scoring->plan.scored * (double)c->hidden * (double)c->vocabulary;
+    const organ_continued more = organ_scoring_continued(m);
+    const size_t context = scoring->protocol.context;
+    const double share = (double)windows / (double)scoring->plan.windows,
+                 head = 2 * (double)c->hidden * (double)c->vocabulary;
+    const double tokens = share * (double)scoring->plan.begin[scoring->plan.windows],
+                 scored = share * (double)scoring->plan.scored;
+    return tokens * (layers_of(m, context) + block_of(m, context)) + scored * head * (m->drafts ? 2 : 1) +
+           more.run * (layers_of(m, more.context) + head) + more.drafted * (block_of(m, more.context) + head);
 }
 
 /* In the plan, every batch of windows reads each model once. */
