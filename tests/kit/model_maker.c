@@ -35,7 +35,7 @@ void scratch_make(void)
 const char *scratch_path(const char *format, ...)
 {
     static char buffers[64][4096];
-    static unsigned turn;
+    static _Atomic unsigned turn; /* threads that stand for ranks make paths at the same time */
     char *out = buffers[turn++ % 64];
     va_list args;
     const int used = snprintf(out, sizeof buffers[0], "%s/", scratch);
