@@ -256,6 +256,9 @@ typedef struct place_source {
     pairing_part part; /* layer and part are those of organ_place_find */
 } place_source;
 
+/* Returns the layer's kind; NULL: it is outside of the model's layers. */
+const organ_layer_kind *organ_place_kind(const place_model *model, int64_t layer);
+
 /* Returns whether a weight of safetensors has no tensor in GGUF because llama.cpp computes it, or because it is the
  * output head that is tied to the embeddings. */
 bool organ_place_is_left_out(const place_model *model, const organ_weight *weight);

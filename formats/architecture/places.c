@@ -11,113 +11,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* ---- names ---- */
-
-static const char *ladder_of(const place_model *m) { return m->family->ladder ? m->family->ladder : "layers"; }
-
-bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const pairing_part *part,
-                      char name[ORGAN_PLACE_NAME])
-{
-    char tail[256];
-    const bool named = organ_pairing_part_name(gguf ? m->gguf_family : m->family, gguf, part, tail);
-    if (!named && (gguf || part->part != PART_OUTPUT))
-        return false;
-    if (!named)
-        snprintf(name, ORGAN_PLACE_NAME, "lm_head.%s", part->bias ? "bias" : "weight");
-    else if (layer >= 0 && gguf)
-        snprintf(name, ORGAN_PLACE_NAME, "blk.%lld.%s", (long long)layer, tail);
-    else if (layer >= 0)
-        snprintf(name, ORGAN_PLACE_NAME, "%s%s.%lld.%s", m->prefix, ladder_of(m), (long long)layer, tail);
-    else
-        snprintf(name, ORGAN_PLACE_NAME, "%s%s", gguf || part->part == PART_OUTPUT ? "" : m->prefix, tail);
-    return true;
-}
-
-static const organ_layer_kind *place_layer_kind(const place_model *m, int64_t layer)
-{
-    return layer >= 0 && layer < (int64_t)m->config->layers ? &m->config->kinds[layer] : NULL;
-}
-
-/* Attention and recurrent mixers share names. In layers of Falcon with two norms, attn_norm is the norm before the
- * feed-forward and attn_norm_2 the one before the attention; in layers with one norm, pairing_part.first chooses
- * its name in safetensors. */
-static void correct_gguf(const place_model *m, const char *name, const organ_layer_kind *kind, pairing_part *part)
-{
-    if (m->family->falcon && part->part == PART_NORM_ATTENTION) {
-        part->first = m->config->one_norm;
-        if (!part->first && strstr(name, ".attn_norm."))
-            part->part = PART_NORM_FFN;
-    }
-    if (kind->mixer == ORGAN_MIXER_ATTENTION)
-        organ_pairing_attend(part);
-}
-
-/* The names of two parts are ambiguous: the bias of a fused q, k, v, and the shared expert of Granite 4 hybrids,
- * which has the names of a dense feed-forward. */
-static void correct_hf(const place_model *m, const organ_layer_kind *kind, pairing_part *part)
-{
-    if (part->part == PART_BIAS_Q && m->config->fused != ORGAN_FUSED_NONE)
-        *part = (pairing_part){.part = PART_QKV, .bias = true, .number = -1};
-    if (!kind->mixture || kind->intermediate > 0)
-        return;
-    if (part->part == PART_GATE_UP)
-        part->part = PART_SHARED_GATE_UP;
-    else if (part->part == PART_DOWN)
-        part->part = PART_SHARED_DOWN;
-}
-
-/* Without "WORD.N." at the beginning, returns the name and stores -1; returns NULL if the number is not followed by
- * a dot. */
-static const char *after_layer(const char *name, const char *word, int64_t *layer)
-{
-    const size_t length = strlen(word);
-    char *end;
-    *layer = -1;
-    if (strncmp(name, word, length) || name[length] != '.' || name[length + 1] < '0' || name[length + 1] > '9')
-        return name;
-    *layer = strtol(name + length + 1, &end, 10);
-    return *end == '.' ? end + 1 : NULL;
-}
-
-bool organ_place_find(const place_model *m, bool gguf, const char *name, int64_t *layer, pairing_part *part)
-{
-    const forward_family *const family = gguf ? m->gguf_family : m->family;
-    const char *const own =
-        gguf ? NULL : organ_forward_part_name(family->names, PART_OUTPUT, /*gguf=*/false, /*index=*/0);
-    const char *const head = own ? own : m->head;
-    char bias[256];
-    *layer = -1;
-    *part = (pairing_part){.part = PART_OUTPUT, .number = -1};
-    if (!gguf && (strcmp(name, head) == 0 || strcmp(name, organ_forward_bias_name(head, bias)) == 0)) {
-        part->bias = strcmp(name, head) != 0;
-        return true;
-    }
-    if (!gguf && strncmp(name, m->prefix, strlen(m->prefix)))
-        return false;
-    const char *const tail = after_layer(gguf ? name : name + strlen(m->prefix), gguf ? "blk" : ladder_of(m), layer);
-    if (!tail || !organ_pairing_find_part(family, gguf, *layer < 0, tail, part))
-        return false;
-    const organ_layer_kind *const kind = place_layer_kind(m, *layer);
-    if (kind && gguf)
-        correct_gguf(m, name, kind, part);
-    else if (kind)
-        correct_hf(m, kind, part);
-    return true;
-}
-
-bool organ_place_is_left_out(const place_model *m, const organ_weight *weight)
-{
-    static const char *const computed[] = {".rotary_emb.inv_freq", ".attention.bias",          ".attention.masked_bias",
-                                           ".attn.masked_bias",    ".self_attn.slope_rate",    ".self_attn.query_decay",
-                                           ".self_attn.key_decay", ".self_attn.diagonal_decay"};
-    for (size_t k = 0; k < COUNT(computed); k++)
-        if (organ_ends_with(weight->name, computed[k]))
-            return true;
-    if (weight->rank == 4 && organ_ends_with(weight->name, ".attn.bias")) /* the causal mask of published GPT-2 files */
-        return true;
-    return m->config->tied_output && strcmp(weight->name, m->head) == 0;
-}
-
 /* ---- layouts: shapes and strips of a kind ---- */
 
 typedef struct layout_job {
@@ -579,7 +472,7 @@ static bool is_row_of(size_t k, bool gguf, forward_part part)
 
 const char *organ_place_describe(const place_model *m, const place_source *s, place_layout *layout)
 {
-    const organ_layer_kind *const kind = place_layer_kind(m, s->layer);
+    const organ_layer_kind *const kind = organ_place_kind(m, s->layer);
     layout_job job = {m, m->config, kind, s, layout};
     size_t k = 0;
     while (k < COUNT(rows) && !(is_row_of(k, s->gguf, s->part.part) && applies(m, s, kind, rows[k].when)))
