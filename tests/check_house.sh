@@ -156,7 +156,7 @@ LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 formats/adapter adapter_config.h
-formats/architecture pairing.h families.h config_readers.h layer_values.h sizes.h settings.h
+formats/architecture pairing.h mtp_types.h families.h config_readers.h layer_values.h sizes.h settings.h
 formats/gguf file.h
 formats/imatrix imatrix.h
 formats/model recognise.h organ_directory.h recognise_lists.h

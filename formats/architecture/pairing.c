@@ -156,7 +156,8 @@ bool organ_pairing_has_name(const forward_name *names, forward_part part)
 
 bool organ_pairing_find_part(const forward_family *family, bool gguf, bool top, const char *tail, pairing_part *found)
 {
-    found->first = false;
+    found->first = found->in_block = false;
+    found->draft = 0;
     if (find_part_of_name(family, gguf, top, tail, /*bias=*/false, found))
         return true;
     return organ_ends_with(tail, ".bias") && find_part_of_name(family, gguf, top, tail, /*bias=*/true, found);
@@ -176,8 +177,9 @@ void organ_pairing_attend(pairing_part *part)
 bool organ_pairing_part_name(const forward_family *family, bool gguf, const pairing_part *part, char name[256])
 {
     const forward_name *const own = gguf ? family->gguf_names : family->names;
-    const forward_name_use use = part->first && !gguf ? NAME_ONE_NORM : NAME_WRITTEN;
-    const char *pattern = organ_forward_written_name(own, part->part, gguf, use);
+    const forward_name_use in_layer = part->in_block ? NAME_DRAFT : NAME_WRITTEN;
+    const forward_name_use use = part->first ? NAME_ONE_NORM : in_layer;
+    const char *pattern = organ_forward_written_name(own, part->part, gguf, gguf ? NAME_WRITTEN : use);
     char bias_name[256];
     if (!pattern)
         return false;

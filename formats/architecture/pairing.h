@@ -7,6 +7,7 @@
 #define ORGAN_ARCHITECTURE_PAIRING_H
 
 #include "formats/architecture/families.h"
+#include "formats/tensor/drafts.h"
 
 #include <organ/weights.h>
 
@@ -143,6 +144,9 @@ typedef struct pairing_part {
     bool bias;      /* the tensor is the bias of that part */
     int64_t number; /* number of the expert or head in the tensor's name; -1: none */
     bool first;     /* for organ_pairing_part_name, safetensors: the name with NAME_ONE_NORM, if the part has one */
+    /* a tensor of a block for multi-token prediction: a name with NAME_DRAFT comes first */
+    bool in_block;
+    unsigned draft; /* 1 + organ_draft_part: the part of a block beside its layer; 0: `part` */
 } pairing_part;
 
 /* Returns true if the list has a name for the part; NULL is an empty list. */
@@ -176,6 +180,10 @@ typedef struct place_model {
     const char *prefix;                         /* how names of the text model begin in safetensors, such as "model." */
     /* name of the output head in safetensors if the family has no own name for it (organ_text_head) */
     const char *head;
+    /* Blocks for multi-token prediction: config->kinds has one more entry for each, and their layers have the numbers
+     * from config->layers on. */
+    const organ_draft_family *drafts; /* NULL: names of blocks are unknown */
+    unsigned blocks;
 } place_model;
 
 /* How a tensor of safetensors is stored in GGUF files. */
@@ -256,14 +264,15 @@ typedef struct place_source {
     pairing_part part; /* layer and part are those of organ_place_find */
 } place_source;
 
-/* Returns the layer's kind; NULL: it is outside of the model's layers. */
+/* Returns the kind of a layer or block; NULL: the number is that of neither. */
 const organ_layer_kind *organ_place_kind(const place_model *model, int64_t layer);
 
 /* Returns whether a weight of safetensors has no tensor in GGUF because llama.cpp computes it, or because it is the
  * output head that is tied to the embeddings. */
 bool organ_place_is_left_out(const place_model *model, const organ_weight *weight);
 
-/* Finds layer and part of a tensor by its name. Returns false if the architecture has no such name. */
+/* Finds layer and part of a tensor by its name. Returns false if the architecture has no such name. The layer of a
+ * tensor of block k is config->layers + k. */
 bool organ_place_find(const place_model *model, bool gguf, const char *name, int64_t *layer, pairing_part *part);
 
 /* Writes the name of a part in the layer. Returns false if the format has no name for the part. */
@@ -271,7 +280,7 @@ bool organ_place_name(const place_model *model, bool gguf, int64_t layer, const 
                       char name[ORGAN_PLACE_NAME]);
 
 /* Describes how the tensor is stored in both formats. Returns NULL or, if its shape is not that of its kind, why: the
- * end of a sentence that begins with the tensor's name. `layer` must be below config->layers. */
+ * end of a sentence that begins with the tensor's name. `layer` must be that of a layer or block, or -1. */
 const char *organ_place_describe(const place_model *model, const place_source *source, place_layout *layout);
 
 /* ---- the same tensor at another layer, or under the name of the other format ---- */

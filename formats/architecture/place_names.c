@@ -12,10 +12,70 @@
 
 static const char *ladder_of(const place_model *m) { return m->family->ladder ? m->family->ladder : "layers"; }
 
+/* ---- tensors of blocks for multi-token prediction ---- */
+
+static bool is_in_block(const place_model *m, int64_t layer)
+{
+    return m->drafts && layer >= (int64_t)m->config->layers;
+}
+
+/* Returns the number, in the ladder of the family, of the layer that has the part: of several layers the first has the
+ * mixer, and the last the feed-forward. */
+static unsigned layer_in_ladder(const place_model *m, int64_t layer, const pairing_part *part)
+{
+    const unsigned each = m->drafts->layers;
+    return (unsigned)(layer - m->config->layers) * each + (part->part > PART_O ? each - 1 : 0);
+}
+
+static bool write_block_name(const place_model *m, bool gguf, int64_t layer, const pairing_part *part,
+                             char name[ORGAN_PLACE_NAME])
+{
+    const unsigned block = (unsigned)(layer - m->config->layers);
+    pairing_part own = *part;
+    char tail[256], ladder[128];
+    own.in_block = true;
+    if (part->draft ? !organ_draft_name(m->drafts, gguf, block, (organ_draft_part)(part->draft - 1), tail)
+                    : !organ_pairing_part_name(gguf ? m->gguf_family : m->family, gguf, &own, tail))
+        return false;
+    if (gguf)
+        snprintf(name, ORGAN_PLACE_NAME, "blk.%lld.%s", (long long)layer, tail);
+    else if (!m->drafts->ladder)
+        snprintf(name, ORGAN_PLACE_NAME, "%s%s.%lld.%s", m->prefix, ladder_of(m), (long long)layer, tail);
+    else if (part->draft)
+        snprintf(name, ORGAN_PLACE_NAME, "%s", tail);
+    else {
+        organ_forward_number_name(m->drafts->ladder, layer_in_ladder(m, layer, part), ladder);
+        snprintf(name, ORGAN_PLACE_NAME, "%s.%s", ladder, tail);
+    }
+    return true;
+}
+
+/* Sets part->draft and returns NULL, or returns the name of a tensor of the block's layer after that of the layer, or
+ * NULL without part->draft for a name that no block has. `tail` is the name after that of layer *layer. */
+static const char *find_in_block(const place_model *m, bool gguf, const char *tail, int64_t *layer, pairing_part *part)
+{
+    organ_draft_part found;
+    unsigned number;
+    if (!organ_draft_find(m->drafts, gguf, tail, &number, &found, &tail))
+        return NULL;
+    if (m->drafts->ladder && !gguf)
+        *layer = (int64_t)m->config->layers + number / m->drafts->layers;
+    if (found == DRAFT_PARTS)
+        return tail;
+    /* the kind of places of both parts: whole tensors */
+    const bool matrix = found == DRAFT_PROJECT || found == DRAFT_HEAD;
+    *part = (pairing_part){.part = matrix ? PART_O : PART_NORM_POST_ATTENTION, .number = -1, .draft = 1 + found};
+    return NULL;
+}
+
+/* ---- names ---- */
+
 bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const pairing_part *part,
                       char name[ORGAN_PLACE_NAME])
 {
     char tail[256];
+    if (is_in_block(m, layer))
+        return write_block_name(m, gguf, layer, part, name);
     const bool named = organ_pairing_part_name(gguf ? m->gguf_family : m->family, gguf, part, tail);
     if (!named && (gguf || part->part != PART_OUTPUT))
         return false;
@@ -32,7 +92,7 @@ bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const pair
 
 const organ_layer_kind *organ_place_kind(const place_model *m, int64_t layer)
 {
-    return layer >= 0 && layer < (int64_t)m->config->layers ? &m->config->kinds[layer] : NULL;
+    return layer >= 0 && layer < (int64_t)m->config->layers + m->blocks ? &m->config->kinds[layer] : NULL;
 }
 
 /* Attention and recurrent mixers share names. In layers of Falcon with two norms, attn_norm is the norm before the
@@ -89,11 +149,20 @@ bool organ_place_find(const place_model *m, bool gguf, const char *name, int64_t
         part->bias = strcmp(name, head) != 0;
         return true;
     }
-    if (!gguf && strncmp(name, m->prefix, strlen(m->prefix)))
-        return false;
-    const char *const tail = after_layer(gguf ? name : name + strlen(m->prefix), gguf ? "blk" : ladder_of(m), layer);
-    if (!tail || !organ_pairing_find_part(family, gguf, *layer < 0, tail, part))
-        return false;
+    const char *tail = name;
+    if (m->drafts && m->drafts->ladder && !gguf)
+        tail = find_in_block(m, gguf, name, layer, part);
+    if (part->draft)
+        return true;
+    if (*layer < 0) {
+        if (!gguf && strncmp(name, m->prefix, strlen(m->prefix)))
+            return false;
+        tail = after_layer(gguf ? name : name + strlen(m->prefix), gguf ? "blk" : ladder_of(m), layer);
+        if (tail && is_in_block(m, *layer) && (gguf || !m->drafts->ladder))
+            tail = find_in_block(m, gguf, tail, layer, part);
+    }
+    if (!tail || part->draft || !organ_pairing_find_part(family, gguf, *layer < 0, tail, part))
+        return part->draft > 0;
     const organ_layer_kind *const kind = organ_place_kind(m, *layer);
     if (kind && gguf)
         correct_gguf(m, name, kind, part);

@@ -46,11 +46,9 @@ static const char *layout_whole(layout_job *j)
 {
     const place_source *const s = j->source;
     const forward_part part = s->part.part;
-    static const char end[] = "norm.weight";
-    const size_t length = strlen(s->name);
+    const bool norm = s->part.draft ? part == PART_NORM_POST_ATTENTION : organ_ends_with(s->name, "norm.weight");
     /* the gated norm of a mixer is an exception in all architectures */
-    if (j->model->pairing->traits & PAIRING_NORMS_PLUS_ONE && part != PART_NORM_MIXED && length >= sizeof end - 1 &&
-        strcmp(s->name + length - (sizeof end - 1), end) == 0)
+    if (j->model->pairing->traits & PAIRING_NORMS_PLUS_ONE && part != PART_NORM_MIXED && norm)
         j->layout->function = PLACE_PLUS_ONE;
     if (j->model->gguf_family->gguf_pairs &&
         (part == PART_Q || part == PART_K || part == PART_BIAS_Q || part == PART_BIAS_K))

@@ -4,6 +4,7 @@
 #include "formats/base/text.h"
 #include "formats/base/word_lists.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* DRAFT_PROJECT to DRAFT_NORM_HIDDEN, by the names of DeepSeek. */
@@ -13,7 +14,7 @@
     "mtp.fc.weight", "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight", "mtp.norm.weight"
 
 const char *const organ_draft_gguf_parts[DRAFT_PARTS] = {USUAL_PARTS("nextn."), "nextn.shared_head_norm.weight",
-                                                         "nextn.shared_head_head.weight"};
+                                                         "nextn.shared_head_head.weight", "post_attention_norm.weight"};
 
 /* The sources are the models of vLLM 0.33 (deepseek_mtp.py, qwen3_next_mtp.py, mimo_mtp.py, mimo_v2.py, step3p5_mtp.py,
  * ernie_mtp.py, nemotron_h_mtp.py, longcat_flash_mtp.py) and the graphs of llama.cpp. vLLM norms the state of MiMo-V2,
@@ -21,27 +22,32 @@ const char *const organ_draft_gguf_parts[DRAFT_PARTS] = {USUAL_PARTS("nextn."), 
  * normed ones. Families with a list of types come first: they share names with the later ones. */
 static const organ_draft_family families[] = {
     /* Step */
-    {.types = "step3p5 step3p7 step35",
+    {.name = "Step",
+     .types = "step3p5 step3p7 step35",
      .parts = {USUAL_PARTS(""), "transformer.shared_head.norm.weight", "transformer.shared_head.output.weight"},
      .raw_state = true,
      .raw_again = true,
      .own_head = true,
      .layers = 1},
     /* MiMo-V2 */
-    {.types = "mimo_v2 mimo_v2_flash mimo_v2_pro mimo2",
+    {.name = "MiMo-V2",
+     .types = "mimo_v2 mimo_v2_flash mimo_v2_pro mimo2",
      .ladder = "model.mtp.layers.#",
      .parts = {USUAL_PARTS("model.mtp.layers.#."), "model.mtp.layers.#.final_layernorm.weight"},
+     .gguf_norm = "layer_output_norm.weight",
      .raw_state = true,
      .layers = 1},
     /* ERNIE 4.5 */
-    {.types = "ernie4_5 ernie4_5_moe ernie4_5-moe",
+    {.name = "ERNIE",
+     .types = "ernie4_5 ernie4_5_moe ernie4_5-moe",
      .ladder = "model.mtp_block.#",
      .parts = {"model.mtp_linear_proj.#.weight", "model.mtp_emb_norm.#.weight", "model.mtp_hidden_norm.#.weight"},
      .raw_again = true,
      .raw_end = true,
      .layers = 1},
     /* MiMo-7B */
-    {.types = "mimo",
+    {.name = "MiMo",
+     .types = "mimo",
      .ladder = "model.mtp_layers.#",
      .parts = {"model.mtp_layers.#.input_proj.weight", "model.mtp_layers.#.token_layernorm.weight",
                "model.mtp_layers.#.hidden_layernorm.weight", "model.mtp_layers.#.final_layernorm.weight"},
@@ -49,24 +55,33 @@ static const organ_draft_family families[] = {
      .raw_state = true,
      .layers = 1},
     /* Nemotron-H: the attention is one layer and the experts are the next */
-    {.types = "nemotron_h nemotron_h_moe",
+    {.name = "Nemotron-H",
+     .types = "nemotron_h nemotron_h_moe",
      .ladder = "mtp.layers.#",
-     .parts = {USUAL_PARTS("mtp.layers.#."), "mtp.layers.#.final_layernorm.weight"},
+     .parts = {USUAL_PARTS("mtp.layers.#."),
+               "mtp.layers.#.final_layernorm.weight", [DRAFT_NORM_FEED] = "mtp.layers.#.norm.weight"},
      .layers = 2},
     /* LongCat-Flash */
-    {.types = "longcat_flash longcat-flash",
+    {.name = "LongCat-Flash",
+     .types = "longcat_flash longcat-flash",
      .ladder = "model.mtp.layers.#.transformer_layer",
      .parts = {"model.mtp.layers.#.eh_proj.weight", "model.mtp.layers.#.enorm.m.weight",
                "model.mtp.layers.#.hnorm.m.weight", "model.mtp.norm.weight"},
      .layers = 1},
     /* Mellum: transformers' default of mtp_layer_types */
-    {.types = "mellum", .ladder = "mtp.layers.#", .parts = {QWEN_PARTS}, .shared = true, .windowed = true, .layers = 1},
+    {.name = "Mellum",
+     .types = "mellum",
+     .ladder = "mtp.layers.#",
+     .parts = {QWEN_PARTS},
+     .shared = true,
+     .windowed = true,
+     .layers = 1},
     /* Qwen3-Next, Qwen3.5, EXAONE */
-    {.ladder = "mtp.layers.#", .parts = {QWEN_PARTS}, .shared = true, .layers = 1},
+    {.name = "Qwen", .ladder = "mtp.layers.#", .parts = {QWEN_PARTS}, .shared = true, .layers = 1},
     /* HY-3, Bailing */
-    {.parts = {USUAL_PARTS(""), "final_layernorm.weight"}, .layers = 1},
+    {.name = "HY", .parts = {USUAL_PARTS(""), "final_layernorm.weight"}, .layers = 1},
     /* DeepSeek, GLM */
-    {.parts = {USUAL_PARTS(""), "shared_head.norm.weight", "shared_head.head.weight"}, .layers = 1},
+    {.name = "DeepSeek", .parts = {USUAL_PARTS(""), "shared_head.norm.weight", "shared_head.head.weight"}, .layers = 1},
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 
@@ -78,6 +93,87 @@ const organ_draft_family *organ_draft_family_of_type(const char *type)
         if (organ_lists_word(families[k].types, ' ', type, strlen(type)))
             return &families[k];
     return NULL;
+}
+
+const organ_draft_family *organ_draft_family_named(const char *name)
+{
+    for (size_t k = 0; k < FAMILIES; k++)
+        if (strcmp(families[k].name, name) == 0)
+            return &families[k];
+    return NULL;
+}
+
+/* ---- names ---- */
+
+/* The norms at the end of a block are those of its last layer, all other parts are those of the first. */
+static unsigned layer_in_block(const organ_draft_family *f, organ_draft_part part)
+{
+    return part == DRAFT_NORM_HEAD || part == DRAFT_NORM_FEED ? f->layers - 1 : 0;
+}
+
+/* Returns what follows `pattern` in `name`, of which '#' matches a number; NULL: the name begins otherwise. */
+static const char *match(const char *pattern, const char *name, unsigned *number)
+{
+    for (; *pattern; pattern++) {
+        if (*pattern != '#') {
+            if (*pattern != *name++)
+                return NULL;
+            continue;
+        }
+        if (*name < '0' || *name > '9')
+            return NULL;
+        for (*number = 0; *name >= '0' && *name <= '9' && *number < 100000; name++)
+            *number = *number * 10 + (unsigned)(*name - '0');
+    }
+    return name;
+}
+
+static const char *gguf_part(const organ_draft_family *f, organ_draft_part part)
+{
+    if (part == DRAFT_NORM_HEAD && f->gguf_norm)
+        return f->gguf_norm;
+    return part != DRAFT_NORM_FEED || f->parts[part] ? organ_draft_gguf_parts[part] : NULL;
+}
+
+/* GGUF files of families with another name for DRAFT_NORM_HEAD may also have the usual one. */
+static bool is_gguf_part(const organ_draft_family *f, organ_draft_part part, const char *name)
+{
+    const char *const own = gguf_part(f, part);
+    return own &&
+           (strcmp(own, name) == 0 || (part == DRAFT_NORM_HEAD && strcmp(organ_draft_gguf_parts[part], name) == 0));
+}
+
+bool organ_draft_find(const organ_draft_family *f, bool gguf, const char *name, unsigned *layer, organ_draft_part *part,
+                      const char **tail)
+{
+    const bool whole = f->ladder && !gguf;
+    *tail = name;
+    *layer = 0;
+    for (*part = 0; *part < DRAFT_PARTS; *part += 1) {
+        const char *const end = !gguf && f->parts[*part] ? match(f->parts[*part], name, layer) : NULL;
+        if ((gguf && is_gguf_part(f, *part, name)) ||
+            (end && !*end && (!whole || f->shared || *layer % f->layers == layer_in_block(f, *part))))
+            return true;
+    }
+    if (!whole)
+        return true;
+    const char *const end = match(f->ladder, name, layer);
+    *tail = end && *end == '.' ? end + 1 : NULL;
+    return *tail != NULL;
+}
+
+bool organ_draft_name(const organ_draft_family *f, bool gguf, unsigned block, organ_draft_part part, char name[256])
+{
+    const char *const pattern = gguf ? gguf_part(f, part) : f->parts[part];
+    if (!pattern)
+        return false;
+    const size_t before = strcspn(pattern, "#");
+    if (pattern[before])
+        snprintf(name, 256, "%.*s%u%s", (int)before, pattern, block * f->layers + layer_in_block(f, part),
+                 pattern + before + 1);
+    else
+        snprintf(name, 256, "%s", pattern);
+    return true;
 }
 
 static bool begins_name(const char *name, const char *word, size_t length)

@@ -14,11 +14,13 @@ typedef enum organ_draft_part {
     DRAFT_NORM_HIDDEN,    /* of the trunk's state */
     DRAFT_NORM_HEAD,      /* before the output head; missing in some GGUF files: it is then the model's final norm */
     DRAFT_HEAD,           /* an output head of the block's own */
+    DRAFT_NORM_FEED,      /* before the feed-forward, if a block has several layers of the model's list */
     DRAFT_PARTS
 } organ_draft_part;
 
 /* Models whose blocks have the same names and are run alike. */
 typedef struct organ_draft_family {
+    const char *name; /* of the models whose names the family has first, for messages and reports */
     /* Words divided by spaces: model_type of config.json, general.architecture of GGUF files. NULL: the family of all
      * models that have its names and are in no list. */
     const char *types;
@@ -34,6 +36,7 @@ typedef struct organ_draft_family {
     bool own_head;   /* servers use DRAFT_HEAD of safetensors files, not the output head of the model in its place */
     bool windowed;   /* the layer has a sliding window, as the last one of the model's layers that has one */
     unsigned layers; /* layers of the model's list that a block consists of */
+    const char *gguf_norm; /* DRAFT_NORM_HEAD in GGUF files; NULL: as in organ_draft_gguf_parts */
 } organ_draft_family;
 
 /* Returns family `index`, in the order in which they are tried; NULL after the last. */
@@ -41,6 +44,21 @@ const organ_draft_family *organ_draft_family_at(size_t index);
 
 /* Returns the family that lists `type`; NULL: none does. */
 const organ_draft_family *organ_draft_family_of_type(const char *type);
+
+/* Returns the family of that name; NULL: there is none. */
+const organ_draft_family *organ_draft_family_named(const char *name);
+
+/* Finds a tensor of a block by its name, which for safetensors is whole if the family has a ladder. Otherwise, and for
+ * GGUF files, `name` is the rest after the name of the layer. Sets *part, and DRAFT_PARTS with *tail, the name after
+ * the ladder, for a tensor of a layer of the block. With a ladder sets *layer to the number of the layer among those of
+ * all blocks; parts that blocks share are in layer 0. Returns false if the name is none of a block. */
+bool organ_draft_find(const organ_draft_family *family, bool gguf, const char *name, unsigned *layer,
+                      organ_draft_part *part, const char **tail);
+
+/* Writes the name of a part of block `block`, whole or after that of the layer as organ_draft_find reads it. Returns
+ * false if the family has no such part. */
+bool organ_draft_name(const organ_draft_family *family, bool gguf, unsigned block, organ_draft_part part,
+                      char name[256]);
 
 /* Returns whether the word from `word` to before `end` is the first of the names of a family that follow no layer of
  * the model, after "model.". */

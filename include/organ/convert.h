@@ -16,6 +16,9 @@ ORGAN_API_BEGIN
 /* The values of `format`. */
 #define ORGAN_CONVERT_FORMATS "compressed-tensors|gptq|awq"
 
+/* The values of `mtp`. */
+#define ORGAN_CONVERT_BLOCKS "keep|only|none"
+
 /* The options of `organ convert`. */
 typedef struct organ_convert_options {
     size_t size; /* see ORGAN_DEFAULTS */
@@ -28,6 +31,11 @@ typedef struct organ_convert_options {
     /* to safetensors: one of ORGAN_CONVERT_FORMATS, the format of a quantised model that becomes another of them with
      * the same codes; NULL: the model is GGUF. `type` is then "same" or "codes" */
     const char *format;
+    /* one of ORGAN_CONVERT_BLOCKS: whether the output has the model's blocks for multi-token prediction (MTP).
+     * "keep": it has; an error if the other format or its programs lack them. "none": it has not. "only", to GGUF: it
+     * has embedding, final norm, head and the blocks, which llama.cpp loads next to a model without them. NULL: to GGUF
+     * "keep" if llama.cpp runs the blocks, else "none" with a note; to safetensors "keep" */
+    const char *mtp;
 } organ_convert_options;
 ORGAN_DEFAULTS(convert, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.type = "same")
 

@@ -213,6 +213,10 @@ static const organ_option convert_options[] = {
     TEXT("pre", "NAME", convert.pre,
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
          "from tokenizer.json. With NAME, a text that gets other token ids in the GGUF file is a note, not an error"),
+    TEXT("mtp", "WHICH", convert.mtp,
+         "blocks for multi-token prediction: keep; none: leave them out; only, to GGUF: write them with embedding, "
+         "final norm and head, as a file mtp-NAME.gguf next to a model without them. Default: keep, but to GGUF only "
+         "those that llama.cpp runs", .choices = ORGAN_CONVERT_BLOCKS),
     TEXT("format", "NAME", convert.format,
          "to safetensors, of a quantised safetensors model: turn AWQ, GPTQ or compressed-tensors into this format with "
          "the same codes, scales and zero points", .choices = ORGAN_CONVERT_FORMATS),
@@ -239,10 +243,10 @@ const organ_verb organ_convert_verb = {
              "are copied. What the format lacks (AWQ: codes of other than 4 bits, groups of several sizes, an index "
              "of GPTQ's act-order) is an error that names the tensor.\n"
              "Quantised tensors of MODEL are dequantised first, except with --dtype codes. Tensors of vision and "
-             "audio towers and of layers for multi-token prediction (MTP) are left out, and a note gives their "
-             "number. If a tensor, the architecture or the tokenizer cannot be converted, the error names it and "
-             "nothing is written. If organ has no rules for an architecture, but all tensors have usual names of "
-             "transformers, it converts only the names; only organ can read such a GGUF file.",
+             "audio towers are left out, and a note gives their number. If a tensor, the architecture or the "
+             "tokenizer cannot be converted, the error names it and nothing is written. If organ has no rules for an "
+             "architecture, but all tensors have usual names of transformers, it converts only the names; only organ "
+             "can read such a GGUF file.",
     OPERANDS(OPERAND("MODEL", MODEL, convert.model, "the model to convert; it is not changed")),
     GROUPS(GROUP("Options", convert_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ convert Qwen3-4B -o Qwen3-4B.gguf --to gguf",

@@ -32,7 +32,16 @@ static json_t *convert_parameters(void *context)
     const organ_convert_job *const job = context;
     return ORGAN_OBJECT(SET_TEXT("to", job->options->to), SET_TEXT("type", job->options->type),
                         SET_TEXT("dtype", organ_dtype_name(job->type)), SET_BYTES_OF("pre", job->options->pre),
+                        SET_BYTES_OF("mtp", job->options->mtp),
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
+}
+
+/* The blocks for multi-token prediction of the output. */
+static json_t *blocks_json(const organ_convert_job *job)
+{
+    return ORGAN_OBJECT(SET_TEXT("family", job->mtp->name), SET_COUNT("blocks", job->blocks),
+                        SET_FLAG("only", job->only), SET_COUNT("copies_left_out", job->copies),
+                        SET_BYTES_OF("dispute", job->mtp->dispute));
 }
 
 static json_t *convert_document(void *context, const organ_writing *made)
@@ -45,7 +54,7 @@ static json_t *convert_document(void *context, const organ_writing *made)
         after += job->pieces[k].bytes;
     return ORGAN_OBJECT(
         SET_TEXT("architecture", job->pairing->architecture), SET_TEXT("general_architecture", job->pairing->gguf),
-        SET_FLAG("by_name", job->by_name),
+        SET_FLAG("by_name", job->by_name), SET_IF(job->blocks, "mtp", blocks_json(job)),
         SET("totals", ORGAN_OBJECT(SET_COUNT("tensors_before", job->model->tensor_count),
                                    SET_COUNT("tensors_after", job->piece_count), SET_COUNT("left_out", job->dropped),
                                    SET_COUNT("bytes_before", before), SET_COUNT("bytes_after", after))),
@@ -94,6 +103,10 @@ static organ_status check_output(void *context, const char *to, const char *path
                                .tolerance = job->options->write.saturate ? (double)INFINITY : output_tolerance(job)};
     if ((!job->to_gguf && organ_convert_check(context, to, path, error)) || check_tokenizer_bytes(job, path, error))
         return error->status;
+    if (job->only) {
+        organ_progress_note_once(job->progress, "the output was not tried: it has no layers of the model");
+        return ORGAN_OK;
+    }
     if (job->by_name) {
         organ_progress_note_once(job->progress, "the first and the last layer of the output were not tried: the "
                                                 "forward pass does not read GGUF files that are converted by name");
@@ -213,7 +226,7 @@ organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error
         job->prefix = organ_text_prefix(job->family, job->weights);
     else
         job->prefix = job->family->prefix ? job->family->prefix : "model.";
-    return ORGAN_OK;
+    return organ_convert_find_blocks(job, error);
 }
 
 /* Sets config.tied_output to false if the model has a head of its own. The forward pass and transformers use a stored
@@ -242,10 +255,20 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types%s", o->model,
                           job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize",
                           job->to_gguf ? "" : ", `format` the format of its codes (AWQ, GPTQ, compressed-tensors)");
+    if (organ_mtp_is_alone(job->model))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: has the block for multi-token prediction without the layers of the model: convert the "
+                          "whole model",
+                          o->model);
     if (organ_weights_find(job->model, &job->weights, error) || read_type(job, error) ||
-        organ_convert_find_architecture(job, error) || job->by_name)
+        organ_convert_find_architecture(job, error))
         return error->status;
-    return find_tied(job, error);
+    if (job->by_name)
+        return job->options->mtp && strcmp(job->options->mtp, "none") != 0
+                   ? organ_fail(error, ORGAN_BAD_INPUT, "%s: `mtp` %s: organ has no rules for this architecture",
+                                job->options->model, job->options->mtp)
+                   : ORGAN_OK;
+    return organ_convert_choose_blocks(job, error) ? error->status : find_tied(job, error);
 }
 
 /* ---- the run ---- */
@@ -349,6 +372,11 @@ static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
     if (job->dropped)
         organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
                             job->dropped);
+    if (job->copies)
+        organ_progress_note(job->progress,
+                            "%zu tensor%s of the block for multi-token prediction, copies of embedding and head, %s "
+                            "left out: loaders use those of the model",
+                            job->copies, job->copies == 1 ? "" : "s", job->copies == 1 ? "is" : "are");
     return ORGAN_OK;
 }
 

@@ -469,8 +469,8 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
         check_names_return(job, error);
     else if (!error->status && !job->by_name)
         organ_convert_computed(job, error);
-    if (error->status || plan_check(job, error) || organ_convert_tensor_scales(job, error) ||
-        organ_convert_finish_forms(job, error) || plan_units(job, error))
+    if (error->status || plan_check(job, error) || organ_convert_check_blocks(job, error) ||
+        organ_convert_tensor_scales(job, error) || organ_convert_finish_forms(job, error) || plan_units(job, error))
         return error->status;
     for (size_t s = 0; s < job->source_count && !error->status; s++)
         plan_source(job, &job->sources[s], error);

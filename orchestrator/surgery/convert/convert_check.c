@@ -265,7 +265,8 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
     organ_model *model = NULL;
     ORGAN_RELEASED_BY(organ_forward_config_release) organ_forward_config made = {0};
     (void)to;
-    if (organ_model_open(path, &model, error) == ORGAN_OK && !job->by_name &&
+    /* a file with blocks only lacks the tensors by which layers are known */
+    if (organ_model_open(path, &model, error) == ORGAN_OK && !job->by_name && !job->only &&
         organ_forward_config_read(model, &made, error) == ORGAN_OK) {
 #define FIELD(field) {#field, (double)job->config.field, (double)made.field},
 #define SCALED(field, tied)                                                                                            \

@@ -125,12 +125,16 @@ static int config_put_row(const organ_convert_job *job, const pairing_key *row, 
     size_t length = 0, text_length = 0;
     snprintf(key, sizeof key, "%s.%.*s", job->pairing->gguf, (int)strcspn(row->key, ":"), row->key);
     const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
+    if (strcmp(row->key, ORGAN_MTP_KEY) == 0)
+        return 0; /* organ_convert_put_blocks */
     const char *const member = row->members ? config_member(job, row->members, &length) : NULL;
     if (!kv || !organ_convert_is_uniform(kv) || !member)
         return 0;
     const char *const text = organ_gguf_string(job->model->gguf, key, &text_length);
     json_t *value = NULL;
-    if (!row->words)
+    if (!job->by_name && strcmp(row->key, "block_count") == 0) /* the key counts blocks, too */
+        value = json_integer(job->config.layers);
+    else if (!row->words)
         value = config_value(kv);
     else if (text)
         value = config_word(row->words, text, text_length);
@@ -503,7 +507,8 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
               organ_convert_put_gemma(job, config) | config_put_early(job, config) |
               organ_convert_put_recurrent(job, config) | organ_convert_put_streams(job, config) |
-              config_put_heads(job, config) | organ_convert_put_ids(job, config);
+              config_put_heads(job, config) | organ_convert_put_blocks(job, config) |
+              organ_convert_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
         failed |= json_object_set_new(rope, "truncate", json_false());

@@ -124,7 +124,9 @@ static organ_status keys_set_sections(organ_convert_job *job, const pairing_key 
  * exactly every n-th layer has attention, with n in `words`; other arrays if all elements are equal. */
 static organ_status keys_set_layers(organ_convert_job *job, const pairing_key *row, const char *key, organ_error *error)
 {
-    const unsigned layers = job->config.layers;
+    /* llama.cpp reads the indexers of the layers only */
+    const bool whole = strcmp(row->key, "attention.indexer.types") != 0;
+    const unsigned layers = job->config.layers + (whole ? job->blocks : 0);
     ORGAN_OWNED int32_t *const numbers = malloc((layers + 1) * sizeof *numbers);
     if (!numbers)
         return organ_fail_memory(error, key);
@@ -264,6 +266,14 @@ static organ_status keys_set_by_rule(organ_convert_job *job, const pairing_key *
     return ORGAN_OK;
 }
 
+/* Without a block only a 0 of config.json is written: loaders read the tensors that another number states. */
+static organ_status keys_set_blocks(organ_convert_job *job, const pairing_key *row, const char *key, organ_error *error)
+{
+    const json_t *const value = keys_member(job->text, row->members);
+    return job->blocks || json_integer_value(value) || !value ? ORGAN_OK
+                                                              : keys_set_number(job, key, row->type, 0, error);
+}
+
 static organ_status keys_set(organ_convert_job *job, const pairing_key *row, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -281,6 +291,10 @@ static organ_status keys_set(organ_convert_job *job, const pairing_key *row, org
         return ORGAN_OK; /* some architectures with RMSNorm give its epsilon this member's name */
     if (c->experts == 0 && strncmp(row->key, "expert_", strlen("expert_")) == 0 && !strchr(row->key, ':'))
         return ORGAN_OK; /* config.json of a dense model may have settings of a mixture */
+    if (job->blocks && strncmp(row->key, "block_count", strlen("block_count")) == 0)
+        return keys_set_number(job, key, row->type, c->layers + job->blocks, error);
+    if (strcmp(row->key, ORGAN_MTP_KEY) == 0)
+        return keys_set_blocks(job, row, key, error);
     if (row->when && strcmp(row->when, "swa") == 0 && !job->family->global_heads &&
         !keys_rope(job->text, "sliding_attention"))
         return ORGAN_OK;
@@ -362,6 +376,11 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
         const size_t length = strcspn(at, " ");
         keys_set(job, organ_pairing_key_named(at, length), error);
         at += length + (at[length] == ' ');
+    }
+    if (job->blocks && !error->status) {
+        char key[KEY_SIZE];
+        snprintf(key, sizeof key, "%s.%s", job->pairing->gguf, ORGAN_MTP_KEY);
+        organ_gguf_writer_set_integer(job->gguf, key, ORGAN_GGUF_U32, job->blocks, error);
     }
     if (error->status || (job->by_name && organ_convert_keep_config(job, error)))
         return error->status;

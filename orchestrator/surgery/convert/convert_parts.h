@@ -4,6 +4,7 @@
 #ifndef ORGAN_SURGERY_CONVERT_CONVERT_PARTS_H
 #define ORGAN_SURGERY_CONVERT_CONVERT_PARTS_H
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/architecture/pairing.h"
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
@@ -117,6 +118,15 @@ typedef struct organ_convert_job {
     organ_row_place *places;        /* of all sources; the places of one source are consecutive */
     size_t place_count, place_room; /* number of places, and how many the array has room for */
     size_t coded;                   /* number of sources whose codes are copied */
+    /* Blocks for multi-token prediction (convert_blocks.c): their row and the family of their names, NULL if unknown;
+     * their number in the model, after organ_convert_choose_blocks in the output. */
+    const organ_mtp_type *mtp;
+    const organ_draft_family *drafts;
+    unsigned blocks;
+    bool only;           /* the output has only what the block needs */
+    unsigned block_like; /* the layer whose attention is like that of blocks */
+    int64_t feed_like;   /* the layer whose feed-forward is; -1: none */
+    size_t copies;       /* copies of embedding and head in blocks, which the output lacks */
     size_t dropped; /* number of tensors of vision, audio or multi-token prediction, which the output does not have */
     organ_gguf_writer *gguf;
     organ_written_file *files; /* of a safetensors output: config.json and tokenizer files; the job owns their bytes */
@@ -125,6 +135,26 @@ typedef struct organ_convert_job {
     organ_plan plan;             /* of a dry run, from organ_convert_estimate */
     const convert_source **todo; /* todo[k] is the source of item k of the running organ_weight_pass */
 } organ_convert_job;
+
+/* ---- convert_blocks.c ---- */
+
+/* Returns the architecture in both formats. */
+place_model organ_convert_model(const organ_convert_job *job);
+
+#define CONVERT_BLOCKS_MOST 64 /* of a model */
+
+/* Sets mtp, drafts and blocks from the model's tensors, and adds the kinds of the blocks to job->config. */
+organ_status organ_convert_find_blocks(organ_convert_job *job, organ_error *error);
+/* Sets job->blocks to the blocks that the output gets by options->mtp. Returns ORGAN_BAD_INPUT if it asks for blocks
+ * that the output cannot have, or if the model states another number of blocks than it has. */
+organ_status organ_convert_choose_blocks(organ_convert_job *job, organ_error *error);
+/* Returns whether the weight of a block is a copy of the embedding or the head, which loaders take from the model.
+ * `draft` is pairing_part.draft of the weight. */
+bool organ_convert_is_copy(const organ_convert_job *job, const organ_weight *weight, unsigned draft);
+/* After the plan: returns ORGAN_BAD_INPUT, naming the first tensor, if a block lacks one. */
+organ_status organ_convert_check_blocks(organ_convert_job *job, organ_error *error);
+/* Adds the member with the number of blocks to config.json. Returns nonzero if an allocation was refused. */
+int organ_convert_put_blocks(const organ_convert_job *job, json_t *config);
 
 /* ---- convert_beside.c ---- */
 

@@ -24,12 +24,6 @@ typedef struct tensor_move {
     organ_error *error;
 } tensor_move;
 
-static place_model tensor_model(const organ_convert_job *job)
-{
-    return (place_model){job->pairing, job->family, job->gguf_family,
-                         &job->config, job->prefix, organ_text_head(job->weights)};
-}
-
 static organ_status tensor_refuse(const tensor_move *t, const char *why)
 {
     return organ_convert_unknown(t->job, t->weight->name, why, t->error);
@@ -39,7 +33,7 @@ static organ_status tensor_refuse(const tensor_move *t, const char *why)
 
 static bool tensor_name(const tensor_move *t, const pairing_part *part, char name[ORGAN_PLACE_NAME])
 {
-    const place_model model = tensor_model(t->job);
+    const place_model model = organ_convert_model(t->job);
     if (organ_place_name(&model, t->job->to_gguf, t->layer, part, name))
         return true;
     tensor_refuse(t, t->job->to_gguf ? "has no name in GGUF" : "has no name in safetensors");
@@ -180,7 +174,7 @@ static organ_status tensor_invert(const tensor_move *t, const organ_weight *w, c
 /* Sets convert_source.other to the other GGUF tensor of the layout, so that both are read together. */
 static organ_status tensor_join(const tensor_move *t)
 {
-    const place_model model = tensor_model(t->job);
+    const place_model model = organ_convert_model(t->job);
     char name[ORGAN_PLACE_NAME];
     const bool is_named = organ_place_name(&model, /*gguf=*/true, t->layer, &t->layout.gguf[1].part, name);
     const organ_weight *const found = is_named ? organ_weights_named(t->job->weights, name) : NULL;
@@ -256,36 +250,36 @@ static organ_status tensor_backward(const tensor_move *t, const organ_weight *w)
 
 /* ---- one weight ---- */
 
-/* The tensor is of a block of a GGUF file that predicts further tokens. */
-static bool tensor_predicts(const tensor_move *t)
-{
-    return !t->job->to_gguf && t->weight->anatomy.layer >= (int64_t)t->job->config.layers;
-}
-
-static organ_status tensor_refuse_block(const tensor_move *t)
-{
-    const organ_weights *const all = t->job->weights;
-    int last = t->weight->anatomy.layer;
-    for (size_t k = 0; k < all->count; k++)
-        last = all->weights[k].anatomy.layer > last ? all->weights[k].anatomy.layer : last;
-    return organ_fail(
-        t->error, ORGAN_BAD_INPUT,
-        "%s: tensor '%s' is of a block for multi-token prediction, which organ writes to GGUF only; "
-        "without such blocks the model can become safetensors: organ layers MODEL --drop %u-%d -o OUT.gguf",
-        t->job->model->path, t->weight->name, t->job->config.layers, last);
-}
-
 /* Returns whether the output does not have the weight. Counts those of vision, audio and multi-token prediction in
  * job->dropped. */
 static bool tensor_drop(organ_convert_job *job, const organ_weight *weight)
 {
-    const place_model model = tensor_model(job);
+    const place_model model = organ_convert_model(job);
     const organ_role role = weight->anatomy.role;
-    const bool other = organ_role_is_tower(role) || role == ORGAN_ROLE_MTP;
+    const bool other = organ_role_is_tower(role) || (role == ORGAN_ROLE_MTP && job->blocks == 0);
     if (organ_place_is_left_out(&model, weight))
         return true;
     job->dropped += other;
     return other;
+}
+
+/* Returns whether the output lacks a weight whose part is found, or fails: it is of a block that is left out or a copy
+ * in one, or the output has only what the block needs. */
+static bool tensor_pass_over(const tensor_move *t)
+{
+    organ_convert_job *const job = t->job;
+    const bool block = t->layer >= (int64_t)job->config.layers;
+    if (block && job->blocks == 0)
+        job->dropped++;
+    if (block && t->layer >= (int64_t)job->config.layers + job->blocks)
+        return true;
+    if (block && organ_convert_is_copy(job, t->weight, t->part.draft)) {
+        job->copies++;
+        return true;
+    }
+    return job->only && !block &&
+           (t->layer >= 0 ||
+            (t->part.part != PART_EMBEDDING && t->part.part != PART_FINAL_NORM && t->part.part != PART_OUTPUT));
 }
 
 /* convert_keys.c writes the parameters of all layers as an array. */
@@ -301,7 +295,7 @@ static organ_status tensor_xielu(const tensor_move *t)
 static organ_status tensor_describe(tensor_move *t)
 {
     organ_convert_job *const job = t->job;
-    const place_model model = tensor_model(job);
+    const place_model model = organ_convert_model(job);
     const organ_weight *w = t->weight;
     const char *why = NULL;
     for (bool again = true; again && !why;) {
@@ -327,20 +321,19 @@ static organ_status tensor_describe(tensor_move *t)
 organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     tensor_move move = {.job = job, .weight = weight, .error = error};
-    const place_model model = tensor_model(job);
+    const place_model model = organ_convert_model(job);
     const char *const name = weight->name;
     if (job->to_gguf ? tensor_drop(job, weight)
                      : strcmp(name, ROPE_FREQS) == 0 || strcmp(name, ORGAN_ROPE_LONG) == 0 ||
                            strcmp(name, ORGAN_ROPE_SHORT) == 0)
         return ORGAN_OK;
-    if (tensor_predicts(&move))
-        return tensor_refuse_block(&move);
-    if (!organ_place_find(&model, !job->to_gguf, name, &move.layer, &move.part))
+    const bool found = organ_place_find(&model, !job->to_gguf, name, &move.layer, &move.part);
+    const bool copy =
+        move.layer >= (int64_t)job->config.layers && job->drafts && organ_convert_is_copy(job, weight, move.part.draft);
+    if (!found && !copy && (move.layer < (int64_t)job->config.layers || job->blocks))
         return tensor_refuse(&move, job->to_gguf ? "has no known name in GGUF" : "has no known name in safetensors");
-    if (move.layer >= (int64_t)job->config.layers) { /* layers that predict further tokens */
-        job->dropped++;
+    if (tensor_pass_over(&move))
         return ORGAN_OK;
-    }
     return move.part.part >= PART_XIELU_P && move.part.part <= PART_XIELU_EPS && job->to_gguf ? tensor_xielu(&move)
                                                                                               : tensor_describe(&move);
 }
@@ -383,7 +376,7 @@ static organ_status tensor_divisors(organ_convert_job *job, organ_error *error)
 void organ_convert_xielu_name(const organ_convert_job *job, unsigned layer, unsigned number,
                               char name[ORGAN_PLACE_NAME])
 {
-    const place_model model = tensor_model(job);
+    const place_model model = organ_convert_model(job);
     const pairing_part part = {.part = (forward_part)(PART_XIELU_P + number), .number = -1};
     organ_place_name(&model, /*gguf=*/false, layer, &part, name);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/inspect/inspect_parts.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/architecture/sizes.h"
 #include "formats/base/format_rest.h"
 #include "formats/base/results.h"
@@ -244,7 +245,7 @@ static void check_against_config(const organ_inspect_lists *lists, const organ_m
     const int64_t missing = missing_layer(weights, config->num_hidden_layers);
     const char *const layers = model->gguf ? "block_count" : "num_hidden_layers";
     const char *const place = model->gguf ? "GGUF metadata" : "config.json";
-    if (missing < config->num_hidden_layers)
+    if (missing < config->num_hidden_layers && !organ_mtp_is_alone(model))
         note_problem(problems, "%s: %s is %lld, but no known tensor belongs to layer %lld", place, layers,
                      (long long)config->num_hidden_layers, (long long)missing);
     for (size_t k = 0; k < model->tensor_count; k++) {

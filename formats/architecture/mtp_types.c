@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/architecture/mtp_types.h"
+
+#include "formats/base/word_lists.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define NEXTN "num_nextn_predict_layers num_mtp_layers"
+#define QWEN  "mtp_num_hidden_layers num_nextn_predict_layers"
+
+/* Reasons follow "llama.cpp ". */
+#define NO_GRAPH "has no graph for the block of this architecture"
+
+/* The sources are llama.cpp (supports_mtp_export in conversion/ *.py and graph_mtp in src/models, as of
+ * llama-cpp-python 0.3.36), vLLM 0.33 and SGLang 0.5.23. The first row with a type counts. */
+static const organ_mtp_type types[] = {
+    {.types = "glm4_moe glm4moe",
+     .family = "DeepSeek",
+     .name = "GLM-4.5",
+     .members = NEXTN,
+     .runs = 1,
+     .dispute = "vLLM gives the next step the outputs before the norm of the head; organ, llama.cpp and SGLang give it "
+                "those after the norm"},
+    {.types = "glm4_moe_lite",
+     .family = "DeepSeek",
+     .name = "GLM-4.7-Flash",
+     .members = NEXTN,
+     .runs = 1,
+     .dispute = "vLLM gives the next step the outputs before the norm of the head; organ, llama.cpp and SGLang give it "
+                "those after the norm"},
+    {.types = "glm_moe_dsa glm-dsa",
+     .family = "DeepSeek",
+     .name = "GLM-5",
+     .members = NEXTN,
+     .runs = 1,
+     .dispute = "llama.cpp runs the block's attention without its indexer, on all tokens"},
+    {.types = "deepseek_v32 deepseek32", .family = "DeepSeek", .name = "DeepSeek-V3.2", .members = NEXTN, .runs = 1},
+    {.types = "deepseek_v3 deepseek2 kimi_k2 kimi_k25",
+     .family = "DeepSeek",
+     .name = "DeepSeek-V3",
+     .members = NEXTN,
+     .reason = "leaves out the block of DeepSeek-V3 and Kimi, for which it has no graph"},
+    {.types = "qwen3_next qwen3next",
+     .family = "Qwen",
+     .name = "Qwen3-Next",
+     .members = QWEN,
+     .optional = true,
+     .runs = 1},
+    {.types = "qwen3_5 qwen3_5_text qwen3_5_moe qwen3_5_moe_text qwen35 qwen35moe",
+     .family = "Qwen",
+     .name = "Qwen3.5",
+     .members = QWEN,
+     .optional = true,
+     .runs = 1},
+    {.types = "mellum", .family = "Mellum", .name = "Mellum", .members = NEXTN, .reason = NO_GRAPH},
+    {.types = "exaone_moe exaone-moe exaone4_5 exaone4_5_text",
+     .family = "Qwen",
+     .name = "EXAONE",
+     .members = NEXTN,
+     .reason = "stores the block of EXAONE, but has no graph that runs it"},
+    {.types = "mimo_v2_flash mimo_v2 mimo_v2_pro mimo2",
+     .family = "MiMo-V2",
+     .name = "MiMo-V2",
+     .optional = true,
+     .reason = "runs the block of MiMo-V2 only with q, k and v in one tensor, which organ does not write",
+     .dispute = "vLLM gives the block the model's state after its final norm; organ, llama.cpp and SGLang give it the "
+                "state before the norm"},
+    {.types = "mimo", .family = "MiMo", .name = "MiMo-7B", .members = NEXTN, .reason = NO_GRAPH},
+    {.types = "step3p5 step3p7 step35",
+     .family = "Step",
+     .name = "Step-3.5",
+     .members = NEXTN,
+     .runs = 3,
+     .dispute =
+         "transformers gives the block of Step-3.7 the model's state after its final norm; organ, llama.cpp, vLLM "
+         "and SGLang give it the state before the norm"},
+    {.types = "ernie4_5 ernie4_5_moe ernie4_5-moe",
+     .family = "ERNIE",
+     .name = "ERNIE 4.5",
+     .members = NEXTN,
+     .reason = NO_GRAPH},
+    {.types = "nemotron_h_moe nemotron_h",
+     .family = "Nemotron-H",
+     .name = "Nemotron-H",
+     .members = NEXTN,
+     .runs = 1,
+     .dispute = "the norm before the head is RMSNorm in vLLM and LayerNorm in llama.cpp"},
+    {.types = "longcat_flash longcat-flash",
+     .family = "LongCat-Flash",
+     .name = "LongCat-Flash",
+     .members = NEXTN,
+     .reason = NO_GRAPH},
+    {.types = "hy_v3", .family = "HY", .name = "HY-3", .members = NEXTN, .runs = 16},
+    {.types = "bailing_hybrid bailing_moe_v3 bailingmoe3",
+     .family = "HY",
+     .name = "Bailing",
+     .members = NEXTN,
+     .runs = 1},
+    {.types = "sarvam_moe sarvam_mla", .family = "HY", .name = "Sarvam", .members = NEXTN, .reason = NO_GRAPH},
+};
+
+const organ_mtp_type *organ_mtp_type_of(const char *type)
+{
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++)
+        if (organ_lists_word(types[k].types, ' ', type, strlen(type)))
+            return &types[k];
+    return NULL;
+}
+
+bool organ_mtp_is_alone(const organ_model *model)
+{
+    char key[128];
+    snprintf(key, sizeof key, "%.100s.%s", model->config.model_type, ORGAN_MTP_KEY);
+    const int64_t blocks = model->gguf ? organ_gguf_integer(model->gguf, key, 0) : 0;
+    bool any = false, others = false;
+    for (size_t k = 0; k < model->tensor_count && blocks > 0; k++) {
+        const int32_t layer = model->tensors[k].anatomy.layer;
+        any = any || layer >= 0;
+        others = others || (layer >= 0 && layer < model->config.num_hidden_layers - blocks);
+    }
+    return any && !others;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ * A table of the model types with blocks for multi-token prediction (MTP): the family of their names (drafts.h), the
+ * member of config.json that counts the blocks, and what llama.cpp does with them. */
+#ifndef ORGAN_ARCHITECTURE_MTP_TYPES_H
+#define ORGAN_ARCHITECTURE_MTP_TYPES_H
+
+#include "formats/tensor/drafts.h"
+
+/* The key of GGUF files with the number of blocks, which block_count includes. */
+#define ORGAN_MTP_KEY "nextn_predict_layers"
+
+typedef struct organ_mtp_type {
+    const char *types;   /* words: model_type of config.json and general.architecture */
+    const char *family;  /* organ_draft_family.name */
+    const char *name;    /* of the models, for messages and reports */
+    const char *members; /* of config.json with the number of blocks, of which the first is written; NULL: none */
+    bool optional;       /* published files lack the member, and loaders count tensors or have a constant */
+    unsigned runs;       /* the most blocks that llama.cpp runs; 0: it runs none */
+    const char *reason;  /* with `runs` 0: why, as the end of a sentence */
+    const char *dispute; /* how loaders differ, and what organ does; NULL: they agree */
+} organ_mtp_type;
+
+/* Returns the row that lists `type`; NULL: none does. */
+const organ_mtp_type *organ_mtp_type_of(const char *type);
+
+/* Returns whether a GGUF model, such as a file mtp-NAME.gguf, has layers of blocks and none of the other layers. */
+bool organ_mtp_is_alone(const organ_model *model);
+
+#endif

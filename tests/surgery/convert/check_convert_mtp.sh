@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ convert and blocks for multi-token prediction: --mtp keep, only and none in both directions. llama.cpp and transformers compute the same logits
+# of step 1 from such files (docs/verbs/convert.md). Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+. "$top/tests/surgery/mtp_kit.sh"
+
+names() { "$organ" inspect "$1" --tensors --json 2>../err | jq -r '.tensors[].name' | sort; }
+# first MODEL TENSOR: prints the first value of an F32 tensor of a file, or of the single file of a directory.
+first() {
+    local file=$1 offset
+    [[ -d $1 ]] && file=$(echo "$1"/*.safetensors)
+    offset=$("$organ" inspect "$1" --tensors --json --select "$2" | jq '.tensors[0].offset')
+    od -A n -t f4 -j "$offset" -N 4 "$file"
+}
+to_gguf() { ends 0 convert "$1" -o "$2" --to gguf --dtype "${3:-bf16}" --quiet --force "${@:4}"; }
+to_safetensors() { ends 0 convert "$1" -o "$2" --to safetensors --quiet --force "${@:3}"; }
+
+# ---- families that both formats have: back and forth with the same names, counts and bytes ----
+# Values become BF16 first, because 1 + weight rounds FP32 norms.
+for type in glm4_moe glm4_moe_lite deepseek_v32 hy_v3 qwen3_next qwen3_5_text nemotron_h-moe-gguf; do
+    if in_part && [[ $type != @(glm4_moe|qwen3_5_text|nemotron*) ]]; then continue; fi
+    with_block $type model
+    here="$type to GGUF and back"
+    to_gguf model a.gguf
+    to_safetensors a.gguf back
+    if [[ $type != glm4_moe_lite ]]; then # which comes back as a DeepSeek-V3, whose block llama.cpp leaves out
+        to_gguf back b.gguf
+        to_safetensors b.gguf again
+        judge "$type: other values come back" cmp back/*.safetensors again/*.safetensors
+        judge "$type: another GGUF file is made of the output" diff <(names a.gguf) <(names b.gguf)
+    fi
+    judge "$type: other tensors come back" diff <(names model | grep -vE 'layers\.4\.(embed_tokens|shared_head\.head)\.') <(names back)
+    judge "$type: the keys do not count the block" test "$(key a.gguf block_count) $(key a.gguf nextn_predict_layers)" = "5 1"
+    if [[ $type != nemotron* ]]; then
+        judge "$type: config.json does not count the block" test "$(jq -c '[.num_hidden_layers, .num_nextn_predict_layers // .mtp_num_hidden_layers]' back/config.json)" = '[4,1]'
+    fi
+    to_gguf model none.gguf bf16 --mtp none
+    judge "$type: --mtp none has other keys" test "$(key none.gguf block_count) $(key none.gguf nextn_predict_layers)" = "4 null"
+    judge "$type: --mtp none keeps tensors" test "$(names none.gguf | grep -c 'blk\.4')" = 0
+    to_gguf model mtp-only.gguf bf16 --mtp only
+    judge "$type: --mtp only has other tensors" diff <(names a.gguf | grep -E '^(blk\.4\.|token_embd|output)') <(names mtp-only.gguf)
+    judge "$type: --mtp only has other counts" test "$(key mtp-only.gguf block_count) $(key mtp-only.gguf nextn_predict_layers)" = "5 1"
+    ends 0 inspect mtp-only.gguf
+    refused 3 "without the layers of the model" convert mtp-only.gguf -o no --to safetensors
+done
+with_block qwen3_5_text model
+to_gguf model a.gguf f32
+here="norms of Qwen3.5"
+for pair in enorm:pre_fc_norm_embedding hnorm:pre_fc_norm_hidden shared_head_norm:norm; do
+    judge "$pair is not 1 + weight" awk -v a="$(first a.gguf "blk.4.nextn.${pair%:*}.weight")" -v b="$(first model "mtp.${pair#*:}.weight")" 'BEGIN { exit !(a - b > 0.999999 && a - b < 1.000001) }'
+done
+judge "the recurrent layers have no entry for the block" test "$(key a.gguf attention.recurrent_layers 4)" = 5
+with_block glm4_moe model
+to_gguf model a.gguf f32
+judge "a norm of GLM changes" test "$(first a.gguf blk.4.nextn.enorm.weight)" = "$(first model model.layers.4.enorm.weight)"
+ends 0 convert model -o a.gguf --to gguf --force
+says "2 tensors of the block for multi-token prediction, copies of embedding and head, are left out"
+says "vLLM gives the next step the outputs before the norm"
+judge "the report does not name the block" test "$(jq -c '.mtp | [.family, .blocks, .only, .copies_left_out]' a.convert.json)" = '["GLM-4.5",1,false,2]'
+
+# ---- families that llama.cpp does not run: left out with a note, and an explicit keep is refused ----
+for row in "deepseek_v3:leaves out the block of DeepSeek-V3" "exaone_moe:stores the block of EXAONE" "mimo_v2_flash:q, k and v in one tensor"; do
+    if in_part && [[ $row != deepseek* ]]; then continue; fi
+    with_block "${row%%:*}" model
+    ends 0 convert model -o a.gguf --to gguf --force
+    says "${row#*:}"
+    judge "${row%%:*}: the output has a block" test "$(names a.gguf | grep -c nextn) $(key a.gguf nextn_predict_layers)" = "0 null"
+    refused 3 "${row#*:}" convert model -o no.gguf --to gguf --mtp keep
+    refused 3 "${row#*:}" convert model -o no.gguf --to gguf --mtp only
+done
+
+# ---- a GGUF file with a block that has names in safetensors ----
+(cd "$top" && build/checks/arch_model qwen3_5_text-mtp "$scratch/area/draft.gguf") >../out 2>&1 || bad "the file cannot be made" ../out
+to_safetensors draft.gguf back
+judge "the block does not come back" test "$(names back | grep -c '^mtp\.') $(jq .mtp_num_hidden_layers back/config.json)" = "15 1"
+to_safetensors draft.gguf back --mtp none
+judge "--mtp none keeps the block" test "$(names back | grep -c '^mtp\.') $(jq .mtp_num_hidden_layers back/config.json)" = "0 0"
+refused 2 "makes GGUF files" convert draft.gguf -o no --to safetensors --mtp only
+
+# ---- counts and tensors that do not fit ----
+with_block glm4_moe model "sed d"
+ends 0 convert model -o a.gguf --to gguf --force
+says "num_nextn_predict_layers states a block for multi-token prediction, of which the model has no tensor"
+judge "the output states a block" test "$(key a.gguf block_count) $(key a.gguf nextn_predict_layers)" = "4 null"
+refused 3 "it has no tensor of one" convert model -o no.gguf --to gguf --mtp keep
+for count in 0 2; do
+    with_block glm4_moe model
+    sed -i "s/\"num_nextn_predict_layers\": 1/\"num_nextn_predict_layers\": $count/" model/config.json
+    refused 3 "has tensors of 1 block for multi-token prediction, but num_nextn_predict_layers states $count" convert model -o no.gguf --to gguf
+    ends 0 convert model -o a.gguf --to gguf --mtp none --quiet --force
+done
+for part in enorm eh_proj shared_head.norm self_attn.k_proj mlp.shared_experts.up_proj mlp.gate.weight; do
+    if in_part && [[ $part != @(enorm|self_attn.k_proj|mlp.gate.weight) ]]; then continue; fi
+    with_block glm4_moe model "sed /layers.4.$part/d"
+    refused 3 "block for multi-token prediction is not complete" convert model -o no.gguf --to gguf
+done
+with_block glm4_moe model "sed s/layers.4.enorm/layers.4.pre_fc_norm_embedding/"
+refused 3 "'model.layers.4.pre_fc_norm_embedding.weight' has no known name in GGUF" convert model -o no.gguf --to gguf
+with_block glm4_moe model "sed s/layers.4/layers.5/"
+refused 3 "has tensors of 2 blocks" convert model -o no.gguf --to gguf
+refused 3 "organ knows no such blocks" convert "$model" -o no.gguf --to gguf --mtp keep
+judge "something is written" test ! -e no.gguf -a ! -e no
+finish
