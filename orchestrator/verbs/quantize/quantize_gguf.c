@@ -68,7 +68,9 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     if (job->options->targets || tensor->rank < 2 || !tensor->elements)
         return NULL;
     const organ_encoding *const head = head_encoding(job, tensor);
-    return !head && is_embedding(tensor) ? job->encoding : head;
+    if (head || is_embedding(tensor))
+        return head ? head : job->encoding;
+    return organ_recipe_block_type(job->model, tensor, job->encoding);
 }
 
 /* NVFP4 needs a tensor scale, which llama.cpp must apply. */

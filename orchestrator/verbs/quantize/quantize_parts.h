@@ -462,6 +462,10 @@ const organ_recipe *organ_recipe_at(size_t k);
 /* Returns whether llama-quantize quantises the tensor of a GGUF model: a matrix or a stack of matrices that is no norm,
  * router, position or other small table. */
 bool organ_recipe_quantises(const organ_model *model, const organ_tensor *tensor);
+/* Returns the encoding of a matrix of a block for multi-token prediction: `usual`, but Q8_0 for the projection if
+ * `usual` has fewer bits. NULL: it is of no block, or none that is quantised. */
+const organ_encoding *organ_recipe_block_type(const organ_model *model, const organ_tensor *tensor,
+                                              const organ_encoding *usual);
 /* Sets types[t] to the type that the recipe gives tensor t of the model, before the lengths of rows are checked; NULL:
  * it stays unchanged. `weighed`: there is an imatrix. Tensors with an entry in `fixed` (NULL: none) get NULL and do not
  * count in rules on the order of tensors, as with --tensor-type of llama-quantize. Returns ORGAN_IO if memory cannot be

@@ -3,6 +3,8 @@
  * so on. The rules are those of llama.cpp 0c1e57098 (src/llama-quant.cpp), as tables. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
+#include "formats/architecture/mtp_types.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -349,6 +351,17 @@ static int kind_of(const recipe_state *s, const char *name)
 }
 
 /* `shared`: heads share keys and values. */
+const organ_encoding *organ_recipe_block_type(const organ_model *model, const organ_tensor *tensor,
+                                              const organ_encoding *usual)
+{
+    const int64_t blocks = key_of(model, ORGAN_MTP_KEY, 0), layers = key_of(model, "block_count", 0);
+    const bool projection = tensor->anatomy.role == ORGAN_ROLE_MTP;
+    if (!blocks || tensor->anatomy.layer < layers - blocks || !organ_recipe_quantises(model, tensor) ||
+        !(projection || organ_role_describe(tensor->anatomy.role)->projection))
+        return NULL;
+    return projection && !organ_encoding_is_plain(usual) ? organ_quantize_type_named("q8_0") : usual;
+}
+
 static bool is_big(const organ_model *model, int64_t layers, int64_t experts, bool shared)
 {
     for (size_t k = 0; k < COUNT(big); k++)
@@ -361,7 +374,7 @@ static recipe_state state_of(const organ_recipe *recipe, const organ_model *mode
 {
     const int64_t experts = key_of(model, "expert_count", 0), heads = key_of(model, "attention.head_count", 0),
                   shared = key_of(model, "attention.head_count_kv", heads), layers = key_of(model, "block_count", 0),
-                  drafts = key_of(model, "nextn_predict_layers", 0);
+                  drafts = key_of(model, ORGAN_MTP_KEY, 0);
     const bool falcon = is_of(model, "falcon");
     recipe_state s = {
         .recipe = recipe, .bit = (recipe_set)1 << (recipe - recipes), .layers = (int)layers, .experts = experts > 1};

@@ -59,6 +59,19 @@ says "2 tensors of the block for multi-token prediction, copies of embedding and
 says "vLLM gives the next step the outputs before the norm"
 judge "the report does not name the block" test "$(jq -c '.mtp | [.family, .blocks, .only, .copies_left_out]' a.convert.json)" = '["GLM-4.5",1,false,2]'
 
+# ---- quantised GGUF: matrices of the block get the type of the scheme, its projection at least Q8_0 ----
+types() { "$organ" inspect "$1" --tensors --json | jq -r --arg name "blk.4.$2.weight" '.tensors[] | select(.name == $name) | .dtype'; }
+for scheme in q8_0 q4_0 recipe:q4_0; do
+    ends 0 quantize a.gguf -o q.gguf -s "$scheme" --quiet --force
+    type=${scheme#*:} type=${type^^}
+    judge "$scheme: other types of the block" test "$(types q.gguf attn_q) $(types q.gguf ffn_up_exps) $(types q.gguf ffn_gate_inp) $(types q.gguf nextn.enorm)" = "$type $type F32 F32"
+done
+judge "a recipe does not quantise the projection as llama-quantize does" test "$(types q.gguf nextn.eh_proj)" = Q4_0
+ends 0 quantize a.gguf -o q.gguf -s q4_0 --quiet --force
+judge "the projection has few bits" test "$(types q.gguf nextn.eh_proj)" = Q8_0
+ends 0 quantize a.gguf -o q.gguf -s q4_0 --quiet --force --select 0-3
+judge "--select quantises the block, too" test "$(types q.gguf attn_q) $(types q.gguf nextn.eh_proj)" = "F32 F32"
+
 # ---- families that llama.cpp does not run: left out with a note, and an explicit keep is refused ----
 for row in "deepseek_v3:leaves out the block of DeepSeek-V3" "exaone_moe:stores the block of EXAONE" "mimo_v2_flash:q, k and v in one tensor"; do
     if in_part && [[ $row != deepseek* ]]; then continue; fi
