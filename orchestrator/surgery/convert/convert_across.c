@@ -84,6 +84,7 @@ static organ_status across_plan(organ_across *a, organ_error *error)
     if (organ_convert_find_architecture(job, error))
         return error->status;
     across_follow_gguf(a);
+    organ_convert_match_blocks(job, a->to.model->gguf ? a->to.model : a->from.model);
     /* without the head in the file, GGUF files have none either; with it, they have one unless it is tied */
     job->config.tied_output = false;
     if (!(job->sources = calloc(job->weights->count + 1, sizeof *job->sources))) /* + 1: as in organ_convert_plan */

@@ -188,6 +188,14 @@ bool organ_convert_is_copy(const organ_convert_job *job, const organ_weight *wei
     return !job->drafts->own_head && (draft == 1 + DRAFT_HEAD || organ_ends_with(weight->name, ".embed_tokens.weight"));
 }
 
+void organ_convert_match_blocks(organ_convert_job *job, const organ_model *gguf)
+{
+    char key[160];
+    snprintf(key, sizeof key, "%.100s.%s", gguf->config.model_type, ORGAN_MTP_KEY);
+    if (organ_gguf_integer(gguf->gguf, key, 0) == 0)
+        job->blocks = 0;
+}
+
 /* ---- completeness ---- */
 
 static bool has_tensor(const organ_convert_job *job, const char *name)

@@ -151,6 +151,8 @@ organ_status organ_convert_choose_blocks(organ_convert_job *job, organ_error *er
 /* Returns whether the weight of a block is a copy of the embedding or the head, which loaders take from the model.
  * `draft` is pairing_part.draft of the weight. */
 bool organ_convert_is_copy(const organ_convert_job *job, const organ_weight *weight, unsigned draft);
+/* Leaves out the blocks if the GGUF model, which the conversion is compared with, states none. */
+void organ_convert_match_blocks(organ_convert_job *job, const organ_model *gguf);
 /* After the plan: returns ORGAN_BAD_INPUT, naming the first tensor, if a block lacks one. */
 organ_status organ_convert_check_blocks(organ_convert_job *job, organ_error *error);
 /* Adds the member with the number of blocks to config.json. Returns nonzero if an allocation was refused. */

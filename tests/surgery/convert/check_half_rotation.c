@@ -135,7 +135,9 @@ START_TEST(biases_are_reordered_like_weights)
                                organ_forward_family_named("granite", true),
                                &config,
                                "model.",
-                               "lm_head.weight"};
+                               "lm_head.weight",
+                               NULL,
+                               0};
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
         for (unsigned gguf = 0; gguf < 2; gguf++) {
             const place_source source = {.gguf = gguf,
