@@ -143,14 +143,37 @@ static bool append_tower(const organ_module_list *list, const organ_tensor *tens
     return !quantises_any(list, word) && json_array_append_new(rows, json_string(pattern)) == 0;
 }
 
-static bool has_plain_mtp(const organ_module_list *list)
+/* ---- blocks for multi-token prediction ---- */
+
+/* Appends a pattern unless it is there, or a quantised tensor has `word` in its name. */
+static bool append_pattern(const organ_module_list *list, const char *word, const char *pattern, json_t *rows)
+{
+    if (quantises_any(list, word))
+        return false;
+    if (!has_module(rows, pattern))
+        json_array_append_new(rows, json_string(pattern));
+    return true;
+}
+
+/* Servers build blocks from fused modules and experts, which single names do not match, and name them in their own way:
+ * vLLM "mtp.*" or, for blocks that continue the layers, "model.layers.N.*", which SGLang calls "model.decoder.*". A
+ * block of which a part is quantised has its single names only. */
+static void append_blocks(const organ_module_list *list, json_t *rows)
 {
     for (size_t k = 0; k < list->plain; k++) {
         const organ_tensor *const same = list->plain_at(list->context, k);
-        if (same && same->anatomy.role == ORGAN_ROLE_MTP)
-            return true;
+        char word[32], pattern[48];
+        if (!same || same->anatomy.role != ORGAN_ROLE_MTP)
+            continue;
+        if (same->anatomy.layer < 0) {
+            append_pattern(list, "mtp.", "re:.*mtp.*", rows);
+            continue;
+        }
+        snprintf(word, sizeof word, ".layers.%d.", (int)same->anatomy.layer);
+        snprintf(pattern, sizeof pattern, "re:.*\\.layers\\.%d\\..*", (int)same->anatomy.layer);
+        if (append_pattern(list, word, pattern, rows))
+            append_pattern(list, "model.decoder.", "re:^model\\.decoder\\..*", rows);
     }
-    return false;
 }
 
 /* Unless the output head is quantised, its name in transformers is added even if the file has no such tensor: a loader
@@ -170,9 +193,8 @@ json_t *organ_modules_ignored(const organ_module_list *list, bool patterns)
         if (length && last && (strlen(last) != length || memcmp(last, same->name, length) != 0))
             append_name(rows, same->name, length); /* servers take the head's name from the file */
     }
-    /* servers build the layers of multi-token prediction from fused modules, which single names do not match */
-    if (patterns && has_plain_mtp(list) && !quantises_any(list, "mtp."))
-        json_array_append_new(rows, json_string("re:.*mtp.*"));
+    if (patterns)
+        append_blocks(list, rows);
     if (!organ_modules_quantise_head(list) && !has_module(rows, head))
         json_array_append_new(rows, json_string(head));
     return rows;
