@@ -79,9 +79,8 @@ organ_status organ_importance_check(const organ_imatrix *imatrix, const organ_te
  * of tokens (in older files: chunks) from which the values were computed, and *entry the name of the entry in the
  * imatrix. `experts`: the result of organ_experts_of_role.
  *
- * For an expert that got no tokens, *count becomes 0. The norms of its gate and up are those over the tokens of all
- * experts of the entry, since all experts of a layer have the same inputs. The norms of its down are 1, because the
- * inputs of down differ between experts. If no expert got tokens, all norms are 1.
+ * For an expert that got no tokens, *count becomes 0, and the norms are those over the tokens of all experts of the
+ * entry. If no expert got tokens, all norms are 1.
  *
  * Returns the errors of organ_imatrix_find, or ORGAN_BAD_INPUT for a stack of square matrices in safetensors, whose
  * input axis is unknown. */

@@ -291,7 +291,7 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
                       (unsigned long long)m.cols);
 }
 
-/* Gate and up have the same inputs in all experts of a layer. `norms` stays unchanged if no expert has tokens. */
+/* The mean squares are those over the tokens of all experts. `norms` stays unchanged if no expert has tokens. */
 static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor,
                                   uint64_t cols, float *norms, organ_error *error)
 {
@@ -359,6 +359,5 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
     *count = 0;
     for (uint64_t j = 0; j < m.cols; j++)
         norms[j] = 1;
-    return tensor->anatomy.role == ORGAN_ROLE_DOWN ? ORGAN_OK
-                                                   : average_norms(imatrix, place, tensor->name, m.cols, norms, error);
+    return average_norms(imatrix, place, tensor->name, m.cols, norms, error);
 }

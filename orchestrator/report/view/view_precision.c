@@ -326,9 +326,13 @@ static const organ_block quantize_blocks[] = {
                  "default, or --select excludes them.}"),
     MATRICES_LEFT("", "not quantised"),
     SAY(ON_ALL, "imatrix", BY_IMATRIX),
-    SAY(ON_ALL, "totals.unreached_experts",
-        "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts got no token of its text: "
-        "their columns have equal weights."),
+    SAY(ON_TERMINAL, "imatrix.fallback",
+        "Experts without tokens in the imatrix: {imatrix.fallback.experts} ({imatrix.fallback.names.0}"
+        "{imatrix.fallback.names>1?; {imatrix.fallback.names.1}}{imatrix.fallback.names>2?; more in the report}). "
+        "They have the mean importances of their layer."),
+    SAY(ON_FILES, "imatrix.fallback",
+        "Experts without tokens in the imatrix: {imatrix.fallback.experts} ({imatrix.fallback.names:join}). They have "
+        "the mean importances of their layer."),
     SAY(ON_ALL, "repair",
         "The model needs the adapter {repair.adapter}, of rank {repair.rank}{repair.outputs_after?: with it the error "
         "of "

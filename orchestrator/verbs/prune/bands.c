@@ -72,7 +72,7 @@ static organ_status check_least_memory(const organ_prune_job *job, organ_error *
 /* ---- the imatrix ---- */
 
 /* Experts without tokens are added to the member `fallback` of job->figures[part]: they use the norms of other
- * experts, or norms of 1 (organ_importance_norms). `known`: cache of organ_experts_of_role. */
+ * experts, or norms of 1 (make_norms). `known`: cache of organ_experts_of_role. */
 static organ_status check_target(organ_prune_job *job, size_t part, organ_expert_census *known, organ_error *error)
 {
     const organ_tensor *const tensor = job->targets.tensors[part];
@@ -102,8 +102,8 @@ static organ_status open_imatrix(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* The calibration has the norm of each input from the imatrix, but no second moments. *calibration is NULL after an
- * error. */
+/* The calibration has the norm of each input from the imatrix, but no second moments. The inputs of down differ between
+ * experts, so its norms are 1 for an expert without tokens. *calibration is NULL after an error. */
 static organ_status make_norms(const organ_prune_job *job, size_t part, uint64_t matrix,
                                organ_calibration **calibration, organ_error *error)
 {
@@ -117,9 +117,11 @@ static organ_status make_norms(const organ_prune_job *job, size_t part, uint64_t
     if (!norms)
         return organ_fail_memory(error, tensor->name);
     if (organ_importance_norms(job->imatrix, job->donor, tensor, matrix, job->figures[part].experts, norms, &count,
-                               &entry, error) == ORGAN_OK)
-        organ_calibration_from_norms(&options, norms, (uint64_t)count, calibration, error);
-    return error->status;
+                               &entry, error) != ORGAN_OK)
+        return error->status;
+    for (size_t j = 0; j < features && count == 0 && tensor->anatomy.role == ORGAN_ROLE_DOWN; j++)
+        norms[j] = 1;
+    return organ_calibration_from_norms(&options, norms, (uint64_t)count, calibration, error);
 }
 
 organ_status organ_prune_bands_open(organ_prune_job *job, organ_error *error)

@@ -286,7 +286,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_rows_free(job->list.pieces);
     organ_rows_free(job->list.units);
     for (size_t k = 0; k < job->list.part_count; k++)
-        ORGAN_DECREF(job->list.parts[k].fallback, job->list.parts[k].unmeasured);
+        ORGAN_DECREF(job->list.parts[k].fallback, job->list.parts[k].unmeasured, job->list.parts[k].unreached);
     organ_rows_free(job->list.parts);
     organ_rows_free(job->list.left_out);
     organ_imatrix_close(job->imatrix.file);

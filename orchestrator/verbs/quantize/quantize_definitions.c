@@ -183,8 +183,8 @@ static json_t *blocks_definition(const organ_quantize_job *job)
             job->imatrix.file, "weighted_error",
             json_string("relative_error with each column times the root of its weight; over tensors with an entry.")),
         SET_IF(job->imatrix.file, "unreached_experts",
-               json_string("Matrices of experts that got no token of the imatrix's text: gate and up are weighted by "
-                           "the inputs of the layer's other experts, columns of down have equal weights.")),
+               json_string("Matrices of experts that got no token of the imatrix's text: their columns have the mean "
+                           "squares over the tokens of all experts of the layer.")),
         SET_IF(
             job->along.run, "output_error",
             json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - W', W' the values of the blocks and H the "

@@ -150,7 +150,7 @@ static void add_part(quantize_document_sums *s, const organ_quantize_job *job, c
     s->elements += part->weight->elements;
     s->before += organ_quantize_source_bytes(part->weight);
     s->after += bytes_after(job, part);
-    s->unreached += part->unreached;
+    s->unreached += json_array_size(part->unreached);
     organ_encoding_add_losses(part->encoding, s->loss, part->loss);
     s->energy += part->energy;
     s->gptq_loss += part->gptq_loss;
@@ -286,7 +286,7 @@ static json_t *part_json(const void *context, size_t k)
         SET_IF(job->imatrix.file, "weighted_error",
                part->entry ? weighted_json(job, &part->loss[ORGAN_LOSS_WEIGHTED]) : json_null()),
         SET_IF(job->imatrix.file, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),
-        SET_IF(job->imatrix.file, "unreached_experts", json_integer((json_int_t)part->unreached)),
+        SET_IF(job->imatrix.file, "unreached_experts", json_integer((json_int_t)json_array_size(part->unreached))),
         SET_IF(part->input_scale > 0, "input_scale", json_real((double)part->input_scale)),
         SET_IF(part->unmeasured, "unmeasured_experts", json_incref(part->unmeasured)),
         SET_IF(calibrated, "calibration_tokens", json_integer((json_int_t)part->tokens)),
@@ -369,6 +369,24 @@ static json_t *calibration_json(const organ_quantize_job *job)
     json_t *const object = organ_calibration_run_json(job->along.run, inputs);
     json_t *const fallback = organ_calibration_fallback_json(fallback_row, job, job->list.part_count);
     ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
+    return object;
+}
+
+static const json_t *unreached_row(const void *context, size_t k, const organ_tensor **tensor)
+{
+    const organ_quantize_job *const job = context;
+    *tensor = job->list.parts[k].weight->codes;
+    organ_rows_passed();
+    return job->list.parts[k].unreached;
+}
+
+/* "fallback" lists the experts without tokens. */
+static json_t *imatrix_json(const organ_quantize_job *job)
+{
+    json_t *const object = organ_importance_json(job->imatrix.file, job->imatrix.digest);
+    json_t *const fallback = organ_calibration_fallback_json(unreached_row, job, job->list.part_count);
+    if (fallback)
+        ORGAN_ADD(object, SET("fallback", fallback));
     return object;
 }
 
@@ -463,25 +481,24 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
               SET_IF(job->list.regrouped && !job->writer, "regrouped", json_integer((json_int_t)job->list.regrouped)),
               SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))),
               SET_IF(job->writer, "bits_per_weight_of_all", bits_of_all_json(job)));
-    return ORGAN_OBJECT(SET_IF(job->source, "converted", converted_json(job)),
-                        SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix.file, job->imatrix.digest)),
-                        SET("totals", totals), SET_COUNT("clipped_blocks", job->list.clipped),
-                        SET("plain", organ_pieces_same_json(job->list.pieces, job->list.piece_count)),
-                        SET_IF(mlx, "mlx", mlx), SET("matrices", matrices_json(job)),
-                        SET("roles", organ_anatomy_rows_json(role_json, job)),
-                        SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
-                        SET("left_alone", organ_json_rows(job->list.left_out_count, left_json, job->list.left_out)),
-                        SET("files", organ_resharding_files_json(organ_write_files(made))),
-                        SET("tensors", organ_json_rows(job->list.part_count, part_json, job)),
-                        SET("definitions", organ_quantize_definitions(job)),
-                        SET_IF(job->along.run, "calibration", calibration_json(job)),
-                        SET_IF(asks_inputs(o), "activations", organ_quantize_inputs_document(job)),
-                        SET_IF(job->measured.run, "inputs", inputs_json(job)),
-                        SET_IF(job->cache.run, "kv_cache", organ_quantize_cache_document(job)),
-                        SET_IF(job->repair.adapter, "repair", organ_quantize_repair_json(job)),
-                        SET_IF(job->widths, "allocation", widths_json(job->widths)),
-                        SET_IF(job->types, "choice", types_json(job->types)),
-                        SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
+    return ORGAN_OBJECT(
+        SET_IF(job->source, "converted", converted_json(job)), SET_IF(job->writer, "imatrix", imatrix_json(job)),
+        SET("totals", totals), SET_COUNT("clipped_blocks", job->list.clipped),
+        SET("plain", organ_pieces_same_json(job->list.pieces, job->list.piece_count)), SET_IF(mlx, "mlx", mlx),
+        SET("matrices", matrices_json(job)), SET("roles", organ_anatomy_rows_json(role_json, job)),
+        SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
+        SET("left_alone", organ_json_rows(job->list.left_out_count, left_json, job->list.left_out)),
+        SET("files", organ_resharding_files_json(organ_write_files(made))),
+        SET("tensors", organ_json_rows(job->list.part_count, part_json, job)),
+        SET("definitions", organ_quantize_definitions(job)),
+        SET_IF(job->along.run, "calibration", calibration_json(job)),
+        SET_IF(asks_inputs(o), "activations", organ_quantize_inputs_document(job)),
+        SET_IF(job->measured.run, "inputs", inputs_json(job)),
+        SET_IF(job->cache.run, "kv_cache", organ_quantize_cache_document(job)),
+        SET_IF(job->repair.adapter, "repair", organ_quantize_repair_json(job)),
+        SET_IF(job->widths, "allocation", widths_json(job->widths)),
+        SET_IF(job->types, "choice", types_json(job->types)),
+        SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
 }
 
 /* ---- results of a unit in the journal ---- */

@@ -419,7 +419,6 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
 
 /* ---- the importance matrix ---- */
 
-/* part->unreached is the number of its matrices without tokens. */
 static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
     const organ_tensor *const tensor = part->weight->codes;
@@ -430,8 +429,9 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
         return organ_fail_memory(error, tensor->name);
     for (uint64_t k = 0; k < matrices && !error->status; k++)
         if (organ_importance_norms(job->imatrix.file, job->model, tensor, k, part->experts, norms, &count, &part->entry,
-                                   error) == ORGAN_OK)
-            part->unreached += count == 0;
+                                   error) == ORGAN_OK &&
+            count == 0)
+            organ_calibration_note_expert(&part->unreached, tensor, k);
     return error->status;
 }
 

@@ -110,7 +110,7 @@ typedef struct organ_quantize_part {
     float whole_scale;  /* the scale, if one covers the target */
     double tries[16];   /* the same: error squares with each try of organ_grid_search */
     const char *entry;  /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
-    uint64_t unreached; /* number of its matrices (experts) that got no token of the imatrix's text */
+    json_t *unreached;  /* indices of its experts that got no token of the imatrix's text; NULL: none. Owned */
     uint64_t experts;   /* result of organ_experts_of_role, an argument of organ_importance_norms */
     organ_encoding_loss loss[ORGAN_LOSSES]; /* squares of the weights and of their errors; indices: ORGAN_LOSS .. */
     /* Error squares with the scales that map the greatest magnitudes to the largest codes, which the search improves;

@@ -357,17 +357,24 @@ static void write_importance(void (*fill)(const made_tensor *tensor, size_t inde
     write_gguf(scratch_path("imatrix.gguf"), writer, importance, 6, fill);
 }
 
-/* Its gate uses the sums of the inputs of the others. */
-START_TEST(expert_that_no_token_reached)
+static const json_t *of_experts(const char *object, const char *name)
+{
+    return json_object_get(json_object_get(convert_report, object), name);
+}
+
+/* It uses the sums of the inputs of the others, and the report names it. */
+static void fill_expert(void)
 {
     write_importance(fill_averaged);
     must_convert("plain.gguf", way_of("q4_k", "imatrix.gguf"));
-    ck_assert_int_eq(
-        json_integer_value(json_object_get(json_object_get(convert_report, "totals"), "unreached_experts")), 0);
+    ck_assert_ptr_null(of_experts("imatrix", "fallback"));
+    ck_assert_int_eq(json_integer_value(of_experts("totals", "unreached_experts")), 0);
     write_importance(fill_unreached);
     must_convert("out.gguf", way_of("q4_k", "imatrix.gguf"));
-    ck_assert_int_eq(
-        json_integer_value(json_object_get(json_object_get(convert_report, "totals"), "unreached_experts")), 1);
+    ck_assert_int_eq(json_integer_value(of_experts("totals", "unreached_experts")), 1);
+    const json_t *const fallback = of_experts("imatrix", "fallback");
+    ck_assert_int_eq(json_integer_value(json_object_get(fallback, "experts")), 1);
+    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(fallback, "names"), 0)), "layer 0: 1");
     organ_model *const plain = open_sound("plain.gguf"), *const model = open_sound("out.gguf");
     size_t bytes;
     unsigned char *const alike = bytes_of(plain, donor[EXPERTS].name, ORGAN_Q4_K, &bytes);
@@ -377,6 +384,16 @@ START_TEST(expert_that_no_token_reached)
     free(got);
     organ_model_close(plain);
     organ_model_close(model);
+    convert_forget("out");
+    convert_forget("plain");
+}
+
+START_TEST(expert_that_no_token_reached)
+{
+    fill_expert();
+    name_experts(/*down=*/true);
+    make_donor(TENSORS);
+    fill_expert();
 }
 END_TEST
 

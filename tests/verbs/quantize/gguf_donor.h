@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Two kinds of rows, rows that are no whole blocks, a stack of experts, a norm. */
-static const made_tensor donor[] = {
+static made_tensor donor[] = {
     {"token_embd.weight", ORGAN_F16, 2, {40, 256}},        {"blk.0.attn_q.weight", ORGAN_BF16, 2, {24, 512}},
     {"blk.0.attn_norm.weight", ORGAN_F32, 1, {256}},       {"blk.0.ffn_down.weight", ORGAN_F32, 2, {16, 96}},
     {"blk.0.ffn_up.weight", ORGAN_F32, 2, {8, 40}},        {"blk.0.ffn_gate_exps.weight", ORGAN_F32, 3, {3, 8, 256}},
@@ -83,12 +83,12 @@ static void make_donor(size_t tensors)
 }
 
 /* Sums of squares: input j of matrix m has (j mod 7 + 1)^2 (m + 1), or none if j mod 11 is 5. */
-static const made_tensor importance[] = {{"blk.0.attn_q.weight.in_sum2", ORGAN_F32, 2, {1, 512}},
-                                         {"blk.0.attn_q.weight.counts", ORGAN_F32, 2, {1, 1}},
-                                         {"blk.0.ffn_down.weight.in_sum2", ORGAN_F32, 2, {1, 96}},
-                                         {"blk.0.ffn_down.weight.counts", ORGAN_F32, 2, {1, 1}},
-                                         {"blk.0.ffn_gate_exps.weight.in_sum2", ORGAN_F32, 2, {3, 256}},
-                                         {"blk.0.ffn_gate_exps.weight.counts", ORGAN_F32, 2, {3, 1}}};
+static made_tensor importance[] = {{"blk.0.attn_q.weight.in_sum2", ORGAN_F32, 2, {1, 512}},
+                                   {"blk.0.attn_q.weight.counts", ORGAN_F32, 2, {1, 1}},
+                                   {"blk.0.ffn_down.weight.in_sum2", ORGAN_F32, 2, {1, 96}},
+                                   {"blk.0.ffn_down.weight.counts", ORGAN_F32, 2, {1, 1}},
+                                   {"blk.0.ffn_gate_exps.weight.in_sum2", ORGAN_F32, 2, {3, 256}},
+                                   {"blk.0.ffn_gate_exps.weight.counts", ORGAN_F32, 2, {3, 1}}};
 
 static float input_square(size_t matrix, size_t j)
 {
@@ -112,9 +112,18 @@ static void make_importance(size_t tensors)
     write_gguf(scratch_path("imatrix.gguf"), writer, importance, tensors, fill_importance);
 }
 
+/* The stack of experts is that of gate or of down, whose inputs are not those of other experts. */
+static void name_experts(bool down)
+{
+    donor[EXPERTS].name = down ? "blk.0.ffn_down_exps.weight" : "blk.0.ffn_gate_exps.weight";
+    importance[4].name = down ? "blk.0.ffn_down_exps.weight.in_sum2" : "blk.0.ffn_gate_exps.weight.in_sum2";
+    importance[5].name = down ? "blk.0.ffn_down_exps.weight.counts" : "blk.0.ffn_gate_exps.weight.counts";
+}
+
 static void setup(void)
 {
     convert_setup();
+    name_experts(/*down=*/false);
     spoilt = 1;
     make_donor(TENSORS);
     make_importance(sizeof importance / sizeof *importance);
