@@ -304,7 +304,7 @@ static organ_status pass_run(organ_convert_job *job, const organ_weight_pass *pa
 
 static organ_status pass_estimate(organ_convert_job *job, const organ_weight_pass *pass, organ_error *error)
 {
-    const double each = job->encoding ? ORGAN_FIT_PRODUCTS : CONVERTED;
+    const double each = job->encoding ? organ_encoding_fit_products(job->encoding) : CONVERTED;
     organ_plan_memory(&job->plan, organ_weight_pass_enough(pass, job->engine, error), 0);
     for (size_t k = 0; k < pass->item_count; k++)
         job->plan.products += each * (double)pass->items[k].weight->elements;

@@ -346,6 +346,22 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
     }
 }
 
+/* Measured on AVX2 (Zen 3): types whose search takes longer than that of the others, which is at most FIT. */
+double organ_encoding_fit_products(const organ_encoding *encoding)
+{
+    enum { FIT = 560 };
+    static const struct {
+        organ_dtype type;
+        double products;
+    } slow[] = {{ORGAN_Q3_K, 760},     {ORGAN_IQ4_NL, 2400},  {ORGAN_IQ4_XS, 3400}, {ORGAN_Q2_K, 3700},
+                {ORGAN_IQ2_S, 4900},   {ORGAN_IQ3_S, 6100},   {ORGAN_IQ1_S, 8600},  {ORGAN_IQ1_M, 9500},
+                {ORGAN_IQ2_XXS, 9500}, {ORGAN_IQ3_XXS, 9600}, {ORGAN_IQ2_XS, 12700}};
+    for (size_t k = 0; k < sizeof slow / sizeof *slow; k++)
+        if (slow[k].type == encoding->codes)
+            return slow[k].products;
+    return FIT;
+}
+
 size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
 {
     return organ_encoding_is_gguf(encoding) ? 0 : organ_dtype_describe(encoding->scales)->bytes;

@@ -180,8 +180,8 @@ size_t organ_encoding_band(const organ_encoding *encoding, size_t rows);
  * (organ_grid_join). */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes);
-/* Operations of a matrix product that take as long as organ_encoding_fit for a value, to plan a dry run. */
-#define ORGAN_FIT_PRODUCTS 560.0
+/* Returns how many operations of a matrix product take as long as organ_encoding_fit for a value, to plan a dry run. */
+double organ_encoding_fit_products(const organ_encoding *encoding);
 
 /* Searches for the scales of each GGUF block with the least error and writes the blocks of `rows` rows; a plain
  * encoding rounds the values. Only for GGUF. `weights` has the weight of each column's squared errors; NULL: all are

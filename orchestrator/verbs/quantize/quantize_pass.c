@@ -461,10 +461,11 @@ static organ_status estimate_work(organ_quantize_job *job, const organ_weight_it
                                   organ_error *error)
 {
     const organ_weight_pass pass = codes_pass(job, items, count);
-    const double each = organ_encoding_is_gguf(job->encoding) ? ORGAN_FIT_PRODUCTS : NEAREST;
+    const bool gguf = organ_encoding_is_gguf(job->encoding);
     organ_plan_memory(&job->plan, organ_weight_pass_enough(&pass, job->engine, error), 0);
     for (size_t k = 0; k < count; k++)
-        job->plan.products += each * (double)items[k].weight->elements;
+        job->plan.products +=
+            (gguf ? organ_encoding_fit_products(job->todo[k]->encoding) : NEAREST) * (double)items[k].weight->elements;
     return error->status;
 }
 

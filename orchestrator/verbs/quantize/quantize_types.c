@@ -376,15 +376,15 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
                              w->job->engine, w->job->progress, &w->walk, error);
 }
 
-/* Per measured level, of which there are two: half of GPTQ on a 32nd of the rows for each of the types, and a search
- * for the blocks of all rows. */
+/* Per measured level, of which there are two: half of GPTQ and of two searches on a 32nd of the rows for each of the
+ * types, and a search for the blocks of all rows in an anchor, such as Q3_K. */
 static void estimate_measuring(organ_quantize_types *w)
 {
-    organ_plan_solve solve = {.weights = ORGAN_FIT_PRODUCTS};
+    organ_plan_solve solve = {.weights = organ_encoding_fit_products(organ_encoding_named("q3_k"))};
     for (size_t k = 0; k < w->type_count; k++) {
         const organ_plan_solve whole = organ_gptq_solve(&w->types[k]->grid);
         solve.squares += whole.squares / 64;
-        solve.weights += whole.weights / 64;
+        solve.weights += whole.weights / 64 + organ_encoding_fit_products(w->types[k]) / 32;
         solve.matrices += whole.matrices / 64;
     }
     organ_curves_estimate(w->walk, &solve, &w->job->plan);
