@@ -124,25 +124,23 @@ static void add_packed(maker *m, int in, int scales_in, const char *module, int 
 
 static void add_attention(maker *m, int layer, const char *prefix)
 {
-    static const struct {
+    const kimi_attention *const a = &m->shape.attention;
+    const struct {
         const char *name;
-        int rows, cols; /* multiples of 32; 0: hidden size */
-    } parts[] = {{"q_a_proj", 64, 0},
-                 {"q_b_proj", 96, 64},
-                 {"kv_a_proj_with_mqa", 64, 0},
-                 {"kv_b_proj", 128, 32},
-                 {"o_proj", 0, 64}};
+        int rows, cols; /* cols 0: a norm */
+    } parts[] = {{"self_attn.q_a_proj", a->q_rank, m->shape.hidden},
+                 {"self_attn.q_b_proj", a->heads * (a->nope + a->rope), a->q_rank},
+                 {"self_attn.kv_a_proj_with_mqa", a->kv_rank + a->rope, m->shape.hidden},
+                 {"self_attn.kv_b_proj", a->heads * (a->nope + a->value), a->kv_rank},
+                 {"self_attn.o_proj", m->shape.hidden, a->heads * a->value},
+                 {"self_attn.q_a_layernorm", a->q_rank, 0},
+                 {"self_attn.kv_a_layernorm", a->kv_rank, 0},
+                 {"input_layernorm", m->shape.hidden, 0},
+                 {"post_attention_layernorm", m->shape.hidden, 0}};
     char name[160];
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
-        snprintf(name, sizeof name, "%s.self_attn.%s.weight", prefix, parts[k].name);
-        add_plain(m, layer, name, parts[k].rows ? parts[k].rows : m->shape.hidden,
-                  parts[k].cols ? parts[k].cols : m->shape.hidden, 0);
-    }
-    static const char *const norms[] = {"self_attn.q_a_layernorm", "self_attn.kv_a_layernorm", "input_layernorm",
-                                        "post_attention_layernorm"};
-    for (size_t k = 0; k < sizeof norms / sizeof *norms; k++) {
-        snprintf(name, sizeof name, "%s.%s.weight", prefix, norms[k]);
-        add_plain(m, layer, name, k < 2 ? 64 : m->shape.hidden, 0, 1);
+        snprintf(name, sizeof name, "%s.%s.weight", prefix, parts[k].name);
+        add_plain(m, layer, name, parts[k].rows, parts[k].cols, parts[k].cols ? 0 : 1);
     }
 }
 
@@ -168,7 +166,13 @@ static void add_experts(maker *m, int layer, const char *prefix)
                 elsewhere = layer - 1;
             snprintf(name, sizeof name, "%s.mlp.experts.%d.%s", prefix, e,
                      (const char *[]){"gate_proj", "up_proj", "down_proj"}[k]);
-            add_packed(m, layer, elsewhere, name, k < 2 ? s->width : s->hidden, k < 2 ? s->hidden : s->width);
+            const int rows = k < 2 ? s->width : s->hidden, cols = k < 2 ? s->hidden : s->width;
+            if (!s->plain) {
+                add_packed(m, layer, elsewhere, name, rows, cols);
+                continue;
+            }
+            strcat(name, ".weight");
+            add_plain(m, layer, name, rows, cols, 0);
         }
     snprintf(name, sizeof name, "%s.mlp.shared_experts", prefix);
     add_feed_forward(m, layer, name, s->shared);
@@ -205,29 +209,46 @@ static void write_shard(maker *m, int k)
     free(s->header);
 }
 
+static const char packed_experts[] =
+    ",\n \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "
+    "\"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"type\": \"int\", "
+    "\"symmetric\": true, \"strategy\": \"group\", \"group_size\": 32}}}, \"ignore\": [\"lm_head\", "
+    "\"re:.*self_attn.*\", "
+    "\"re:.*shared_experts.*\", \"re:.*mlp\\\\.(gate|up|gate_up|down)_proj.*\"]}";
+
+/* Values that are no shapes are those of Kimi-K2. */
 static void write_config(const maker *m)
 {
     const kimi_shape *const s = &m->shape;
+    const kimi_attention *const a = &s->attention;
     FILE *const out = open_in(m, "config.json");
     fprintf(
         out,
         "{\"architectures\": [\"DeepseekV3ForCausalLM\"], \"model_type\": \"kimi_k2\", \"torch_dtype\": \"bfloat16\", "
         "\"num_hidden_layers\": %d, \"first_k_dense_replace\": %d, \"hidden_size\": %d, \"intermediate_size\": %d, "
-        "\"moe_intermediate_size\": %d, \"n_routed_experts\": %d, \"n_shared_experts\": 1, \"vocab_size\": %d,\n"
-        " \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "
-        "\"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"type\": "
-        "\"int\", \"symmetric\": "
-        "true, "
-        "\"strategy\": \"group\", \"group_size\": 32}}}, \"ignore\": [\"lm_head\", \"re:.*self_attn.*\", "
-        "\"re:.*shared_experts.*\", "
-        "\"re:.*mlp\\\\.(gate|up|gate_up|down)_proj.*\"]}}\n",
+        "\"moe_intermediate_size\": %d, \"n_routed_experts\": %d, \"n_shared_experts\": 1, \"vocab_size\": %d,\n",
         s->layers, s->dense, s->hidden, s->wide, s->width, s->experts, s->vocabulary);
+    fprintf(out,
+            " \"num_attention_heads\": %d, \"num_key_value_heads\": %d, \"q_lora_rank\": %d, \"kv_lora_rank\": %d, "
+            "\"qk_nope_head_dim\": %d, \"qk_rope_head_dim\": %d, \"v_head_dim\": %d, \"num_experts_per_tok\": %d, "
+            "\"n_group\": %d, \"topk_group\": %d,\n",
+            a->heads, a->heads, a->q_rank, a->kv_rank, a->nope, a->rope, a->value, s->experts < 8 ? s->experts : 8,
+            s->groups ? s->groups : 1, s->groups ? s->used_groups : 1);
+    fprintf(out,
+            " \"hidden_act\": \"silu\", \"scoring_func\": \"sigmoid\", \"topk_method\": \"noaux_tc\", "
+            "\"norm_topk_prob\": true, "
+            "\"routed_scaling_factor\": 2.827, \"rms_norm_eps\": 1e-6, \"rope_theta\": 50000.0, "
+            "\"max_position_embeddings\": 131072, \"tie_word_embeddings\": false%s}\n",
+            s->plain ? "" : packed_experts);
     must(fclose(out) == 0, "config.json");
 }
 
 void kimi_make(const char *directory, kimi_shape shape)
 {
     maker m = {.shape = shape, .directory = directory, .count = shape.layers + 1, .state = 0x9E3779B97F4A7C15u};
+    if (!shape.attention.heads)
+        m.shape.attention =
+            (kimi_attention){.heads = 1, .q_rank = 64, .kv_rank = 32, .nope = 64, .rope = 32, .value = 64};
     must(mkdir(directory, 0777) == 0, directory);
     m.shards = calloc((size_t)m.count, sizeof *m.shards);
     m.index = open_in(&m, "model.safetensors.index.json");
