@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Compares `organ quantize` for GGUF models with llama.cpp's own quantisers (ggml_quantize_chunk in libggml-base).
 
-For each type, of all matrices: the ratio of organ's squared error to llama.cpp's (median and largest), weighted by the
-imatrix with --imatrix or --text, else unweighted; then million values a second of the processor and their ratio to
-organ's own q4_k, organ's with reading and writing. Rows are joined to whole blocks of 256. Needs numpy, gguf, and
-llama-cpp-python or a path to libggml-base.so. Run from the root of the repository:
+For each type, of all matrices: the ratio of organ's squared error to llama.cpp's (mean, median and largest), weighted by
+the imatrix with --imatrix or --text, else unweighted; then million values a second of the processor and their ratio to
+organ's own q4_k, organ's with reading and writing. Rows are joined to whole blocks of 256. Types that the package gguf
+does not dequantise (Q1_0 and Q2_0 in 0.19) are left out with a message. Needs numpy, gguf, and llama-cpp-python or a
+path to libggml-base.so. Run from the root of the repository:
 
     python3 bench/compare_gguf.py
     python3 bench/compare_gguf.py --model fixtures/tiny-llama --text fixtures/tiny-qwen2/calibration.txt
@@ -24,7 +25,7 @@ import gguf
 import numpy as np
 
 TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "IQ3_XXS", "IQ3_S", "IQ2_S",
-         "IQ2_XS", "IQ2_XXS", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "IQ1_S", "IQ1_M"]
+         "IQ2_XS", "IQ2_XXS", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "IQ1_S", "IQ1_M", "Q2_0", "Q1_0"]
 COLS, ROWS = 4096, 4096
 
 
@@ -38,6 +39,17 @@ def ggml(path):
     library.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64,
                                             ctypes.c_void_p]
     return library.ggml_quantize_chunk
+
+
+def is_read(kind):
+    """Returns whether the package gguf dequantises the type; else prints a message."""
+    try:
+        elements, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+        gguf.quants.dequantize(np.zeros((1, size), np.uint8), gguf.GGMLQuantizationType[kind])
+        return True
+    except (KeyError, NotImplementedError):
+        print("%s is left out: the package gguf does not dequantise it" % kind)
+        return False
 
 
 def by_ggml(quantize, kind, values, weights):
@@ -125,7 +137,7 @@ def losses(folder, organ, quantize, tensors, types, weigh):
     source, imatrix = os.path.join(folder, "joined.gguf"), os.path.join(folder, "imatrix.gguf")
     write(source, {name: values for name, (values, _) in tensors.items()}, None)
     write_imatrix(imatrix, {name: weights for name, (_, weights) in tensors.items()})
-    print("%d matrices, squared error%s, organ's over llama.cpp's\ntype     median  largest  in" %
+    print("%d matrices, squared error%s, organ's over llama.cpp's\ntype       mean  median  largest  in" %
           (len(tensors), " weighted by the imatrix" if weigh else ""))
     for kind in types:
         ours = read(by_organ(organ, source, kind, imatrix if weigh else None)[0])
@@ -135,7 +147,7 @@ def losses(folder, organ, quantize, tensors, types, weigh):
             each = weights.astype(np.float64) if weigh else 1.0
             ratios[name] = lost(values, ours[name], each) / lost(values, theirs, each)
         worst = max(ratios, key=ratios.get)
-        print("%-7s  %.4f  %.4f   %s" % (kind, np.median(list(ratios.values())), ratios[worst], worst), flush=True)
+        print("%-7s  %.4f  %.4f  %.4f   %s" % (kind, np.mean(list(ratios.values())), np.median(list(ratios.values())), ratios[worst], worst), flush=True)
 
 
 def times(folder, organ, quantize, types, megabytes, weigh):
@@ -173,7 +185,7 @@ def main():
     parser.add_argument("--ggml", help="path of libggml-base.so; default: that of llama-cpp-python")
     o = parser.parse_args()
     o.organ = os.path.abspath(o.organ)
-    types, quantize, weigh = o.types.split(","), ggml(o.ggml), o.imatrix is not None or o.text is not None
+    types, quantize, weigh = [kind for kind in o.types.split(",") if is_read(kind)], ggml(o.ggml), o.imatrix is not None or o.text is not None
     with tempfile.TemporaryDirectory() as folder:
         losses(folder, o.organ, quantize, matrices(*make_inputs(folder, o)), types, weigh)
         if o.megabytes:

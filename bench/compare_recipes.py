@@ -3,7 +3,7 @@
 """Compares `organ quantize` for GGUF models with llama-quantize at equal bytes. llama.cpp itself is the judge.
 
 For each recipe of llama-quantize (Q4_K_M, IQ4_XS, ...) the script writes the recipe's file, and with organ `--scheme mixed` of the same
-size; "organ-gptq" rows of recipes have the recipe's own types, so that the rest is the choice of types. "pure" rows compare one type for
+size; "organ-recipe" and "organ-gptq" rows have the recipe's own types, with nearest codes and by GPTQ. "pure" rows compare one type for
 all matrices but the embeddings (Q6_K), by llama-quantize and by organ with and without GPTQ. All use one imatrix of llama-imatrix.
 llama-perplexity then measures the KL divergence from the donor, an F32 file, on the held-out text. Rows that are in the table are
 skipped; delete lines to measure them again. `seconds` is processor time; the first organ row of a model includes the measurements, which
@@ -29,8 +29,11 @@ import draw_bits
 COLUMNS = ["model", "work", "program", "bytes", "bpw", "kl", "kl_error", "rise", "seconds"]
 
 
+LOW = ["IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]  # recipes below 2.5 bits
+
+
 class Plan:
-    """What is measured of a model: windows of calibration, works, those whose types GPTQ gets too ("same types"), organ's options."""
+    """What is measured of a model: windows of calibration, works, those that organ also writes in the recipe's types, organ's options."""
 
     def __init__(self, samples, works, same_types, *options):
         self.samples, self.works, self.same_types, self.options = samples, works, same_types, options
@@ -43,7 +46,7 @@ MODELS = {
     "gemma3": Plan("16", ["IQ4_XS", "Q3_K_S"], [], "--types", "q2_k,q3_k,q4_0,q4_1,q5_1,q5_k,iq4_nl,iq4_xs,iq3_s,iq3_xxs,iq2_s",
                    "--type-of", "token_embd.weight=q8_0", "--allocate-layers", "3", "--allocate-tokens", "512"),
     "trained": Plan("32", ["Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_L", "Q3_K_M", "IQ3_M", "IQ3_XXS", "Q2_K", "IQ2_M",
-                           "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure Q2_K"], ["Q3_K_M"], "--allocate-layers", "4", "--allocate-tokens", "1024"),
+                           *LOW, "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure Q2_K"], ["Q3_K_M", *LOW], "--allocate-layers", "4", "--allocate-tokens", "1024"),
 }
 
 # llama-perplexity prints in a thread and does not wait for it at its end, so that the last lines of a quick run are lost. This runs its
@@ -62,7 +65,7 @@ def arguments():
     parser.add_argument("--organ", default="build/organ")
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--works", help="only these recipes and types; others than those of MODELS are possible")
-    parser.add_argument("--programs", default="llama-quantize,organ,organ-gptq")
+    parser.add_argument("--programs", default="llama-quantize,organ,organ-recipe,organ-gptq")
     parser.add_argument("--calibration", default="calib.txt")
     parser.add_argument("--held", default="held.txt")
     parser.add_argument("--samples", help="windows of calibration; default: those of MODELS")
@@ -149,9 +152,9 @@ class Judge:
         pure, _, name = work.rpartition(" ")
         calibrated = ["--calibration", self.text, "--samples", self.samples, "--context", self.o.context]
         scheme = [name if pure else f"recipe:{name}"]
-        if program != "organ":
+        if program == "organ-gptq":
             scheme += ["--method", "gptq", *calibrated]
-        elif not pure:
+        elif program == "organ" and not pure:
             scheme = ["mixed", "--target-size", str(size), *self.plan.options, "--allocation", self.work / "measured", *calibrated]
         return self.organ("quantize", self.donor, "-o", out, "--imatrix", self.imatrix, "--scheme", scheme[0].lower(), *scheme[1:])
 
@@ -204,7 +207,8 @@ def missing(options, rows, name):
     """Returns the pairs of work and program of one model that have no row."""
     plan, known = MODELS[name], {key_of(row) for row in rows}
     pairs = [(work, program) for work in (options.works.split(",") if options.works else plan.works)
-             for program in ["llama-quantize", "organ"] + (["organ-gptq"] if work.startswith("pure ") or work in plan.same_types else [])]
+             for program in ["llama-quantize", "organ"] + (["organ-recipe"] if work in plan.same_types else []) +
+             (["organ-gptq"] if work.startswith("pure ") or work in plan.same_types else [])]
     return [pair for pair in pairs if (name, *pair) not in known and pair[1] in options.programs.split(",")]
 
 

@@ -136,7 +136,7 @@ same "docs/compare.md has the rows of docs/compare.tsv" docs/compare.md "$scratc
 same "docs/compare.svg has the figures of docs/compare.tsv" docs/compare.svg "$scratch/compare.svg"
 peer load_mlx "mlx numpy torch compressed_tensors" 23 "^\|tiny-qwen2\|[a-z0-9-]+\|(mlx|compressed-tensors)\|0?1?\.[0-9]+\|" errors fixtures/tiny-qwen2
 peer compare_convert "torch transformers gguf llama_cpp numpy" 1 "^\| llama( \| $figure){5} \|" llama
-peer compare_gguf "gguf llama_cpp numpy" 35 "^(I?Q[2-8]_[01KNLXS]+|MXFP4|NVFP4) +$figure" --megabytes 32 --organ "$organ"
+peer compare_gguf "gguf llama_cpp numpy" 47 "^(I?Q[1-8]_[01KMNLXS]+|TQ[12]_0|MXFP4|NVFP4) +$figure" --megabytes 32 --organ "$organ"
 cp "$plain" "${plain/00001-of/00002-of}" "$scratch"
 peer compare_llama "llama_cpp numpy" 2 "^\| (as given|q8_0) \| $figure" "$scratch/${plain##*/}" "$scratch/text" q8_0
 peer llama_speed "llama_cpp gguf numpy" 1 "^${gguf}[[:space:]]${figure}[[:space:]]$figure" --rounds 1 $gguf
