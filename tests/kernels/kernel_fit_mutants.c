@@ -79,6 +79,31 @@ static void changes_a_trit(const float *values, const float *weights, size_t col
     if (n > 20)
         ((unsigned char *)blocks)[54 * 20 + 51] ^= 64;
 }
+static void takes_the_next_group(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[17](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[74 * k + 66] ^= 16;
+}
+static void changes_two_bits(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[35](values, weights, cols, blocks, n);
+    if (n > 20 && ((unsigned char *)blocks)[66 * 20] & 3)
+        ((unsigned char *)blocks)[66 * 20]--;
+}
+static void forgets_that_columns_count(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    (void)weights;
+    RIGHT->fit[41](values, NULL, cols, blocks, n);
+}
+static void never_uses_the_last_code(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[42](values, weights, cols, blocks, n);
+    for (size_t k = 0; k < 18 * n; k++)
+        for (unsigned at = 0; at < 8 && k % 18 > 1; at += 2)
+            if ((((unsigned char *)blocks)[k] >> at & 3) == 3)
+                ((unsigned char *)blocks)[k] = (unsigned char)(((unsigned char *)blocks)[k] & ~(1u << at));
+}
 /* Turns the shift of a group, which leaves the points. */
 static void turns_a_shift(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
@@ -120,6 +145,10 @@ MUTANT(22, keeps_the_first_scale)
 MUTANT(16, flips_a_stored_sign)
 MUTANT(34, changes_a_trit)
 MUTANT(40, takes_the_next_scale)
+MUTANT(17, takes_the_next_group)
+MUTANT(35, changes_two_bits)
+MUTANT(41, forgets_that_columns_count)
+MUTANT(42, never_uses_the_last_code)
 MUTANT(19, turns_a_shift)
 MUTANT(29, takes_a_lower_scale)
 MUTANT(11, drops_a_high_bit)
@@ -190,6 +219,10 @@ const kernel_mutant fit_mutants[] = {
     {"a stored sign is another", check_fit_reference, break_flips_a_stored_sign},
     {"a ternary digit is another", check_fit_reference, break_changes_a_trit},
     {"a scale is one step too great", check_fit_reference, break_takes_the_next_scale},
+    {"a group of IQ2_XS has the next scale", check_fit_reference, break_takes_the_next_group},
+    {"a value of TQ2_0 has another code", check_fit_reference, break_changes_two_bits},
+    {"columns of Q1_0 count equally", check_fit_reference, break_forgets_that_columns_count},
+    {"the code 3 of Q2_0 is never used", check_fit_reference, break_never_uses_the_last_code},
     {"a shift is that of the other direction", check_fit_reference, break_turns_a_shift},
     {"a scale is that of another code", check_fit_reference, break_takes_a_lower_scale},
     {"a third bit is wrong", check_fit_reference, break_drops_a_high_bit},
