@@ -261,6 +261,8 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.evaluate/1 models.*.experiment.name",
                                    "organ.evaluate/1 models.3.comparison",
                                    "organ.inspect/1 dropped",
+                                   "organ.inspect/1 mtp", /* check_convert_mtp.sh */
+                                   "organ.inspect/1 mtp.dispute",
                                    "organ.lora_extract/1 calibration",
                                    "organ.lora_sanitize/1 modules.*.sigma.1",
                                    "organ.measure/1 models.0.seed",

@@ -241,6 +241,8 @@ static const organ_block inspect_blocks[] = {
     TABLE(ON_ALL, "tensors>-1", "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "tensors",
           .caption = "Every tensor in the order of the files."),
     PART(ON_TERMINAL, "projections", BLOCKS_OF(targets)),
+    SAY(ON_ALL, "mtp", "The block for multi-token prediction is named as in {mtp.family}."),
+    SAY(ON_ALL, "mtp.dispute", "Programs run it differently: {mtp.dispute}."),
     NOTES(ON_TERMINAL),
     EACH(ON_TERMINAL, "warnings", BLOCKS(WARN(ON_TERMINAL, NULL, "{.}"))),
     EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),

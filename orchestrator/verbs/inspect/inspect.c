@@ -305,6 +305,17 @@ static json_t *tensor_json(const void *context, size_t k)
                : NULL;
 }
 
+/* Names the family of blocks for multi-token prediction; NULL: the model has none, or organ does not know them. */
+static json_t *describe_blocks(const organ_model *model)
+{
+    const organ_mtp_type *const type = organ_mtp_type_of(model->config.model_type);
+    size_t tensors = 0;
+    for (size_t k = 0; k < model->tensor_count; k++)
+        tensors += model->tensors[k].anatomy.role == ORGAN_ROLE_MTP;
+    return type && tensors ? ORGAN_OBJECT(SET_TEXT("family", type->name), SET_BYTES_OF("dispute", type->dispute))
+                           : NULL;
+}
+
 static json_t *make_report(const subject *s)
 {
     const organ_model *const model = s->model;
@@ -316,8 +327,10 @@ static json_t *make_report(const subject *s)
     /* In this order, because both append to lists.truncated. */
     json_t *const roles = describe_roles(&s->lists, s->chosen, s->count);
     json_t *const layers = describe_layers(&s->lists, s->chosen, s->count);
+    json_t *const blocks = describe_blocks(model);
     ORGAN_ADD(report, SET("dtypes", describe_dtypes(s->chosen, s->count)), SET("roles", roles), SET("by_layer", layers),
-              SET("quantization", json_incref(s->quantization)), SET("problems", json_incref(s->problems)),
+              SET_IF(blocks, "mtp", blocks), SET("quantization", json_incref(s->quantization)),
+              SET("problems", json_incref(s->problems)),
               SET("warnings", organ_json_texts(model->warning_count, (const char *const *)model->warnings)),
               SET_IF(s->lists.tensors, "tensors", organ_json_rows(model->tensor_count, tensor_json, s)),
               SET_IF(s->lists.max, "cut", json_incref(s->lists.truncated)),

@@ -2,6 +2,7 @@
  * Runs organ layers: checks options, chooses blocks, heals and writes the output. */
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
@@ -360,6 +361,24 @@ static organ_status layers_inputs(void *context, organ_run_inputs *inputs, organ
     return organ_run_inputs_add(inputs, "text", o->calibration.text, error);
 }
 
+/* transformers and SGLang find a block that continues the layers by the layer number of the published model. */
+static void warn_of_blocks(const organ_layers_job *job)
+{
+    const organ_model *const model = job->model;
+    const organ_mtp_type *const type = model->gguf ? NULL : organ_mtp_type_of(model->config.model_type);
+    const organ_draft_family *const family = type ? organ_draft_family_named(type->family) : NULL;
+    for (size_t k = 0; k < model->tensor_count && family && !family->ladder; k++)
+        if (model->tensors[k].anatomy.role == ORGAN_ROLE_MTP && model->tensors[k].anatomy.layer >= 0 &&
+            !job->kept[model->tensors[k].anatomy.layer].dropped) {
+            organ_progress_warn(job->progress,
+                                "the block for multi-token prediction is layer %d, and gets the number after the kept "
+                                "layers: transformers looks for the number of the published model, and SGLang reads "
+                                "lists of unquantised modules so; vLLM and llama.cpp find it",
+                                (int)model->tensors[k].anatomy.layer);
+            return;
+        }
+}
+
 static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -402,8 +421,9 @@ static organ_status layers_verb(const void *given, const organ_engine *engine, c
     ORGAN_RELEASED_BY(layers_release)
     organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    if (open_model(&job, error) == ORGAN_OK && open_search(&job, error) == ORGAN_OK)
-        layers_cut(&job, report, error);
+    if (open_model(&job, error) == ORGAN_OK && open_search(&job, error) == ORGAN_OK &&
+        layers_cut(&job, report, error) == ORGAN_OK)
+        warn_of_blocks(&job);
     return organ_report_end_partial(&work, options->model, error);
 }
 

@@ -42,6 +42,7 @@ for type in glm4_moe glm4_moe_lite deepseek_v32 hy_v3 qwen3_next qwen3_5_text ne
     judge "$type: --mtp only has other tensors" diff <(names a.gguf | grep -E '^(blk\.4\.|token_embd|output)') <(names mtp-only.gguf)
     judge "$type: --mtp only has other counts" test "$(key mtp-only.gguf block_count) $(key mtp-only.gguf nextn_predict_layers)" = "5 1"
     ends 0 inspect mtp-only.gguf
+    prints "The block for multi-token prediction is named as in"
     refused 3 "without the layers of the model" convert mtp-only.gguf -o no --to safetensors
 done
 with_block qwen3_5_text model
@@ -57,6 +58,9 @@ judge "a norm of GLM changes" test "$(first a.gguf blk.4.nextn.enorm.weight)" = 
 ends 0 convert model -o a.gguf --to gguf --force
 says "2 tensors of the block for multi-token prediction, copies of embedding and head, are left out"
 says "vLLM gives the next step the outputs before the norm"
+ends 0 inspect model
+prints "named as in GLM-4.5."
+prints "Programs run it differently: vLLM gives the next step"
 judge "the report does not name the block" test "$(jq -c '.mtp | [.family, .blocks, .only, .copies_left_out]' a.convert.json)" = '["GLM-4.5",1,false,2]'
 
 # ---- quantised GGUF: matrices of the block get the type of the scheme, its projection at least Q8_0 ----

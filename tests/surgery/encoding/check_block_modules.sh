@@ -30,6 +30,17 @@ qwen3_5_text mtp.layers.0
 mimo_v2_flash model.mtp.layers.0
 ernie4_5_moe model.mtp_block.0
 END
+# Entries follow the block when layers are removed, and its number is warned of.
+with_block glm4_moe model
+rm -rf made
+ends 0 quantize model -o q -s int8-channel --quiet
+ends 0 layers q --drop 2-2 -o made
+says "the block for multi-token prediction is layer 4, and gets the number after the kept layers"
+judge "config.json does not count the block" test "$(jq -c '[.num_hidden_layers, .num_nextn_predict_layers]' made/config.json)" = '[3,1]'
+judge "entries have another number" matches model.layers.3.mlp.experts
+judge "a layer is left unquantised" eval "! matches model.layers.2.mlp.experts"
+chmod -R u+w made q
+
 # A block of which --select quantises a part has no pattern: it would match that part, too.
 with_block glm4_moe model
 rm -rf made
