@@ -24,7 +24,15 @@ static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
 {
     const organ_module_list list = {job->model,           job,          job->list.piece_count,
                                     job->list.part_count, plain_tensor, quantised_weight};
-    return organ_modules_ignored(&list, patterns);
+    json_t *const rows = organ_modules_ignored(&list, patterns);
+    /* "model.layers.0.*" in SGLang is also the first layer of the model */
+    for (size_t k = 0; k < json_array_size(rows) && strcmp(job->model->config.model_type, "qwen3_next") == 0; k++)
+        if (strncmp(json_string_value(json_array_get(rows, k)), "mtp.layers.", strlen("mtp.layers.")) == 0)
+            organ_progress_note_once(job->progress,
+                                     "SGLang names the block for multi-token prediction of Qwen3-Next like layer 0, so "
+                                     "that no entry of config.json can leave only the block unquantised: serve it in "
+                                     "vLLM, or quantise its matrices with --select");
+    return rows;
 }
 
 /* The form is that of DeepSeek-V3 and Qwen3-FP8. */

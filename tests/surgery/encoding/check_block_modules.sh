@@ -41,6 +41,13 @@ judge "entries have another number" matches model.layers.3.mlp.experts
 judge "a layer is left unquantised" eval "! matches model.layers.2.mlp.experts"
 chmod -R u+w made q
 
+with_block qwen3_next model
+rm -rf made
+ends 0 quantize model -o made -s int8-channel
+says "no entry of config.json can leave only the block unquantised"
+judge "vLLM quantises the block" matches mtp.layers.0.self_attn.qkv_proj
+chmod -R u+w made
+
 # A block of which --select quantises a part has no pattern: it would match that part, too.
 with_block glm4_moe model
 rm -rf made
