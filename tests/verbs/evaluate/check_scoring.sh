@@ -144,4 +144,24 @@ jq '.quantization_config = {quant_method: "compressed-tensors", config_groups: {
     deepseek_v3/config.json >config.json && mv config.json deepseek_v3/
 ends 0 perplexity deepseek_v3 --text letters.txt --context 8 --json
 judge "there is no note about MLA" grep -q "which organ does not round: it has multi-head latent attention" ../err
+
+# ---- --mtp: blocks for multi-token prediction ----
+made qwen3_5_text-mtp
+made qwen3_5_text
+drafts=(--text letters.txt --context 16 --json --quiet)
+ends 0 evaluate qwen3_5_text-mtp qwen3_5_text "${drafts[@]}" --mtp --continuations 2
+cp ../out mtp.json
+holds mtp.json '.models[1].mtp == null' '.models[0].mtp | .blocks == 1 and .head == "model" and .state == "normed"' \
+    '.models[0].mtp.text | .drafts > 50 and .overlap > 0 and .overlap < 1 and .chosen_error > 0' \
+    '.models[0].mtp.continuations | .count == 2 and .tokens == 128 and (.positions | length) == 8' \
+    '.models[0].mtp.continuations | .positions[0].drafts == .drafts and .positions[0].accepted == .positions[0].greedy' \
+    '.models[0].mtp.continuations | .accepted_length >= 1 and .accepted_length == 1 + ([.positions[].accepted] | add)' '.definitions.mtp != null'
+ends 0 evaluate qwen3_5_text-mtp qwen3_5_text "${drafts[@]}"
+judge "--mtp changes other figures" diff <(jq '.models | map(del(.mtp))' mtp.json) <(jq .models ../out)
+ends 0 perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp --continuations 0
+holds ../out '.models[0].mtp.continuations == null' '.models[0].mtp.text == '"$(jq .models[0].mtp.text mtp.json)"
+ends 0 perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp -n
+holds ../out '.dry_run and (.models[0] | has("mtp") | not)'
+refused 3 "--mtp: the model has no block for multi-token prediction" perplexity qwen3_5_text "${drafts[@]}" --mtp
+refused 2 "--mtp belongs to --text" evaluate qwen3_5_text-mtp --tasks letters.txt --mtp
 finish
