@@ -64,9 +64,10 @@ typedef struct organ_acceptance {
     bool greedy;   /* p and q have the same largest token (lowest id among equals) */
     size_t top;    /* the token with the largest q */
 } organ_acceptance;
-/* Computes it from `count` logits of the model and of the block; overwrites the latter. */
+/* Computes it from `count` logits of the model, organ_logits_log_sum and organ_logits_top of them, and logits of the
+ * block. */
 organ_acceptance organ_logits_accept(const organ_kernels *kernels, const float *model, double model_log_sum,
-                                     float *block, size_t count);
+                                     size_t model_top, const float *block, size_t count);
 
 /* The block of a model, whose first drafted token is scored. */
 typedef struct organ_scored_block {

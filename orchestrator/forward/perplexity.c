@@ -53,20 +53,23 @@ double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, s
     return top + log(kernels->exp_sum(logits, count, top));
 }
 
-/* The sum of min(p, q) is that of exp(min(ln p, ln q)). */
+/* The sum of min(p, q) is that of exp(min(ln p, ln q)), block by block, while the smaller logits are in the cache. */
 organ_acceptance organ_logits_accept(const organ_kernels *kernels, const float *model, double model_log_sum,
-                                     float *block, size_t count)
+                                     size_t model_top, const float *block, size_t count)
 {
-    const double log_sum = organ_logits_log_sum(kernels, block, count);
     const size_t top = organ_logits_top(block, count);
+    const double highest = (double)block[top], log_sum = highest + log(kernels->exp_sum(block, count, highest));
     const float shift = (float)(log_sum - model_log_sum);
-    organ_acceptance a = {
-        .chosen = exp((double)model[top] - model_log_sum), .greedy = top == organ_logits_top(model, count), .top = top};
-    for (size_t k = 0; k < count; k++) {
-        const float p = model[k] + shift; /* the difference from block[k] is that of ln p and ln q */
-        block[k] = p < block[k] ? p : block[k];
+    organ_acceptance a = {.chosen = exp((double)model[top] - model_log_sum), .greedy = top == model_top, .top = top};
+    for (size_t first = 0; first < count; first += TOP_BLOCK) {
+        const size_t some = organ_min(TOP_BLOCK, count - first);
+        float smaller[TOP_BLOCK];
+        for (size_t k = 0; k < some; k++) {
+            const float p = model[first + k] + shift, q = block[first + k]; /* p - q is ln p - ln q */
+            smaller[k] = p < q ? p : q;
+        }
+        a.overlap += kernels->exp_sum(smaller, some, log_sum);
     }
-    a.overlap = kernels->exp_sum(block, count, log_sum);
     return a;
 }
 
@@ -80,6 +83,7 @@ typedef struct perplexity_score_tile {
     /* rows of logits of the first model: written for it, read for the others; NULL if there is only one model */
     float *kept;
     double *sums; /* organ_logits_log_sum of each row */
+    size_t *tops; /* with blocks: organ_logits_top of each row of the model; else NULL */
     /* the same for a later model whose block is scored, written for it; for the first one `kept` and `sums`; else NULL
      */
     float *own;
@@ -98,6 +102,8 @@ static void receive_first(void *receiver, size_t k, float *logits)
         return;
     memcpy(t->kept + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
     t->sums[k] = sum;
+    if (t->tops)
+        t->tops[k] = organ_logits_top(logits, t->vocabulary);
 }
 
 static void receive_other(void *receiver, size_t k, float *logits)
@@ -112,6 +118,7 @@ static void receive_other(void *receiver, size_t k, float *logits)
         return;
     memcpy(t->own + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
     t->own_sums[k] = sum;
+    t->tops[k] = organ_logits_top(logits, t->vocabulary);
 }
 
 static void receive_draft(void *receiver, size_t row, float *logits)
@@ -119,7 +126,7 @@ static void receive_draft(void *receiver, size_t row, float *logits)
     const perplexity_score_tile *const t = receiver;
     const size_t k = t->drafted[row];
     const organ_acceptance a =
-        organ_logits_accept(t->kernels, t->own + k * t->vocabulary, t->own_sums[k], logits, t->vocabulary);
+        organ_logits_accept(t->kernels, t->own + k * t->vocabulary, t->own_sums[k], t->tops[k], logits, t->vocabulary);
     t->block->overlap[k] = a.overlap;
     t->block->chosen[k] = a.chosen;
     t->block->greedy[k] = a.greedy;
@@ -140,6 +147,7 @@ typedef struct scoring_pass {
     size_t *rows; /* tile_rows: the inputs whose predictions are scored, as indices in the batch */
     float *own;   /* with blocks: kept and sums of another model than the first; NULL: there is none */
     double *own_sums;
+    size_t *tops;    /* with blocks: tile_rows numbers of tokens */
     size_t *drafted; /* with blocks: tile_rows numbers of scored tokens */
 } scoring_pass;
 
@@ -220,6 +228,7 @@ static organ_status score_model(scoring_pass *s, size_t m, size_t first, size_t 
                                .agrees = m ? scores->agrees + first : NULL,
                                .kept = s->kept,
                                .sums = s->sums,
+                               .tops = s->tops,
                                .own = m ? s->own : s->kept,
                                .own_sums = m ? s->own_sums : s->sums};
     for (size_t k = 0; k < count; k++)
@@ -309,8 +318,10 @@ static organ_status allocate_tile(scoring_pass *s, size_t tile_rows, organ_error
     s->kept = keeps ? malloc(s->tile_rows * vocabulary * sizeof *s->kept) : NULL;
     s->own = own ? malloc(s->tile_rows * vocabulary * sizeof *s->own) : NULL;
     s->own_sums = own ? malloc(s->tile_rows * sizeof *s->own_sums) : NULL;
+    s->tops = drafts ? malloc(s->tile_rows * sizeof *s->tops) : NULL;
     s->drafted = drafts ? malloc(s->tile_rows * sizeof *s->drafted) : NULL;
-    if (!s->rows || !s->sums || (keeps && !s->kept) || (own && (!s->own || !s->own_sums)) || (drafts && !s->drafted))
+    if (!s->rows || !s->sums || (keeps && !s->kept) || (own && (!s->own || !s->own_sums)) ||
+        (drafts && (!s->drafted || !s->tops)))
         return organ_fail_errno(error, ENOMEM, "cannot allocate the logits of %zu tokens", s->tile_rows);
     return ORGAN_OK;
 }
@@ -338,7 +349,7 @@ organ_status organ_perplexity_score_blocks(const organ_kernels *kernels, const o
             report_windows(&s, w, to, next, progress);
         w = to;
     }
-    ORGAN_FREE_ARRAYS(s.rows, s.kept, s.sums, s.own, s.own_sums, s.drafted);
+    ORGAN_FREE_ARRAYS(s.rows, s.kept, s.sums, s.own, s.own_sums, s.tops, s.drafted);
     return error->status;
 }
 

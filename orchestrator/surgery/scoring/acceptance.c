@@ -190,8 +190,8 @@ static void receive_accepted(void *context, size_t k, float *logits)
 {
     const continuation *const c = context;
     const size_t words = vocabulary_of(c), row = c->first + k + c->step + 1 - (c->prompt - 1);
-    c->results[k] =
-        organ_logits_accept(c->scoring->engine.kernels, c->logits + row * words, c->sums[row], logits, words);
+    c->results[k] = organ_logits_accept(c->scoring->engine.kernels, c->logits + row * words, c->sums[row],
+                                        c->ids[c->prompt + row], logits, words);
 }
 
 /* Drafts tokens from the state of token `at` until one is not the token with the largest probability. `drafted` has the
