@@ -175,21 +175,6 @@ void KERNEL(scale_errors)(const organ_scale_search *search, const float *values,
     search_any[search_codes(search)](search, values, values, n, 1, n, 1, &t, (tried_errors *)errors);
 }
 
-void KERNEL(error_squares)(const float *values, const float *back, size_t n, double *sums)
-{
-    f64x16 squares = f64_set1(0), errors = squares;
-    for (size_t at = 0; at < n; at += 16) {
-        const size_t some = n - at < 16 ? n - at : 16;
-        const f32x16 x = some < 16 ? f32_load_part(values + at, some) : f32_load(values + at),
-                     y = some < 16 ? f32_load_part(back + at, some) : f32_load(back + at);
-        const f64x16 wide = f64_of_f32(x), lost = f64_of_f32(f32_sub(x, y));
-        squares = f64_fma(wide, wide, squares);
-        errors = f64_fma(lost, lost, errors);
-    }
-    sums[0] = f64_fold(squares);
-    sums[1] = f64_fold(errors);
-}
-
 /* ---- GPTQ on a block of columns of 16 rows (organ_coding) ---- */
 
 /* Codes columns one after another, and refits the scales of groups. A lane stands for a row; the values of a column are

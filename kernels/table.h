@@ -63,8 +63,9 @@
     X(set, powers_of)                                                                                                  \
     X(set, softplus) X(set, exp_below) X(set, exp_sum) X(set, divergence) X(set, entropy) X(set, raised_divergence)
 /* Formats of codes with an encoder; all formats. */
-#define ENCODED(X, set) X(set, E4M3, e4m3) X(set, E5M2, e5m2) X(set, I8, i8) X(set, U4, u4) X(set, E2M1, e2m1)
-#define DECODED(X, set) ENCODED(X, set) X(set, E4M3FNUZ, e4m3fnuz) X(set, E5M2FNUZ, e5m2fnuz) X(set, U8, u8)
+#define ENCODED(X, set)                                                                                                \
+    X(set, E4M3, e4m3) X(set, E5M2, e5m2) X(set, I8, i8) X(set, U8, u8) X(set, U4, u4) X(set, E2M1, e2m1)
+#define DECODED(X, set) ENCODED(X, set) X(set, E4M3FNUZ, e4m3fnuz) X(set, E5M2FNUZ, e5m2fnuz)
 
 #define DECLARE_MEMBER(set, name)           extern __typeof__(*((organ_kernels *)0)->name) KERNEL_OF(set, name);
 #define DECLARE_BLOCK(set, type, name, ...) extern organ_dequantize_blocks KERNEL_OF(set, dequantize_##name);
@@ -72,7 +73,9 @@
 #define DECLARE_DECODERS(set, code, name)                                                                              \
     extern organ_decode_codes KERNEL_OF(set, decode_##name##_f32), KERNEL_OF(set, decode_##name##_bf16),               \
         KERNEL_OF(set, decode_##name##_f16);
-#define DECLARE_ENCODER(set, code, name) extern organ_encode_codes KERNEL_OF(set, encode_##name);
+#define DECLARE_ENCODER(set, code, name)                                                                               \
+    extern organ_encode_codes KERNEL_OF(set, encode_##name);                                                           \
+    extern organ_encode_summed KERNEL_OF(set, encode_##name##_summed);
 /* `tile` is empty or the suffix (_mixed) of another implementation of the physarum tile with the same results. */
 #define DECLARE_PHYSARUM(set, tile)                                                                                    \
     extern __typeof__(*((organ_kernels *)0)->physarum_bf16) KERNEL_OF(set, physarum_bf16##tile);                       \
@@ -101,6 +104,7 @@
                            [ORGAN_REAL_BF16] = KERNEL_OF(set, decode_##name##_bf16),                                   \
                            [ORGAN_REAL_F16] = KERNEL_OF(set, decode_##name##_f16)},
 #define ENCODER_ROW(set, code, name) [ORGAN_CODE_##code] = KERNEL_OF(set, encode_##name),
+#define SUMMED_ROW(set, code, name)  [ORGAN_CODE_##code] = KERNEL_OF(set, encode_##name##_summed),
 /* The value of an organ_kernels with the name `label`, whose functions with SLEEF are those of the set `math`.
  * Functions named organ_dequantize_... and organ_quantize_... are the same in every table. */
 #define KERNEL_TABLE(label, set, math, tile)                                                                           \
@@ -119,7 +123,7 @@
         .quantize = {QUANTIZED(QUANTIZER_ROW, set) QUANTIZER_ROW(set, F16, f16)                                        \
                          QUANTIZER_ROW(set, BF16, bf16)[GGML_F32] = organ_quantize_f32},                               \
         .fit = {FITTED(FITTER_ROW, set)}, .decode = {DECODED(DECODER_ROW, set)},                                       \
-        .encode = {ENCODED(ENCODER_ROW, set)},                                                                         \
+        .encode = {ENCODED(ENCODER_ROW, set)}, .encode_summed = {ENCODED(SUMMED_ROW, set)},                            \
     }
 
 #endif

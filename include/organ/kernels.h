@@ -104,10 +104,14 @@ typedef enum organ_real { ORGAN_REAL_F32, ORGAN_REAL_BF16, ORGAN_REAL_F16, ORGAN
 typedef void organ_decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
                                 size_t n);
 /* Code k is the nearest to values[k] / scales[k / group], rounded to FP32 first; ties go to the even code. E4M3, E5M2
- * and E2M1 saturate at their largest finite codes, also for infinities; a NaN becomes 0x7f, in E2M1 7. I8 saturates at
- * -128 and 127, U4 at -8 and 7 (stored with 8 added, offset binary); a NaN becomes the code of 0. If n is odd, the high
- * nibble of the last byte becomes 0. */
+ * and E2M1 saturate at their largest finite codes, also for infinities; a NaN becomes 0x7f, in E2M1 7. I8 and U8
+ * saturate at -128 and 127, U4 at -8 and 7 (U8 and U4 are stored with 128 and 8 added, offset binary); a NaN becomes
+ * the code of 0. If n is odd, the high nibble of the last byte becomes 0. */
 typedef void organ_encode_codes(const float *values, const float *scales, size_t group, void *codes, size_t n);
+/* Also sets sums as organ_kernels.error_squares does, with the FP32 values that organ_decode_codes returns for these
+ * codes, scales and, for U8 and U4, zeros of 128 and 8; instead of a sum that is not finite, it may set any other. */
+typedef void organ_encode_summed(const float *values, const float *scales, size_t group, void *codes, size_t n,
+                                 double *sums);
 
 /* A search for the scale of a group of values: 16 scales are tried, and the one with the least sum of (value - code x
  * scale)^2 is chosen, code being the nearest. Try k maps the value of largest magnitude to peaks[k]. */
@@ -209,9 +213,7 @@ typedef struct organ_levels {
     uint8_t codes[16]; /* the code that stands for each value */
 } organ_levels;
 
-/* A search for scale s and minimum m of each group of values of a row: value = s x code + m, codes from 0 to 2^bits
- * - 1.
- */
+/* A search for scale s and minimum m of each group of a row: value = s x code + m, codes from 0 to 2^bits - 1. */
 typedef struct organ_affine_fit {
     unsigned bits;            /* 2 to 8 */
     size_t group;             /* values of a group, a multiple of 16 */
@@ -308,7 +310,7 @@ typedef struct organ_kernels {
     organ_fit_blocks *fit[ORGAN_GGML_TYPES];
 
     organ_decode_codes *decode[ORGAN_CODES][ORGAN_REALS];
-    organ_encode_codes *encode[ORGAN_CODES]; /* E4M3, E5M2, I8, E2M1 and U4; NULL for other codes */
+    organ_encode_codes *encode[ORGAN_CODES]; /* E4M3, E5M2, I8, U8, E2M1 and U4; NULL for other codes */
     /* Returns the largest |v|. Ignores NaN; an infinity gives infinity. 0 if there is no number. */
     float (*amax)(const float *values, size_t n);
 
@@ -408,8 +410,8 @@ typedef struct organ_kernels {
      *     w = b (v(j) - r) with delta, else b v(j);   r = the sum of k(i) S(i, j)
      *     S(i, j) = fma(k(i), w, S(i, j))
      *     out(j) = the sum of q(i) S(i, j)
-     * Sums begin with +0 and add the products by fma, in order of i. A state_stride of organ_recurrence_stride makes
-     * it fastest. */
+     * Sums begin with +0 and add products by fma, in order of i. The state_stride organ_recurrence_stride is fastest.
+     */
     void (*recurrence)(const organ_recurrence *recurrence);
     /* Processes the tokens in order, each channel j on its own. With the token's value v, step s, write w and read r:
      *     S(i, j) = fma(w(i), s(j) v(j), e^(rate(i, j) s(j)) S(i, j)),    in order of i
@@ -435,8 +437,7 @@ typedef struct organ_kernels {
     double (*search_scales)(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
                             size_t cols, size_t group, float *scales);
     /* Sets scales[k] and errors[k], k < 16, to the scale of try k for a group whose value of largest magnitude is
-     * `farthest`, above 2^-100 in magnitude, and to the error of n of its values with that scale, as in search_scales.
-     */
+     * `farthest`, above 2^-100 in magnitude, and the error of n of its values with that scale, as in search_scales. */
     void (*scale_errors)(const organ_scale_search *search, const float *values, size_t n, float farthest, float *scales,
                          float *errors);
     /* Sets sums[0] to the sum of values[k]^2 and sums[1] to that of (values[k] - back[k])^2, for k < n. Differences in
@@ -499,6 +500,7 @@ typedef struct organ_kernels {
     void (*subtract)(const float *values, const float *base, size_t n, float *out);
     /* Sets out[k], k < n, to base[k] plus a weighted sum of differences (organ_differences). */
     void (*merge_differences)(const organ_differences *differences, const float *base, size_t n, float *out);
+    organ_encode_summed *encode_summed[ORGAN_CODES]; /* NULL where `encode` is */
 } organ_kernels;
 
 /* Returns the bytes of scratch that the physarum kernels need for a tile of rows x cols: a multiple of 64, or 0 if the
@@ -530,8 +532,7 @@ void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first
 /* dst[c * dst_stride + r] = src[r * src_stride + c] for r < rows, c < cols; strides in elements. */
 void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                         size_t cols);
-/* Transposes 32-bit words, for matrices whose words contain several codes packed along the axis that becomes the
- * row. */
+/* Transposes 32-bit words, for matrices whose words contain codes packed along the axis that becomes the row. */
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
                          size_t cols);
 
@@ -596,5 +597,4 @@ extern const organ_dots *const organ_dots_amx, *const organ_dots_avx512_bf16;
 #ifdef __cplusplus
 }
 #endif
-
 #endif

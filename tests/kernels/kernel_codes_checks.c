@@ -243,18 +243,19 @@ const char *check_decode_large(const organ_kernels *k)
 }
 
 /* ---- encoding ---- */
-static const int encoded[] = {ORGAN_CODE_E4M3, ORGAN_CODE_E5M2, ORGAN_CODE_I8, ORGAN_CODE_U4, ORGAN_CODE_E2M1};
+static const int encoded[] = {ORGAN_CODE_E4M3, ORGAN_CODE_E5M2, ORGAN_CODE_I8,
+                              ORGAN_CODE_U8,   ORGAN_CODE_U4,   ORGAN_CODE_E2M1};
 
 /* Finds the nearest code by searching the finite codes in order of magnitude. */
 static unsigned nearest_code(int code, float x)
 {
-    if (code == ORGAN_CODE_I8 || code == ORGAN_CODE_U4) {
-        const double max = code == ORGAN_CODE_I8 ? 127 : 7,
+    if (code == ORGAN_CODE_I8 || code == ORGAN_CODE_U8 || code == ORGAN_CODE_U4) {
+        const double max = code == ORGAN_CODE_U4 ? 7 : 127,
                      clamped = isnan(x) ? 0 : fmin(fmax((double)x, -max - 1), max);
         const double down = floor(clamped), rest = clamped - down, even = fmod(down, 2) == 0 ? down : down + 1;
         const double nearest = rest < 0.5 ? down : down + 1;
         const int whole = (int)(rest == 0.5 ? even : nearest);
-        return code == ORGAN_CODE_I8 ? (unsigned)whole & 0xff : (unsigned)(whole + 8);
+        return code == ORGAN_CODE_I8 ? (unsigned)whole & 0xff : (unsigned)(whole + (code == ORGAN_CODE_U4 ? 8 : 128));
     }
     const bool e2m1 = code == ORGAN_CODE_E2M1;
     const unsigned negative = e2m1 ? 8 : 0x80, sign = signbit(x) ? negative : 0,
@@ -272,6 +273,30 @@ static unsigned nearest_code(int code, float x)
     return sign | c;
 }
 
+/* Compares encode_summed with encode and with the scalar sums for decoded values. */
+static const char *check_summed(const organ_kernels *k, int code, const float *values, const float *scales, size_t n,
+                                size_t group, const uint8_t *codes)
+{
+    static float back[4096], zeros[4096];
+    uint8_t same[4096] = {0};
+    double sums[2], expected[2];
+    const int offset = code == ORGAN_CODE_U4 ? 8 : 128;
+    for (size_t g = 0; g < (n + group - 1) / group; g++)
+        zeros[g] = (float)offset;
+    memset(same, 0x5a, sizeof same);
+    k->encode_summed[code](values, scales, group, same, n, sums);
+    if (memcmp(same, codes, code_bytes(code, n)) != 0 || same[code_bytes(code, n)] != 0x5a)
+        return kernel_fault("to %s with sums: %zu values in groups of %zu: other codes", code_names[code], n, group);
+    organ_kernels_scalar->decode[code][ORGAN_REAL_F32](
+        codes, scales, code == ORGAN_CODE_U4 || code == ORGAN_CODE_U8 ? zeros : NULL, group, back, n);
+    organ_kernels_scalar->error_squares(values, back, n, expected);
+    for (int j = 0; j < 2; j++)
+        if (isfinite(expected[j]) ? memcmp(&sums[j], &expected[j], sizeof *sums) != 0 : isfinite(sums[j]))
+            return kernel_fault("to %s: %zu values in groups of %zu: sum %d is %a instead of %a", code_names[code], n,
+                                group, j, sums[j], expected[j]);
+    return NULL;
+}
+
 static const char *check_encode_of(const organ_kernels *k, int code, const float *values, size_t n)
 {
     static const float one = 1;
@@ -281,7 +306,7 @@ static const char *check_encode_of(const organ_kernels *k, int code, const float
         if (code_at(code, codes, j) != nearest_code(code, values[j]))
             return kernel_fault("%a to %s: 0x%02x instead of 0x%02x", (double)values[j], code_names[code],
                                 code_at(code, codes, j), nearest_code(code, values[j]));
-    return NULL;
+    return check_summed(k, code, values, &one, n, n, codes);
 }
 
 /* Lists each number and each tie with its neighbours, of both signs, values out of range, and random bits. Returns how
@@ -315,9 +340,8 @@ const char *check_encode_values(const organ_kernels *k)
     static float values[4096];
     const char *fault = NULL;
     for (int code = 0; code < ORGAN_CODES && !fault; code++) {
-        const int has = code == ORGAN_CODE_E4M3 || code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_I8 ||
-                        code == ORGAN_CODE_U4 || code == ORGAN_CODE_E2M1;
-        if ((k->encode[code] != NULL) != has)
+        const int has = code != ORGAN_CODE_E4M3FNUZ && code != ORGAN_CODE_E5M2FNUZ;
+        if ((k->encode[code] != NULL) != has || (k->encode_summed[code] != NULL) != has)
             return kernel_fault("%s: %s", code_names[code], has ? "cannot be encoded" : "should not be encoded");
         fault = has ? check_encode_of(k, code, values, values_to_encode(code, values)) : NULL;
     }
@@ -337,6 +361,8 @@ static const char *check_encode_shape(const organ_kernels *k, bench_of_code *b, 
     draw_floats(&random, scales, groups, n % 3 == 0);
     for (size_t j = 0; j < groups; j++)
         scales[j] /= n % 2 ? 300 : 10;
+    if (n % 7 == 1)
+        scales[groups / 2] = values[n / 2] = 0;
     k->encode[code](values, scales, group, codes, n);
     if (!untouched(&b->codes, codes, out))
         return kernel_fault("to %s: %zu values in groups of %zu: a neighbour was changed", code_names[code], n, group);
@@ -348,7 +374,7 @@ static const char *check_encode_shape(const organ_kernels *k, bench_of_code *b, 
             return kernel_fault("to %s: %zu values in groups of %zu: %a / %a at %zu gives 0x%02x", code_names[code], n,
                                 group, (double)values[j], (double)scales[j / group], j, code_at(code, codes, j));
     }
-    return NULL;
+    return check_summed(k, code, values, scales, n, group, codes);
 }
 
 const char *check_encode_shapes(const organ_kernels *k)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Broken roundings of inputs. */
+ * Broken roundings of inputs, and encoders of codes with wrong sums. */
 #include "tests/kernels/kernel_mutants.h"
 #include <math.h>
 #include <string.h>
@@ -66,6 +66,38 @@ static void e2m1_without_factor(const organ_rounding *r, const float *x, float *
     RIGHT->round_e2m1(&other, x, y, n);
 }
 
+/* ---- codes with sums of errors ---- */
+static void summed_forgets_rest(const float *values, const float *scales, size_t group, void *codes, size_t n,
+                                double *sums)
+{
+    double rest[2];
+    RIGHT->encode_summed[ORGAN_CODE_E2M1](values, scales, group, codes, n, sums);
+    if (n % 32 > 16 && n < 32) {
+        RIGHT->encode_summed[ORGAN_CODE_E2M1](values, scales, group, codes, 16, rest);
+        sums[1] = rest[1];
+        RIGHT->encode[ORGAN_CODE_E2M1](values, scales, group, codes, n);
+    }
+}
+static void summed_trusts_zero_scales(const float *values, const float *scales, size_t group, void *codes, size_t n,
+                                      double *sums)
+{
+    RIGHT->encode_summed[ORGAN_CODE_E4M3](values, scales, group, codes, n, sums);
+    for (size_t k = 0; k < n; k++)
+        if (values[k] == 0 && scales[k / group] == 0)
+            ((uint8_t *)codes)[k] = 0;
+}
+static void summed_in_two_parts(const float *values, const float *scales, size_t group, void *codes, size_t n,
+                                double *sums)
+{
+    const size_t half = n / (2 * group) * group;
+    double first[2];
+    RIGHT->encode_summed[ORGAN_CODE_I8](values, scales, group, codes, half, first);
+    RIGHT->encode_summed[ORGAN_CODE_I8](values + half, scales + half / group, group, (uint8_t *)codes + half, n - half,
+                                        sums);
+    sums[0] += first[0];
+    sums[1] += first[1];
+}
+
 #define MUTANT(member, function)                                                                                       \
     static void break_##function(organ_kernels *kernels) { kernels->member = function; }
 
@@ -77,6 +109,9 @@ MUTANT(round_e4m3, e4m3_without_limit)
 MUTANT(round_e4m3, e4m3_writes_behind)
 MUTANT(round_e2m1, e2m1_rounds_scales_down)
 MUTANT(round_e2m1, e2m1_without_factor)
+MUTANT(encode_summed[ORGAN_CODE_E2M1], summed_forgets_rest)
+MUTANT(encode_summed[ORGAN_CODE_E4M3], summed_trusts_zero_scales)
+MUTANT(encode_summed[ORGAN_CODE_I8], summed_in_two_parts)
 
 const kernel_mutant input_mutants[] = {
     {"a scale of absmax / 127", check_rounded_goldens, break_integers_by_127},
@@ -87,5 +122,8 @@ const kernel_mutant input_mutants[] = {
     {"an input is written past the end", check_rounded_inputs, break_e4m3_writes_behind},
     {"scales of MX that are rounded down", check_rounded_goldens, break_e2m1_rounds_scales_down},
     {"scales without the stored factor", check_rounded_goldens, break_e2m1_without_factor},
+    {"errors of the last values are not added", check_encode_shapes, break_summed_forgets_rest},
+    {"zero over zero is zero", check_encode_shapes, break_summed_trusts_zero_scales},
+    {"sums of two halves", check_encode_shapes, break_summed_in_two_parts},
 };
 const size_t input_mutant_count = sizeof input_mutants / sizeof *input_mutants;

@@ -167,12 +167,28 @@ static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
-/* Packed codes are converted from or to int8. */
+/* Packed codes of other widths than 4 and 8 bits are converted from or to int8. */
 static organ_code code_of(const organ_encoding *encoding)
 {
     if (organ_encoding_is_fp4(encoding))
         return ORGAN_CODE_E2M1;
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
+}
+
+/* Returns whether kernels encode rows to the stored bytes. */
+static bool has_whole_rows(const organ_encoding *encoding)
+{
+    const unsigned bits = encoding->grid.bits;
+    return !organ_encoding_is_gguf(encoding) && !organ_grid_is_free(&encoding->grid) &&
+           (!organ_encoding_is_packed(encoding) || bits == 4 || bits == 8);
+}
+
+/* Returns the code of the stored bytes, if the encoding has whole rows. */
+static organ_code stored_code(const organ_encoding *encoding)
+{
+    if (!organ_encoding_is_packed(encoding))
+        return code_of(encoding);
+    return encoding->grid.bits == 4 ? ORGAN_CODE_U4 : ORGAN_CODE_U8;
 }
 
 size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
@@ -217,7 +233,6 @@ static inline void pack_width(int8_t *codes, const unsigned bits, size_t n, unsi
     }
 }
 
-/* 8-bit codes need no limit and fill their bytes. */
 static void pack_codes(int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
 {
     if (bits == 2)
@@ -231,8 +246,7 @@ static void pack_codes(int8_t *codes, unsigned bits, size_t n, unsigned char *by
     else if (bits == 6)
         pack_width(codes, 6, n, bytes);
     else
-        for (size_t k = 0; k < n; k++)
-            bytes[k] = (unsigned char)(codes[k] + 128);
+        pack_width(codes, 8, n, bytes);
 }
 
 /* Packed codes are stored with half of their range added. */
@@ -334,9 +348,8 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
         encode_free(encoding, values, scales, cols, codes);
         return;
     }
-    if (!organ_encoding_is_packed(encoding) || bits == 4) {
-        const organ_code code = organ_encoding_is_packed(encoding) ? ORGAN_CODE_U4 : code_of(encoding);
-        kernels->encode[code](values, scales, group, codes, cols);
+    if (has_whole_rows(encoding)) {
+        kernels->encode[stored_code(encoding)](values, scales, group, codes, cols);
         return;
     }
     for (size_t from = 0; from < cols; from += TOGETHER) {
@@ -360,6 +373,22 @@ double organ_encoding_fit_products(const organ_encoding *encoding)
         if (slow[k].type == encoding->codes)
             return slow[k].products;
     return FIT;
+}
+
+void organ_encoding_encode_row(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                               const float *scales, size_t cols, void *codes, float *back, organ_encoding_loss *sum)
+{
+    double squares[2];
+    if (has_whole_rows(encoding)) {
+        kernels->encode_summed[stored_code(encoding)](values, scales, organ_grid_group(&encoding->grid, cols), codes,
+                                                      cols, squares);
+    } else {
+        organ_encoding_encode(encoding, kernels, values, scales, cols, codes);
+        organ_encoding_decode(encoding, kernels, codes, scales, cols, back);
+        kernels->error_squares(values, back, cols, squares);
+    }
+    sum->squares += squares[0];
+    sum->error_squares += squares[1];
 }
 
 size_t organ_encoding_scale_bytes(const organ_encoding *encoding)

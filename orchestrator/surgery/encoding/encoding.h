@@ -219,6 +219,10 @@ size_t organ_encoding_losses(const organ_encoding *encoding);
 /* Adds `more` to `sums`, arrays of organ_encoding_losses entries. */
 void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
                                const organ_encoding_loss *more);
+/* Does what organ_encoding_encode does, and adds the squares and error squares of the row to *sum. Not for GGUF.
+ * Overwrites `back`, which has room for `cols` values. */
+void organ_encoding_encode_row(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                               const float *scales, size_t cols, void *codes, float *back, organ_encoding_loss *sum);
 /* Adds the squares and error squares of `rows` rows to `sums`. `values`: the original values; `back`: the decoded ones;
  * `roots`: root of each column's weight, NULL: adds only to sums[ORGAN_LOSS]. With `roots` overwrites `values` and
  * `back`. */

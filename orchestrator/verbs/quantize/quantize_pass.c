@@ -202,12 +202,14 @@ static void measure_reference(encode_buffers *b, const float *values, size_t row
 static void make_rows(encode_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
 {
     const organ_encoding *const encoding = b->part->encoding;
-    if (!b->groups && !b->job->along.run)
+    if (b->groups) {
+        organ_encoding_encode_row(encoding, b->kernels, values, b->scales, b->cols, b->codes, b->back,
+                                  &sums[ORGAN_LOSS]);
+        return;
+    }
+    if (!b->job->along.run)
         measure_reference(b, values, rows);
-    if (b->groups)
-        organ_encoding_encode(encoding, b->kernels, values, b->scales, b->cols, b->codes);
-    else
-        organ_encoding_fit(encoding, b->kernels, values, b->weights, rows, b->cols, b->codes);
+    organ_encoding_fit(encoding, b->kernels, values, b->weights, rows, b->cols, b->codes);
     organ_encoding_decode(encoding, b->kernels, b->codes, b->scales, rows * b->cols, b->back);
     organ_encoding_add_row_losses(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
