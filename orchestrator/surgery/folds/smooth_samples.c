@@ -354,7 +354,7 @@ uint64_t organ_smooth_samples_memory(const organ_smooth_walk *w)
     for (size_t f = 0; f < folds->count; f++) {
         const organ_fold *const fold = &folds->list[f];
         if (f > 0 && fold->layer != folds->list[f - 1].layer)
-            all = samples = 0;
+            all = samples = largest = 0;
         for (size_t k = fold->first; k < fold->first + fold->count; k++) {
             const organ_fold_side *const side = &folds->sides[k];
             /* of a norm only one reader is watched, and all have its width */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The search for factors of channels finds an error that no single step lowers, and reports it by the definition. */
-#include "orchestrator/surgery/folds/smooth_search.h"
+ * The search for factors of channels finds an error that no single step lowers, and reports it by the definition. The
+ * memory of samples and search is that of the largest layer. */
+#include "orchestrator/surgery/folds/smooth_parts.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 
@@ -162,12 +163,40 @@ START_TEST(few_tokens_permit_alphas_only)
 }
 END_TEST
 
+/* The first layer has the larger search, the second the larger samples. */
+START_TEST(layers_do_not_share_their_memory)
+{
+    organ_fold_side sides[2] = {{.matrices = 1, .rows = 1, .cols = 8192}, {.matrices = 64, .rows = 1, .cols = 512}};
+    organ_fold folds[2] = {{.layer = 0, .kind = ORGAN_FOLD_UP, .channels = 8192, .first = 0, .count = 1},
+                           {.layer = 1, .kind = ORGAN_FOLD_UP, .channels = 32768, .first = 1, .count = 1}};
+    organ_topology *topology = NULL;
+    organ_workers *workers = NULL;
+    organ_error error = {0};
+    uint64_t bytes[3];
+    sides[1].apart = true;
+    ck_assert_int_eq(organ_topology_discover(&topology, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_workers_create(topology, 4, &workers, &error), ORGAN_OK);
+    const organ_engine engine = {.topology = topology, .workers = workers};
+    for (size_t k = 0; k < 3; k++) {
+        organ_scaling scaling = {.folds = {.list = folds + (k == 1), .sides = sides, .count = k < 2 ? 1 : 2}};
+        const organ_smooth_walk walk = {.scaling = &scaling, .engine = &engine, .rounding = {.group = 128}};
+        bytes[k] = organ_smooth_samples_memory(&walk);
+    }
+    ck_assert_uint_gt(bytes[0], 0);
+    ck_assert_uint_gt(bytes[1], bytes[0]);
+    ck_assert_uint_eq(bytes[2], bytes[1]);
+    organ_workers_destroy(workers);
+    organ_topology_destroy(topology);
+}
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("smooth_search");
     TCase *const cases = tcase_create("search");
     tcase_add_loop_test(cases, no_step_lowers_the_error, 0, (int)(sizeof searches / sizeof *searches));
     tcase_add_test(cases, few_tokens_permit_alphas_only);
+    tcase_add_test(cases, layers_do_not_share_their_memory);
     suite_add_tcase(suite, cases);
     return run_suites((Suite *const[]){suite, NULL});
 }
