@@ -24,15 +24,15 @@
 static const char *name_of_draft(const organ_forward *f, unsigned k, organ_draft_part part, char name[256])
 {
     const organ_draft_family *const family = f->drafts[k].family;
-    const char *const pattern = f->model->gguf ? organ_draft_gguf_parts[part] : family->parts[part];
-    char numbered[128];
-    if (f->model->gguf || !family->ladder)
-        return organ_forward_layer_name(f, f->config.layers + k, pattern ? pattern : "", name);
-    if (pattern && strchr(pattern, '#'))
-        organ_forward_number_name(pattern, k, numbered);
-    else
-        snprintf(numbered, sizeof numbered, "%s", pattern ? pattern : "");
-    snprintf(name, 256, "%s", numbered);
+    const unsigned layer = f->config.layers + k;
+    const bool gguf = f->model->gguf != NULL;
+    char own[256] = "";
+    organ_draft_name(family, gguf, k, part, own);
+    if (!gguf && family->ladder)
+        return strcpy(name, own);
+    organ_forward_layer_name(f, layer, own, name);
+    if (gguf && *own && !organ_weights_named(f->weights, name)) /* it may have the name that most families have */
+        organ_forward_layer_name(f, layer, organ_draft_gguf_parts[part], name);
     return name;
 }
 

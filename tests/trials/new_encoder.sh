@@ -64,7 +64,7 @@ sed -i '/^kernels\/physarum.c\tisas/i kernels/pair_encoders.c\tisas\tscalar avx2
 sed -i -E 's/^    QUANTIZED\(X, set\)  ( *)\\$/    QUANTIZED(X, set)  \1\\\n    X(set, Q2_0, q2_0) \1\\/' kernels/encoders.h
 
 # 2. The scheme
-sed -i -E 's/^    X\("q1_0", Q1_0, .*\)$/&     \\\n    X("q2_0", Q2_0, 2, NULL, 41, false, "q2_0")/' include/organ/schemes.h
+sed -i -E 's/^    X\("q1_0", Q1_0, /    X("q2_0", Q2_0, 2, NULL, 41, false, "q2_0") \\\n&/' include/organ/schemes.h
 
 # 3. Build, quantise, dequantise
 tests/check_house.sh --write >/dev/null 2>&1 || true

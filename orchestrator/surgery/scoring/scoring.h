@@ -159,6 +159,8 @@ typedef struct organ_continued {
     double run, drafted;
 } organ_continued;
 organ_continued organ_scoring_continued(const organ_scored_model *m);
+/* Returns organ_model_json, whose "not_run" has no blocks that are scored; for the caller to release. */
+json_t *organ_scored_model_json(const organ_scored_model *m);
 /* Adds "mtp" to the entry of model m, if mtp.scored; runs the continuations. Needs organ_scoring_run. */
 organ_status organ_scoring_add_drafts(organ_scoring *scoring, size_t m, json_t *entry, organ_error *error);
 

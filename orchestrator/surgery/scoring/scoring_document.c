@@ -220,7 +220,7 @@ static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring
     return ORGAN_OBJECT(
         SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
         SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is),
-                                   SET("model", organ_model_json(scoring->models[0].model)), SET_NULL("figures"))),
+                                   SET("model", organ_scored_model_json(&scoring->models[0])), SET_NULL("figures"))),
         SET("after", ORGAN_OBJECT(SET_BYTES_OF("output", e->output), SET_NULL("figures"))), SET_NULL("comparison"),
         SET_NULL("not_evaluated"), SET("definitions", definitions));
 }

@@ -236,7 +236,7 @@ static void close_scoring(evaluate_scoring *s)
 static json_t *model_entry(organ_scoring *scoring, size_t m, organ_error *error)
 {
     json_t *const comparison = m ? organ_scoring_comparison_json(scoring, m, error) : NULL;
-    json_t *const entry = ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model)),
+    json_t *const entry = ORGAN_OBJECT(SET("model", organ_scored_model_json(&scoring->models[m])),
                                        SET("figures", organ_scoring_figures_json(scoring, m)),
                                        SET("comparison", comparison ? comparison : json_null()));
     if (entry && organ_scoring_add_activations(scoring, m, entry, error) == ORGAN_OK)

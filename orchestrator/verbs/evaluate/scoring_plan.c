@@ -100,7 +100,7 @@ json_t *organ_scored_models_json(const organ_scoring *scoring)
     json_t *const models = json_array();
     organ_error none = {0}; /* a failure leaves the member out */
     for (size_t m = 0; m < scoring->shown; m++) {
-        json_array_append_new(models, ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model))));
+        json_array_append_new(models, ORGAN_OBJECT(SET("model", organ_scored_model_json(&scoring->models[m]))));
         organ_scoring_add_cache(scoring, m, json_array_get(models, m), &none);
     }
     return models;

@@ -155,9 +155,11 @@ holds mtp.json '.models[1].mtp == null' '.models[0].mtp | .blocks == 1 and .head
     '.models[0].mtp.text | .drafts > 50 and .overlap > 0 and .overlap < 1 and .chosen_error > 0' \
     '.models[0].mtp.continuations | .count == 2 and .tokens == 128 and (.positions | length) == 8' \
     '.models[0].mtp.continuations | .positions[0].drafts == .drafts and .positions[0].accepted == .positions[0].greedy' \
-    '.models[0].mtp.continuations | .accepted_length >= 1 and .accepted_length == 1 + ([.positions[].accepted] | add)' '.definitions.mtp != null'
+    '.models[0].mtp.continuations | .accepted_length >= 1 and .accepted_length == 1 + ([.positions[].accepted] | add)' '.definitions.mtp != null' \
+    '.models[0].model | has("not_run") | not'
 ends 0 evaluate qwen3_5_text-mtp qwen3_5_text "${drafts[@]}"
-judge "--mtp changes other figures" diff <(jq '.models | map(del(.mtp))' mtp.json) <(jq .models ../out)
+judge "--mtp changes other figures" diff <(jq '.models | map(del(.mtp))' mtp.json) <(jq '.models | map(del(.model.not_run))' ../out)
+holds ../out '.models[0].model.not_run | map(.role) == ["mtp"]'
 ends 0 perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp --continuations 0
 holds ../out '.models[0].mtp.continuations == null' '.models[0].mtp.text == '"$(jq .models[0].mtp.text mtp.json)"
 ends 0 perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp -n
