@@ -46,7 +46,9 @@ static const char *layout_whole(layout_job *j)
 {
     const place_source *const s = j->source;
     const forward_part part = s->part.part;
-    const bool norm = s->part.draft ? part == PART_NORM_POST_ATTENTION : organ_ends_with(s->name, "norm.weight");
+    static const char end[] = "norm.weight"; /* the whole name of the last norm of some models */
+    const bool is_norm = organ_ends_with(s->name, end) || strcmp(s->name, end) == 0;
+    const bool norm = s->part.draft ? part == PART_NORM_POST_ATTENTION : is_norm;
     /* the gated norm of a mixer is an exception in all architectures */
     if (j->model->pairing->traits & PAIRING_NORMS_PLUS_ONE && part != PART_NORM_MIXED && norm)
         j->layout->function = PLACE_PLUS_ONE;

@@ -260,6 +260,18 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.evaluate/1 experiment.name",
                                    "organ.evaluate/1 models.*.experiment.name",
                                    "organ.evaluate/1 models.3.comparison",
+                                   "organ.evaluate/1 models.*.mtp", /* suite scoring */
+                                   "organ.evaluate/1 mtp",
+                                   "organ.evaluate/1 mtp.continuations",
+                                   "organ.evaluate/1 mtp.continuations.count",
+                                   "organ.evaluate/1 overlap",
+                                   "organ.perplexity/1 models.*.mtp",
+                                   "organ.perplexity/1 mtp",
+                                   "organ.perplexity/1 mtp.continuations",
+                                   "organ.perplexity/1 mtp.continuations.count",
+                                   "organ.perplexity/1 overlap",
+                                   "organ.quantize/1 imatrix.fallback", /* suite cli_unreached */
+                                   "organ.quantize/1 imatrix.fallback.names",
                                    "organ.inspect/1 dropped",
                                    "organ.inspect/1 mtp", /* check_convert_mtp.sh */
                                    "organ.inspect/1 mtp.dispute",

@@ -197,7 +197,8 @@ static const organ_block draft_blocks[] = {
         "where the model samples, same top at temperature 0; length: mean accepted length of greedy continuations."),
     EACH(ON_FILES, "models",
          BLOCKS(SAY(ON_FILES, "mtp.continuations",
-                    "{model.name}: {mtp.continuations.count} greedy continuations, {mtp.continuations.drafts:count} "
+                    "{model.name}: {mtp.continuations.count} greedy continuation{mtp.continuations.count=1?|s}, "
+                    "{mtp.continuations.drafts:count} "
                     "drafts:"),
                 TABLE(ON_FILES, "mtp.continuations", "mtp.continuations.positions", FIELDS(position_fields)))),
 };

@@ -164,6 +164,10 @@ ends 0 perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp --continuations 0
 holds ../out '.models[0].mtp.continuations == null' '.models[0].mtp.text == '"$(jq .models[0].mtp.text mtp.json)"
 ends 0 perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp -n
 holds ../out '.dry_run and (.models[0] | has("mtp") | not)'
+ends 0 evaluate qwen3_5_text-mtp qwen3_5_text --text letters.txt --context 16 --mtp --continuations 1 -o drafted
+judge "the terminal has no acceptance" grep -qE '^ +qwen3_.*-mtp +[0-9.]+ \+- [0-9.]+ +[0-9.]+ \+- ' ../out
+judge "a model without a block has one" grep -qE '^ +qwen3_5_text +- +- +- +- *$' ../out
+judge "the report has no positions" grep -qE '^\| *8 \|' drafted/EVALUATION_REPORT.md
 refused 3 "--mtp: the model has no block for multi-token prediction" perplexity qwen3_5_text "${drafts[@]}" --mtp
 refused 2 "--mtp belongs to --text" evaluate qwen3_5_text-mtp --tasks letters.txt --mtp
 finish
