@@ -83,12 +83,17 @@ organ_status organ_convert_find_blocks(organ_convert_job *job, organ_error *erro
 {
     job->mtp = organ_mtp_type_of(type_of(job));
     job->drafts = job->mtp ? organ_draft_family_named(job->mtp->family) : NULL;
+    /* job->blocks stays 0 until config.kinds has the blocks' layers, which finding a name would read */
+    unsigned blocks = 0;
     for (size_t k = 0; k < job->weights->count && job->drafts; k++) {
         const size_t block = block_of(job, &job->weights->weights[k]);
-        if (block != SIZE_MAX && block < CONVERT_BLOCKS_MOST && block >= job->blocks)
-            job->blocks = (unsigned)block + 1;
+        if (block != SIZE_MAX && block < CONVERT_BLOCKS_MOST && block >= blocks)
+            blocks = (unsigned)block + 1;
     }
-    return job->blocks ? add_kinds(job, job->blocks, error) : ORGAN_OK;
+    if (blocks && add_kinds(job, blocks, error))
+        return error->status;
+    job->blocks = blocks;
+    return ORGAN_OK;
 }
 
 /* ---- the choice ---- */
