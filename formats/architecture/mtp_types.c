@@ -9,6 +9,10 @@
 #define NEXTN "num_nextn_predict_layers num_mtp_layers"
 #define QWEN  "mtp_num_hidden_layers num_nextn_predict_layers"
 
+#define RAW_IN_VLLM                                                                                                    \
+    "vLLM gives the next step the outputs before the norm of the head; organ, llama.cpp and SGLang give it those "     \
+    "after the norm"
+
 /* Reasons follow "llama.cpp ". */
 #define NO_GRAPH "has no graph for the block of this architecture"
 
@@ -20,15 +24,13 @@ static const organ_mtp_type types[] = {
      .name = "GLM-4.5",
      .members = NEXTN,
      .runs = 1,
-     .dispute = "vLLM gives the next step the outputs before the norm of the head; organ, llama.cpp and SGLang give it "
-                "those after the norm"},
+     .dispute = RAW_IN_VLLM},
     {.types = "glm4_moe_lite",
      .family = "DeepSeek",
      .name = "GLM-4.7-Flash",
      .members = NEXTN,
      .runs = 1,
-     .dispute = "vLLM gives the next step the outputs before the norm of the head; organ, llama.cpp and SGLang give it "
-                "those after the norm"},
+     .dispute = RAW_IN_VLLM},
     {.types = "glm_moe_dsa glm-dsa",
      .family = "DeepSeek",
      .name = "GLM-5",

@@ -214,7 +214,7 @@ typedef struct head_job {
     float *normed, *logits;       /* of the tokens in this pass */
     float *room;                  /* with AltUp: scratch for merging the streams of these tokens; else NULL */
     const organ_weight *matrix;   /* that of the head; NULL: the model's */
-    bool normed_states;           /* the hidden states are inputs of the head as they are */
+    bool normed_states;           /* the head reads the given states without a further norm */
     const organ_head_rows *other; /* another matrix than the model's; NULL: none */
     void *other_scratch;          /* with `other`: scratch of the workers, other_bytes for each */
     size_t other_bytes;

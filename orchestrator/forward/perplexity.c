@@ -92,16 +92,21 @@ typedef struct perplexity_score_tile {
     const size_t *drafted;           /* for each row of the block, the token that it predicts */
 } perplexity_score_tile;
 
-/* If there are other models, keeps the logits for the comparison. */
+/* Keeps the logits for the block of the model or, of the first model, for the comparison with others, if either is. */
+static void keep_logits(const perplexity_score_tile *t, size_t k, const float *logits, double sum)
+{
+    if (!t->own)
+        return;
+    memcpy(t->own + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
+    t->own_sums[k] = sum;
+}
+
 static void receive_first(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
     const double sum = organ_logits_log_sum(t->kernels, logits, t->vocabulary);
     t->nll[k] = sum - (double)logits[t->targets[k]];
-    if (!t->kept)
-        return;
-    memcpy(t->kept + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
-    t->sums[k] = sum;
+    keep_logits(t, k, logits, sum);
     if (t->tops)
         t->tops[k] = organ_logits_top(logits, t->vocabulary);
 }
@@ -111,14 +116,13 @@ static void receive_other(void *receiver, size_t k, float *logits)
     const perplexity_score_tile *const t = receiver;
     const float *const first = t->kept + k * t->vocabulary;
     const double sum = organ_logits_log_sum(t->kernels, logits, t->vocabulary);
+    const size_t top = organ_logits_top(logits, t->vocabulary);
     t->nll[k] = sum - (double)logits[t->targets[k]];
     t->divergence[k] = t->kernels->divergence(first, t->sums[k], logits, sum, t->vocabulary);
-    t->agrees[k] = organ_logits_top(logits, t->vocabulary) == organ_logits_top(first, t->vocabulary);
-    if (!t->own)
-        return;
-    memcpy(t->own + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
-    t->own_sums[k] = sum;
-    t->tops[k] = organ_logits_top(logits, t->vocabulary);
+    t->agrees[k] = top == organ_logits_top(first, t->vocabulary);
+    keep_logits(t, k, logits, sum);
+    if (t->tops)
+        t->tops[k] = top;
 }
 
 static void receive_draft(void *receiver, size_t row, float *logits)

@@ -114,7 +114,7 @@ size_t organ_row_buffer_next(organ_row_buffer *buffer, uint64_t first, uint64_t 
 #define ORGAN_STAGE_PREDICTING    "Predicting"
 #define ORGAN_STAGE_CHUNKS        "running the text"
 
-/* Returns what the stage with this name counts: "tensors", "windows" or "chunks". */
+/* Returns what the stage with this name counts: "tensors", "windows", "continuations" or "chunks". */
 const char *organ_stage_unit(const char *what);
 
 #endif

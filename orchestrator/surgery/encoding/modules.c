@@ -130,6 +130,14 @@ static bool quantises_any(const organ_module_list *list, const char *word)
     return false;
 }
 
+/* Appends a pattern unless it is there. Returns false if a quantised tensor has `word` in its name. */
+static bool append_pattern(const organ_module_list *list, const char *word, const char *pattern, json_t *rows)
+{
+    if (has_module(rows, pattern))
+        return true;
+    return !quantises_any(list, word) && json_array_append_new(rows, json_string(pattern)) == 0;
+}
+
 /* Transformers and servers name the modules of towers differently; a pattern, "re:.*vision_tower.*", matches all
  * names. Returns false if the tensor belongs to no tower, or if tensors of its tower are quantised. */
 static bool append_tower(const organ_module_list *list, const organ_tensor *tensor, json_t *rows)
@@ -138,22 +146,10 @@ static bool append_tower(const organ_module_list *list, const organ_tensor *tens
     if (!tower_word(list, tensor, word))
         return false;
     snprintf(pattern, sizeof pattern, "re:.*%s.*", word);
-    if (has_module(rows, pattern))
-        return true;
-    return !quantises_any(list, word) && json_array_append_new(rows, json_string(pattern)) == 0;
+    return append_pattern(list, word, pattern, rows);
 }
 
 /* ---- blocks for multi-token prediction ---- */
-
-/* Appends a pattern unless it is there, or a quantised tensor has `word` in its name. */
-static bool append_pattern(const organ_module_list *list, const char *word, const char *pattern, json_t *rows)
-{
-    if (quantises_any(list, word))
-        return false;
-    if (!has_module(rows, pattern))
-        json_array_append_new(rows, json_string(pattern));
-    return true;
-}
 
 /* Servers build blocks from fused modules and experts, which single names do not match, and name them in their own way:
  * vLLM "mtp.*" or, for blocks that continue the layers, "model.layers.N.*", which SGLang calls "model.decoder.*". A

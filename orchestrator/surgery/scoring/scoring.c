@@ -307,7 +307,7 @@ static bool divide_memory(const extent *e, uint64_t memory)
 {
     organ_scoring *const scoring = e->scoring;
     const uint64_t kept = kept_bytes(scoring, e->tokens);
-    const bool compared = scoring->count > 1 || scores_drafts(scoring, 0);
+    const bool drafts = scores_drafts(scoring, 0), compared = scoring->count > 1 || drafts;
     const uint64_t rows = scores_drafts(scoring, 1) ? 2 : 1; /* logits of a token that are kept */
     uint64_t states = 0, row = 0; /* bytes of the hidden states of a token, and of its logits */
     size_t least = SIZE_MAX;
@@ -320,7 +320,7 @@ static bool divide_memory(const extent *e, uint64_t memory)
         const size_t batch = organ_forward_batch(scoring->models[m].forward, e->longest);
         least = organ_min(least, batch);
         states += (config->state + (scoring->models[m].drafts ? config->hidden : 0)) * sizeof(float);
-        row = (rows * config->vocabulary + (scores_drafts(scoring, 0) ? config->hidden : 0)) * sizeof(float);
+        row = (rows * config->vocabulary + (drafts ? config->hidden : 0)) * sizeof(float);
     }
     if (compared && divided / 4 / states < least)
         least = (size_t)(divided / 4 / states);

@@ -350,7 +350,6 @@ static int kind_of(const recipe_state *s, const char *name)
     return OTHER;
 }
 
-/* `shared`: heads share keys and values. */
 const organ_encoding *organ_recipe_block_type(const organ_model *model, const organ_tensor *tensor,
                                               const organ_encoding *usual)
 {
@@ -362,6 +361,7 @@ const organ_encoding *organ_recipe_block_type(const organ_model *model, const or
     return projection && !organ_encoding_is_plain(usual) ? organ_quantize_type_named("q8_0") : usual;
 }
 
+/* `shared`: heads share keys and values. */
 static bool is_big(const organ_model *model, int64_t layers, int64_t experts, bool shared)
 {
     for (size_t k = 0; k < COUNT(big); k++)
