@@ -4,6 +4,7 @@
  * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
  */
 #include "formats/architecture/config_readers.h"
+#include "formats/architecture/mtp_types.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,10 +13,10 @@
 /* The size of the vocabulary is the number of rows of the embedding: not all GGUF files have a key for it. */
 static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
 {
-    const unsigned later = organ_key_size(s, "nextn_predict_layers", 0);
+    const unsigned later = organ_key_size(s, ORGAN_MTP_KEY, 0);
     c->layers = organ_key_needed(s, "block_count");
     if (later && later >= c->layers)
-        organ_key_refuse(s, "nextn_predict_layers", "is %u, not below block_count %u", later, c->layers);
+        organ_key_refuse(s, ORGAN_MTP_KEY, "is %u, not below block_count %u", later, c->layers);
     else
         c->layers -= later; /* excludes the last layers, which predict further tokens and are not part of the pass */
     organ_key_require(s, "attention.head_count");

@@ -110,16 +110,48 @@ const organ_mtp_type *organ_mtp_type_of(const char *type)
     return NULL;
 }
 
+const char *organ_mtp_key(const char *architecture, char key[ORGAN_MTP_KEY_ROOM])
+{
+    snprintf(key, ORGAN_MTP_KEY_ROOM, "%.100s.%s", architecture, ORGAN_MTP_KEY);
+    return key;
+}
+
+int64_t organ_mtp_stated(const organ_gguf *gguf, const char *architecture)
+{
+    char key[ORGAN_MTP_KEY_ROOM];
+    return organ_gguf_integer(gguf, organ_mtp_key(architecture, key), -1);
+}
+
+int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, const char **member, size_t *length)
+{
+    *member = type->members ? type->members : "";
+    *length = strcspn(*member, " ");
+    for (const char *at = *member; *at; at += strcspn(at, " "), at += *at == ' ') {
+        const json_t *const value = json_object_getn(config, at, strcspn(at, " "));
+        if (!json_is_integer(value))
+            continue;
+        *member = at;
+        *length = strcspn(at, " ");
+        return json_integer_value(value);
+    }
+    return -1;
+}
+
+int32_t organ_mtp_trunk_layers(const organ_model *model)
+{
+    const int64_t stated = model->gguf ? organ_mtp_stated(model->gguf, model->config.model_type) : 0;
+    const int64_t trunk = model->config.num_hidden_layers - (stated > 0 ? stated : 0);
+    return (int32_t)(trunk < 0 ? 0 : trunk);
+}
+
 bool organ_mtp_is_alone(const organ_model *model)
 {
-    char key[128];
-    snprintf(key, sizeof key, "%.100s.%s", model->config.model_type, ORGAN_MTP_KEY);
-    const int64_t blocks = model->gguf ? organ_gguf_integer(model->gguf, key, 0) : 0;
+    const int64_t blocks = model->gguf ? organ_mtp_stated(model->gguf, model->config.model_type) : 0;
     bool any = false, others = false;
     for (size_t k = 0; k < model->tensor_count && blocks > 0; k++) {
         const int32_t layer = model->tensors[k].anatomy.layer;
         any = any || layer >= 0;
-        others = others || (layer >= 0 && layer < model->config.num_hidden_layers - blocks);
+        others = others || (layer >= 0 && layer < organ_mtp_trunk_layers(model));
     }
     return any && !others;
 }

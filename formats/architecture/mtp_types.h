@@ -6,6 +6,8 @@
 
 #include "formats/tensor/drafts.h"
 
+#include <jansson.h>
+
 /* The key of GGUF files with the number of blocks, which block_count includes. */
 #define ORGAN_MTP_KEY "nextn_predict_layers"
 
@@ -22,6 +24,20 @@ typedef struct organ_mtp_type {
 
 /* Returns the row that lists `type`; NULL: none does. */
 const organ_mtp_type *organ_mtp_type_of(const char *type);
+
+#define ORGAN_MTP_KEY_ROOM 160
+/* Writes the key of GGUF files of the architecture, such as "qwen35.nextn_predict_layers", to `key` and returns it. */
+const char *organ_mtp_key(const char *architecture, char key[ORGAN_MTP_KEY_ROOM]);
+
+/* Returns the number of blocks that a GGUF file of the architecture states; -1: it states none. */
+int64_t organ_mtp_stated(const organ_gguf *gguf, const char *architecture);
+
+/* Returns the number of blocks that config.json states; -1: it states none. `config` is the object that describes the
+ * layers. Sets *member to the name of the statement, or of the first one of the type, whose length is *length. */
+int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, const char **member, size_t *length);
+
+/* Returns the number of layers that are not those of blocks, as the model states it. */
+int32_t organ_mtp_trunk_layers(const organ_model *model);
 
 /* Returns whether a GGUF model, such as a file mtp-NAME.gguf, has layers of blocks and none of the other layers. */
 bool organ_mtp_is_alone(const organ_model *model);

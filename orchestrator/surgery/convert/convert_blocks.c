@@ -100,19 +100,16 @@ organ_status organ_convert_find_blocks(organ_convert_job *job, organ_error *erro
 
 /* Returns the number of blocks that the model states; -1: it states none. Sets `member` to the name of the statement.
  */
-static int64_t declared_blocks(const organ_convert_job *job, char member[ORGAN_MEMBER_ROOM])
+static int64_t declared_blocks(const organ_convert_job *job, char member[ORGAN_MTP_KEY_ROOM])
 {
-    int64_t count = -1;
-    snprintf(member, ORGAN_MEMBER_ROOM, "%s.%s", job->pairing->gguf, ORGAN_MTP_KEY);
+    const char *name;
+    size_t length;
+    organ_mtp_key(job->pairing->gguf, member);
     if (!job->to_gguf)
-        return organ_gguf_integer(job->model->gguf, member, -1);
-    for (const char *at = job->mtp->members; at && *at && count < 0; at += strcspn(at, " "), at += *at == ' ') {
-        snprintf(member, ORGAN_MEMBER_ROOM, "%.*s", (int)strcspn(at, " "), at);
-        const json_t *const value = json_object_get(job->text, member);
-        count = json_is_integer(value) ? json_integer_value(value) : -1;
-    }
-    if (count < 0 && job->mtp->members)
-        snprintf(member, ORGAN_MEMBER_ROOM, "%.*s", (int)strcspn(job->mtp->members, " "), job->mtp->members);
+        return organ_mtp_stated(job->model->gguf, job->pairing->gguf);
+    const int64_t count = organ_mtp_counted(job->mtp, job->text, &name, &length);
+    if (job->mtp->members)
+        snprintf(member, ORGAN_MTP_KEY_ROOM, "%.*s", (int)length, name);
     return count;
 }
 
@@ -134,7 +131,7 @@ static const char *refusal(const organ_convert_job *job, char room[160])
 
 static organ_status check_count(const organ_convert_job *job, organ_error *error)
 {
-    char member[ORGAN_MEMBER_ROOM] = "", stated[32] = "nothing";
+    char member[ORGAN_MTP_KEY_ROOM] = "", stated[32] = "nothing";
     const int64_t count = declared_blocks(job, member);
     if (count == job->blocks || (count < 0 && job->mtp->optional) || (count < 0 && !job->mtp->members && job->to_gguf))
         return ORGAN_OK;
@@ -150,7 +147,7 @@ static organ_status check_count(const organ_convert_job *job, organ_error *error
 /* A model that states blocks and has none is usual: transformers does not save them. */
 static void note_left_out(const organ_convert_job *job, const char *why)
 {
-    char member[ORGAN_MEMBER_ROOM] = "";
+    char member[ORGAN_MTP_KEY_ROOM] = "";
     if (job->mtp && job->blocks == 0 && declared_blocks(job, member) > 0)
         organ_progress_warn(
             job->progress,
@@ -195,9 +192,7 @@ bool organ_convert_is_copy(const organ_convert_job *job, const organ_weight *wei
 
 void organ_convert_match_blocks(organ_convert_job *job, const organ_model *gguf)
 {
-    char key[160];
-    snprintf(key, sizeof key, "%.100s.%s", gguf->config.model_type, ORGAN_MTP_KEY);
-    if (organ_gguf_integer(gguf->gguf, key, 0) == 0)
+    if (organ_mtp_stated(gguf->gguf, gguf->config.model_type) <= 0)
         job->blocks = 0;
 }
 
@@ -272,9 +267,8 @@ organ_status organ_convert_check_blocks(organ_convert_job *job, organ_error *err
 
 int organ_convert_put_blocks(const organ_convert_job *job, json_t *config)
 {
-    char key[160];
-    snprintf(key, sizeof key, "%s.%s", job->pairing->gguf, ORGAN_MTP_KEY);
-    if (!job->mtp || !job->mtp->members || (job->blocks == 0 && !organ_gguf_find(job->model->gguf, key)))
+    const bool stated = organ_mtp_stated(job->model->gguf, job->pairing->gguf) >= 0;
+    if (!job->mtp || !job->mtp->members || (job->blocks == 0 && !stated))
         return 0;
     ORGAN_OWNED char *const member = strndup(job->mtp->members, strcspn(job->mtp->members, " "));
     return !member || json_object_set_new(config, member, json_integer(job->blocks));

@@ -378,9 +378,9 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
         at += length + (at[length] == ' ');
     }
     if (job->blocks && !error->status) {
-        char key[KEY_SIZE];
-        snprintf(key, sizeof key, "%s.%s", job->pairing->gguf, ORGAN_MTP_KEY);
-        organ_gguf_writer_set_integer(job->gguf, key, ORGAN_GGUF_U32, job->blocks, error);
+        char key[ORGAN_MTP_KEY_ROOM];
+        organ_gguf_writer_set_integer(job->gguf, organ_mtp_key(job->pairing->gguf, key), ORGAN_GGUF_U32, job->blocks,
+                                      error);
     }
     if (error->status || (job->by_name && organ_convert_keep_config(job, error)))
         return error->status;

@@ -2,6 +2,7 @@
  * Key-values of GGUF files that organ does not know and that look like settings by layer. */
 #include "orchestrator/surgery/layers/layer_settings.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 
@@ -52,8 +53,8 @@ organ_status organ_layers_check_keys(const organ_model *model, organ_error *erro
     char key[160];
     snprintf(key, sizeof key, "%s.block_count", model->config.model_type);
     const uint64_t layers = (uint64_t)organ_gguf_integer(gguf, key, 0);
-    snprintf(key, sizeof key, "%s.nextn_predict_layers", model->config.model_type);
-    const uint64_t drafts = (uint64_t)organ_gguf_integer(gguf, key, 0);
+    const int64_t stated = organ_mtp_stated(gguf, model->config.model_type);
+    const uint64_t drafts = stated > 0 ? (uint64_t)stated : 0;
     for (size_t k = 0; k < gguf->kv_count && !error->status; k++) {
         const organ_gguf_kv *const kv = &gguf->kvs[k];
         const char *const name = name_of(model, kv->key);

@@ -2,6 +2,7 @@
  * Compares the structure of grafted layers with what the target's settings say of the layers that they become. */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/rows.h"
 #include "formats/gguf/file.h"
 #include "orchestrator/output/facts.h"
@@ -78,7 +79,7 @@ static int64_t key_of(const organ_graft_job *job, const char *name)
 /* The layers that an added layer would follow must not depend on being the last ones. */
 static void check_last_layers(organ_graft_job *job)
 {
-    static const char *const keys[] = {"nextn_predict_layers", "attention.shared_kv_layers"};
+    static const char *const keys[] = {ORGAN_MTP_KEY, "attention.shared_kv_layers"};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         if (key_of(job, keys[k]) > 0)
             organ_say(job->mismatches,

@@ -353,9 +353,10 @@ static int kind_of(const recipe_state *s, const char *name)
 const organ_encoding *organ_recipe_block_type(const organ_model *model, const organ_tensor *tensor,
                                               const organ_encoding *usual)
 {
-    const int64_t blocks = key_of(model, ORGAN_MTP_KEY, 0), layers = key_of(model, "block_count", 0);
+    const int64_t blocks = organ_mtp_stated(model->gguf, model->config.model_type),
+                  layers = key_of(model, "block_count", 0);
     const bool projection = tensor->anatomy.role == ORGAN_ROLE_MTP;
-    if (!blocks || tensor->anatomy.layer < layers - blocks || !organ_recipe_quantises(model, tensor) ||
+    if (blocks <= 0 || tensor->anatomy.layer < layers - blocks || !organ_recipe_quantises(model, tensor) ||
         !(projection || organ_role_describe(tensor->anatomy.role)->projection))
         return NULL;
     return projection && !organ_encoding_is_plain(usual) ? organ_quantize_type_named("q8_0") : usual;
@@ -373,8 +374,7 @@ static bool is_big(const organ_model *model, int64_t layers, int64_t experts, bo
 static recipe_state state_of(const organ_recipe *recipe, const organ_model *model, bool weighed)
 {
     const int64_t experts = key_of(model, "expert_count", 0), heads = key_of(model, "attention.head_count", 0),
-                  shared = key_of(model, "attention.head_count_kv", heads), layers = key_of(model, "block_count", 0),
-                  drafts = key_of(model, ORGAN_MTP_KEY, 0);
+                  shared = key_of(model, "attention.head_count_kv", heads), layers = key_of(model, "block_count", 0);
     const bool falcon = is_of(model, "falcon");
     recipe_state s = {
         .recipe = recipe, .bit = (recipe_set)1 << (recipe - recipes), .layers = (int)layers, .experts = experts > 1};
@@ -383,7 +383,8 @@ static recipe_state state_of(const organ_recipe *recipe, const organ_model *mode
     s.glm5 = is_of(model, "glm5-next");
     s.model = (falcon ? FALCON : NOT_FALCON) | (weighed ? WEIGHED : UNWEIGHED);
     s.model |= (shared && heads / shared >= 4 ? GQA_4 : 0) | (experts >= 4 ? EXPERTS_4 : 0);
-    s.model |= (experts == 8 ? EXPERTS_8 : 0) | (is_big(model, layers - drafts, experts, heads != shared) ? BIG : 0);
+    s.model |= (experts == 8 ? EXPERTS_8 : 0) |
+               (is_big(model, organ_mtp_trunk_layers(model), experts, heads != shared) ? BIG : 0);
     for (size_t t = 0; t < model->tensor_count; t++)
         s.has_head |= strcmp(model->tensors[t].name, "output.weight") == 0;
     for (size_t t = 0; t < model->tensor_count; t++)

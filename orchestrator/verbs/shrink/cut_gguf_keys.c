@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/shrink/cut.h"
 
 #include "formats/architecture/config_readers.h"
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/json.h"
 #include "formats/gguf/file.h"
 #include "orchestrator/machine/quantity.h"
@@ -265,15 +266,14 @@ static void cut_arrays(const keys *k)
 static void edit_blocks(const keys *k)
 {
     const organ_cut_run *const run = k->run;
-    const int64_t later = keys_number_of(k, "nextn_predict_layers"),
+    const int64_t later = organ_mtp_stated(k->gguf, k->architecture),
                   dense = keys_number_of(k, "leading_dense_block_count");
     organ_layers_check_keys(run->model, k->error);
     check_architecture(k);
     check_layer_periods(k);
     keys_change(k, "block_count", run->layer_count, run->layers_after);
     if (later > 0 && (uint64_t)later < run->layer_count)
-        set_key(k, "nextn_predict_layers",
-                run->layers_after - organ_cut_kept_before(run, run->layer_count - (size_t)later));
+        set_key(k, ORGAN_MTP_KEY, run->layers_after - organ_cut_kept_before(run, run->layer_count - (size_t)later));
     if (dense > 0)
         set_key(k, "leading_dense_block_count", organ_cut_kept_before(run, (size_t)dense));
     cut_arrays(k);
