@@ -67,40 +67,65 @@ SHARED void screened_errors_by_e4m3(const organ_scale_search *search, const floa
             errors_by_e4m3(search, values + g * n, weights + g * n, stride, rows, n, 1, &t[g], errors + g);
 }
 
-/* Each step of the screens is made for all groups before the next one, because it waits for the step before it. */
-INLINE void screen_groups(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
-                          size_t rows, const size_t n, size_t count, const scale_tries *t, tried_errors *errors,
-                          errors_of *otherwise)
+/* Each step of the screens is made for all groups before the next one, because it waits for the step before it. A group
+ * of very small or great values has the errors of all tries. */
+INLINE void screen_groups(const organ_scale_search *search, const float *values, size_t n, size_t count,
+                          const scale_tries *t, tried_errors *errors, const int bits)
 {
+    whole_numbers w[SEARCH_GROUPS];
     whole_screen s[SEARCH_GROUPS];
+    _Alignas(64) float by_lane[2 * SEARCH_GROUPS][16], two[2 * SEARCH_GROUPS];
+    for (size_t g = 0; g < count; g++)
+        set_numbers(values + g * n, n, &t[g], bits, &w[g]);
+    for (size_t g = 0; g < count; g++)
+        f32_store(s[g].bounds, least_errors(search, n, &t[g], sum_distances(&w[g], n, bits), bits));
+    for (size_t g = 0; g < count; g++)
+        s[g].least = least_of_others(&s[g]);
+    for (size_t g = 0; g < SEARCH_GROUPS; g++) {
+        f32x16 sums[2] = {f32_set1(0), f32_set1(0)};
+        if (g < count)
+            sum_two(search, values + g * n, n, &t[g], 0, s[g].least, sums);
+        f32_store(by_lane[2 * g], sums[0]);
+        f32_store(by_lane[2 * g + 1], sums[1]);
+    }
+    f32_store(two, f32_fold_rows(by_lane[0]));
     for (size_t g = 0; g < count; g++) {
         f32_store(errors[g], f32_of_bits(u32_set1(INFINITE)));
-        if ((s[g].usable = can_screen_whole(search, rows, n, &t[g])))
-            begin_screen(search, values + g * n, n, &t[g], &s[g]);
+        errors[g][0] = two[2 * g];
+        errors[g][s[g].least] = two[2 * g + 1];
     }
     for (size_t g = 0; g < count; g++)
-        if (s[g].usable)
-            set_two(search, values + g * n, n, &t[g], 0, s[g].least, errors[g]);
-        else
-            otherwise(search, values + g * n, weights + g * n, stride, rows, n, 1, &t[g], errors + g);
-    for (size_t g = 0; g < count; g++)
-        if (s[g].usable)
+        if (has_whole_screen(&t[g]))
             end_screen(search, values + g * n, n, &t[g], &s[g], errors[g]);
+        else
+            f32_store(errors[g], sum_errors(search, values + g * n, values, 0, 1, n, &t[g], SEARCH_INTEGERS, 0));
 }
-#define SCREEN_WHOLE(name, n_, otherwise)                                                                              \
+
+/* The screens for the usual lengths of groups, for others, and for codes of 8 bits. */
+#define SCREEN_WHOLE(name, n_, bits)                                                                                   \
     SHARED void name(const organ_scale_search *search, const float *values, const float *weights, size_t stride,       \
                      size_t rows, size_t n, size_t count, const scale_tries *t, tried_errors *errors)                  \
     {                                                                                                                  \
-        if (SEARCH_WHOLE)                                                                                              \
-            screen_groups(search, values, weights, stride, rows, n_, count, t, errors, otherwise);                     \
-        else                                                                                                           \
-            otherwise(search, values, weights, stride, rows, n, count, t, errors);                                     \
+        (void)weights, (void)stride, (void)rows, (void)n;                                                              \
+        screen_groups(search, values, n_, count, t, errors, bits);                                                     \
     }
-SCREEN_WHOLE(screened_errors_by_integer, n, errors_by_integer)
-SCREEN_WHOLE(usual_screened_by_integer, 128, usual_errors_by_integer)
+SCREEN_WHOLE(whole_errors_of_128, 128, 11)
+SCREEN_WHOLE(whole_errors_of_32, 32, 11)
+SCREEN_WHOLE(whole_errors, n, 11)
+SCREEN_WHOLE(whole_errors_of_bytes, n, 7)
+
+INLINE errors_of *screened_whole(const organ_scale_search *search, size_t rows, size_t n)
+{
+    const int bits = whole_bits(search, rows, n);
+    if (!SEARCH_SCREENS || !bits)
+        return rows == 1 && n == 32 ? small_errors_by_integer : errors_by_integer;
+    if (bits == 7)
+        return whole_errors_of_bytes;
+    errors_of *const other = n == 32 ? whole_errors_of_32 : whole_errors;
+    return n == 128 ? whole_errors_of_128 : other;
+}
 
 static errors_of *const search_any[] = {errors_by_integer, errors_by_e4m3, errors_by_e2m1};
-static errors_of *const search_screened[] = {screened_errors_by_integer, screened_errors_by_e4m3, errors_by_e2m1};
 static errors_of *const search_small[] = {small_errors_by_integer, small_errors_by_e4m3, small_errors_by_e2m1};
 static errors_of *const search_by_weight[] = {weighted_errors_by_integer, weighted_errors_by_e4m3,
                                               weighted_errors_by_e2m1};
@@ -138,21 +163,31 @@ SHARED double search_groups(const organ_scale_search *search, const float *value
     return first;
 }
 
+/* Returns the function for groups of n columns. */
+INLINE errors_of *chosen_errors(const organ_scale_search *search, size_t rows, size_t n)
+{
+    const int codes = search_codes(search);
+    if (codes == SEARCH_INTEGERS)
+        return screened_whole(search, rows, n);
+    if (rows == 1 && n == 32)
+        return search_small[codes];
+    if (rows == 1 && n == 16 && codes == SEARCH_E2M1)
+        return least_errors_by_e2m1;
+    return codes == SEARCH_E4M3 ? screened_errors_by_e4m3 : errors_by_e2m1;
+}
+
 double KERNEL(search_scales)(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
                              size_t cols, size_t group, float *scales)
 {
-    const size_t whole = cols / group;
-    const int codes = search_codes(search);
-    errors_of *const any = search_screened[codes], *by = rows == 1 && group == 32 ? search_small[codes] : any;
-    by = rows == 1 && group == 128 && codes == SEARCH_INTEGERS ? usual_screened_by_integer : by;
-    by = rows == 1 && group == 16 && codes == SEARCH_E2M1 ? least_errors_by_e2m1 : by;
+    const size_t whole = cols / group, rest = cols % group;
+    errors_of *const by = chosen_errors(search, rows, group);
     double first = 0;
     for (size_t g = 0; g < whole; g += SEARCH_GROUPS)
         first = search_groups(search, values + g * group, values, stride, rows, group,
                               min_size(whole - g, SEARCH_GROUPS), first, scales + g, by);
-    if (whole * group < cols)
-        first = search_groups(search, values + whole * group, values, stride, rows, cols - whole * group, 1, first,
-                              scales + whole, any);
+    if (rest)
+        first = search_groups(search, values + whole * group, values, stride, rows, rest, 1, first, scales + whole,
+                              chosen_errors(search, rows, rest));
     return first;
 }
 

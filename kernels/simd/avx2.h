@@ -10,7 +10,6 @@
 #define PRODUCT_VECTORS 1
 #define SEARCH_TOGETHER 2
 #define SEARCH_SCREENS  1
-#define SEARCH_WHOLE    1
 
 typedef struct {
     __m256 lo, hi;
@@ -52,6 +51,12 @@ INLINE u32x16 u32_or(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_or_si256, 
 INLINE u32x16 u32_xor(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_xor_si256, a, b); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { return (u32x16){_mm256_srli_epi32(a.lo, by), _mm256_srli_epi32(a.hi, by)}; }
 INLINE u32x16 u32_sll(u32x16 a, int by) { return (u32x16){_mm256_slli_epi32(a.lo, by), _mm256_slli_epi32(a.hi, by)}; }
+/* Functions s16_ take lanes as two signed 16-bit numbers. This one returns (a b + 2^14) >> 15; not both are -2^15. */
+INLINE u32x16 s16_multiply(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_mulhrs_epi16, a, b); }
+/* Shifts each number left; bits that leave it are lost. */
+INLINE u32x16 s16_sll(u32x16 a, int by) { return (u32x16){_mm256_slli_epi16(a.lo, by), _mm256_slli_epi16(a.hi, by)}; }
+/* Returns the sum of the squares of both numbers. */
+INLINE u32x16 s16_squares(u32x16 a) { return BOTH(u32x16, _mm256_madd_epi16, a, a); }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_min_epu32, a, b); }
 INLINE u32x16 u32_max(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_max_epu32, a, b); }
 INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpeq_epi32, a, b); }

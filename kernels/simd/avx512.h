@@ -10,7 +10,6 @@
 #define PRODUCT_VECTORS 2
 #define SEARCH_TOGETHER 16
 #define SEARCH_SCREENS  1
-#define SEARCH_WHOLE    0
 
 typedef __m512 f32x16;
 typedef __m512i u32x16;
@@ -38,6 +37,12 @@ INLINE u32x16 u32_or(u32x16 a, u32x16 b) { return _mm512_or_si512(a, b); }
 INLINE u32x16 u32_xor(u32x16 a, u32x16 b) { return _mm512_xor_si512(a, b); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { return _mm512_srli_epi32(a, (unsigned)by); }
 INLINE u32x16 u32_sll(u32x16 a, int by) { return _mm512_slli_epi32(a, (unsigned)by); }
+/* Functions s16_ take lanes as two signed 16-bit numbers. This one returns (a b + 2^14) >> 15; not both are -2^15. */
+INLINE u32x16 s16_multiply(u32x16 a, u32x16 b) { return _mm512_mulhrs_epi16(a, b); }
+/* Shifts each number left; bits that leave it are lost. */
+INLINE u32x16 s16_sll(u32x16 a, int by) { return _mm512_slli_epi16(a, (unsigned)by); }
+/* Returns the sum of the squares of both numbers. */
+INLINE u32x16 s16_squares(u32x16 a) { return _mm512_madd_epi16(a, a); }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { return _mm512_min_epu32(a, b); }
 INLINE u32x16 u32_max(u32x16 a, u32x16 b) { return _mm512_max_epu32(a, b); }
 INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { return _mm512_cmpeq_epi32_mask(a, b); }

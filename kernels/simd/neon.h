@@ -12,7 +12,6 @@
 #define PRODUCT_VECTORS 1
 #define SEARCH_TOGETHER 4
 #define SEARCH_SCREENS  1
-#define SEARCH_WHOLE    1
 
 typedef struct {
     float32x4_t q[4];
@@ -58,6 +57,24 @@ INLINE u32x16 u32_or(u32x16 a, u32x16 b) { EACH_Q(u32x16, vorrq_u32(a.q[k], b.q[
 INLINE u32x16 u32_xor(u32x16 a, u32x16 b) { EACH_Q(u32x16, veorq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { EACH_Q(u32x16, vshlq_u32(a.q[k], vdupq_n_s32(-by))); }
 INLINE u32x16 u32_sll(u32x16 a, int by) { EACH_Q(u32x16, vshlq_u32(a.q[k], vdupq_n_s32(by))); }
+/* Functions s16_ take lanes as two signed 16-bit numbers. This one returns (a b + 2^14) >> 15; not both are -2^15. */
+INLINE u32x16 s16_multiply(u32x16 a, u32x16 b)
+{
+    EACH_Q(u32x16, vreinterpretq_u32_s16(vqrdmulhq_s16(vreinterpretq_s16_u32(a.q[k]), vreinterpretq_s16_u32(b.q[k]))));
+}
+/* Shifts each number left; bits that leave it are lost. */
+INLINE u32x16 s16_sll(u32x16 a, int by)
+{
+    EACH_Q(u32x16, vreinterpretq_u32_s16(vshlq_s16(vreinterpretq_s16_u32(a.q[k]), vdupq_n_s16((int16_t)by))));
+}
+/* s16_squares for 4 lanes. */
+INLINE uint32x4_t quarter_squares(int16x8_t a)
+{
+    const int32x4_t low = vmull_s16(vget_low_s16(a), vget_low_s16(a)), high = vmull_high_s16(a, a);
+    return vreinterpretq_u32_s32(vpaddq_s32(low, high));
+}
+/* Returns the sum of the squares of both numbers. */
+INLINE u32x16 s16_squares(u32x16 a) { EACH_Q(u32x16, quarter_squares(vreinterpretq_s16_u32(a.q[k]))); }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { EACH_Q(u32x16, vminq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_max(u32x16 a, u32x16 b) { EACH_Q(u32x16, vmaxq_u32(a.q[k], b.q[k])); }
 INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { EACH_Q(m32x16, vceqq_u32(a.q[k], b.q[k])); }
@@ -194,31 +211,6 @@ INLINE u16x16 u16_or(u16x16 a, u16x16 b) { EACH_H(u16x16, vorrq_u16(a.q[k], b.q[
 /* Adds modulo 2^16. */
 INLINE u16x16 u16_add(u16x16 a, u16x16 b) { EACH_H(u16x16, vaddq_u16(a.q[k], b.q[k])); }
 INLINE u16x16 u16_sll(u16x16 a, int by) { EACH_H(u16x16, vshlq_u16(a.q[k], vdupq_n_s16((int16_t)by))); }
-INLINE u16x16 u16_srl(u16x16 a, int by) { EACH_H(u16x16, vshlq_u16(a.q[k], vdupq_n_s16((int16_t)-by))); }
-/* Returns (a b + 2^14) >> 15 of lanes as signed numbers; not both -2^15. */
-INLINE u16x16 s16_multiply(u16x16 a, u16x16 b)
-{
-    EACH_H(u16x16, vreinterpretq_u16_s16(vqrdmulhq_s16(vreinterpretq_s16_u16(a.q[k]), vreinterpretq_s16_u16(b.q[k]))));
-}
-/* s16_square for 8 lanes: the upper halves of the products. */
-INLINE uint16x8_t half_square(int16x8_t a)
-{
-    const int32x4_t low = vmull_s16(vget_low_s16(a), vget_low_s16(a)), high = vmull_high_s16(a, a);
-    return vuzp2q_u16(vreinterpretq_u16_s32(low), vreinterpretq_u16_s32(high));
-}
-/* Returns a^2 >> 16 of lanes as signed numbers. */
-INLINE u16x16 s16_square(u16x16 a) { EACH_H(u16x16, half_square(vreinterpretq_s16_u16(a.q[k]))); }
-/* Lane l of the result is the sum modulo 2^16 of the lanes of rows[l], l < 16. */
-INLINE u16x16 u16_fold_rows(const u16x16 *rows)
-{
-    uint16x8_t sums[16];
-    for (int l = 0; l < 16; l++)
-        sums[l] = vaddq_u16(rows[l].q[0], rows[l].q[1]);
-    for (int count = 8; count > 1; count /= 2)
-        for (int k = 0; k < count; k++)
-            sums[k] = vpaddq_u16(sums[2 * k], sums[2 * k + 1]);
-    return (u16x16){{sums[0], sums[1]}};
-}
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_H(m16x16, vceqq_u16(a.q[k], b.q[k])); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_H(u16x16, vandq_u16(m.q[k], a.q[k])); }

@@ -31,9 +31,9 @@ double SCALAR_MATH(log2d1)(double);
 #define PRODUCT_ROWS    4 /* size of a tile of sums of the product: rows (at least 4) and vectors (at most 2) */
 #define PRODUCT_VECTORS 1
 #define SEARCH_TOGETHER 4 /* tries of the search for scales whose sums are kept in registers; divides 16 */
-/* 1: excludes tries of that search by bounds (search_screens.h). Here all are compared, to check the others. */
+/* 1: excludes tries of that search by bounds (search_screens.h, search_whole.h). Here all are compared, to check the
+ * others. */
 #define SEARCH_SCREENS 0
-#define SEARCH_WHOLE   0 /* 1: also those of whole codes (search_whole.h) */
 
 typedef struct {
     float lane[16];
@@ -106,6 +106,32 @@ INLINE u32x16 u32_multiply(u32x16 a, uint32_t factor, u32x16 *low)
     for (int l = 0; l < 16; l++)
         low->lane[l] = a.lane[l] * factor;
     EACH_LANE(u32x16, (uint32_t)((uint64_t)a.lane[l] * factor >> 32));
+}
+/* Functions s16_ take lanes as two signed 16-bit numbers. This one returns (a b + 2^14) >> 15; not both are -2^15. */
+INLINE u32x16 s16_multiply(u32x16 a, u32x16 b)
+{
+    u32x16 r;
+    for (int l = 0; l < 16; l++) {
+        const int low = (int16_t)a.lane[l] * (int16_t)b.lane[l],
+                  high = (int16_t)(a.lane[l] >> 16) * (int16_t)(b.lane[l] >> 16);
+        r.lane[l] = (uint32_t)((high + 0x4000) >> 15) << 16 | (uint16_t)((low + 0x4000) >> 15);
+    }
+    return r;
+}
+/* Shifts each number left; bits that leave it are lost. */
+INLINE u32x16 s16_sll(u32x16 a, int by)
+{
+    EACH_LANE(u32x16, (a.lane[l] >> 16 << by) << 16 | (uint16_t)(a.lane[l] << by));
+}
+/* Returns the sum of the squares of both numbers. */
+INLINE u32x16 s16_squares(u32x16 a)
+{
+    u32x16 r;
+    for (int l = 0; l < 16; l++) {
+        const int32_t low = (int16_t)a.lane[l], high = (int16_t)(a.lane[l] >> 16);
+        r.lane[l] = (uint32_t)(low * low) + (uint32_t)(high * high);
+    }
+    return r;
 }
 /* Returns the largest lane. */
 INLINE uint32_t u32_top(u32x16 a)
@@ -211,23 +237,6 @@ INLINE u16x16 u16_or(u16x16 a, u16x16 b) { EACH_LANE(u16x16, a.lane[l] | b.lane[
 /* Adds modulo 2^16. */
 INLINE u16x16 u16_add(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] + b.lane[l])); }
 INLINE u16x16 u16_sll(u16x16 a, int by) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] << by)); }
-INLINE u16x16 u16_srl(u16x16 a, int by) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] >> by)); }
-/* Returns (a b + 2^14) >> 15 of lanes as signed numbers; not both -2^15. */
-INLINE u16x16 s16_multiply(u16x16 a, u16x16 b)
-{
-    EACH_LANE(u16x16, (uint16_t)(((int16_t)a.lane[l] * (int16_t)b.lane[l] + 0x4000) >> 15));
-}
-/* Returns a^2 >> 16 of lanes as signed numbers. */
-INLINE u16x16 s16_square(u16x16 a) { EACH_LANE(u16x16, (uint16_t)((int16_t)a.lane[l] * (int16_t)a.lane[l] >> 16)); }
-/* Lane l of the result is the sum modulo 2^16 of the lanes of rows[l], l < 16. */
-INLINE u16x16 u16_fold_rows(const u16x16 *rows)
-{
-    u16x16 sums = {{0}};
-    for (int l = 0; l < 16; l++)
-        for (int k = 0; k < 16; k++)
-            sums.lane[l] = (uint16_t)(sums.lane[l] + rows[l].lane[k]);
-    return sums;
-}
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_LANE(m16x16, a.lane[l] == b.lane[l]); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_LANE(u16x16, m.lane[l] ? a.lane[l] : 0); }

@@ -17,24 +17,6 @@ INLINE u16x16 u16_or(u16x16 a, u16x16 b) { return _mm256_or_si256(a, b); }
 /* Adds modulo 2^16. */
 INLINE u16x16 u16_add(u16x16 a, u16x16 b) { return _mm256_add_epi16(a, b); }
 INLINE u16x16 u16_sll(u16x16 a, int by) { return _mm256_slli_epi16(a, by); }
-INLINE u16x16 u16_srl(u16x16 a, int by) { return _mm256_srli_epi16(a, by); }
-/* Returns (a b + 2^14) >> 15 of lanes as signed numbers; not both -2^15. */
-INLINE u16x16 s16_multiply(u16x16 a, u16x16 b) { return _mm256_mulhrs_epi16(a, b); }
-/* Returns a^2 >> 16 of lanes as signed numbers. */
-INLINE u16x16 s16_square(u16x16 a) { return _mm256_mulhi_epi16(a, a); }
-/* Lane l of the result is the sum modulo 2^16 of the lanes of rows[l], l < 16. */
-INLINE u16x16 u16_fold_rows(const u16x16 *rows)
-{
-    u16x16 two[8], four[4], eight[2];
-    for (int k = 0; k < 8; k++)
-        two[k] = _mm256_hadd_epi16(rows[2 * k], rows[2 * k + 1]);
-    for (int k = 0; k < 4; k++)
-        four[k] = _mm256_hadd_epi16(two[2 * k], two[2 * k + 1]);
-    for (int k = 0; k < 2; k++)
-        eight[k] = _mm256_hadd_epi16(four[2 * k], four[2 * k + 1]);
-    return _mm256_add_epi16(_mm256_permute2x128_si256(eight[0], eight[1], 0x20),
-                            _mm256_permute2x128_si256(eight[0], eight[1], 0x31));
-}
 
 INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The checker of kernels rejects each broken kernel, also one that runs into a guard page. */
 #include "tests/kernels/kernel_mutants.h"
+#include "tests/kernels/search_bounds.h"
 #include <check.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -61,6 +62,42 @@ START_TEST(checker_rejects_selection)
 }
 END_TEST
 
+static void higher_bounds(const organ_scale_search *search, const float *values, size_t n, float bounds[16], float by)
+{
+    whole_bounds(search, values, n, bounds);
+    for (int k = 0; k < 16; k++)
+        bounds[k] *= by;
+}
+static void slightly_high(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
+{
+    higher_bounds(search, values, n, bounds, 1.004f);
+}
+static void a_tenth_low(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
+{
+    higher_bounds(search, values, n, bounds, 0.9f);
+}
+static void of_fewer_values(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
+{
+    float less[128] = {0};
+    for (size_t k = 0; k + 1 < n; k++)
+        less[k] = values[k];
+    whole_bounds(search, less, n, bounds);
+}
+
+START_TEST(bounds_hold)
+{
+    const char *const fault = check_bounds_of(whole_bounds);
+    ck_assert_msg(!fault, "%s", fault);
+}
+END_TEST
+
+START_TEST(checker_rejects_bounds)
+{
+    static search_bounds *const broken[] = {slightly_high, a_tenth_low, of_fewer_values};
+    ck_assert_msg(check_bounds_of(broken[_i]) != NULL, "broken bounds %d are not rejected", _i);
+}
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("kernel_mutants");
@@ -70,6 +107,8 @@ int main(void)
     tcase_add_loop_test(mutants, checker_rejects_fit, 0, (int)fit_mutant_count);
     tcase_add_loop_test(mutants, checker_rejects_inputs, 0, (int)input_mutant_count);
     tcase_add_loop_test(mutants, checker_rejects_selection, 0, (int)selection_mutant_count);
+    tcase_add_test(mutants, bounds_hold);
+    tcase_add_loop_test(mutants, checker_rejects_bounds, 0, 3);
     suite_add_tcase(suite, mutants);
     SRunner *const runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK); /* fork can hang in user-mode emulators */
