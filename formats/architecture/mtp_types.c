@@ -137,11 +137,40 @@ int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, cons
     return -1;
 }
 
+/* Nemotron-H of transformers 5 has no number of layers; its blocks have names of their own. */
+static int32_t layers_of_tensors(const organ_model *model)
+{
+    const organ_mtp_type *const type = organ_mtp_type_of(model->config.model_type);
+    const organ_draft_family *const family = type ? organ_draft_family_named(type->family) : NULL;
+    int32_t layers = 0;
+    for (size_t t = 0; t < model->tensor_count && family && family->ladder; t++)
+        if (model->tensors[t].anatomy.layer >= layers && model->tensors[t].anatomy.layer < INT32_MAX)
+            layers = model->tensors[t].anatomy.layer + 1;
+    return layers;
+}
+
 int32_t organ_mtp_trunk_layers(const organ_model *model)
 {
     const int64_t stated = model->gguf ? organ_mtp_stated(model->gguf, model->config.model_type) : 0;
     const int64_t trunk = model->config.num_hidden_layers - (stated > 0 ? stated : 0);
-    return (int32_t)(trunk < 0 ? 0 : trunk);
+    return model->gguf || trunk > 0 ? (int32_t)(trunk < 0 ? 0 : trunk) : layers_of_tensors(model);
+}
+
+int64_t organ_mtp_block_of(const char *name, const organ_anatomy *anatomy, int32_t trunk)
+{
+    if (anatomy->layer >= 0)
+        return trunk > 0 && anatomy->layer >= trunk ? anatomy->layer - trunk : -1;
+    if (anatomy->role != ORGAN_ROLE_MTP)
+        return -1;
+    const organ_draft_family *f;
+    for (size_t k = 0; (f = organ_draft_family_at(k)); k++) {
+        organ_draft_part part;
+        unsigned layer;
+        const char *tail;
+        if (f->ladder && organ_draft_find(f, /*gguf=*/false, name, &layer, &part, &tail))
+            return layer / f->layers;
+    }
+    return 0; /* parts of packed weights that all blocks share */
 }
 
 bool organ_mtp_is_alone(const organ_model *model)

@@ -39,6 +39,9 @@ int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, cons
 /* Returns the number of layers that are not those of blocks, as the model states it. */
 int32_t organ_mtp_trunk_layers(const organ_model *model);
 
+/* Returns the number, from 0 on, of the block that has the tensor; -1: none has it. `trunk`: organ_mtp_trunk_layers. */
+int64_t organ_mtp_block_of(const char *name, const organ_anatomy *anatomy, int32_t trunk);
+
 /* Returns whether a GGUF model, such as a file mtp-NAME.gguf, has layers of blocks and none of the other layers. */
 bool organ_mtp_is_alone(const organ_model *model);
 

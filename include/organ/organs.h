@@ -18,6 +18,9 @@ typedef struct organ_extract_options {
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     struct organ_ranks *ranks;  /* the processes that share the work (room ranks); NULL: this process does it alone */
     const organ_engine *engine; /* its workers copy the tensors; NULL: threads that are started for the run */
+    /* "mtp": only the blocks for multi-token prediction, of a GGUF model also embedding, final norm and output head;
+     * NULL or "all": all tensors */
+    const char *select;
 } organ_extract_options;
 ORGAN_DEFAULTS(extract, )
 
@@ -40,6 +43,8 @@ typedef struct organ_assemble_options {
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     struct organ_ranks *ranks;  /* the processes that share the work (room ranks); NULL: this process does it alone */
     const organ_engine *engine; /* its workers copy the tensors; NULL: threads that are started for the run */
+    const char
+        *select; /* as in organ_extract_options: "mtp" makes the file mtp-NAME.gguf that llama.cpp loads as a draft */
 } organ_assemble_options;
 ORGAN_DEFAULTS(assemble, )
 
@@ -62,7 +67,8 @@ typedef struct organ_graft_options {
     const char *source; /* path of the model whose tensors are copied */
     const char *target; /* path of the model whose copy gets these tensors */
     const char *types; /* groups of tensors of the source to copy, comma-separated: skeleton, organ, embed, norm, other;
-                        * NULL or "all": all */
+                        * NULL or "all": all; "mtp" alone: the blocks for multi-token prediction, in place of
+                        * those of the target */
     const char *layers;        /* layers of the source to copy: "5-20", "0-3,8"; NULL: all layers, and tensors
                                 * outside of layers */
     const char *map;           /* layer number in the target of each source layer ("5-20:6-21,30:31"); NULL: the same */

@@ -223,7 +223,7 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 #define SELECT(member, what, ...) \
     TEXT("select", "WHAT,...", member, \
          what ": names or patterns of names ('*.mlp.*'), roles (down_proj), layers (5-20) and groups", \
-         .choices = "attention|feed-forward|embed|norm|other|all", .open = true, .common = true, __VA_ARGS__)
+         .choices = "attention|feed-forward|embed|norm|other|mtp|all", .open = true, .common = true, __VA_ARGS__)
 /* --layers, an option of older versions: a second list for --select. */
 #define LAYERS_FORMERLY(member) TEXT("layers", "RANGE,...", member, "layers that --select selects")
 

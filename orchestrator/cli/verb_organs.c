@@ -18,6 +18,7 @@ typedef struct organs_call {
 
 static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.write.output, "the new organ directory", .required = true),
+    TEXT("select", "WHAT", extract.select, "mtp: only the block for multi-token prediction", .choices = "all|mtp"),
     WRITING(extract, "print what DIR would contain" AND_NEEDS)};
 
 WORK(extract_work)
@@ -55,6 +56,9 @@ static const organ_option assemble_options[] = {
     OUTPUT("OUT", assemble.write.output,
            "X.gguf or X.safetensors: one file; any other name: a directory with files split as the donor's",
            .required = true),
+    TEXT("select", "WHAT", assemble.select,
+         "mtp: only the block for multi-token prediction; of a GGUF model also embedding, final norm and head, as "
+         "llama.cpp reads them from mtp-NAME.gguf", .choices = "all|mtp"),
     WRITING(assemble, "print which files would be written" AND_NEEDS)};
 
 WORK(assemble_work)
@@ -81,7 +85,9 @@ const organ_verb organ_assemble_verb = {
     EXAMPLES({"organ assemble organs -o model.gguf", "Writes one file; if nothing was changed, it equals the donor."},
              {"organ assemble organs -o model",
               "Writes a directory with the donor's files, tokenizer and configuration."},
-             {"organ assemble model-00001-of-00003.gguf -o model.gguf", "Merges a split model into one file."}),
+             {"organ assemble model-00001-of-00003.gguf -o model.gguf", "Merges a split model into one file."},
+             {"organ assemble model.gguf --select mtp -o mtp-model.gguf",
+              "Writes the block for multi-token prediction alone, as llama.cpp loads it for a draft."}),
     .run = run_assemble};
 
 /* ---- graft ---- */
@@ -92,7 +98,8 @@ static const organ_option graft_options[] = {
           .former = "base"),
     OUTPUT("C", graft.write.output, "the output, in the format of B: .gguf, .safetensors, or a directory",
                               .required = true),
-    SELECT(graft.types, "copy only these tensors of A", .former = "type|take"),
+    SELECT(graft.types, "copy only these tensors of A; mtp alone: its block for multi-token prediction, also into a "
+                        "model that has none", .former = "type|take"),
     TEXT("map", "N-M:N-M,...", graft.map,
          "copy layers to other positions: 5-20:6-21; a position after the last layer adds a layer and needs all "
          "of its tensors", .common = true),
@@ -128,6 +135,8 @@ const organ_verb organ_graft_verb = {
               "Copies the feed-forward of layers 5 to 20 of A into a copy of B."},
              {"organ graft --source A --target B --output C --select attention --dry-run",
               "Checks whether the attention fits."},
+             {"organ graft --source A --target B --output C --select mtp",
+              "Puts the block for multi-token prediction of A into a copy of B, such as a fine-tune that has lost it."},
              {"organ graft --source A --target A -o C --select 10-15 --map 10-15:22-27",
               "Repeats layers 10 to 15 after the last of 22 layers."}),
     .exits = {.content = "the models do not fit"},

@@ -90,6 +90,8 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
 
 /* ---- the options --select (tensors), --map (layers) and --dtype ---- */
 
+/* organ_selection.groups of the word mtp */
+#define ORGAN_SELECTION_MTP   (1u << (ORGAN_GROUP_OTHER + 1))
 #define ORGAN_SELECTION_SPANS 64   /* most ranges in an option */
 #define ORGAN_SELECTION_NAME  1024 /* size of a buffer for the name of a tensor; longer names are cut */
 
@@ -103,7 +105,8 @@ typedef struct organ_layer_span {
 typedef struct organ_selection {
     const char *field;                             /* the member of the options that has the list */
     bool words;                                    /* names, roles or groups are given */
-    unsigned groups;                               /* bit k: tensors of organ_group k */
+    unsigned groups;                               /* bit k: tensors of organ_group k; ORGAN_SELECTION_MTP */
+    int32_t trunk;                                 /* layers from this one on are blocks'; 0: none is */
     size_t span_count;                             /* 0: every layer, and tensors outside layers */
     organ_layer_span spans[ORGAN_SELECTION_SPANS]; /* the ranges of layers */
     size_t pattern_count;
@@ -114,6 +117,7 @@ typedef struct organ_selection {
 
 /* Parses a list of words separated by commas, each one of
  *   - a group: attention, feed-forward, embed, norm, other, all (skeleton and organ are former words of the first two);
+ *   - mtp: the tensors of blocks for multi-token prediction, which are also in the other groups;
  *   - layers, counted from 0: a number or a range, "5-20";
  *   - a role, "down_proj" or "experts.down_proj" (organ_anatomy_role_name);
  *   - the name of a tensor, the name without ".weight", ".bias" or the suffix of a packed weight, or the last word of
@@ -125,6 +129,8 @@ typedef struct organ_selection {
 organ_status organ_selection_parse(const char *select, const char *layers, const char *field,
                                    organ_selection *selection, organ_error *error);
 void organ_selection_release(organ_selection *selection);
+/* Sets the layers from which on those of the model are blocks', for the word mtp. */
+void organ_selection_set_model(organ_selection *selection, const organ_model *model);
 
 /* Returns whether the name, role or group is selected, in any layer; if the selection has none of these, returns
  * `otherwise`. Marks every pattern that matches as used. */

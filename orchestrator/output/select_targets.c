@@ -129,6 +129,7 @@ organ_status organ_targets_select(const organ_model *model, const char *select, 
     if (!targets->chosen)
         return organ_fail_memory(error, model->path);
     if (organ_selection_parse(select, NULL, "targets", &selection, error) == ORGAN_OK) {
+        organ_selection_set_model(&selection, model);
         choose_projections(model, &selection, targets->chosen);
         organ_selection_check_used(&selection, "matrix", model->path, error);
         organ_selection_release(&selection);

@@ -2,6 +2,7 @@
  * Parses the options that select tensors and layers, map layers, and choose a number type. */
 #include "orchestrator/output/inputs.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
 #include <organ/report.h>
 
@@ -49,10 +50,15 @@ static bool read_span(const char **text, organ_layer_span *span)
 static const struct {
     const char *word;
     unsigned groups;
-} group_words[] = {{"attention", 1u << ORGAN_GROUP_SKELETON}, {"feed-forward", 1u << ORGAN_GROUP_ORGAN},
-                   {"embed", 1u << ORGAN_GROUP_EMBED},        {"norm", 1u << ORGAN_GROUP_NORM},
-                   {"other", 1u << ORGAN_GROUP_OTHER},        {"all", ALL_GROUPS},
-                   {"skeleton", 1u << ORGAN_GROUP_SKELETON},  {"organ", 1u << ORGAN_GROUP_ORGAN}};
+} group_words[] = {{"attention", 1u << ORGAN_GROUP_SKELETON},
+                   {"feed-forward", 1u << ORGAN_GROUP_ORGAN},
+                   {"embed", 1u << ORGAN_GROUP_EMBED},
+                   {"norm", 1u << ORGAN_GROUP_NORM},
+                   {"other", 1u << ORGAN_GROUP_OTHER},
+                   {"all", ALL_GROUPS},
+                   {"mtp", ORGAN_SELECTION_MTP},
+                   {"skeleton", 1u << ORGAN_GROUP_SKELETON},
+                   {"organ", 1u << ORGAN_GROUP_ORGAN}};
 #define GROUP_WORDS (sizeof group_words / sizeof *group_words)
 
 static organ_status add_span(organ_selection *selection, const char *word, organ_error *error)
@@ -126,6 +132,11 @@ void organ_selection_release(organ_selection *selection)
     *selection = (organ_selection){0};
 }
 
+void organ_selection_set_model(organ_selection *selection, const organ_model *model)
+{
+    selection->trunk = organ_mtp_trunk_layers(model);
+}
+
 bool organ_selection_has_layer(const organ_selection *selection, int32_t layer)
 {
     bool inside = selection->span_count == 0;
@@ -151,6 +162,8 @@ bool organ_selection_has_name(const organ_selection *selection, const char *name
                               bool otherwise)
 {
     bool matches = selection->words ? selection->groups >> anatomy->group & 1 : otherwise;
+    matches = matches ||
+              (selection->groups & ORGAN_SELECTION_MTP && organ_mtp_block_of(name, anatomy, selection->trunk) >= 0);
     size_t length = strlen(name);
     char module[ORGAN_SELECTION_NAME];
     if (!selection->pattern_count)

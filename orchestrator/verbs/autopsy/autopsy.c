@@ -263,6 +263,7 @@ static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
         return organ_fail_memory(error, job->model->path);
     if (organ_selection_parse(job->options->match, NULL, "match", &selection, error))
         return error->status;
+    organ_selection_set_model(&selection, job->model);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const weight = &job->weights->weights[k];
         if (organ_selection_has_name(&selection, weight->name, &weight->anatomy, /*otherwise=*/true) &&

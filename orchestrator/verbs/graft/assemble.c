@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/verbs/graft/graft_parts.h"
+#include "orchestrator/verbs/graft/graft_block.h"
 
 #include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
@@ -13,7 +13,7 @@ typedef struct assembly_job {
     const organ_assemble_options *assemble; /* NULL in a run of organ_extract */
     const organ_extract_options *extract;   /* NULL in a run of organ_assemble */
     organ_model *model;
-    bool merged; /* several files of the donor become one */
+    bool merged; /* several files of the donor become one, or tensors are left out */
     organ_layout layout;
 } assembly_job;
 
@@ -102,6 +102,17 @@ static json_t *assemble_document(void *context, const organ_writing *made)
         SET("by_layer", organ_layout_by_layer_json(layout, NULL)), SET("run", run));
 }
 
+/* A run of other tensors is another run. */
+static json_t *assembly_identity(void *context)
+{
+    const assembly_job *const a = context;
+    const char *const select = a->assemble ? a->assemble->select : a->extract->select;
+    return ORGAN_OBJECT(SET_BYTES_OF("select", select));
+}
+
+/* The index lists files that an output of one file does not have. */
+static const char *const indices[] = {"model.safetensors.index.json", NULL};
+
 /* ---- the run ---- */
 
 static organ_status assemble_model(assembly_job *a, const organ_progress *progress, const organ_stop *stop,
@@ -110,8 +121,11 @@ static organ_status assemble_model(assembly_job *a, const organ_progress *progre
     const organ_assemble_options *const o = a->assemble;
     if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
         organ_output_check_not_input(o->write.output, a->model, error) ||
-        organ_layout_copy(a->model, &a->layout, error) || check_assembled(a, error) ||
-        (organ_output_is_file(o->write.output) && make_single_file(a, error)))
+        organ_layout_copy(a->model, &a->layout, error) || check_assembled(a, error))
+        return error->status;
+    const char *const name = organ_output_is_file(o->write.output) ? organ_path_name(o->write.output) : NULL;
+    if (organ_graft_select_block(a->model, o->select, name, &a->layout, &a->merged, error) ||
+        (!a->merged && name && make_single_file(a, error)))
         return error->status;
     const organ_write made = {.model = a->model,
                               .requested = &o->write,
@@ -120,6 +134,8 @@ static organ_status assemble_model(assembly_job *a, const organ_progress *progre
                               .progress = progress,
                               .engine = o->engine,
                               .context = a,
+                              .left_out = a->merged ? indices : NULL,
+                              .check.identity = assembly_identity,
                               .report.document = assemble_document};
     return organ_write_run(&made, report, error);
 }
@@ -179,7 +195,8 @@ static organ_status extract_model(assembly_job *e, const organ_progress *progres
         return error->status;
     organ_progress_warn_of_model(progress, e->model);
     if (organ_output_check_not_input(o->write.output, e->model, error) ||
-        organ_layout_copy(e->model, &e->layout, error))
+        organ_layout_copy(e->model, &e->layout, error) ||
+        organ_graft_select_block(e->model, o->select, /*name=*/NULL, &e->layout, &e->merged, error))
         return error->status;
     const organ_write made = {.model = e->model,
                               .requested = &o->write,
@@ -188,6 +205,8 @@ static organ_status extract_model(assembly_job *e, const organ_progress *progres
                               .progress = progress,
                               .engine = o->engine,
                               .context = e,
+                              .left_out = e->merged ? indices : NULL,
+                              .check.identity = assembly_identity,
                               .report.document = extract_document};
     return organ_write_run(&made, report, error);
 }
@@ -204,8 +223,7 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
-/* Scheme, groups and types must be equal, so that one weight can replace the other. */
-static bool packed_alike(const organ_weight *a, const organ_weight *b)
+bool organ_graft_packed_alike(const organ_weight *a, const organ_weight *b)
 {
     char one[160], other[160];
     return a->scheme == b->scheme && a->divides == b->divides && a->labelled_v2 == b->labelled_v2 &&
@@ -238,7 +256,7 @@ static organ_status check_packed_pair(const organ_graft_job *job, const organ_we
     if (!organ_selected(&job->selection, weight->codes))
         return ORGAN_OK;
     const organ_weight *const replaced = replaced_by(job, targets, weight);
-    if (!replaced || (!is_packed(weight) && !is_packed(replaced)) || packed_alike(weight, replaced))
+    if (!replaced || (!is_packed(weight) && !is_packed(replaced)) || organ_graft_packed_alike(weight, replaced))
         return ORGAN_OK;
     const organ_model *const packed = is_packed(weight) ? job->source : job->target;
     return organ_dequantize_first(packed, error, "%.200s: is %s in %.150s and %s in %.150s", weight->name,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/verbs/graft/graft_parts.h"
+#include "orchestrator/verbs/graft/graft_block.h"
 
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
@@ -95,6 +95,13 @@ static organ_status adapt_array(organ_graft_job *job, const organ_gguf_kv *kv, c
     return ORGAN_OK;
 }
 
+/* Arrays of some architectures have no entry for blocks. */
+static bool counts_trunk_only(const organ_graft_job *job, const char *rest)
+{
+    const organ_gguf_kv *const source = job->block.chosen ? find_in_source(job->source->gguf, rest) : NULL;
+    return source && source->type == ORGAN_GGUF_ARRAY && source->count == (uint64_t)job->block.source.trunk;
+}
+
 static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     const organ_gguf *const target = job->target->gguf;
@@ -103,7 +110,8 @@ static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *
         const char *const rest = without_architecture(target, kv.key);
         unsigned char *data = NULL;
         if (!rest || kv.type != ORGAN_GGUF_ARRAY || kv.count != (uint64_t)job->target_layers ||
-            !organ_gguf_type_bytes(kv.element) || adapt_array(job, &kv, rest, &data, error) || !data)
+            !organ_gguf_type_bytes(kv.element) || counts_trunk_only(job, rest) ||
+            adapt_array(job, &kv, rest, &data, error) || !data)
             continue;
         kv.bytes = data;
         kv.count = (uint64_t)job->layers_after;
@@ -134,6 +142,16 @@ static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *wri
     return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
 }
 
+static organ_status set_blocks(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
+{
+    const graft_block *const b = &job->block;
+    if (b->target.stated == b->source.blocks)
+        return ORGAN_OK;
+    organ_say(job->metadata, "%s: %d.", b->target.member, (int)b->source.blocks);
+    job->written_again = true;
+    return organ_gguf_writer_set_integer(writer, b->target.member, ORGAN_GGUF_U32, b->source.blocks, error);
+}
+
 /* Creates the key-values of the output: those of the target, in which arrays with one value for each layer are adapted
  * to the new layers. Sets *writer to NULL if nothing changes and the header of the target is used. Appends a sentence
  * for each change to job->metadata, and one for each value that cannot be adapted to job->mismatches. */
@@ -144,6 +162,8 @@ static organ_status graft_metadata(organ_graft_job *job, organ_gguf_writer **wri
         return error->status;
     if (!organ_graft_whole_layers(job) || adapt_layer_arrays(job, *writer, error) == ORGAN_OK)
         set_block_count(job, *writer, error);
+    if (job->block.chosen && !error->status)
+        set_blocks(job, *writer, error);
     if (error->status || !job->written_again) {
         organ_gguf_writer_destroy(*writer);
         *writer = NULL;
@@ -267,6 +287,15 @@ static json_t *graft_document(void *context, const organ_writing *made)
     return document_of(context, organ_write_output(made));
 }
 
+static organ_status check_block_options(const organ_graft_job *job, organ_error *error)
+{
+    const organ_selection *const s = &job->selection;
+    if (s->groups == ORGAN_SELECTION_MTP && !s->pattern_count && !s->span_count && !job->map.count)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE,
+                      "`types` mtp: a block is grafted as a whole: without other words, layers and `map`");
+}
+
 /* Mismatches are not errors here: they are in job->mismatches. */
 static organ_status plan_graft(organ_graft_job *job, organ_error *error)
 {
@@ -284,8 +313,15 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
         return error->status;
     organ_progress_warn_of_model(job->progress, job->source);
     organ_progress_warn_of_model(job->progress, job->target);
-    if (organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error) ||
-        organ_graft_pair_layers(job, error) || organ_graft_packed(job, error) || organ_graft_load_configs(job, error) ||
+    if (organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error))
+        return error->status;
+    if (job->selection.groups & ORGAN_SELECTION_MTP) {
+        job->block.chosen = true;
+        return check_block_options(job, error) || organ_graft_plan_block(job, error) || json_array_size(job->mismatches)
+                   ? error->status
+                   : choose_header(job, error);
+    }
+    if (organ_graft_pair_layers(job, error) || organ_graft_packed(job, error) || organ_graft_load_configs(job, error) ||
         organ_graft_match(job, error) || organ_graft_compare_settings(job, error))
         return error->status;
     organ_graft_compare_layers(job, organ_graft_whole_layers(job));
@@ -337,6 +373,9 @@ static void close_graft(organ_graft_job *job)
     organ_model_close(job->target);
     ORGAN_DECREF(job->mismatches, job->notes, job->metadata, job->clashes, job->source_config.root,
                  job->target_config.root);
+    organ_rows_free(job->block.quantised);
+    organ_weights_free(job->block.sources);
+    organ_weights_free(job->block.targets);
     organ_rows_free(job->pairs);
     organ_selection_release(&job->selection);
     free(job->taken);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * config.json of a grafted model: it says of each grafted layer what the config.json of the source says of it, or, if
  * the models have different types, what the target says of a layer of the same kind. */
-#include "orchestrator/verbs/graft/graft_parts.h"
+#include "orchestrator/verbs/graft/graft_block.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
@@ -97,6 +97,8 @@ static organ_status edit_layers(organ_graft_job *job, organ_json_edit *config, b
 organ_status organ_graft_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     organ_graft_job *const job = context;
+    if (job->block.chosen)
+        return organ_graft_edit_block_config(job, config, /*noted=*/false, error);
     return job->editable ? edit_layers(job, config, /*noted=*/false, error) : ORGAN_OK;
 }
 

@@ -99,8 +99,7 @@ static void check_layers(organ_graft_job *job)
 
 static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->groups >> group & 1; }
 
-/* Compares the sizes that tensors of the group have. */
-static void compare_sizes(organ_graft_job *job, organ_group group)
+void organ_graft_compare_sizes(const organ_graft_job *job, organ_group group)
 {
     for (size_t k = 0; k < ORGAN_SIZES; k++) {
         const organ_size *const size = &organ_sizes[k];
@@ -138,7 +137,7 @@ static void compare_rope(organ_graft_job *job)
 
 /* If vocabularies of one size differ, rows of the embedding would belong to other tokens. Models that are not GGUF
  * are not compared. */
-static void compare_tokens(organ_graft_job *job)
+void organ_graft_compare_tokens(const organ_graft_job *job)
 {
     static const char key[] = "tokenizer.ggml.tokens";
     const organ_gguf_kv *const a = job->source->gguf ? organ_gguf_find(job->source->gguf, key) : NULL;
@@ -151,14 +150,14 @@ static void compare_tokens(organ_graft_job *job)
 static void compare_facts(organ_graft_job *job)
 {
     char source[96], target[96];
-    compare_sizes(job, ORGAN_GROUP_OTHER);
+    organ_graft_compare_sizes(job, ORGAN_GROUP_OTHER);
     if (graft_selects(job, ORGAN_GROUP_SKELETON))
-        compare_sizes(job, ORGAN_GROUP_SKELETON);
+        organ_graft_compare_sizes(job, ORGAN_GROUP_SKELETON);
     if (graft_selects(job, ORGAN_GROUP_ORGAN))
-        compare_sizes(job, ORGAN_GROUP_ORGAN);
+        organ_graft_compare_sizes(job, ORGAN_GROUP_ORGAN);
     if (graft_selects(job, ORGAN_GROUP_EMBED) && !job->selection.span_count) {
-        compare_sizes(job, ORGAN_GROUP_EMBED);
-        compare_tokens(job);
+        organ_graft_compare_sizes(job, ORGAN_GROUP_EMBED);
+        organ_graft_compare_tokens(job);
     }
     compare_rope(job);
     architecture_of(job->source, source);
@@ -367,8 +366,7 @@ static void report_unmatched_targets(organ_graft_job *job)
     }
 }
 
-/* Pieces without a model are removed. Tensors of the target then no longer have the indices of their pieces. */
-static void remove_pieces(organ_graft_job *job)
+void organ_graft_remove_pieces(organ_graft_job *job)
 {
     size_t kept = 0;
     for (size_t k = 0; k < job->layout.piece_count; k++)
@@ -435,7 +433,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
             return fail_memory(job, error);
     report_unmatched_targets(job);
     check_added(job);
-    remove_pieces(job);
+    organ_graft_remove_pieces(job);
     if (job->converted)
         organ_say(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
     return ORGAN_OK;

@@ -5,6 +5,7 @@
 #ifndef ORGAN_VERBS_GRAFT_GRAFT_PARTS_H
 #define ORGAN_VERBS_GRAFT_GRAFT_PARTS_H
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/architecture/pairing.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
@@ -25,6 +26,27 @@ typedef struct organ_graft_config {
     const json_t *object; /* the object that describes the layers; NULL: none is known */
     size_t layers;        /* number of layers without draft layers */
 } organ_graft_config;
+
+/* Blocks for multi-token prediction of a model. */
+typedef struct graft_block_side {
+    const organ_model *model;
+    const char *label; /* "source" or "target" */
+    organ_graft_config *config;
+    const organ_mtp_type *type; /* NULL: organ knows no blocks of the model */
+    const organ_draft_family *family;
+    int32_t trunk, blocks;           /* layers without those of blocks; blocks that have tensors */
+    int64_t stated;                  /* blocks that the model states; -1: it states none */
+    char member[ORGAN_MTP_KEY_ROOM]; /* where it states them */
+} graft_block_side;
+
+/* A graft of blocks (--select mtp). */
+typedef struct graft_block {
+    bool chosen; /* false: another graft */
+    graft_block_side source, target;
+    organ_weights *sources, *targets; /* their weights */
+    organ_weight *quantised;          /* packed weights of the output, with their names there */
+    size_t quantised_count;
+} graft_block;
 
 /* One graft. */
 typedef struct organ_graft_job {
@@ -52,6 +74,7 @@ typedef struct organ_graft_job {
     json_t *mismatches, *notes, *metadata;
     json_t *clashes; /* rows of organ_settings_compare */
     organ_graft_config source_config, target_config;
+    graft_block block;
     bool editable;  /* whole layers are grafted, and the output has a config.json that can say what they are */
     bool described; /* editable, and both models have a config.json of one model_type */
 } organ_graft_job;
@@ -72,6 +95,15 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
  * name. */
 bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
                              char counterpart[ORGAN_COUNTERPART_SIZE]);
+
+/* Appends a mismatch for each size in which the models differ and that tensors of the group have. */
+void organ_graft_compare_sizes(const organ_graft_job *job, organ_group group);
+/* Appends a mismatch if GGUF models have as many tokens, but others. */
+void organ_graft_compare_tokens(const organ_graft_job *job);
+/* Removes the pieces without a model. Tensors of the target then no longer have the indices of their pieces. */
+void organ_graft_remove_pieces(organ_graft_job *job);
+/* Returns whether two packed weights have one scheme, equal groups and types, so that one can replace the other. */
+bool organ_graft_packed_alike(const organ_weight *a, const organ_weight *b);
 
 #define ORGAN_GRAFT_KEY 160
 /* Writes the key of the target's architecture, "llama.block_count" for "block_count", to `key` and returns it. */

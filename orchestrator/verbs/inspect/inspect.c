@@ -404,6 +404,7 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
         organ_weights_free(weights);
         return error->status;
     }
+    organ_selection_set_model(&selection, model);
     subject s = {
         .lists = {.match = options->match, .selection = &selection, .tensors = options->tensors, .max = options->max},
         .model = model};

@@ -182,6 +182,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
     job->orientation = organ_lora_orientation_of(job->base, b, NULL);
     if (organ_selection_parse(job->options->modules, NULL, "modules", &selection, error))
         return error->status;
+    organ_selection_set_model(&selection, job->tuned);
     job->modules = organ_rows_take(t->count + 1, sizeof *job->modules);
     job->others = organ_rows_take(b->count + t->count + 1, sizeof *job->others);
     job->base_names = organ_rows_take(b->count + 1, sizeof *job->base_names);

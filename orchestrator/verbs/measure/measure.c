@@ -233,13 +233,15 @@ typedef struct measured_model {
 static organ_status choose_tensors(const measure_run *m, measured_model *p, organ_error *error)
 {
     const organ_model *const model = p->model;
+    organ_selection selection = m->selection;
     size_t count = 0;
+    organ_selection_set_model(&selection, model);
     if (organ_z_subjects_find(model, &p->subjects, error) != ORGAN_OK)
         return error->status;
     if (!(p->chosen = calloc(model->tensor_count + 1, sizeof *p->chosen)))
         return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++) {
-        p->chosen[t] = p->subjects.weight_of[t] && organ_selected(&m->selection, &model->tensors[t]);
+        p->chosen[t] = p->subjects.weight_of[t] && organ_selected(&selection, &model->tensors[t]);
         count += p->chosen[t];
     }
     if (organ_selection_check_used(&m->selection, "tensor", model->path, error))

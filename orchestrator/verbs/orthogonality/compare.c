@@ -276,6 +276,7 @@ static organ_status match_modules(organ_compared_job *job, organ_error *error)
     organ_selection selection;
     if (organ_selection_parse(job->requested, NULL, "modules", &selection, error))
         return error->status;
+    organ_selection_set_model(&selection, job->model[0]);
     if (!(job->modules = calloc(max + 1, sizeof *job->modules)))
         organ_fail_memory(error, path);
     if (job->adapter)

@@ -383,6 +383,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
         return organ_fail_memory(error, job->donor->path);
     if (organ_selection_parse(job->options->types, job->options->layers, "types", &selection, error))
         return error->status;
+    organ_selection_set_model(&selection, job->donor);
     choose_tensors(job, &selection, error);
     organ_selection_release(&selection);
     return error->status ? error->status : note_left_out_types(job, error);

@@ -39,6 +39,7 @@ static organ_status fix_matches(organ_quantize_job *job, const char *pattern, co
     size_t matches = 0;
     if (organ_selection_parse(pattern, NULL, "type_of", &selection, error) != ORGAN_OK)
         return error->status;
+    organ_selection_set_model(&selection, job->model);
     for (size_t t = 0; t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];
         if (!organ_recipe_quantises(job->model, tensor) || !organ_selected(&selection, tensor))

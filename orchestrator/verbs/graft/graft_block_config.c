@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT
+ * config.json of a model that gets a block: it counts the block, has its settings, and names its modules among those
+ * that are not quantised, if the model is and the block is not. */
+#include "orchestrator/verbs/graft/graft_block.h"
+
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "formats/base/word_lists.h"
+#include "formats/weights/weight_search.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/surgery/encoding/encoding.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- packed weights ---- */
+
+/* Where config.json of a quantised model lists modules that are not. */
+static const struct ignored_form {
+    const char *method, *key, *older;
+    bool patterns; /* entries may be "re:PATTERN" */
+} ignored_forms[] = {{"compressed-tensors", "ignore", "ignore", true},
+                     {"fp8", "modules_to_not_convert", "ignored_layers", false},
+                     {"awq", "modules_to_not_convert", "modules_to_not_convert", false}};
+
+static const struct ignored_form *form_of(const char *method)
+{
+    for (size_t k = 0; k < sizeof ignored_forms / sizeof *ignored_forms; k++)
+        if (strcmp(ignored_forms[k].method, method) == 0)
+            return &ignored_forms[k];
+    return NULL;
+}
+
+static bool is_of_block(const organ_graft_job *job, const organ_weight *weight)
+{
+    return organ_mtp_block_of(weight->codes->name, &weight->codes->anatomy, job->block.source.trunk) >= 0;
+}
+
+/* A packed weight needs one that the target packs alike. */
+static organ_status check_block_packing(const organ_graft_job *job, const organ_weight *weight, organ_error *error)
+{
+    const organ_weights *const targets = job->block.targets;
+    char text[160];
+    for (size_t k = 0; k < targets->count; k++)
+        if (organ_graft_packed_alike(weight, &targets->weights[k]))
+            return ORGAN_OK;
+    return organ_dequantize_first(
+        job->source, error, "%.200s: is %s in %.150s, and %.150s has no weight that is packed in this way",
+        weight->name, organ_weight_text(weight, text, sizeof text), job->source->path, job->target->path);
+}
+
+static bool has_text(const json_t *list, const char *text)
+{
+    for (size_t k = 0; k < json_array_size(list); k++)
+        if (strcmp(organ_json_plain(json_array_get(list, k)) ? organ_json_plain(json_array_get(list, k)) : "", text) ==
+            0)
+            return true;
+    return false;
+}
+
+/* Returns whether a group of quantization_config is for certain modules, not for all linear layers. */
+static bool has_named_groups(const json_t *root)
+{
+    const json_t *const groups = json_object_get(json_object_get(root, "quantization_config"), "config_groups");
+    const char *key;
+    json_t *group;
+    json_object_foreach((json_t *)groups, key,
+                        group) if (!has_text(json_object_get(group, "targets"), "Linear")) return true;
+    return false;
+}
+
+organ_status organ_graft_packed_block(organ_graft_job *job, organ_error *error)
+{
+    graft_block *const b = &job->block;
+    size_t plain = 0, packed = 0;
+    if (organ_weights_find(job->source, &b->sources, error) || organ_weights_find(job->target, &b->targets, error))
+        return error->status;
+    for (size_t k = 0; k < b->sources->count && !error->status; k++) {
+        const organ_weight *const weight = &b->sources->weights[k];
+        if (is_of_block(job, weight) && weight->scheme != ORGAN_SCHEME_PLAIN)
+            check_block_packing(job, weight, error);
+        plain += is_of_block(job, weight) && weight->scheme == ORGAN_SCHEME_PLAIN && weight->rank > 1;
+        packed += is_of_block(job, weight) && weight->scheme != ORGAN_SCHEME_PLAIN;
+    }
+    job->packed = b->sources->packed + b->targets->packed > 0;
+    if (packed && has_named_groups(job->target_config.root))
+        organ_say(job->mismatches,
+                  "precision: config.json of the target names its quantised modules, and graft does not add those of a "
+                  "quantised block: dequantize the source first");
+    if (plain && b->targets->packed && !form_of(b->targets->method))
+        organ_say(job->mismatches,
+                  "precision: the target is quantised by '%s', and organ does not know how its config.json leaves the "
+                  "block unquantised",
+                  b->targets->method);
+    return error->status;
+}
+
+/* ---- modules that are not quantised ---- */
+
+static const organ_tensor *plain_piece(const void *context, size_t k)
+{
+    const organ_graft_job *const job = context;
+    const organ_piece *const piece = &job->layout.pieces[k];
+    if (piece->model != job->source)
+        return NULL;
+    const organ_weight *const weight = organ_weights_named(job->block.sources, piece->from->name);
+    return weight && weight->scheme == ORGAN_SCHEME_PLAIN ? &piece->as : NULL;
+}
+
+static const organ_weight *quantised_weight(const void *context, size_t k)
+{
+    return &((const organ_graft_job *)context)->block.quantised[k];
+}
+
+/* The packed weights of the target's trunk, and those of the source's block. */
+static organ_status list_quantised(organ_graft_job *job, organ_error *error)
+{
+    graft_block *const b = &job->block;
+    if (b->quantised)
+        return ORGAN_OK;
+    if (!(b->quantised = organ_rows_take(b->targets->count + job->layout.piece_count + 1, sizeof *b->quantised)))
+        return organ_fail_memory(error, job->options->target);
+    for (size_t k = 0; k < b->targets->count; k++) {
+        const organ_weight *const weight = &b->targets->weights[k];
+        if (weight->scheme != ORGAN_SCHEME_PLAIN &&
+            organ_mtp_block_of(weight->codes->name, &weight->codes->anatomy, b->target.trunk) < 0)
+            b->quantised[b->quantised_count++] = *weight;
+    }
+    for (size_t k = 0; k < b->sources->count; k++) {
+        const organ_weight *const weight = &b->sources->weights[k];
+        for (size_t p = 0; p < job->layout.piece_count && weight->scheme != ORGAN_SCHEME_PLAIN; p++)
+            if (job->layout.pieces[p].from == weight->codes) {
+                b->quantised[b->quantised_count] = *weight;
+                b->quantised[b->quantised_count++].name = job->layout.pieces[p].as.name;
+            }
+    }
+    return ORGAN_OK;
+}
+
+/* Returns whether an entry names modules of the block that the target has or had. */
+static bool names_old_block(const organ_graft_job *job, const char *entry)
+{
+    char plain[32], pattern[40];
+    if (job->block.target.family->ladder)
+        return strstr(entry, "mtp") != NULL;
+    const int32_t first = job->block.target.trunk;
+    for (int32_t k = 0; k < 1 + (job->block.target.blocks > 0 ? job->block.target.blocks - 1 : 0); k++) {
+        snprintf(plain, sizeof plain, ".layers.%d.", (int)(first + k));
+        snprintf(pattern, sizeof pattern, "\\.layers\\.%d\\.", (int)(first + k));
+        if (strstr(entry, plain) || strstr(entry, pattern))
+            return true;
+    }
+    return strstr(entry, "model\\.decoder") != NULL;
+}
+
+/* Returns a new list without the entries of the target's block; NULL if memory runs out. */
+static json_t *without_block(const organ_graft_job *job, const json_t *list)
+{
+    json_t *const kept = json_array();
+    size_t k;
+    json_t *row;
+    json_array_foreach(list, k, row) if (!organ_json_plain(row) || !names_old_block(job, organ_json_plain(row)))
+        json_array_append(kept, row);
+    return kept;
+}
+
+/* Appends the modules of the block to `list`. The head is the target's, which its list describes. */
+static organ_status add_ignored(const organ_graft_job *job, const struct ignored_form *form, json_t *list,
+                                organ_error *error)
+{
+    const organ_module_list modules = {
+        job->target, job, job->layout.piece_count, job->block.quantised_count, plain_piece, quantised_weight};
+    ORGAN_OWNED_JSON json_t *const rows = organ_modules_ignored(&modules, form->patterns);
+    size_t k;
+    const json_t *row;
+    if (!rows)
+        return organ_fail_memory(error, job->options->target);
+    json_array_foreach(rows, k, row)
+    {
+        const char *const name = json_string_value(row);
+        if (strcmp(name, "lm_head") == 0 || has_text(list, name))
+            continue;
+        if (json_array_append_new(list, json_string(name)))
+            return organ_fail_memory(error, job->options->target);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status edit_quantization(organ_graft_job *job, organ_json_edit *config, const char *inside,
+                                      const json_t *object, bool noted, organ_error *error)
+{
+    static const char *const keys[] = {"quantization_config", "compression_config"};
+    const struct ignored_form *const form = form_of(job->block.targets->method);
+    for (size_t k = 0; form && k < sizeof keys / sizeof *keys; k++) {
+        const json_t *const old = json_object_get(object, keys[k]);
+        if (!json_is_object(old))
+            continue;
+        ORGAN_OWNED_JSON json_t *const made = json_copy((json_t *)old);
+        const char *const key = json_object_get(old, form->older) ? form->older : form->key;
+        json_t *const list = without_block(job, json_object_get(old, key));
+        if (!made || json_object_set_new(made, key, list) || list_quantised(job, error) ||
+            add_ignored(job, form, list, error))
+            return error->status ? error->status : organ_fail_memory(error, job->options->target);
+        if (json_equal(list, json_object_get(old, key)) || (!json_array_size(list) && !json_object_get(old, key)))
+            continue;
+        if (organ_json_edit_set(config, inside, keys[k], made, error))
+            return error->status;
+        if (noted)
+            organ_say(job->metadata, "config.json: %s.%s lists the modules of the block.", keys[k], key);
+    }
+    return error->status;
+}
+
+/* ---- settings of blocks ---- */
+
+static organ_status set_block_member(organ_graft_job *job, organ_json_edit *config, const char *inside, const char *key,
+                                     const json_t *value, bool noted, organ_error *error)
+{
+    if (organ_json_edit_set(config, inside, key, value, error))
+        return error->status;
+    if (noted)
+        organ_say(job->metadata, "config.json: %s%s%s is that of the block.", inside ? inside : "", inside ? "." : "",
+                  key);
+    return ORGAN_OK;
+}
+
+static organ_status edit_count(organ_graft_job *job, organ_json_edit *config, const char *inside, const json_t *object,
+                               bool noted, organ_error *error)
+{
+    const int32_t blocks = job->block.source.blocks;
+    const char *member;
+    size_t length;
+    const int64_t stated = organ_mtp_counted(job->block.target.type, object, &member, &length);
+    if (!length || stated == blocks)
+        return ORGAN_OK;
+    ORGAN_OWNED char *const key = strndup(member, length);
+    ORGAN_OWNED_JSON json_t *const value = json_integer(blocks);
+    return key && value ? set_block_member(job, config, inside, key, value, noted, error)
+                        : organ_fail_memory(error, job->options->target);
+}
+
+/* Members that begin with mtp_ describe the block, such as mtp_hybrid_override_pattern. */
+static organ_status edit_own_members(organ_graft_job *job, organ_json_edit *config, const char *inside,
+                                     const json_t *object, bool noted, organ_error *error)
+{
+    const char *const counts = job->block.target.type->members, *key;
+    json_t *value;
+    json_object_foreach((json_t *)job->source_config.object, key, value)
+    {
+        const bool counted = counts && organ_lists_word(counts, ' ', key, strlen(key));
+        if (strncmp(key, "mtp_", 4) || counted || json_equal(value, json_object_get(object, key)))
+            continue;
+        if (set_block_member(job, config, inside, key, value, noted, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+/* The target's entries for its trunk, and the source's for its blocks; NULL if memory runs out. */
+static json_t *joined_list(const organ_graft_job *job, const json_t *ours, const json_t *theirs)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; k < (size_t)job->block.target.trunk; k++)
+        json_array_append(list, json_array_get(ours, k));
+    for (size_t k = (size_t)job->block.source.trunk; k < json_array_size(theirs); k++)
+        json_array_append(list, json_array_get(theirs, k));
+    return list;
+}
+
+/* Lists with an entry for each layer may have one for each block. */
+static organ_status edit_block_lists(organ_graft_job *job, organ_json_edit *config, const char *inside,
+                                     const json_t *object, bool noted, organ_error *error)
+{
+    const size_t trunk = (size_t)job->block.target.trunk, from = (size_t)job->block.source.trunk,
+                 blocks = (size_t)job->block.source.blocks;
+    const char *key;
+    json_t *ours;
+    json_object_foreach((json_t *)object, key, ours)
+    {
+        const json_t *const theirs = json_object_get(job->source_config.object, key);
+        if (!organ_layer_member_is(key, LAYER_MEMBER_ENTRIES) || !json_is_array(ours) ||
+            json_array_size(ours) < trunk || json_array_size(theirs) != from + blocks)
+            continue;
+        ORGAN_OWNED_JSON json_t *const list = joined_list(job, ours, theirs);
+        if (json_array_size(list) != trunk + blocks)
+            return organ_fail_memory(error, job->options->target);
+        if (!json_equal(list, ours) && set_block_member(job, config, inside, key, list, noted, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_graft_edit_block_config(organ_graft_job *job, organ_json_edit *config, bool noted,
+                                           organ_error *error)
+{
+    const organ_graft_config *const target = &job->target_config;
+    const char *inside;
+    char count[ORGAN_MEMBER_ROOM];
+    for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
+        const json_t *const object = organ_layers_object(target->root, k, &inside);
+        if (!json_is_object(object) || edit_quantization(job, config, inside, object, noted, error) ||
+            !organ_layers_describes(object, target->layers, count))
+            continue;
+        if (edit_count(job, config, inside, object, noted, error) ||
+            edit_own_members(job, config, inside, object, noted, error))
+            return error->status;
+        edit_block_lists(job, config, inside, object, noted, error);
+    }
+    return error->status;
+}
+
+organ_status organ_graft_try_block_config(organ_graft_job *job, organ_error *error)
+{
+    ORGAN_OWNED char *bytes = NULL;
+    size_t length = 0;
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
+    if (organ_model_load(job->target, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
+        organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK)
+        organ_graft_edit_block_config(job, &edit, /*noted=*/true, error);
+    return error->status;
+}
