@@ -9,7 +9,7 @@
 Each keeps the columns of the other. Needs binutils and LLVM's llvm-mca ($LLVM_MCA selects a version other than the newest). If the inner
 loop of a kernel is not found, or llvm-mca rejects it, the program ends with 1.
 """
-import glob, json, os, re, shutil, subprocess, sys
+import glob, itertools, json, os, re, shutil, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = os.path.join(ROOT, "docs", "kernels.tsv")
@@ -22,7 +22,8 @@ SHOWN = "avx512"  # the ISA of docs/kernels.tsv; `ninja bench-kernels` prints al
 UNROLLED = 400  # iterations that llvm-mca simulates; the difference to twice as many gives the cycles of one
 
 # For each kernel: its name in the benchmark, its function, the way to count the elements of its loop (vectors stored,
-# loaded or divided, and bytes per element in them), and a regular expression for one of its instructions.
+# loaded or divided, and bytes per element in them; or the elements themselves), and a regular expression for one of its
+# instructions. A kernel of several loops has a row for each; their cycles are added.
 CODES = "e4m3 e5m2 e4m3fnuz e5m2fnuz i8 u8 e2m1 u4".split()
 NIBBLES = ["e2m1", "u4"]
 BLOCKS = "q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs tq2_0 mxfp4 nvfp4 q1_0 q2_0".split()
@@ -41,6 +42,13 @@ def kernels(isa):
     for name, size in (("zeros_16", 2), ("zeros_32", 4), ("amax", 4), ("all_finite", 4)):
         yield name, name, ("load", size), None
     yield "subtract", "subtract", ("store", 4), None
+    yield "count_magnitudes", "count_magnitudes", ("load", 4), r"vpmovdw"
+    yield "count_magnitudes", "count_codes", ("elements", 4), r"shr\s+\$0x30"  # four codes of one word
+    yield "find_magnitudes", "find_magnitudes", ("load", 4), None
+    yield "keep_magnitudes", "keep_magnitudes", ("load", 4), r"vpminud"
+    yield "philox_uniform", "philox_uniform", ("elements", 6.4), r"vpmuludq"  # 64 numbers take ten rounds
+    yield "absolute_sums", "absolute_sums", ("elements", 8), r"vinsertf32x8"
+    yield "merge_differences", "merge_differences", ("load", 4), r"vmulps"
     yield "physarum_bf16", "physarum_bf16", ("divide", 4), r"fmadd"
     if isa == "avx512":
         yield "physarum_bf16, mixed", "physarum_bf16_mixed", ("divide", 4), r"rcp14"
@@ -59,33 +67,49 @@ def run(*command, stdin=None):
 WIDTH = {"zmm": 64, "ymm": 32, "xmm": 16}
 
 
-def disassembly(object_file, function):
-    """Returns instructions with their addresses; those of the caller if the compiler has inlined the function."""
+def disassemblies(object_file, function):
+    """Yields the instructions, with their addresses, of the functions that may have a kernel's loop: the compiler inlines some."""
     pattern, prefix = object_file
     bodies = [prefix + function, prefix + function + "_past", function]
-    inlined = re.match(r"(decode_\w+?)_(f32|bf16|f16)$", function)
-    if inlined:  # the loops of a decoder are in functions that all outputs share
-        bodies = [inlined.group(1) + "_floats"] if inlined.group(2) == "f32" else ["decode_nibbles", inlined.group(1)]
     if re.match(r"physarum_bf16(_mixed)?$", function):
         bodies = ["grow_mixed" if function.endswith("mixed") else "grow_by_square"]
     for name, file in ((name, file) for name in bodies for file in sorted(glob.glob(pattern))):
-        code, text, error = run("objdump", "-d", "--no-show-raw-insn", f"--disassemble={name}", file)
+        _, text, _ = run("objdump", "-d", "--no-show-raw-insn", f"--disassemble={name}", file)
         lines = re.findall(r"^ +([0-9a-f]+):\t(.*)$", text, re.M)
-        if code == 0 and lines:
-            return [(int(at, 16), re.sub(r"\s+[#<].*$|\s*//.*$", "", rest).strip()) for at, rest in lines]
-    fail(f"{object_file} has no function {function}: {error}")
+        if lines:
+            yield [(int(at, 16), re.sub(r"\s+[#<].*$|\s*//.*$", "", rest).strip()) for at, rest in lines]
+
+
+PATHS = 4096  # paths through one loop that are followed
+
+
+def paths(lines, start, jumps):
+    """Yields lists of lines from the line `start` back to it; a path visits no line twice, and leaves the loop nowhere."""
+    waiting, found = [(start, [])], 0
+    while waiting and found < PATHS:
+        k, path = waiting.pop()
+        while k not in path and k < len(lines) and not re.match(r"(ret|call)\b", lines[k][1]):
+            path = path + [k]
+            target = jumps.get(k)
+            if target is not None and not re.match(r"(jmp|b)\s", lines[k][1]) and k + 1 != start:
+                waiting.append((k + 1, path))
+            k = k + 1 if target is None else target
+        if k == start and path:
+            found += 1
+            yield path
 
 
 def loops(lines):
-    """Yields ranges of lines from the target of a backward jump to the jump, without ranges that contain another."""
+    """Yields the texts of each path from the target of a backward jump to itself."""
     at = {address: k for k, (address, _) in enumerate(lines)}
-    found = []
-    for k, (address, text) in enumerate(lines):
+    jumps = {}
+    for k, (_, text) in enumerate(lines):
         jump = re.match(r"(?:j[a-z]+|b\.[a-z]+|b|cbnz|cbz|tbnz|tbz)\s+(?:.*,\s*)?([0-9a-f]+)$", text)
-        target = int(jump.group(1), 16) if jump else None
-        if target is not None and target <= address and target in at:
-            found.append((at[target], k))
-    return [a for a in found if not any(b != a and a[0] <= b[0] and b[1] <= a[1] for b in found)]
+        if jump and int(jump.group(1), 16) in at:
+            jumps[k] = at[int(jump.group(1), 16)]
+    for start in sorted({target for k, target in jumps.items() if target <= k}):
+        for path in paths(lines, start, jumps):
+            yield [lines[k][1] for k in path]
 
 
 def moved(text, way):
@@ -111,13 +135,11 @@ def moved(text, way):
 
 
 def inner_loop(object_file, function, way, size, having):
-    """Returns the innermost loop with the fewest instructions per element, and its number of elements."""
-    lines = disassembly(object_file, function)
+    """Returns the path through a loop with the fewest instructions per element, and its number of elements."""
     best = None
-    for first, last in loops(lines):
-        texts = [text for _, text in lines[first : last + 1]]
-        elements = sum(moved(text, way) for text in texts) / size
-        if elements < 16 or any(re.match(r"call\b", text) for text in texts):
+    for texts in itertools.chain.from_iterable(map(loops, disassemblies(object_file, function))):
+        elements = size if way == "elements" else sum(moved(text, way) for text in texts) / size
+        if way != "elements" and elements < 16:
             continue
         if having and not any(re.search(having, text) for text in texts):
             continue
@@ -125,7 +147,7 @@ def inner_loop(object_file, function, way, size, having):
             best = texts, elements
     if best is None:
         fail(f"{function} in {object_file}: no loop of vectors found")
-    if best[1] % 16 != 0 or best[1] > 4096:
+    if way != "elements" and (best[1] % 16 != 0 or best[1] > 4096):
         fail(f"{function} in {object_file}: a loop of {best[1]} elements")
     return best
 
@@ -141,7 +163,8 @@ def llvm_mca():
 
 
 def simulate(mca, model, texts, iterations):
-    body = "\n".join(re.sub(r"^(j[a-z]+)\s+[0-9a-f]+$", r"\1 1b", text) for text in texts)
+    ways = [text for text in texts if not re.match(r"jmp\s", text)]  # llvm-mca takes the lines in their order
+    body = "\n".join(re.sub(r"^(j[a-z]+)\s+[0-9a-f]+$", r"\1 1b", text) for text in ways)
     code, text, error = run(mca, "-mtriple=x86_64", f"-mcpu={model}", f"-iterations={iterations}", "-", stdin=f"1:\n{body}\n")
     if code != 0 or "not a recognized" in error:
         return None, error.strip().split("\n")[0]
@@ -153,6 +176,7 @@ UNITS = [
     (r"(?:ICX|SKX|SPR)FPDivider", "divider"),
     (r"Zn\dFPP?(\d).*", r"FP pipe \1"),
     (r"Zn\dALU.*", "integer units"),
+    (r"Zn\dAGU.*", "address units"),
 ]
 
 
@@ -206,14 +230,18 @@ def write_rows(rows):
 
 
 def bounds_of(mca):
-    for name, function, (way, size), having in kernels(SHOWN):
-        texts, elements = inner_loop(object_of(SHOWN), function, way, size, having)
+    """Yields each kernel's least cycles per 16 elements, and the unit that limits the longest of its loops."""
+    for name, parts in itertools.groupby(kernels(SHOWN), lambda row: row[0]):
+        bodies = [inner_loop(object_of(SHOWN), function, *counted, having) for _, function, counted, having in parts]
         found = []
         for model in MODELS[SHOWN]:
-            took, limit = bound(mca, model, texts)
-            if took is None:
-                fail(f"{name}, {SHOWN}, {model}: {limit}")
-            found.append((took * 16 / elements, limit, model))
+            cycles = []
+            for texts, elements in bodies:
+                took, limit = bound(mca, model, texts)
+                if took is None:
+                    fail(f"{name}, {SHOWN}, {model}: {limit}")
+                cycles.append((took * 16 / elements, limit))
+            found.append((sum(took for took, _ in cycles), max(cycles)[1], model))
         yield name, min(found)
 
 
