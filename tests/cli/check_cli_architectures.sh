@@ -327,17 +327,19 @@ for type in qwen3_next-mtp qwen3_5_text-mtp; do
     ends 0 width "$type" -o thin --ffn 50% --multiple-of 8 "${short[@]}"
     ends 0 layers "$type" -o shorter --drop 2-2
     prints "not run: mtp, $count tensors"
-    for made in magnitude wanda gptq thin shorter; do
+    judge "thin of $type: a block of the donor's width is left" test "$("$organ" inspect thin --tensors --json | jq '[.tensors[] | select(.role == "mtp")] | length')" = 0
+    for made in magnitude wanda gptq shorter; do
         judge "$made of $type: the prediction layer has other bytes" test "$(digest "$made")" = "$wanted"
     done
     chmod -R u+w magnitude wanda gptq thin shorter && rm -r magnitude wanda gptq thin shorter
 done
-# The 4 experts of the model become 2, those of the prediction layer stay; transformers 5.23, which does not load the latter, reads the output with
-# the mean negative log-likelihood below.
+# The 4 experts of the model become 2, and the prediction layer goes; transformers 5.23, which does not load it, reads the output with the mean negative
+# log-likelihood below.
 ends 0 experts qwen3_next-mtp -o half --keep 50% --calibration "$text" --samples 4 --context 64
-prints "The block for multi-token prediction keeps all of its experts"
-judge "the prediction layer has other bytes" test "$(digest half)" = "$(digest qwen3_next-mtp)"
-judge "the report does not count them" test "$(jq -c '[.draft_tensors, .experts_before, .experts_after]' half/organ/experts.json)" = '[24,4,2]'
+says "the block for multi-token prediction is removed"
+judge "a prediction layer with other experts is left" test "$("$organ" inspect half --tensors --json | jq '[.tensors[] | select(.role == "mtp")] | length')" = 0
+count=$("$organ" inspect qwen3_next-mtp --tensors --json | jq '[.tensors[] | select(.role == "mtp")] | length')
+judge "the report does not count them" test "$(jq -c '[.draft_tensors, .experts_before, .experts_after]' half/organ/experts.json)" = "[$count,4,2]"
 ends 0 audit qwen3_next-mtp half --quiet
 scores half 15.7973307
 

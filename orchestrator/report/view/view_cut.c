@@ -91,10 +91,8 @@ static const organ_block experts_blocks[] = {
         "{left_out:count} {left_out=1?block|blocks} after the last layer, for multi-token prediction, {dry_run?would "
         "be|{left_out=1?is|are}} removed: the forward pass does not run them, so their experts have no scores."),
     SAY(ON_ALL, "draft_tensors",
-        "The block for multi-token prediction {dry_run?would keep|keeps} all of its experts ({draft_tensors:count} "
-        "tensors), byte for byte, because the forward pass does not run it. config.json has one number of experts for "
-        "both, so only programs that do not load this block load the model: transformers, vLLM without speculative "
-        "decoding by MTP, llama.cpp after organ convert or a conversion with --no-mtp."),
+        "The block for multi-token prediction ({draft_tensors:count} tensors) {dry_run?would be|is} removed: the text "
+        "does not run through it, so its experts have no scores, and config.json has one number of experts for both."),
     SAY(ON_ALL, "heal&!dry_run",
         "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} refitted: their error "
         "on the {heal.held_windows:count} held-out window{heal.held_windows:s} fell."),

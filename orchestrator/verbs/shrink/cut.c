@@ -247,6 +247,10 @@ static organ_status cut_decide(void *inner, organ_writing *writing, organ_write_
     const organ_plan *const plan = cut->write.report.plan;
     if ((cut->decide && cut->decide(cut, writing, error)) || organ_cut_prepare(run, error))
         return error->status;
+    if (run->drops_drafts)
+        organ_progress_warn(cut->write.progress,
+                            "the block for multi-token prediction is removed: config.json has one size for it and for "
+                            "the layers, and the text does not run through it");
     run->plan = plan ? *plan : (organ_plan){0};
     organ_plan_memory(&run->plan, organ_cut_copy_memory(), 0);
     pieces->list = run->pieces;

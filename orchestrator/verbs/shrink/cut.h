@@ -65,6 +65,11 @@ struct organ_cut_out {
 /* Returns one plus the highest layer number in the names of the model's tensors, including layers of multi-token
  * prediction. */
 size_t organ_cut_layers(const organ_model *model);
+/* Returns whether the tensor belongs to a block for multi-token prediction outside the sequence of layers. */
+static inline bool organ_cut_is_draft(const organ_tensor *tensor)
+{
+    return tensor->anatomy.role == ORGAN_ROLE_MTP && tensor->anatomy.layer < 0;
+}
 
 /* Returns the number of routed experts of a layer, from the rows of its router; 0 if it has no router. */
 uint64_t organ_cut_experts(const organ_model *model, size_t layer);
@@ -174,6 +179,7 @@ struct organ_cut_run {
     organ_cut_facts *facts;   /* for each layer of the donor */
     size_t layers_after;      /* layers of the output */
     /* true: the output has fewer parts of this kind than the donor. */
+    bool drops_drafts; /* blocks for multi-token prediction outside the sequence of layers */
     bool cuts_experts, cuts_blocks, cuts_channels, cuts_heads, cuts_expert_channels, cuts_shared_channels;
     uint32_t experts_before, experts_after; /* experts in each layer that has experts; 0: no layer has experts */
     /* Numbers of channels and of heads in each layer, in the donor and in the output; 0: no layer has a cut of this

@@ -238,6 +238,15 @@ static size_t edit_blocks(organ_cut_config *c)
     return members;
 }
 
+/* Members that count blocks for multi-token prediction. */
+static void edit_drafts(const organ_cut_config *c)
+{
+    static const char *const counts[] = {"mtp_num_hidden_layers", "num_nextn_predict_layers", "num_mtp_layers"};
+    for (size_t k = 0; k < COUNT_OF(counts); k++)
+        if (config_number_of(c, counts[k]) > 0)
+            set_number(c, counts[k], 0);
+}
+
 /* ---- names of modules ---- */
 
 static void edit_module_names(const organ_cut_config *c)
@@ -293,6 +302,8 @@ static void edit_object(organ_cut_config *c, found_settings *f)
     f->shared_channels += c->run->cuts_expert_channels || c->run->cuts_shared_channels ? edit_shared_channels(c) : 0;
     f->heads += c->run->cuts_heads ? edit_heads(c) : 0;
     f->blocks += c->run->cuts_blocks ? edit_blocks(c) : 0;
+    if (c->run->drops_drafts)
+        edit_drafts(c);
     edit_module_names(c);
 }
 

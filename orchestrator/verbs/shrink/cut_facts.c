@@ -235,6 +235,20 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
     return error->status;
 }
 
+/* config.json has one number of experts and one width for the layers and for blocks for multi-token prediction, whose
+ * tensors may have names of their own, such as mtp.layers.0. The calibration text does not run through them, so that
+ * nothing says which of their parts to keep. */
+static bool fits_no_draft(const organ_cut_run *run)
+{
+    const bool widths = run->cuts_channels || run->cuts_heads || run->cuts_expert_channels || run->cuts_shared_channels;
+    for (size_t t = 0; t < run->model->tensor_count; t++) {
+        const organ_tensor *const tensor = &run->model->tensors[t];
+        if (organ_cut_is_draft(tensor) && (widths || (run->cuts_experts && strstr(tensor->name, ".experts."))))
+            return true;
+    }
+    return false;
+}
+
 /* The facts come first, since the checks of widths skip removed layers and experts. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
 {
@@ -261,5 +275,6 @@ organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
     if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads &&
         !run->cuts_expert_channels && !run->cuts_shared_channels && !run->cut->refitted)
         return organ_fail(error, ORGAN_USAGE, "%s: nothing would be removed", model->path);
+    run->drops_drafts = fits_no_draft(run);
     return ORGAN_OK;
 }

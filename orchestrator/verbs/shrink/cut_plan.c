@@ -365,8 +365,6 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
     return ORGAN_OK;
 }
 
-/* Blocks for multi-token prediction keep their experts, because transformers does not load them and the forward pass
- * does not run them. */
 static organ_status check_experts_outside_layers(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     if (run->cuts_experts && t->anatomy.role != ORGAN_ROLE_MTP && strstr(t->name, ".experts."))
@@ -420,7 +418,7 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     const organ_cut_facts *const f = t->anatomy.layer >= 0 ? &run->facts[t->anatomy.layer] : NULL;
     organ_cut_part part = {.tensor = t};
     organ_cut_shares shares = {0};
-    if (f && f->becomes < 0)
+    if ((f && f->becomes < 0) || (run->drops_drafts && organ_cut_is_draft(t)))
         return ORGAN_OK;
     if (f ? collect_shares(run, t, lists, &shares, error)
           : check_experts_outside_layers(run, t, error) || share_per_layer(run, t, &shares, error))

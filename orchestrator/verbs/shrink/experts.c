@@ -53,15 +53,16 @@ static json_t *experts_document_definitions_json(void)
                          "smallest error there. A layer whose error does not fall stays unchanged."));
 }
 
-/* Blocks for multi-token prediction may have names of their own, such as mtp.layers.0, and no number in the sequence
- * of layers. The cut copies their tensors unchanged. */
-static size_t count_draft_experts(const organ_model *model)
+/* Blocks for multi-token prediction with experts and names of their own, such as mtp.layers.0, are removed. */
+static size_t count_draft_tensors(const organ_model *model)
 {
     size_t count = 0;
-    for (size_t t = 0; t < model->tensor_count; t++)
-        count += model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer < 0 &&
-                 strstr(model->tensors[t].name, ".experts.");
-    return count;
+    bool experts = false;
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        count += organ_cut_is_draft(&model->tensors[t]);
+        experts = experts || (organ_cut_is_draft(&model->tensors[t]) && strstr(model->tensors[t].name, ".experts."));
+    }
+    return experts ? count : 0;
 }
 
 /* Member "layers" is empty in two cases: in a dry run without scores, because the kept experts are then unknown; and
@@ -70,7 +71,7 @@ static json_t *experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;
     json_t *const cut = organ_cut_json(made);
-    const size_t drafts = count_draft_experts(job->model);
+    const size_t drafts = count_draft_tensors(job->model);
     if (cut && (!job->known || job->uneven) && !ORGAN_ADD(cut, SET("layers", json_array()))) {
         json_decref(cut);
         return NULL;

@@ -213,7 +213,8 @@ END_TEST
 /* Each group of a router keeps the same number of experts, and lists of unpacked modules follow the new numbers. */
 START_TEST(groups_and_names)
 {
-    rig_donor("{\"num_experts\": 4, \"num_experts_per_tok\": 1, \"quantization_config\": {\"quant_method\": \"fp8\", "
+    rig_donor("{\"num_experts\": 4, \"mtp_num_hidden_layers\": 1, \"num_experts_per_tok\": 1, \"quantization_config\": "
+              "{\"quant_method\": \"fp8\", "
               "\"ignored_layers\": "
               "[\"model.layers.0.mlp.experts.3.up_proj\", \"model.layers.0.mlp.experts.0.up_proj\", \"lm_head\"]}}",
               "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.up_proj.weight BF16 6,8\n" E
@@ -233,10 +234,12 @@ START_TEST(groups_and_names)
 }
 END_TEST
 
-/* A block for multi-token prediction with a prefix stays whole, and names of its modules keep their numbers. */
-START_TEST(drafts_stay_whole)
+/* A block for multi-token prediction with a prefix goes if it has experts, and names of its modules keep their
+ * numbers. */
+START_TEST(drafts_follow_experts)
 {
-    rig_donor("{\"num_experts\": 4, \"num_experts_per_tok\": 1, \"quantization_config\": {\"quant_method\": \"fp8\", "
+    rig_donor("{\"num_experts\": 4, \"mtp_num_hidden_layers\": 1, \"num_experts_per_tok\": 1, \"quantization_config\": "
+              "{\"quant_method\": \"fp8\", "
               "\"ignored_layers\": [\"mtp.layers.0.mlp.experts.1.up_proj\", \"re:^mtp\\\\.layers\\\\.0\\\\..*\", "
               "\"model.mtp.layers.0.mlp.experts.3\", \"model.layers.0.mlp.experts.0\"]}}",
               "model.layers.0.mlp.gate.weight BF16 4,8\n" E "up_proj.weight BF16 4,6,8\n"
@@ -244,9 +247,15 @@ START_TEST(drafts_stay_whole)
               "model.mtp.layers.0.mlp.experts.down_proj BF16 4,6,8\n");
     must_cut("out", (cut_way){0});
     made_of("out", "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n" E "up_proj.weight = " E
-                   "up_proj.weight 0:1,3\nmtp.layers.0.mlp.gate.weight = mtp.layers.0.mlp.gate.weight\n"
-                   "mtp.layers.0.mlp.experts.1.up_proj.weight = mtp.layers.0.mlp.experts.1.up_proj.weight\n"
-                   "model.mtp.layers.0.mlp.experts.down_proj = model.mtp.layers.0.mlp.experts.down_proj\n");
+                   "up_proj.weight 0:1,3\n");
+    ck_assert_str_eq(config_says("out", "mtp_num_hidden_layers"), "0");
+    rig_donor("{\"num_experts\": 4, \"mtp_num_hidden_layers\": 1, \"num_experts_per_tok\": 1}",
+              "model.layers.0.mlp.gate.weight BF16 4,8\n" E "up_proj.weight BF16 4,6,8\n"
+              "mtp.layers.0.mlp.up_proj.weight BF16 6,8\n");
+    must_cut("dense", (cut_way){0});
+    made_of("dense", "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n" E "up_proj.weight = " E
+                     "up_proj.weight 0:1,3\nmtp.layers.0.mlp.up_proj.weight = mtp.layers.0.mlp.up_proj.weight\n");
+    ck_assert_str_eq(config_says("dense", "mtp_num_hidden_layers"), "1");
     ck_assert_str_eq(config_says("out", "quantization_config"),
                      "{\"quant_method\":\"fp8\",\"ignored_layers\":[\"mtp.layers.0.mlp.experts.1.up_proj\","
                      "\"re:^mtp\\\\.layers\\\\.0\\\\..*\",\"model.mtp.layers.0.mlp.experts.3\"]}");
@@ -290,7 +299,8 @@ END_TEST
 Suite *cut_experts_suite(void)
 {
     const suite_case cases[] = {
-        {"experts", {experts_of_their_own, experts_of_gguf, groups_and_names, drafts_stay_whole, refitted_matrices}},
+        {"experts",
+         {experts_of_their_own, experts_of_gguf, groups_and_names, drafts_follow_experts, refitted_matrices}},
     };
     Suite *const suite = suite_of("cut experts", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
     TCase *const tables = tcase_create("packed");
