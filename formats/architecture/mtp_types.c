@@ -156,21 +156,40 @@ int32_t organ_mtp_trunk_layers(const organ_model *model)
     return model->gguf || trunk > 0 ? (int32_t)(trunk < 0 ? 0 : trunk) : layers_of_tensors(model);
 }
 
+/* Finds the family whose blocks have a tensor of this name outside the sequence of layers; NULL: none. */
+static const organ_draft_family *find_outside(const char *name, unsigned *layer, organ_draft_part *part,
+                                              const char **tail)
+{
+    const organ_draft_family *f;
+    for (size_t k = 0; (f = organ_draft_family_at(k)); k++)
+        if (f->ladder && organ_draft_find(f, /*gguf=*/false, name, layer, part, tail))
+            return f;
+    return NULL;
+}
+
 int64_t organ_mtp_block_of(const char *name, const organ_anatomy *anatomy, int32_t trunk)
 {
+    organ_draft_part part;
+    unsigned layer;
+    const char *tail;
     if (anatomy->layer >= 0)
         return trunk > 0 && anatomy->layer >= trunk ? anatomy->layer - trunk : -1;
     if (anatomy->role != ORGAN_ROLE_MTP)
         return -1;
-    const organ_draft_family *f;
-    for (size_t k = 0; (f = organ_draft_family_at(k)); k++) {
-        organ_draft_part part;
-        unsigned layer;
-        const char *tail;
-        if (f->ladder && organ_draft_find(f, /*gguf=*/false, name, &layer, &part, &tail))
-            return layer / f->layers;
-    }
-    return 0; /* parts of packed weights that all blocks share */
+    const organ_draft_family *const f = find_outside(name, &layer, &part, &tail);
+    return f ? layer / f->layers : 0; /* 0: parts of packed weights that all blocks share */
+}
+
+organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy)
+{
+    organ_draft_part part;
+    unsigned layer;
+    const char *tail;
+    char inside[512];
+    if (anatomy->layer >= 0 || !find_outside(name, &layer, &part, &tail) || part != DRAFT_PARTS)
+        return anatomy->role;
+    snprintf(inside, sizeof inside, "model.layers.0.%s", tail);
+    return organ_anatomy_of(inside).role;
 }
 
 bool organ_mtp_is_alone(const organ_model *model)

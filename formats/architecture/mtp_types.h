@@ -42,6 +42,10 @@ int32_t organ_mtp_trunk_layers(const organ_model *model);
 /* Returns the number, from 0 on, of the block that has the tensor; -1: none has it. `trunk`: organ_mtp_trunk_layers. */
 int64_t organ_mtp_block_of(const char *name, const organ_anatomy *anatomy, int32_t trunk);
 
+/* Returns the role of a block's tensor in its layer: that of a tensor of the model's layers with the same end of its
+ * name, ORGAN_ROLE_MTP for the block's projection. Other than in organ_anatomy, also for names such as mtp.layers.0. */
+organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy);
+
 /* Returns whether a GGUF model, such as a file mtp-NAME.gguf, has layers of blocks and none of the other layers. */
 bool organ_mtp_is_alone(const organ_model *model);
 

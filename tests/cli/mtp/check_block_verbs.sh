@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Verbs on models with blocks for multi-token prediction: what changes in the block, what config.json states afterwards, and --select mtp. Ends with the
+# line "N passed, N failed".
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+. "$top/tests/surgery/mtp_kit.sh"
+
+# bytes MODEL: prints name, type and digest of each tensor.
+bytes() {
+    local parts=../parts.$BASHPID
+    "$organ" extract "$1" -o "$parts" --quiet >/dev/null 2>&1 || echo "$1 cannot be extracted"
+    jq -r '.tensors | to_entries[] | "\(.key) \(.value.dtype) \(.value.xxh3)"' "$parts/manifest.json" | sort
+    rm -rf "$parts"
+}
+block() { bytes "$1" | grep -E 'layers\.4\.|^mtp\.'; }
+counts() { jq -c '[.num_hidden_layers, .num_nextn_predict_layers // .mtp_num_hidden_layers]' "$1/config.json"; }
+# changed A B: prints the names of the tensors with other bytes.
+changed() { diff <(bytes "$1") <(bytes "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
+projections='layers\.[04]\.(self_attn\.[qkvo]_proj|mlp\.(experts\.[0-9]+\.|shared_experts\.)?(gate|up|down)_proj)\.weight$'
+
+for type in glm4_moe qwen3_5_text; do
+    rm -rf tuned adapter merged packed plain pure sparse some
+    with_block $type whole
+    here="$type"
+
+    ends 0 prune whole -o tuned --sparsity 30 --method magnitude --quiet
+    ends 0 lora extract --base whole --tuned tuned -o adapter --rank 4 --quiet
+    ends 0 lora merge --base whole --adapter adapter -o merged --quiet
+    judge "$type: lora merge changes the block" diff <(block tuned) <(block merged)
+    judge "$type: lora merge changes nothing" test "$(changed whole merged | wc -l)" -gt 8
+    judge "$type: lora merge states other counts" test "$(counts merged)" = '[4,1]'
+
+    ends 0 purify whole -o pure --method haar --quiet
+    judge "$type: purify loses a tensor" diff <(bytes whole | cut -d ' ' -f 1) <(bytes pure | cut -d ' ' -f 1)
+    judge "$type: purify changes the projection or norms" test "$(changed whole pure | grep -vcE 'proj\.weight$|linear_attn')" = 0
+    judge "$type: purify states other counts" test "$(counts pure)" = '[4,1]'
+
+    ends 0 quantize whole -o packed -s fp8-channel --quiet
+    judge "$type: quantize changes the block" diff <(block whole) <(block packed)
+    ends 0 dequantize packed -o plain --quiet
+    judge "$type: dequantize changes the block" diff <(block whole) <(block plain)
+    judge "$type: dequantize loses a tensor" diff <(bytes whole | cut -d ' ' -f 1) <(bytes plain | cut -d ' ' -f 1)
+    judge "$type: dequantize states other counts" test "$(counts plain)" = '[4,1]'
+
+    # ---- --select mtp ----
+    ends 0 prune whole -o sparse --sparsity 50 --method magnitude --select mtp --quiet
+    judge "$type: other tensors than the block's projections are pruned" test "$(changed whole sparse | grep -vcE "$projections")" = 0
+    judge "$type: a projection of the block is not pruned" test "$(changed whole sparse | wc -l)" = "$(block whole | cut -d ' ' -f 1 | grep -cE "$projections")"
+    judge "$type: the trunk is pruned" test "$(changed whole sparse | grep -c '^model\.layers\.0')" = 0
+    ends 0 quantize whole -o some -s fp8-channel --select mtp --quiet
+    judge "$type: other tensors than the block's projections are quantised" diff <(block whole | cut -d ' ' -f 1 | grep -E "$projections") <(bytes some | awk '$2 == "F8_E4M3" { print $1 }')
+    ends 0 dequantize some -o plain --quiet --force
+    judge "$type: a quantised block loses a tensor" diff <(bytes whole | cut -d ' ' -f 1) <(bytes plain | cut -d ' ' -f 1)
+    judge "$type: inspect selects other tensors" test "$("$organ" inspect whole --tensors --select mtp --json | jq '.tensors | length')" = "$(block whole | wc -l)"
+    for verb in "measure whole --select mtp" "autopsy whole --select mtp"; do
+        # shellcheck disable=SC2086
+        run $verb --quiet --json
+        judge "$verb fails" test "$code" -le 1 # autopsy has findings
+        judge "$verb: other tensors" test "$(grep -oE '"(mtp|model\.layers\.4)\.[a-z0-9_.]*' ../out | wc -l)" -gt 0
+        judge "$verb: tensors of the trunk" test "$(grep -cE '"model\.layers\.[0-3]\.' ../out)" = 0
+    done
+    ends 0 purify whole -o pure --method haar --select mtp --quiet --force
+    judge "$type: purify changes the trunk" test "$(changed whole pure | grep -vcE 'layers\.4\.|^mtp\.')" = 0
+    judge "$type: purify changes nothing of the block" test "$(changed whole pure | wc -l)" -gt 3
+done
+with_block glm4_moe lost "sed d"
+refused 2 "none of its matrices is among those" prune lost -o no --sparsity 50 --method magnitude --select mtp
+refused 2 "has no tensor that" inspect lost --select mtp
+finish
