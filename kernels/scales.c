@@ -54,6 +54,27 @@ ERRORS_BY(weighted_errors_by_integer, 1, n, SEARCH_INTEGERS, 1)
 ERRORS_BY(weighted_errors_by_e4m3, 1, n, SEARCH_E4M3, 1)
 ERRORS_BY(weighted_errors_by_e2m1, 1, n, SEARCH_E2M1, 1)
 
+/* Searches with a step for each power of 2 have three tries; the others are equal to try 0. */
+enum { SEARCH_OCTAVES = 3 };
+#define OCTAVE_ERRORS_BY(name, rows_, n_, codes)                                                                       \
+    SHARED void name(const organ_scale_search *search, const float *values, const float *weights, size_t stride,       \
+                     size_t rows, size_t n, size_t count, const scale_tries *t, tried_errors *errors)                  \
+    {                                                                                                                  \
+        (void)weights, (void)rows;                                                                                     \
+        for (size_t g = 0; g < count; g++) {                                                                           \
+            f32x16 sums[SEARCH_OCTAVES];                                                                               \
+            sum_tries(search, values + g * n, values, stride, rows_, n_, t[g].inverses, t[g].scales, sums,             \
+                      SEARCH_OCTAVES, codes, 0);                                                                       \
+            f32_store(errors[g], f32_set1(f32_fold(sums[0])));                                                         \
+            errors[g][1] = f32_fold(sums[1]);                                                                          \
+            errors[g][2] = f32_fold(sums[2]);                                                                          \
+        }                                                                                                              \
+    }
+OCTAVE_ERRORS_BY(octave_errors_by_e4m3, rows, n, SEARCH_E4M3)
+OCTAVE_ERRORS_BY(octave_errors_by_e2m1, rows, n, SEARCH_E2M1)
+OCTAVE_ERRORS_BY(small_octave_errors_by_e4m3, 1, 32, SEARCH_E4M3)
+OCTAVE_ERRORS_BY(small_octave_errors_by_e2m1, 1, 32, SEARCH_E2M1)
+
 SHARED void screened_errors_by_e4m3(const organ_scale_search *search, const float *values, const float *weights,
                                     size_t stride, size_t rows, size_t n, size_t count, const scale_tries *t,
                                     tried_errors *errors)
@@ -127,6 +148,8 @@ INLINE errors_of *screened_whole(const organ_scale_search *search, size_t rows, 
 
 static errors_of *const search_any[] = {errors_by_integer, errors_by_e4m3, errors_by_e2m1};
 static errors_of *const search_small[] = {small_errors_by_integer, small_errors_by_e4m3, small_errors_by_e2m1};
+static errors_of *const search_octaves[2][2] = {{octave_errors_by_e2m1, octave_errors_by_e4m3},
+                                                {small_octave_errors_by_e2m1, small_octave_errors_by_e4m3}};
 static errors_of *const search_by_weight[] = {weighted_errors_by_integer, weighted_errors_by_e4m3,
                                               weighted_errors_by_e2m1};
 
@@ -169,6 +192,8 @@ INLINE errors_of *chosen_errors(const organ_scale_search *search, size_t rows, s
     const int codes = search_codes(search);
     if (codes == SEARCH_INTEGERS)
         return screened_whole(search, rows, n);
+    if (search->stepped && !search->fraction)
+        return search_octaves[rows == 1 && n == 32][codes == SEARCH_E4M3];
     if (rows == 1 && n == 32)
         return search_small[codes];
     if (rows == 1 && n == 16 && codes == SEARCH_E2M1)

@@ -55,20 +55,33 @@ typedef struct value_counts {
     _Alignas(64) uint32_t bins[2][BINS + 16];
 } value_counts;
 
-/* Counts the bits of magnitudes above `base`, that of the least bin. Returns whether all values are BF16. */
+/* Sets the bins of n values, a multiple of 16 or fewer than 16. Returns the bits that any of the values has. */
+INLINE u32x16 find_bins(const float *values, size_t n, u32x16 base, uint16_t *bins)
+{
+    u32x16 any = u32_set1(0);
+    for (size_t at = 0; at < n; at += 16) {
+        const u32x16 x = f32_bits(f32_load_first(values + at, n - at)),
+                     top = u32_srl(u32_and(x, u32_set1(MAGNITUDE)), 16);
+        any = u32_or(any, x);
+        u16_store(bins + at, u32_narrow(u32_min(u32_sub(top, base), u32_set1(BINS))));
+    }
+    return any;
+}
+
+/* Counts the bits of magnitudes above `base`, that of the least bin. Returns whether all values are BF16. The bins of
+ * some values are written before they are read: moving each from a vector to a counter's address takes longer. */
 INLINE int count_values(const float *values, size_t stride, size_t rows, size_t n, uint32_t base, value_counts *counts)
 {
+    enum { SOME = 128 };
+    _Alignas(64) uint16_t bins[SOME];
     u32x16 any = u32_set1(0);
     memset(counts, 0, sizeof *counts);
     for (size_t r = 0; r < rows; r++)
-        for (size_t at = 0; at < n; at += 16) {
-            uint16_t bins[16];
-            const float *const from = values + r * stride + at;
-            const u32x16 x = f32_bits(n - at < 16 ? f32_load_part(from, n - at) : f32_load(from)),
-                         top = u32_srl(u32_and(x, u32_set1(MAGNITUDE)), 16);
-            any = u32_or(any, x);
-            u16_store(bins, u32_narrow(u32_min(u32_sub(top, u32_set1(base)), u32_set1(BINS))));
-            UNROLL for (int k = 0; k < 16; k++) counts->bins[k % 2][bins[k]]++;
+        for (size_t at = 0, some; at < n; at += some) {
+            some = n - at < 16 ? n - at : min_size(n - at, SOME) / 16 * 16;
+            any = u32_or(any, find_bins(values + r * stride + at, some, u32_set1(base), bins));
+            for (size_t k = 0; k < some; k += 16)
+                UNROLL for (size_t l = 0; l < 16; l++) counts->bins[l % 2][bins[k + l]]++;
         }
     return u32_top(u32_and(any, u32_set1(0xffff))) == 0;
 }
