@@ -71,6 +71,8 @@ static void add_key(shaped_model *m, size_t count, char *const *words)
         must(organ_gguf_writer_kv(m->keys, &kv, &error), &error);
     } else if (strcmp(words[0], "key") == 0) {
         must(organ_gguf_writer_set_integer(m->keys, key, ORGAN_GGUF_U32, atoll(words[2]), &error), &error);
+        if (strcmp(words[1], "block_count") == 0)
+            m->model.config.num_hidden_layers = atoll(words[2]);
     }
 }
 
@@ -81,6 +83,7 @@ static void begin_model(shaped_model *m, char *const *words)
     memset(m, 0, sizeof *m);
     snprintf(m->name, sizeof m->name, "%s", words[1]);
     snprintf(m->architecture, sizeof m->architecture, "%s", words[2]);
+    snprintf(m->model.config.model_type, sizeof m->model.config.model_type, "%s", words[2]);
     must(organ_gguf_writer_create(&m->keys, &error), &error);
     must(organ_gguf_writer_set_string(m->keys, "general.architecture", words[2], strlen(words[2]), &error), &error);
 }
