@@ -30,7 +30,6 @@ INLINE void find_ends(const float *values, size_t stride, size_t rows, size_t n,
 /* sum_errors for one kind of codes and each of `count` adjacent groups, stored in `errors`. The small ones are for the
  * smallest groups of the encodings, 32 or 16 values of one row, because there the ends of loops would take a fifth of
  * the time; the usual one is for 128. */
-typedef float tried_errors[SEARCH_TRIES];
 typedef void errors_of(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
                        size_t rows, size_t n, size_t count, const scale_tries *t, tried_errors *errors);
 #define ERRORS_BY(name, rows_, n_, codes, weighted)                                                                    \
@@ -88,11 +87,12 @@ SHARED void screened_errors_by_e4m3(const organ_scale_search *search, const floa
             errors_by_e4m3(search, values + g * n, weights + g * n, stride, rows, n, 1, &t[g], errors + g);
 }
 
-/* Each step of the screens is made for all groups before the next one, because it waits for the step before it. A group
- * of very small or great values has the errors of all tries. */
+/* Each step of the screens is made for all groups before the next one, because it waits for the step before it, and the
+ * end of a loop over the tries of each group would often be mispredicted. */
 INLINE void screen_groups(const organ_scale_search *search, const float *values, size_t n, size_t count,
                           const scale_tries *t, tried_errors *errors, const int bits)
 {
+    enum { TOGETHER = 4 };
     whole_numbers w[SEARCH_GROUPS];
     whole_screen s[SEARCH_GROUPS];
     _Alignas(64) float by_lane[2 * SEARCH_GROUPS][16], two[2 * SEARCH_GROUPS];
@@ -110,16 +110,16 @@ INLINE void screen_groups(const organ_scale_search *search, const float *values,
         f32_store(by_lane[2 * g + 1], sums[1]);
     }
     f32_store(two, f32_fold_rows(by_lane[0]));
-    for (size_t g = 0; g < count; g++) {
-        f32_store(errors[g], f32_of_bits(u32_set1(INFINITE)));
-        errors[g][0] = two[2 * g];
-        errors[g][s[g].least] = two[2 * g + 1];
+    for (size_t first = 0; first < count; first += TOGETHER) {
+        uint64_t left = 0;
+        for (size_t g = first; g < min_size(first + TOGETHER, count); g++) {
+            f32_store(errors[g], f32_of_bits(u32_set1(INFINITE)));
+            errors[g][0] = two[2 * g];
+            errors[g][s[g].least] = two[2 * g + 1];
+            left |= left_tries(&t[g], &s[g], errors[g]) << (g - first) * SEARCH_TRIES;
+        }
+        set_errors(search, values + first * n, n, t + first, left, errors + first);
     }
-    for (size_t g = 0; g < count; g++)
-        if (has_whole_screen(&t[g]))
-            end_screen(search, values + g * n, n, &t[g], &s[g], errors[g]);
-        else
-            f32_store(errors[g], sum_errors(search, values + g * n, values, 0, 1, n, &t[g], SEARCH_INTEGERS, 0));
 }
 
 /* The screens for the usual lengths of groups, for others, and for codes of 8 bits. */

@@ -10,6 +10,8 @@ typedef struct scale_tries {
     float ends[2];  /* the greatest value and the least one, for search_whole.h */
 } scale_tries;
 
+typedef float tried_errors[SEARCH_TRIES];
+
 /* Steps of the tries from try 0, in numbers of the stored type: E8M0 has a step for each power of 2, and scales twice
  * or half as large as those tried are never better. */
 static const union {

@@ -36,11 +36,6 @@ INLINE int whole_bits(const organ_scale_search *search, size_t rows, size_t n)
     return is_byte ? 7 : 11;
 }
 
-INLINE int has_whole_screen(const scale_tries *t)
-{
-    return t->farthest > SCREEN_LEAST && t->farthest < SCREEN_GREATEST;
-}
-
 /* The fixed-point numbers of a group and, in both halves of each lane, of the inverses of the scales. */
 typedef struct whole_numbers {
     _Alignas(64) uint16_t values[WHOLE_MOST];
@@ -131,21 +126,26 @@ INLINE int least_of_others(const whole_screen *s)
     return number_of_least(f32_select(others, f32_load(s->bounds), f32_of_bits(u32_set1(INFINITE))));
 }
 
-/* Sets the errors of tries other than 0 and s->least whose bounds do not exclude them: a bound and an error have
- * relative errors below 2^-17, and errors count as equal if their first 20 bits are. */
-INLINE void end_screen(const organ_scale_search *search, const float *values, const size_t n, const scale_tries *t,
-                       const whole_screen *s, float *errors)
+/* Returns the tries, try k by bit k, that need errors besides those of tries 0 and s->least: those whose bounds do not
+ * exclude them. A bound and an error have relative errors below 2^-17, and errors count as equal if their first 20 bits
+ * are. Groups of very small or great values have no bounds. */
+INLINE uint64_t left_tries(const scale_tries *t, const whole_screen *s, const float *errors)
 {
     const float best = errors[s->least] < errors[0] ? errors[s->least] : errors[0];
-    unsigned left = m32_bits(f32_ge(f32_set1(best * (1 + 0x1p-15f)), f32_load(s->bounds))) & ~(1u | 1u << s->least);
-    while (left) {
-        f32x16 sums[2];
-        const int a = __builtin_ctz(left);
-        left &= left - 1;
-        const int b = left ? __builtin_ctz(left) : a;
-        left &= left - 1;
-        sum_two(search, values, n, t, a, b, sums);
-        errors[a] = f32_fold(sums[0]);
-        errors[b] = f32_fold(sums[1]);
+    const unsigned left = m32_bits(f32_ge(f32_set1(best * (1 + 0x1p-15f)), f32_load(s->bounds))),
+                   tries = t->farthest > SCREEN_LEAST && t->farthest < SCREEN_GREATEST ? left : 0xffff;
+    return tries & ~(1u | 1u << s->least);
+}
+
+/* Sets the errors of the tries of some groups, try k of group g by bit 16 g + k. */
+INLINE void set_errors(const organ_scale_search *search, const float *values, const size_t n, const scale_tries *t,
+                       uint64_t tries, tried_errors *errors)
+{
+    for (; tries; tries &= tries - 1) {
+        const size_t bit = (size_t)__builtin_ctzll(tries), g = bit / SEARCH_TRIES, k = bit % SEARCH_TRIES;
+        f32x16 sum;
+        sum_tries(search, values + g * n, values, n, 1, n, t[g].inverses + k, t[g].scales + k, &sum, 1, SEARCH_INTEGERS,
+                  0);
+        errors[g][k] = f32_fold(sum);
     }
 }
