@@ -67,6 +67,10 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
 
+/* Adds a safetensors file `name` with the pieces from `first` on, and model.safetensors.index.json as a file without
+ * pieces. The other files stay. */
+organ_status organ_layout_add_file(organ_layout *layout, const char *name, size_t first, organ_error *error);
+
 /* Returns organ_by_layer_json of the pieces. With `donor`, each layer also has the number of elements that come from
  * it. NULL if out of memory. */
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor);

@@ -226,9 +226,10 @@ static void put_metadata(FILE *out, const organ_layout *layout)
         fprintf(out, "\"__metadata__\":%.*s", (int)(span.end - span.begin), text.bytes + span.begin);
 }
 
-/* The header begins with 8 bytes for its length, which merge_safetensors fills in. The JSON is padded with spaces so
- * that the data begins at a multiple of 8. *header is memory of organ_rows_take. */
-static organ_status write_merged_header(const organ_layout *layout, char **header, size_t *length, organ_error *error)
+/* The file has the pieces from `first` on. The header begins with 8 bytes for its length, which place_merged fills in.
+ * The JSON is padded with spaces so that the data begins at a multiple of 8. *header is memory of organ_rows_take. */
+static organ_status write_merged_header(const organ_layout *layout, size_t first, char **header, size_t *length,
+                                        organ_error *error)
 {
     organ_text text;
     uint64_t at = 0;
@@ -237,7 +238,7 @@ static organ_status write_merged_header(const organ_layout *layout, char **heade
     FILE *const out = text.out;
     fputs("        {", out);
     put_metadata(out, layout);
-    for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
+    for (size_t k = first; k < layout->piece_count && !error->status; k++) {
         const organ_tensor *const as = &layout->pieces[k].as;
         const organ_shard_piece piece = {
             .name = as->name, .dtype = as->dtype, .rank = as->rank, .shape = as->shape, .bytes = as->bytes};
@@ -255,21 +256,88 @@ static organ_status write_merged_header(const organ_layout *layout, char **heade
     return error->status;
 }
 
+/* Sorts the pieces from `first` on and sets their offsets; *size becomes the size of a file of them. */
+static organ_status place_merged(organ_layout *layout, size_t first, char **header, size_t *length, uint64_t *size,
+                                 organ_error *error)
+{
+    qsort(layout->pieces + first, layout->piece_count - first, sizeof *layout->pieces, by_width);
+    if (write_merged_header(layout, first, header, length, error))
+        return error->status;
+    for (unsigned k = 0; k < 8; k++)
+        (*header)[k] = (char)((uint64_t)(*length - 8) >> 8 * k);
+    *size = *length;
+    for (size_t k = first; k < layout->piece_count; k++) {
+        layout->pieces[k].as.offset = *size;
+        *size += layout->pieces[k].as.bytes;
+    }
+    return ORGAN_OK;
+}
+
 static organ_status merge_safetensors(organ_layout *layout, const char *name, organ_error *error)
 {
     char *header = NULL;
     size_t length = 0;
-    qsort(layout->pieces, layout->piece_count, sizeof *layout->pieces, by_width);
-    if (write_merged_header(layout, &header, &length, error))
-        return error->status;
-    for (unsigned k = 0; k < 8; k++)
-        header[k] = (char)((uint64_t)(length - 8) >> 8 * k);
-    uint64_t at = length;
-    for (size_t k = 0; k < layout->piece_count; k++) {
-        layout->pieces[k].as.offset = at;
-        at += layout->pieces[k].as.bytes;
+    uint64_t size = 0;
+    return place_merged(layout, 0, &header, &length, &size, error)
+               ? error->status
+               : replace_by_one_file(layout, name, (unsigned char *)header, length, size, error);
+}
+
+/* Adds a file that begins with `bytes`, which the function takes over. */
+static organ_status append_file(organ_layout *layout, organ_layout_file made, const char *name, void *bytes,
+                                organ_error *error)
+{
+    organ_layout_file *const files = realloc(layout->files, (layout->file_count + 1) * sizeof *files);
+    organ_filler *const filler = calloc(1, sizeof *filler);
+    layout->files = files ? files : layout->files;
+    made.name = organ_arena_copy(&layout->arena, name, strlen(name));
+    if (!files || !filler || !made.name || !bytes) {
+        free(filler);
+        organ_rows_free(bytes);
+        return header_no_memory(name, error);
     }
-    return replace_by_one_file(layout, name, (unsigned char *)header, length, at, error);
+    *filler = (organ_filler){0, (size_t)made.data_offset, bytes};
+    made.filler_count = 1;
+    made.fillers = filler;
+    files[layout->file_count++] = made;
+    return ORGAN_OK;
+}
+
+static organ_status append_index(organ_layout *layout, organ_error *error)
+{
+    ORGAN_OWNED_JSON json_t *const map = json_object(), *document = NULL;
+    uint64_t total = 0;
+    for (size_t k = 0; k < layout->piece_count; k++) {
+        const organ_tensor *const as = &layout->pieces[k].as;
+        total += as->bytes;
+        json_object_set_new(map, as->name, json_string(layout->files[as->file].name));
+    }
+    if (json_object_size(map) == layout->piece_count)
+        document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", total))),
+                                SET("weight_map", json_incref(map)));
+    ORGAN_OWNED char *const text = document ? organ_json_dump(document, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    const size_t length = text ? strlen(text) : 0;
+    char *const bytes = text ? organ_rows_take(length, 1) : NULL;
+    if (bytes)
+        memcpy(bytes, text, length);
+    return append_file(layout, (organ_layout_file){.size = length, .data_offset = length, .first = layout->piece_count},
+                       ORGAN_INDEX_NAME, bytes, error);
+}
+
+organ_status organ_layout_add_file(organ_layout *layout, const char *name, size_t first, organ_error *error)
+{
+    char *header = NULL;
+    size_t length = 0;
+    uint64_t size = 0;
+    if (place_merged(layout, first, &header, &length, &size, error) ||
+        append_file(layout,
+                    (organ_layout_file){
+                        .size = size, .data_offset = length, .first = first, .count = layout->piece_count - first},
+                    name, header, error))
+        return error->status;
+    for (size_t k = first; k < layout->piece_count; k++)
+        layout->pieces[k].as.file = (uint32_t)(layout->file_count - 1);
+    return append_index(layout, error);
 }
 
 /* ---- GGUF ---- */

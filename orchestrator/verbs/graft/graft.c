@@ -202,6 +202,18 @@ static const char *name_of_file(const organ_graft_job *job)
                                                                                     : job->layout.files[0].name;
 }
 
+/* A block that is added to several files of safetensors gets a file of its own: the others, which may be large, stay.
+ */
+#define BLOCK_FILE "model-mtp.safetensors"
+static bool gets_own_file(const organ_graft_job *job)
+{
+    for (size_t f = 0; f < job->layout.file_count; f++)
+        if (strcmp(job->layout.files[f].name, BLOCK_FILE) == 0)
+            return false;
+    return job->block.chosen && !job->target->gguf && !job->target->manifest && !job->block.removed &&
+           job->layout.file_count > 1 && job->layout.piece_count > job->target->tensor_count;
+}
+
 /* The header is new if the graft changes types, layers or key-values, or merges several files into one
  * (job->written_again); else the header of the target is copied. With mismatches there is no output, so nothing is
  * created. */
@@ -209,6 +221,8 @@ static organ_status choose_header(organ_graft_job *job, organ_error *error)
 {
     organ_layout *const layout = &job->layout;
     organ_gguf_writer *writer = NULL;
+    if (gets_own_file(job))
+        return organ_layout_add_file(layout, BLOCK_FILE, job->target->tensor_count, error);
     job->written_again = job->written_again || (job->single && layout->file_count > 1);
     if (graft_metadata(job, &writer, error) == ORGAN_OK && !json_array_size(job->mismatches) &&
         (job->written_again || job->single))

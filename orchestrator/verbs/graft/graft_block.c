@@ -313,7 +313,7 @@ static organ_status put_block(organ_graft_job *job, organ_error *error)
     for (size_t t = 0; t < target->tensor_count; t++)
         if (is_in_block(&job->block.target, &target->tensors[t]) && !job->taken[t]) {
             job->layout.pieces[t].model = NULL;
-            job->written_again = true;
+            job->written_again = job->block.removed = true;
         }
     for (int32_t b = 0; b < job->block.source.blocks; b++)
         put_pair(job, b);

@@ -44,6 +44,7 @@ typedef struct graft_block {
     bool chosen; /* false: another graft */
     graft_block_side source, target;
     organ_weights *sources, *targets; /* their weights */
+    bool removed;                     /* the target has tensors that the output lacks */
     organ_weight *quantised;          /* packed weights of the output, with their names there */
     size_t quantised_count;
 } graft_block;

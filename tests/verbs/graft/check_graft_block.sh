@@ -167,6 +167,28 @@ for type in glm4_moe qwen3_5_text; do
         says "organ dequantize both -o OUT"
     done
 done
+# A target of several files: they stay, and the block gets a file of its own in the index.
+with_block glm4_moe whole
+with_block glm4_moe lost "sed d"
+rm -rf packed shards
+ends 0 quantize lost -o packed -s fp8-channel --max-shard-size 100K --quiet
+judge "the target has one file" test "$(find packed -name 'model-0*.safetensors' | wc -l)" -gt 3
+graft whole packed made
+here="a target of several files"
+judge "the block changes" diff <(bytes whole | grep 'layers\.4\.') <(bytes made | grep 'layers\.4\.')
+judge "the trunk changes" diff <(bytes packed) <(bytes made | grep -v 'layers\.4\.')
+for file in packed/model-0*.safetensors; do judge "$file changes" cmp "$file" "made/${file#*/}"; done
+judge "the index has other files" diff <(jq -S .weight_map packed/model.safetensors.index.json) <(jq -S '.weight_map | with_entries(select(.value != "model-mtp.safetensors"))' made/model.safetensors.index.json)
+judge "the index has another size" test "$(jq .metadata.total_size made/model.safetensors.index.json)" = "$("$organ" inspect made --tensors --json | jq '[.tensors[].bytes] | add')"
+ends 0 inspect made
+prints "No problems found"
+graft made made again
+judge "a block in its own place changes files" diff -r -x organ -x README.md made again
+graft whole made again
+judge "a second graft changes the trunk" diff <(bytes made) <(bytes again)
+interrupted KILL shards graft --source whole --target packed -o shards --select mtp
+ends 0 graft --source whole --target packed -o shards --select mtp --quiet --resume
+judge "a continued run writes other bytes" diff -r -x organ -x README.md made shards
 # A block that is quantised like the target: its codes and scales are copied.
 with_block glm4_moe whole
 with_block glm4_moe lost "sed d"
