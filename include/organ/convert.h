@@ -32,8 +32,9 @@ typedef struct organ_convert_options {
      * the same codes; NULL: the model is GGUF. `type` is then "same" or "codes" */
     const char *format;
     /* one of ORGAN_CONVERT_BLOCKS: whether the output has the model's blocks for multi-token prediction (MTP).
-     * "keep": it has; an error if the other format or its programs lack them. "none": it has not. "only", to GGUF: it
-     * has embedding, final norm, head and the blocks, which llama.cpp loads next to a model without them. NULL: to GGUF
+     * "keep": it has; an error if the other format or its programs lack them. "none": it has not. "only": it has only
+     * the blocks; to GGUF also embedding, final norm and head, for llama.cpp to load next to a model without blocks.
+     * NULL: to GGUF
      * "keep" if llama.cpp runs the blocks, else "none" with a note; to safetensors "keep" */
     const char *mtp;
 } organ_convert_options;

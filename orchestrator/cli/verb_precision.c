@@ -214,9 +214,9 @@ static const organ_option convert_options[] = {
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
          "from tokenizer.json. With NAME, a text that gets other token ids in the GGUF file is a note, not an error"),
     TEXT("mtp", "WHICH", convert.mtp,
-         "blocks for multi-token prediction: keep; none: leave them out; only, to GGUF: write them with embedding, "
-         "final norm and head, as a file mtp-NAME.gguf next to a model without them. Default: keep, but to GGUF only "
-         "those that llama.cpp runs", .choices = ORGAN_CONVERT_BLOCKS),
+         "blocks for multi-token prediction: keep; none: leave them out; only: write them alone, to GGUF with "
+         "embedding, final norm and head, as a file mtp-NAME.gguf next to a model without them. Default: keep, but to "
+         "GGUF only those that llama.cpp runs", .choices = ORGAN_CONVERT_BLOCKS),
     TEXT("format", "NAME", convert.format,
          "to safetensors, of a quantised safetensors model: turn AWQ, GPTQ or compressed-tensors into this format with "
          "the same codes, scales and zero points", .choices = ORGAN_CONVERT_FORMATS),

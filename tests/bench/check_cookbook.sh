@@ -6,6 +6,7 @@
 # the same commands on a model of Qwen3-30B-A3B's shapes without data must end well, too. tests/check_pages.sh runs the sessions, check_recipes.sh the table.
 # Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
+. "$top/tests/surgery/mtp_kit.sh"
 fixtures=${model%/*}
 export PATH=$top/build:$PATH OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 pages=(README.md docs/tutorial.md docs/cookbook.md docs/troubleshooting.md)
@@ -25,11 +26,13 @@ is_elsewhere() { [[ $1 == fetch || $1 == serve ]]; }
 
 # stand_ins COMMAND: makes MODEL a fixture that suits the command, and FILE what the option before it names.
 stand_ins() {
-    local verb is
+    local verb is tuned=TUNED.dense
     verb=$(verb_of "$1") is=DENSE
     [[ $verb == experts ]] && is=$fixtures/tiny-moe
     [[ $verb == dequantize ]] && is=QUANTISED
+    [[ $1 == *mtp* ]] && is=BLOCK tuned=TUNED.block
     ln -sfn "$is" MODEL
+    ln -sfn "$tuned" TUNED
     if [[ $1 == *"--tasks FILE"* ]]; then ln -sfn FILE.jsonl FILE; elif [[ $1 != *"-o FILE"* ]]; then ln -sfn IMATRIX FILE; fi
 }
 # scaled COMMAND: the command with sizes scaled to MODEL as if that had 30 GB, half of what it is for: of a small model the embeddings are a larger part.
@@ -44,7 +47,10 @@ head -c 8000 "$fixtures/tiny-llama/calibration.txt" >TEXT
 head -c 8000 "$fixtures/tiny-llama/heldout.txt" >HELDOUT
 head -n 6 "$fixtures/tasks/tasks.jsonl" >FILE.jsonl
 ends 0 convert DENSE -o MODEL.gguf --to gguf --quiet
-ends 0 prune DENSE -o TUNED --sparsity 10 --quiet
+ends 0 prune DENSE -o TUNED.dense --sparsity 10 --quiet
+ln -s TUNED.dense TUNED
+with_block glm4_moe BLOCK
+with_block glm4_moe TUNED.block "sed d"
 ends 0 prune DENSE -o SECOND --sparsity 20 --quiet
 ln -s TUNED FIRST
 ends 0 prune DENSE -o PRUNED --sparsity 50 --quiet
@@ -84,6 +90,7 @@ if ! in_part; then
         while read -r command; do
             verb=$(verb_of "$command")
             is_elsewhere "$verb" && continue
+            [[ $command == *mtp* ]] && continue # the model has no block
             grep -q -- '--dry-run' < <("$organ" "$verb" --help) || continue
             # These read what only a run on the whole model makes.
             [[ $command != *" "@(ADAPTER|TUNED|FIRST|QUANTISED|OUT|recipe.yaml|FILE)* || $command == *" -o "* && $command != *" "@(ADAPTER|TUNED|FIRST|QUANTISED|recipe.yaml|--imatrix)* ]] || continue

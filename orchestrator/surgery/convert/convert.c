@@ -255,7 +255,8 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types%s", o->model,
                           job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize",
                           job->to_gguf ? "" : ", `format` the format of its codes (AWQ, GPTQ, compressed-tensors)");
-    if (organ_mtp_is_alone(job->model))
+    const bool only = o->mtp && strcmp(o->mtp, "only") == 0;
+    if (!only && organ_mtp_is_alone(job->model))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: has the block for multi-token prediction without the layers of the model: convert the "
                           "whole model",

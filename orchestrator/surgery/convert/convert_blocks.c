@@ -166,8 +166,6 @@ organ_status organ_convert_choose_blocks(organ_convert_job *job, organ_error *er
     char room[160];
     const char *const why = refusal(job, room);
     job->only = asked && strcmp(asked, "only") == 0;
-    if (job->only && !job->to_gguf)
-        return organ_fail(error, ORGAN_USAGE, "`mtp` only: makes GGUF files; safetensors need the whole model");
     const bool known = job->mtp && job->blocks && (!job->to_gguf || job->mtp->runs);
     if (!none && known && check_count(job, error))
         return error->status;

@@ -278,7 +278,7 @@ static bool tensor_pass_over(const tensor_move *t)
         return true;
     }
     return job->only && !block &&
-           (t->layer >= 0 ||
+           (!job->to_gguf || t->layer >= 0 ||
             (t->part.part != PART_EMBEDDING && t->part.part != PART_FINAL_NORM && t->part.part != PART_OUTPUT));
 }
 

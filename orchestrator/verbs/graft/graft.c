@@ -322,7 +322,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
         return organ_fail_memory(error, o->target);
     if (organ_selection_parse(o->types, o->layers, "types", &job->selection, error) ||
         organ_layer_map_parse(o->map, &job->map, error) ||
-        organ_model_open_with(o->source, o->access, &job->source, error) ||
+        organ_model_open_with(job->source_path, o->access, &job->source, error) ||
         organ_model_open_with(o->target, o->access, &job->target, error))
         return error->status;
     organ_progress_warn_of_model(job->progress, job->source);
@@ -404,11 +404,17 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
         return error->status;
     organ_report_work work = organ_report_begin(report);
     organ_graft_job job = {.options = options,
+                           .source_path = options->source,
                            .single = organ_output_is_file(options->write.output),
                            .kernels = kernels,
                            .progress = organ_warnings_begin(&work.kept, progress),
                            .stop = stop};
-    graft_model(&job, report, error);
+    organ_graft_across across;
+    if (organ_graft_across_open(&across, options, job.progress, error) == ORGAN_OK) {
+        job.source_path = across.path;
+        graft_model(&job, report, error);
+    }
     close_graft(&job);
+    organ_graft_across_close(&across, error);
     return organ_report_end_partial(&work, options->target, error);
 }

@@ -4,6 +4,7 @@
 #ifndef ORGAN_VERBS_GRAFT_GRAFT_BLOCK_H
 #define ORGAN_VERBS_GRAFT_GRAFT_BLOCK_H
 
+#include "orchestrator/output/hidden_folder.h"
 #include "orchestrator/verbs/graft/graft_parts.h"
 
 /* Compares both models, and places the tensors of the source's blocks in the layout. Appends mismatches to
@@ -22,6 +23,22 @@ void organ_graft_check_side(const graft_block_side *side, bool needed, json_t *m
  * than it states. */
 organ_status organ_graft_select_block(const organ_model *model, const char *select, const char *name,
                                       organ_layout *layout, bool *block, organ_error *error);
+
+/* The block of a source in the other format than the target's, converted. All zero: none. */
+typedef struct organ_graft_across {
+    const organ_graft_options *options;
+    const organ_progress *progress;
+    organ_hidden_model hidden;
+    organ_run_inputs inputs;
+    bool converts, to_gguf;
+    const char *path; /* of the model from which the block is taken: the converted one, or options->source */
+} organ_graft_across;
+/* If the source has another format than the target and only blocks are grafted, converts its block. Returns the errors
+ * of organ_convert. The caller closes *across, also after an error. */
+organ_status organ_graft_across_open(organ_graft_across *across, const organ_graft_options *options,
+                                     const organ_progress *progress, organ_error *error);
+/* Removes the converted block; after an interruption it stays for --resume. */
+void organ_graft_across_close(organ_graft_across *across, organ_error *error);
 
 /* Finds out which weights of the block are packed, and appends a mismatch for those that the target's
  * quantization_config does not describe. */

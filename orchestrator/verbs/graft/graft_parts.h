@@ -52,6 +52,7 @@ typedef struct graft_block {
 /* One graft. */
 typedef struct organ_graft_job {
     const organ_graft_options *options;
+    const char *source_path; /* of the model that is opened as the source: options->source, or its converted block */
     organ_model *source, *target;
     organ_selection selection; /* options->types and options->layers, parsed */
     unsigned groups;           /* bit k: tensors of organ_group k are selected */

@@ -93,7 +93,8 @@ to_safetensors draft.gguf back
 judge "the block does not come back" test "$(names back | grep -c '^mtp\.') $(jq .mtp_num_hidden_layers back/config.json)" = "15 1"
 to_safetensors draft.gguf back --mtp none
 judge "--mtp none keeps the block" test "$(names back | grep -c '^mtp\.') $(jq .mtp_num_hidden_layers back/config.json)" = "0 0"
-refused 2 "makes GGUF files" convert draft.gguf -o no --to safetensors --mtp only
+to_safetensors draft.gguf back --mtp only
+judge "--mtp only has other tensors" test "$(names back | grep -c '^mtp\.') $(names back | wc -l) $(jq -c '[.num_hidden_layers, .mtp_num_hidden_layers]' back/config.json)" = "15 15 [4,1]"
 
 # ---- counts and tensors that do not fit ----
 with_block glm4_moe model "sed d"

@@ -97,7 +97,7 @@ refused 2 "must be one of all, mtp" extract whole --select attention -o no
 mismatch "the source has none for multi-token prediction" lost.gguf whole.gguf
 mismatch "num_nextn_predict_layers of the source states 1 for multi-token prediction, but the source has no tensor" lost whole dir
 mismatch "organ knows no blocks for multi-token prediction of the source" "$model" whole dir
-mismatch "format: the source is GGUF and the target is safetensors" whole.gguf lost dir
+mismatch "format: the source is GGUF and the target is safetensors" alone lost dir
 refused 2 "without other words, layers" graft --source whole --target lost -o no --select mtp,norm
 refused 2 "without other words, layers" graft --source whole --target lost -o no --select mtp --map 4:3
 ends 3 graft --source whole --target lost -o no.safetensors --select mtp
@@ -105,6 +105,8 @@ prints "config.json of the output must count the block"
 edit() { cp -r "$1" "$2" && chmod -R u+w "$2" && sed -i "$3" "$2/config.json"; }
 edit whole other 's/"hidden_size": 64/"hidden_size": 96/'
 mismatch "width (hidden size): 96 in the source, 64 in the target" other lost dir
+mismatch "width (hidden size): 64 in the source, 96 in the target" whole.gguf other dir
+judge "a converted block is left" test "$(find . -maxdepth 1 -name '.*organ*' | wc -l)" = 0
 rm -rf other && edit whole other 's/"vocab_size": 256/"vocab_size": 512/'
 mismatch "vocabulary: 512 in the source, 256 in the target" other lost dir
 rm -rf other && edit whole other 's/"rope_theta": [0-9.e]*/"rope_theta": 12345.0/'
@@ -219,6 +221,53 @@ for type in q8_0 q4_k; do
     judge "the block changes" diff <(bytes whole.gguf | grep '^blk\.4\.') <(bytes made.gguf | grep '^blk\.4\.')
     judge "the trunk changes" diff <(bytes packed.gguf) <(bytes made.gguf | grep -v '^blk\.4\.')
 done
+
+# ---- from the other format: the block is converted first ----
+for type in glm4_moe qwen3_5_text hy_v3 nemotron_h-moe-gguf qwen3_next; do
+    if in_part && [[ $type != @(glm4_moe|qwen3_5_text) ]]; then continue; fi
+    with_block $type model
+    rm -rf whole lost
+    ends 0 convert model -o whole.gguf --to gguf --dtype bf16 --quiet --force
+    ends 0 convert whole.gguf -o whole --to safetensors --quiet --force
+    ends 0 convert whole.gguf -o lost --to safetensors --mtp none --quiet --force
+    ends 0 convert whole -o whole.gguf --to gguf --quiet --force
+    ends 0 convert whole -o lost.gguf --to gguf --mtp none --quiet --force
+    graft whole lost.gguf made.gguf
+    judge "$type to GGUF: other tensors than convert makes" diff <(bytes whole.gguf) <(bytes made.gguf)
+    judge "$type to GGUF: other counts" test "$(counts made.gguf)" = "$(counts whole.gguf)"
+    graft whole.gguf lost made
+    judge "$type to safetensors: other tensors than convert makes" diff <(bytes whole) <(bytes made)
+    judge "$type to safetensors: another config.json" diff whole/config.json made/config.json
+    judge "a converted block is left" test "$(find . -maxdepth 1 -name '.*organ*' | wc -l)" = 0
+done
+with_block glm4_moe model
+rm -rf whole lost
+ends 0 convert model -o whole.gguf --to gguf --dtype bf16 --quiet --force
+ends 0 convert whole.gguf -o whole --to safetensors --quiet --force
+ends 0 convert whole.gguf -o lost --to safetensors --mtp none --quiet --force
+ends 0 convert whole -o lost.gguf --to gguf --mtp none --quiet --force
+ends 0 convert whole -o mtp-only.gguf --to gguf --mtp only --quiet --force
+graft mtp-only.gguf lost made
+judge "mtp-NAME.gguf to safetensors: other tensors" diff <(bytes whole) <(bytes made)
+rm -rf dry dry.gguf
+ends 0 graft --source whole.gguf --target lost -o dry --select mtp --dry-run
+prints "into a copy of lost"
+ends 0 graft --source whole --target lost.gguf -o dry.gguf --select mtp --dry-run
+judge "a dry run leaves something" test "$(find . -maxdepth 1 -name '*dry*' | wc -l)" = 0
+for signal in INT KILL; do
+    rm -rf made again
+    graft whole.gguf lost again
+    interrupted $signal made graft --source whole.gguf --target lost -o made --select mtp
+    judge "an interrupted run publishes its output" test ! -e made
+    judge "the converted block does not stay" test "$(find . -maxdepth 1 -name '.made.organ-block-*' | wc -l)" = 1
+    ends 0 graft --source whole.gguf --target lost -o made --select mtp --quiet --resume
+    judge "a continued run writes other bytes" diff -r -x organ -x README.md made again
+    judge "the converted block stays" test "$(find . -maxdepth 1 -name '.*organ*' | wc -l)" = 0
+done
+with_block glm4_moe whole
+with_block glm4_moe lost "sed d"
+ends 0 convert whole -o whole.gguf --to gguf --dtype bf16 --quiet --force
+ends 0 convert whole -o lost.gguf --to gguf --dtype bf16 --mtp none --quiet --force
 
 # ---- interrupted runs ----
 for signal in INT KILL; do
