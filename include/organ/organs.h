@@ -79,8 +79,13 @@ typedef struct organ_graft_options {
     const organ_engine *engine;
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     struct organ_ranks *ranks; /* the processes that share the work (room ranks); NULL: this process does it alone */
+    /* With types "mtp": changes the projection of each block by least squares, so that on `calibration` the block's
+     * layer gets from the target's states what it gets from the source's. Both models must be complete, and `engine`
+     * set. */
+    bool refit;
+    organ_calibration_text calibration;
 } organ_graft_options;
-ORGAN_DEFAULTS(graft, )
+ORGAN_DEFAULTS(graft, o.calibration.samples = ORGAN_SAMPLES_DEFAULT; o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
 /* Writes a copy of the target with tensors of the source; both models are opened read-only. Creates the report of
  * schema organ.graft/1, which the caller releases. Finds all mismatches of the two models before it writes anything: if

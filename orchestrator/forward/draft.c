@@ -222,13 +222,13 @@ void organ_forward_visit_unrun_drafts(const organ_forward *f, void *context,
 /* Computes x of `count` rows from row `first` on. */
 static organ_status project_piece(forward_drafting *r, size_t first, size_t count, organ_error *error)
 {
-    organ_forward *const f = r->forward;
+    organ_forward *const f = r->forward, *const trunk = r->trunk ? r->trunk : f;
     const forward_draft *const draft = &f->drafts[r->block];
     const size_t width = (size_t)f->config.hidden, begin[2] = {0, count}, hidden_first = draft->family->hidden_first;
     const organ_windows next = {.tokens = r->next + first, .count = 1, .begin = begin};
     const float plus = organ_forward_final_norm(f).plus;
     const double eps = f->config.rms_eps;
-    if (organ_forward_embed(f, &next, r->normed, error) != ORGAN_OK)
+    if (organ_forward_embed(trunk, &next, r->normed, error) != ORGAN_OK)
         return error->status;
     for (size_t t = 0; t < count; t++)
         organ_forward_norm(r->normed + t * width, draft->embedding_norm, plus, eps, width,
@@ -236,7 +236,7 @@ static organ_status project_piece(forward_drafting *r, size_t first, size_t coun
     if (!r->of_trunk || draft->family->raw_state)
         memcpy(r->normed, r->hidden + first * width, count * width * sizeof(float));
     else
-        organ_forward_final(f, r->hidden + first * width, count, r->normed);
+        organ_forward_final(trunk, r->hidden + first * width, count, r->normed);
     for (size_t t = 0; t < count; t++)
         organ_forward_norm(r->normed + t * width, draft->hidden_norm, plus, eps, width,
                            r->joined + (2 * t + 1 - hidden_first) * width);

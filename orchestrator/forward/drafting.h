@@ -19,6 +19,7 @@
 
 typedef struct forward_drafting {
     organ_forward *forward;
+    organ_forward *trunk; /* the model of which tokens have embeddings, and states the final norm; NULL: `forward` */
     unsigned block;
     const organ_layer *layer; /* that of the block, loaded */
     const uint32_t *next;     /* for each row, the token whose embedding it has */

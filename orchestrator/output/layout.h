@@ -17,6 +17,8 @@ typedef struct organ_piece {
     const organ_model *model; /* model from which it is copied */
     /* Tensor of that model with the same number of elements; its type may differ if layout.kernels converts it. */
     const organ_tensor *from;
+    const organ_model *values_model; /* model whose tensor `values` is copied in place of `from`; NULL: none */
+    const organ_tensor *values;
     /* Digest of `from` in the manifest of an organ directory; NULL if `model` is not an organ directory. */
     const char *known;
 } organ_piece;

@@ -134,8 +134,8 @@ static void list_copies(organ_layout *layout)
                                                 .dtype = piece->as.dtype,
                                                 .rank = piece->as.rank,
                                                 .shape = piece->as.shape,
-                                                .same = piece->from,
-                                                .model = piece->model,
+                                                .same = piece->values ? piece->values : piece->from,
+                                                .model = piece->values ? piece->values_model : piece->model,
                                                 .bytes = piece->as.bytes};
         organ_rows_passed();
     }

@@ -15,7 +15,8 @@ const char *organ_stage_unit(const char *what)
     static const char *const others[][2] = {{ORGAN_STAGE_SCORING, "windows"},
                                             {ORGAN_STAGE_CONTINUATIONS, "continuations"},
                                             {ORGAN_STAGE_PREDICTING, "windows"},
-                                            {ORGAN_STAGE_CHUNKS, "chunks"}};
+                                            {ORGAN_STAGE_CHUNKS, "chunks"},
+                                            {ORGAN_STAGE_LAYERS, "layers"}};
     for (size_t k = 0; k < sizeof others / sizeof *others; k++)
         if (strcmp(what, others[k][0]) == 0)
             return others[k][1];

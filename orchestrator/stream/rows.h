@@ -113,8 +113,9 @@ size_t organ_row_buffer_next(organ_row_buffer *buffer, uint64_t first, uint64_t 
 #define ORGAN_STAGE_CONTINUATIONS "continuing"
 #define ORGAN_STAGE_PREDICTING    "Predicting"
 #define ORGAN_STAGE_CHUNKS        "running the text"
+#define ORGAN_STAGE_LAYERS        "running both models"
 
-/* Returns what the stage with this name counts: "tensors", "windows", "continuations" or "chunks". */
+/* Returns what the stage with this name counts: "tensors", "windows", "continuations", "chunks" or "layers". */
 const char *organ_stage_unit(const char *what);
 
 #endif

@@ -178,6 +178,10 @@ static const organ_field graft_tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_F
                                             FIELD_TEXT("from", "from", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                             FIELD_TEXT("written as", "dtype", 0), FIELD_TEXT("was", "source_dtype", 0),
                                             FIELD_IF("!dry_run", "XXH3", "xxh3", NULL, ORGAN_FIELD_CODE)};
+static const organ_field projections[] = {FIELD_TEXT("projection", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                          FIELD_WORDS("error before", "{before:~3}", 0),
+                                          FIELD_WORDS("error after", "{after:~3}", 0),
+                                          FIELD_WORDS("lambda", "{lambda}", 0)};
 static const organ_field mismatches[] = {FIELD_NUMBER("number"),
                                          FIELD_WORDS("mismatch", "{.}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
 static const organ_block sentences[] = {SAY(ON_ALL, NULL, "{.}")};
@@ -216,6 +220,14 @@ static const organ_block blocks[] = {
     SAY(ON_TERMINAL | ON_MARKDOWN, FITS,
         "{totals.percent_of_elements:percent} of the output's elements come from the source. The header is "
         "{header_anew?rewritten|the target's, byte for byte}."),
+    SECTION(ON_FILES, FITS "&refit", "Refit"),
+    TABLE(ON_ALL, FITS "&refit&!dry_run", "refit.projections", FIELDS(projections),
+          .caption = "Squared error per token of what the block's layer gets, against the source, on the "
+                     "{refit.held_windows} held-out windows; lambda 0: the projection is unchanged."),
+    SAY(ON_ALL, FITS "&refit",
+        "{dry_run?The projection would be|Projections are} fitted to the target's states on "
+        "{refit.calibration.windows:count} windows of {refit.calibration.context} tokens; "
+        "{refit.held_windows} held-out windows judge the fit."),
     SECTION(ON_FILES, FITS "&metadata|" FITS "&notes", "Notes"),
     EACH_IF(ON_TERMINAL, FITS, "metadata", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),
     EACH_IF(ON_TERMINAL, FITS, "notes", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),

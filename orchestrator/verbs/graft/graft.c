@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_block.h"
+#include "orchestrator/verbs/graft/graft_refit.h"
 
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
@@ -174,7 +175,8 @@ static organ_status graft_metadata(organ_graft_job *job, organ_gguf_writer **wri
 /* ---- checks before anything is written ---- */
 
 /* An output of one file must have the ending of the target's format. If the target is one file (and no organ
- * directory), the output must be one too. A dry run also checks that the output could be written. */
+ * directory), the output must be one too. A dry run, and a run that fits before it writes, also checks that the output
+ * could be written. */
 static organ_status check_grafted(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -189,8 +191,9 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
     if (organ_output_check_not_input(path, job->source, error) ||
         organ_output_check_not_input(path, job->target, error))
         return error->status;
-    return o->write.dry_run ? organ_output_check(path, organ_output_like(job->target), o->write.force, error)
-                            : ORGAN_OK;
+    return o->write.dry_run || o->refit
+               ? organ_output_check(path, organ_output_like(job->target), o->write.force, error)
+               : ORGAN_OK;
 }
 
 /* The name of the only file. Loaders look for model.safetensors if there is no index. */
@@ -268,7 +271,23 @@ static json_t *graft_parameters(void *job)
     const organ_graft_options *const o = ((const organ_graft_job *)job)->options;
     return ORGAN_OBJECT(SET("type", organ_selection_json(o->types, o->layers, /*of_layers=*/false)),
                         SET("layers", organ_selection_json(o->types, o->layers, /*of_layers=*/true)),
-                        SET_BYTES_OF("map", o->map));
+                        SET_BYTES_OF("map", o->map), SET_FLAG("refit", o->refit),
+                        SET_BYTES_OF("calibration", o->refit ? organ_path_name(o->calibration.text) : NULL),
+                        SET_COUNT_OF("samples", o->refit, o->calibration.samples),
+                        SET_COUNT_OF("context", o->refit, o->calibration.context));
+}
+
+/* The projections depend on the text, too. */
+static json_t *graft_identity(void *context)
+{
+    const organ_graft_job *const job = context;
+    return ORGAN_OBJECT(SET_IF(job->refit, "text", json_string(organ_graft_refit_text(job->refit))));
+}
+
+static organ_status graft_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
+{
+    const organ_graft_options *const o = ((const organ_graft_job *)context)->options;
+    return o->refit ? organ_run_inputs_add(inputs, "text", o->calibration.text, error) : error->status;
 }
 
 /* With mismatches nothing is written: `output` then has only a path, and the report has no totals, groups and
@@ -288,6 +307,7 @@ static json_t *document_of(organ_graft_job *job, const organ_output *output)
                   SET("by_layer", organ_layout_by_layer_json(layout, job->source)),
                   SET_FLAG("header_anew", job->written_again), SET("metadata", json_incref(job->metadata)),
                   SET("clashes", json_incref(job->clashes)), SET("notes", json_incref(job->notes)),
+                  SET("refit", organ_graft_refit_json(job->refit)),
                   SET("tensors", organ_json_rows(layout->piece_count, tensor_json, job)));
     ORGAN_ADD(run, SET_BYTES("source", o->source), SET_BYTES("target", o->target));
     ORGAN_ADD(document, SET("run", run));
@@ -321,7 +341,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     if (!job->mismatches || !job->notes || !job->metadata || !job->clashes)
         return organ_fail_memory(error, o->target);
     if (organ_selection_parse(o->types, o->layers, "types", &job->selection, error) ||
-        organ_layer_map_parse(o->map, &job->map, error) ||
+        organ_layer_map_parse(o->map, &job->map, error) || organ_graft_refit_check(job, error) ||
         organ_model_open_with(job->source_path, o->access, &job->source, error) ||
         organ_model_open_with(o->target, o->access, &job->target, error))
         return error->status;
@@ -359,6 +379,8 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
         return error->status;
     if (json_array_size(job->mismatches))
         return report_mismatches(job, report, error);
+    if (organ_graft_refit_open(job, &job->refit, error) || organ_graft_refit_run(job->refit, error))
+        return error->status;
     const char *const index[] = {job->target->index ? job->target->index : "model.safetensors.index.json", NULL};
     job->layout.changed = true;
     job->layout.kernels = job->kernels;
@@ -375,13 +397,17 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
                               .context = job,
                               .make.edit = organ_graft_edit_config,
                               .left_out = job->written_again && !job->target->gguf ? index : NULL,
-                              .check.parameters = graft_parameters,
-                              .report.document = graft_document};
+                              .check = {.parameters = graft_parameters,
+                                        .identity = graft_identity,
+                                        .inputs = graft_inputs,
+                                        .early = o->refit},
+                              .report = {.document = graft_document, .plan = organ_graft_refit_plan(job->refit)}};
     return organ_write_run(&made, report, error);
 }
 
-static void close_graft(organ_graft_job *job)
+static void close_graft(organ_graft_job *job, organ_error *error)
 {
+    organ_graft_refit_close(job->refit, error);
     organ_layout_release(&job->layout);
     organ_model_close(job->source);
     organ_model_close(job->target);
@@ -414,7 +440,7 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
         job.source_path = across.path;
         graft_model(&job, report, error);
     }
-    close_graft(&job);
+    close_graft(&job, error);
     organ_graft_across_close(&across, error);
     return organ_report_end_partial(&work, options->target, error);
 }

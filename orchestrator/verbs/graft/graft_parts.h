@@ -77,6 +77,7 @@ typedef struct organ_graft_job {
     json_t *clashes; /* rows of organ_settings_compare */
     organ_graft_config source_config, target_config;
     graft_block block;
+    struct organ_graft_refit *refit; /* NULL: none */
     bool editable;  /* whole layers are grafted, and the output has a config.json that can say what they are */
     bool described; /* editable, and both models have a config.json of one model_type */
 } organ_graft_job;
