@@ -151,8 +151,9 @@ static organ_status list_projections(organ_graft_refit *r, organ_error *error)
 
 static organ_status check_states(const organ_graft_refit *r, organ_error *error)
 {
-    const organ_forward_config *const a = organ_forward_describe(r->forwards[SOURCE]),
-                                     *const b = organ_forward_describe(r->forwards[TARGET]);
+    const organ_forward_config *const a = organ_forward_describe(r->forwards[SOURCE]), *const b =
+                                                                                           organ_forward_describe(
+                                                                                               r->forwards[TARGET]);
     if (a->state == a->hidden && b->state == b->hidden && a->hidden == b->hidden)
         return organ_forward_check_tokens(r->forwards[TARGET], r->windows.tokens, r->windows.begin[r->windows.count],
                                           error);
@@ -303,9 +304,8 @@ static organ_status add_rows(const refit_rows *rows, organ_ridge_part part, cons
                             count, error);
     for (size_t k = 0; k < count * width; k++)
         rows->outputs[SOURCE][k] -= rows->outputs[TARGET][k];
-    return error->status
-               ? error->status
-               : organ_ridge_add(rows->ridge, part, count, NULL, rows->inputs, rows->outputs[SOURCE], error);
+    return error->status ? error->status
+                         : organ_ridge_add(rows->ridge, part, count, NULL, rows->inputs, rows->outputs[SOURCE], error);
 }
 
 static organ_status add_chunk(const refit_rows *rows, size_t chunk, organ_error *error)
@@ -313,8 +313,7 @@ static organ_status add_chunk(const refit_rows *rows, size_t chunk, organ_error 
     organ_graft_refit *const r = rows->refit;
     const size_t context = r->walk.calibration.context, width = width_of(r);
     const float *const source = organ_calibration_states_take(r->states[SOURCE], chunk, error),
-                       *const target =
-                           source ? organ_calibration_states_take(r->states[TARGET], chunk, error) : NULL;
+                       *const target = source ? organ_calibration_states_take(r->states[TARGET], chunk, error) : NULL;
     for (size_t w = 0; target && w < organ_calibration_chunk_windows(&r->chunks, chunk); w++) {
         const size_t window = chunk * r->chunks.together + w, at = w * context * width;
         const organ_ridge_part part = window % EVERY == EVERY - 1 ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT;
@@ -443,8 +442,7 @@ organ_status organ_graft_refit_run(organ_graft_refit *r, organ_error *error)
     const organ_graft_options *const o = r ? r->job->options : NULL;
     if (!r || o->write.dry_run)
         return error->status;
-    if (run_sides(r, error) ||
-        organ_outline_folder_open(o->write.output, "organ-refit", o->ranks, &r->folder, error))
+    if (run_sides(r, error) || organ_outline_folder_open(o->write.output, "organ-refit", o->ranks, &r->folder, error))
         return error->status;
     ORGAN_OWNED char *const path = malloc(strlen(r->folder.path) + sizeof "/refit.safetensors");
     if (!path)
@@ -467,8 +465,7 @@ static json_t *projection_json(const void *context, size_t k)
     const refit_result *const result = &r->results[k];
     const double held = (double)(r->windows.count / EVERY * rows_of_window(r));
     const bool fitted = r->values != NULL;
-    return ORGAN_OBJECT(SET_TEXT("tensor", result->project->name),
-                        SET_REAL_OF("lambda", fitted, result->choice.lambda),
+    return ORGAN_OBJECT(SET_TEXT("tensor", result->project->name), SET_REAL_OF("lambda", fitted, result->choice.lambda),
                         SET_REAL_OF("before", fitted, result->choice.before / held),
                         SET_REAL_OF("after", fitted,
                                     (result->choice.lambda > 0 ? result->choice.after : result->choice.before) / held));
@@ -478,10 +475,9 @@ json_t *organ_graft_refit_json(const organ_graft_refit *r)
 {
     if (!r)
         return json_null();
-    return ORGAN_OBJECT(
-        SET("calibration", organ_calibration_run_json(r->calib, "hidden states of source and target")),
-        SET_COUNT("held_windows", r->windows.count / EVERY),
-        SET("projections", organ_json_rows(r->count, projection_json, r)));
+    return ORGAN_OBJECT(SET("calibration", organ_calibration_run_json(r->calib, "hidden states of source and target")),
+                        SET_COUNT("held_windows", r->windows.count / EVERY),
+                        SET("projections", organ_json_rows(r->count, projection_json, r)));
 }
 
 const organ_plan *organ_graft_refit_plan(const organ_graft_refit *r) { return r ? &r->plan : NULL; }
