@@ -3,8 +3,10 @@
 
 #include "formats/base/owned.h"
 #include "formats/base/results.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,58 +191,66 @@ enum { STACK_BYTES = 8 << 20 }; /* stack of each thread of the pool */
 typedef struct member {
     organ_workers *pool;
     pthread_t thread;
-    organ_place place;    /* CPU and memory node on which the thread should run */
-    bool pinned;          /* it is bound to its CPU */
-    pthread_cond_t begun; /* wakes the thread: a round begins or the pool closes */
+    organ_place place;              /* CPU and memory node on which the thread should run */
+    bool pinned;                    /* it is bound to its CPU */
+    sem_t begun;                    /* wakes the thread: a round begins or the pool closes */
+    organ_activity_sums activities; /* of its part of the last round */
+    bool took_part;                 /* in the last round */
 } member;
 
+/* The members that describe a round are written while no round runs; semaphores order them for the threads. */
 struct organ_workers {
     const organ_topology *topology;
     member *members;                            /* the index is the number of the worker */
     size_t room;                                /* number of members */
     size_t count;                               /* number of running threads */
     size_t pinned;                              /* number of threads bound to a CPU */
-    pthread_mutex_t lock;                       /* protects the members below */
-    pthread_cond_t finished;                    /* all threads of the round have finished it */
-    void (*work)(void *context, size_t worker); /* of the current round, with its argument */
+    sem_t finished;                             /* all threads of the round have finished it */
+    bool running;                               /* a round has begun, and organ_workers_wait has not returned */
+    void (*work)(void *context, size_t worker); /* of the round, with its argument */
+    bool (*left)(const void *context);          /* whether further members are needed; NULL: all are */
     void *context;
-    unsigned long round;            /* number of rounds that have begun */
-    size_t called;                  /* members [0, called) take part in this round */
-    size_t busy;                    /* members that have not finished this round */
-    organ_activity_sums activities; /* of the members that have finished this round */
-    bool closing;                   /* organ_workers_destroy was called */
+    size_t called; /* only members [0, called) may take part in the round */
+    size_t busy;   /* members that were woken and have not finished the round; atomic */
+    bool closing;  /* organ_workers_destroy was called */
 };
+
+static void sleep_until(sem_t *event)
+{
+    while (sem_wait(event) && errno == EINTR) /* the calling thread may get signals */
+        continue;
+}
+
+/* A member that is awake wakes two others, so that no thread wakes all of them, one after the other. */
+static void wake_next(organ_workers *pool, size_t worker)
+{
+    for (size_t k = 2 * worker + 1; k <= 2 * worker + 2 && k < pool->called; k++) {
+        if (pool->left && !pool->left(pool->context))
+            return;
+        __atomic_fetch_add(&pool->busy, 1, __ATOMIC_RELAXED);
+        sem_post(&pool->members[k].begun);
+    }
+}
 
 static void *serve_rounds(void *argument)
 {
-    const member *self = argument;
-    organ_workers *pool = self->pool;
+    member *const self = argument;
+    organ_workers *const pool = self->pool;
     const size_t worker = (size_t)(self - pool->members);
-    unsigned long done = 0;
     organ_activity_clock clock = {0};
     prctl(PR_SET_NAME, "worker"); /* for top, debuggers and tests */
     organ_activity_attach(&clock, ORGAN_WAITING);
-    pthread_mutex_lock(&pool->lock);
-    for (;;) {
-        bool takes_part;
-        while (!(takes_part = pool->round != done && worker < pool->called) && !pool->closing)
-            pthread_cond_wait(&pool->members[worker].begun, &pool->lock);
-        if (!takes_part)
-            break;
-        done = pool->round;
-        void (*work)(void *, size_t) = pool->work;
-        void *context = pool->context;
-        pthread_mutex_unlock(&pool->lock);
+    for (sleep_until(&self->begun); !pool->closing; sleep_until(&self->begun)) {
+        wake_next(pool, worker);
         organ_activity_begin(ORGAN_COMPUTING);
         clock.sums = (organ_activity_sums){0};
-        work(context, worker);
+        pool->work(pool->context, worker);
         organ_activity_begin(ORGAN_WAITING);
-        pthread_mutex_lock(&pool->lock);
-        organ_activity_add(&pool->activities, &clock.sums);
-        if (--pool->busy == 0)
-            pthread_cond_signal(&pool->finished);
+        self->activities = clock.sums;
+        self->took_part = true;
+        if (__atomic_sub_fetch(&pool->busy, 1, __ATOMIC_ACQ_REL) == 0)
+            sem_post(&pool->finished);
     }
-    pthread_mutex_unlock(&pool->lock);
     organ_activity_attach(NULL, ORGAN_WAITING);
     return NULL;
 }
@@ -284,13 +294,12 @@ static organ_workers *prepare_pool(const organ_topology *topology, size_t thread
     organ_topology_place(topology, threads, places);
     for (size_t k = 0; k < threads; k++) {
         members[k] = (member){.pool = pool, .place = places[k]};
-        pthread_cond_init(&members[k].begun, NULL);
+        sem_init(&members[k].begun, /*pshared=*/0, /*value=*/0);
     }
     pool->topology = topology;
     pool->members = members;
     pool->room = threads;
-    pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->finished, NULL);
+    sem_init(&pool->finished, /*pshared=*/0, /*value=*/0);
     return pool;
 }
 
@@ -323,17 +332,15 @@ void organ_workers_destroy(organ_workers *workers)
 {
     if (!workers)
         return;
-    pthread_mutex_lock(&workers->lock);
+    organ_workers_wait(workers);
     workers->closing = true;
     for (size_t k = 0; k < workers->count; k++)
-        pthread_cond_signal(&workers->members[k].begun);
-    pthread_mutex_unlock(&workers->lock);
+        sem_post(&workers->members[k].begun);
     for (size_t k = 0; k < workers->count; k++)
         pthread_join(workers->members[k].thread, NULL);
     for (size_t k = 0; k < workers->room; k++)
-        pthread_cond_destroy(&workers->members[k].begun);
-    pthread_cond_destroy(&workers->finished);
-    pthread_mutex_destroy(&workers->lock);
+        sem_destroy(&workers->members[k].begun);
+    sem_destroy(&workers->finished);
     free(workers->members);
     free(workers);
 }
@@ -342,42 +349,47 @@ size_t organ_workers_count(const organ_workers *workers) { return workers->count
 size_t organ_workers_pinned(const organ_workers *workers) { return workers->pinned; }
 organ_place organ_workers_place(const organ_workers *workers, size_t worker) { return workers->members[worker].place; }
 
-static void start_round(organ_workers *workers, size_t count, void (*work)(void *context, size_t worker), void *context)
+static void start_round(organ_workers *workers, size_t count, bool (*left)(const void *context),
+                        void (*work)(void *context, size_t worker), void *context)
 {
     work_run_begin();
-    ORGAN_LOCKED(&workers->lock);
+    workers->running = true;
     workers->work = work;
+    workers->left = left;
     workers->context = context;
-    workers->busy = workers->called = count;
-    workers->activities = (organ_activity_sums){0};
-    workers->round++;
-    for (size_t k = 0; k < count; k++)
-        pthread_cond_signal(&workers->members[k].begun);
+    workers->called = organ_min(count, workers->count);
+    workers->busy = 1;
+    sem_post(&workers->members[0].begun);
 }
 
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
-    start_round(workers, workers->count, work, context);
+    start_round(workers, workers->count, NULL, work, context);
 }
 
 void organ_workers_wait(organ_workers *workers)
 {
-    pthread_mutex_lock(&workers->lock);
-    while (workers->busy > 0)
-        pthread_cond_wait(&workers->finished, &workers->lock);
-    pthread_mutex_unlock(&workers->lock);
-    work_run_end(workers->count, &workers->activities);
+    organ_activity_sums sums = {0};
+    if (!workers->running)
+        return;
+    sleep_until(&workers->finished);
+    workers->running = false;
+    for (size_t k = 0; k < workers->called; k++) {
+        if (workers->members[k].took_part)
+            organ_activity_add(&sums, &workers->members[k].activities);
+        workers->members[k].took_part = false;
+    }
+    work_run_end(workers->count, &sums);
 }
 
-void organ_workers_run_some(organ_workers *workers, size_t count, void (*work)(void *context, size_t worker),
-                            void *context)
+void organ_workers_run_some(organ_workers *workers, size_t count, bool (*left)(const void *context),
+                            void (*work)(void *context, size_t worker), void *context)
 {
-    start_round(workers, count < workers->count ? count : workers->count, work, context);
+    start_round(workers, count, left, work, context);
     organ_workers_wait(workers);
 }
 
 void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
-    organ_workers_start(workers, work, context);
-    organ_workers_wait(workers);
+    organ_workers_run_some(workers, workers->count, NULL, work, context);
 }

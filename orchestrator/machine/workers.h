@@ -23,9 +23,9 @@ void organ_condition_init(pthread_cond_t *condition);
 void organ_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock);
 
 /* Runs work(context, k) like organ_workers_run, but only on workers k < count; the others are not woken. `count` is at
- * least 1. */
-void organ_workers_run_some(organ_workers *workers, size_t count, void (*work)(void *context, size_t worker),
-                            void *context);
+ * least 1. Workers wake each other, each one as long as left(context) returns true; NULL: all `count` are woken. */
+void organ_workers_run_some(organ_workers *workers, size_t count, bool (*left)(const void *context),
+                            void (*work)(void *context, size_t worker), void *context);
 
 /* Returns the name of the CPU, such as "AMD EPYC 9554", or NULL if it is unknown. Owned by the topology. */
 const char *organ_topology_cpu(const organ_topology *topology);

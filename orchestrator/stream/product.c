@@ -26,6 +26,12 @@ static void run_share(void *context, size_t worker)
         s->task(s->context, k, worker);
 }
 
+static bool is_task_left(const void *context)
+{
+    const sharing *const s = context;
+    return __atomic_load_n(&s->next, __ATOMIC_RELAXED) < s->count;
+}
+
 void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
                       void (*task)(void *context, size_t index, size_t worker), void *context)
 {
@@ -35,7 +41,7 @@ void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t
         run_share(&s, 0);
     else
         organ_workers_run_some(engine->workers, work < SHARE * (double)workers ? (size_t)(work / SHARE) : workers,
-                               run_share, &s);
+                               is_task_left, run_share, &s);
 }
 
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,

@@ -320,13 +320,31 @@ START_TEST(a_round_of_some_workers_is_done_by_the_first)
     for (size_t round = 0; round < 900; round++) {
         const size_t count = 1 + round * 5 % 9;
         if (round % 4)
-            organ_workers_run_some(workers, count, count_call, calls);
+            organ_workers_run_some(workers, count, NULL, count_call, calls);
         else
             organ_workers_run(workers, count_call, calls);
         for (size_t worker = 0; worker < 7; worker++) {
             wanted[worker] += round % 4 == 0 || worker < count;
             ck_assert_uint_eq(calls[worker], wanted[worker]);
         }
+    }
+    organ_workers_destroy(workers);
+    organ_topology_destroy(topology);
+}
+END_TEST
+
+static bool nothing_left(const void *context) { return (void)context, false; }
+
+START_TEST(only_one_worker_is_woken_if_nothing_is_left)
+{
+    organ_topology *topology = made_up("numa:2 core:4 pu:2", NULL);
+    organ_workers *workers = pool_of(topology, 7);
+    size_t calls[7] = {0};
+    for (size_t round = 1; round <= 100; round++) {
+        organ_workers_run_some(workers, 7, nothing_left, count_call, calls);
+        ck_assert_uint_eq(calls[0], round);
+        for (size_t worker = 1; worker < 7; worker++)
+            ck_assert_uint_eq(calls[worker], 0);
     }
     organ_workers_destroy(workers);
     organ_topology_destroy(topology);
@@ -513,6 +531,7 @@ static Suite *machine_suite(void)
                                        memory_is_zeroed_and_given_back_whole};
     const TTest *const pool[] = {every_worker_does_every_round_once,
                                  a_round_of_some_workers_is_done_by_the_first,
+                                 only_one_worker_is_woken_if_nothing_is_left,
                                  the_pool_has_one_worker_per_core_by_default,
                                  start_returns_while_the_workers_work,
                                  destroy_waits_for_what_was_begun,
