@@ -30,6 +30,8 @@ typedef struct behind_lane {
 } behind_lane;
 
 struct organ_behind {
+    bool threads;
+    pthread_mutex_t lock;   /* for the start of the writers */
     organ_writers *writers; /* NULL: the workers write */
     size_t count;
     behind_lane lanes[];
@@ -61,7 +63,19 @@ static bool has_file(const behind_lane *lane, const char *path)
     return lane->file.path && strcmp(lane->file.path, path) == 0;
 }
 
-static organ_status open_file(behind_lane *lane, const char *path, organ_error *error)
+/* Without direct access, as on tmpfs, the system's writes only copy, so that the worker itself writes. */
+static bool has_writers(const organ_behind *behind, const behind_lane *lane)
+{
+    return lane->file.direct >= 0 && behind->writers;
+}
+
+static organ_status start_writers(organ_behind *b, organ_error *error)
+{
+    ORGAN_LOCKED(&b->lock);
+    return b->threads && !b->writers ? organ_writers_create(b->count, write_part, NULL, &b->writers, error) : ORGAN_OK;
+}
+
+static organ_status open_file(organ_behind *behind, behind_lane *lane, const char *path, organ_error *error)
 {
     if (has_file(lane, path))
         return ORGAN_OK;
@@ -70,6 +84,8 @@ static organ_status open_file(behind_lane *lane, const char *path, organ_error *
         organ_direct_close(&lane->file);
     if (organ_direct_open(path, 0666, &lane->file, error))
         lane->file.path = NULL;
+    else if (lane->file.direct >= 0)
+        start_writers(behind, error);
     return error->status;
 }
 
@@ -78,9 +94,9 @@ void organ_behind_begin(organ_behind *behind, size_t worker, organ_behind_part *
 {
     behind_lane *const lane = &behind->lanes[worker];
     *part = (organ_behind_part){.lane = lane, .data = data, .bytes = bytes, .offset = offset};
-    if (open_file(lane, path, &part->error))
+    if (open_file(behind, lane, path, &part->error))
         return;
-    part->queues = behind->writers && lane->file.direct >= 0 && bytes >= ORGAN_BEHIND_SHORT;
+    part->queues = has_writers(behind, lane) && bytes >= ORGAN_BEHIND_SHORT;
     if (!part->queues) {
         organ_direct_write(&lane->file, data, bytes, offset, &part->error);
         return;
@@ -119,7 +135,8 @@ static void flush(organ_behind *behind, size_t worker)
     behind_slot *const s = &lane->slots[lane->turn];
     organ_behind_begin(behind, worker, &s->part, lane->file.path, s->pages + s->lead, s->bytes, s->offset);
     s->bytes = 0;
-    lane->turn = (lane->turn + 1) % SLOTS;
+    if (has_writers(behind, lane)) /* else the bytes are written, and their memory is in the cache */
+        lane->turn = (lane->turn + 1) % SLOTS;
 }
 
 organ_status organ_behind_wait(organ_behind *behind, size_t worker, organ_error *error)
@@ -155,7 +172,7 @@ organ_status organ_behind_write(organ_behind *behind, size_t worker, const char 
     behind_lane *const lane = &behind->lanes[worker];
     const char *from = data;
     if (open_lane(lane, error) || (!has_file(lane, path) && organ_behind_wait(behind, worker, error)) ||
-        open_file(lane, path, error))
+        open_file(behind, lane, path, error))
         return error->status;
     while (bytes) {
         behind_slot *const s = &lane->slots[lane->turn];
@@ -185,15 +202,13 @@ organ_status organ_behind_create(size_t workers, bool threads, organ_behind **be
     if (!b)
         return organ_fail_memory(error, "the output");
     b->count = workers;
+    b->threads = threads;
+    pthread_mutex_init(&b->lock, NULL);
     for (size_t k = 0; k < workers; k++) {
         pthread_mutex_init(&b->lanes[k].lock, NULL);
         pthread_cond_init(&b->lanes[k].ended, NULL);
     }
-    if (threads && organ_writers_create(workers, write_part, NULL, &b->writers, error)) {
-        organ_behind_destroy(b);
-        *behind = NULL;
-    }
-    return error->status;
+    return ORGAN_OK;
 }
 
 void organ_behind_destroy(organ_behind *b)
@@ -201,6 +216,7 @@ void organ_behind_destroy(organ_behind *b)
     if (!b)
         return;
     organ_writers_destroy(b->writers);
+    pthread_mutex_destroy(&b->lock);
     for (size_t k = 0; k < b->count; k++) {
         behind_lane *const lane = &b->lanes[k];
         if (lane->file.path)

@@ -13,8 +13,8 @@ typedef struct organ_behind organ_behind;
                                                */
 #define ORGAN_BEHIND_SHORT ((size_t)64 << 10) /* a shorter write is not worth the change of thread */
 
-/* Starts a writing thread for each worker; without `threads` the workers write. Returns ORGAN_IO if memory or threads
- * are refused; *behind is then NULL. */
+/* The first open file with direct access starts a writing thread for each worker; without `threads` the workers write.
+ * Returns ORGAN_IO if memory is refused; *behind is then NULL. If threads are refused, writing fails with ORGAN_IO. */
 organ_status organ_behind_create(size_t workers, bool threads, organ_behind **behind, organ_error *error);
 
 /* A write of bytes that stay as they are until it has ended. All zero: it has ended. */
