@@ -159,6 +159,7 @@ static organ_status open_item(const merge_state *w, merge_lane *lane, size_t num
 static void clear_counters(const organ_merge_item *item, merge_lane *lane)
 {
     memset(lane->counters, 0, organ_merge_stated(item->task.method->counters, item) * sizeof *lane->counters);
+    lane->counts = true;
 }
 
 static void begin_state(const organ_merge_item *item, void *state)
@@ -266,6 +267,8 @@ static organ_status merge_strip(void *context, size_t strip, size_t worker, orga
     const organ_merge_item *const item = &w->walk->items[w->from];
     if (open_item(w, lane, w->from, error))
         return error->status;
+    if (!lane->counts)
+        clear_counters(item, lane);
     if (w->phase == APPLY)
         organ_merge_apply_strip(lane, w->walk, w->engine->kernels, w->from, w->state, strip, &w->strips.gate, error);
     else if (w->phase == COMPARE)
@@ -313,7 +316,7 @@ static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error
     w->window = parts.window = 4 * parts.run * w->strips.count;
     w->slot = phase == APPLY ? moved_bytes(w) : w->sizes.sums;
     for (size_t k = 0; k < w->strips.count; k++)
-        clear_counters(item, &w->lanes[k]);
+        w->lanes[k].counts = false; /* the worker itself clears them, if it gets a strip */
     return organ_parts_run(&parts, w->engine, error);
 }
 
@@ -323,8 +326,12 @@ static void join_counters(const merge_state *w, const organ_merge_item *item, un
     const organ_merge_method *const method = item->task.method;
     const size_t counters = organ_merge_stated(method->counters, item);
     uint64_t *const into = w->lanes[0].counters;
+    if (!w->lanes[0].counts)
+        clear_counters(item, &w->lanes[0]);
     for (size_t k = 1; k < w->strips.count; k++)
-        if (method->join)
+        if (!w->lanes[k].counts)
+            continue;
+        else if (method->join)
             method->join(&item->task, w->state, pass, into, w->lanes[k].counters);
         else
             for (size_t c = 0; c < counters; c++)

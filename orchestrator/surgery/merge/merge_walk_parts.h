@@ -20,6 +20,7 @@ typedef struct merge_lane {
     float *out;              /* the last buffer of `strip` */
     void *scratch, *state;
     uint64_t *counters;
+    bool counts; /* `counters` are those of this phase */
     double *sums;
     uint64_t equal; /* bit k: input k of the item has the bytes of the base, and is not read */
 } merge_lane;
