@@ -20,6 +20,8 @@
 /* Allocates a x b values, aligned to a cache line. The caller frees them. Returns NULL if memory cannot be
  * allocated. */
 float *organ_floats(size_t a, size_t b);
+/* Allocates `count` zeros. The caller frees them. Returns NULL if memory cannot be allocated. */
+double *organ_zero_doubles(size_t count);
 
 /* Returns the sum of a[k] b[k] in FP64, in 8 partial sums by k mod 8, which are added pairwise. */
 double organ_dot(const float *a, const float *b, size_t n);

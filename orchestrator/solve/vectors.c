@@ -191,6 +191,14 @@ float *organ_floats(size_t a, size_t b)
     return array;
 }
 
+double *organ_zero_doubles(size_t count)
+{
+    double *const array = calloc(count, sizeof *array);
+    if (array && count * sizeof *array >= LARGE_ARRAY)
+        ask_for_large_pages(array, count * sizeof *array);
+    return array;
+}
+
 /* Partial sums in a fixed order give the same bits with and without vector instructions. */
 double organ_dot(const float *a, const float *b, size_t n)
 {

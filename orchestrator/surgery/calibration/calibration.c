@@ -223,10 +223,10 @@ static bool calibration_allocate(organ_calibration *c)
     c->magnitudes = c->options.magnitudes ? calloc(ORGAN_MAGNITUDES, sizeof *c->magnitudes) : NULL;
     if (c->options.ranges_only)
         return c->magnitudes || !c->options.magnitudes;
-    c->h = calloc(entries, sizeof *c->h);
-    c->c = c->options.two_streams && !c->options.weights.values ? calloc(entries, sizeof *c->c) : NULL;
+    c->h = organ_zero_doubles(entries);
+    c->c = c->options.two_streams && !c->options.weights.values ? organ_zero_doubles(entries) : NULL;
     if (c->options.weights.values) {
-        c->drift = calloc(c->options.rows * n, sizeof *c->drift);
+        c->drift = organ_zero_doubles(c->options.rows * n);
         c->shift = organ_floats(chunk_rows(c), c->options.rows);
     }
     c->factors = calloc(3 * n, sizeof *c->factors);

@@ -289,7 +289,7 @@ static bool read_end(organ_findings *findings, int fd, uint64_t size, void *byte
 static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, uint64_t size)
 {
     static const char *const marks[] = {".pkl", ".pickle"};
-    static _Thread_local char tail[TAIL_BYTES];
+    char tail[TAIL_BYTES];
     const size_t bytes = size < TAIL_BYTES ? (size_t)size : TAIL_BYTES;
     const bool read = read_end(findings, fd, size, tail, bytes);
     for (size_t k = 0; k < sizeof marks / sizeof *marks; k++)
