@@ -237,7 +237,7 @@ organ_status organ_report_end_partial(const organ_report_work *work, const char 
 }
 
 /* The parts are in the order of the report. ONE_THREAD: no run was active, so that all workers were idle while the
- * calling thread worked. */
+ * calling thread worked and did not wait for a transfer. */
 enum { COMPUTING, READING, WRITING, WAITING, ONE_THREAD, PARTS };
 static const char *const part_names[PARTS] = {"processor", "reading", "writing", "waiting", "one_thread"};
 
@@ -245,8 +245,15 @@ static double seconds_of(uint64_t nanoseconds) { return 1e-9 * (double)nanosecon
 
 static double part_of(double part, double whole) { return whole > 0 ? round(part / whole * 1e4) / 1e4 : 0.0; }
 
+/* Returns the seconds that the calling thread spent in transfers outside of runs, without processor time. */
+static double serial_wait(const organ_work_account *a)
+{
+    const double transfers = seconds_of(a->serial.spent[ORGAN_READING] + a->serial.spent[ORGAN_WRITING]);
+    return fmax(fmin(transfers, seconds_of(a->time - a->in_runs) - seconds_of(a->serial_processor)), 0);
+}
+
 /* Within runs the rest is waiting, including the time in which threads wake up and in which the first ones to finish
- * wait for the last. */
+ * wait for the last. Outside of runs, a wait for a transfer is one of all threads. */
 static void divide_time(const organ_work_account *a, double part[PARTS])
 {
     part[COMPUTING] = seconds_of(a->workers.spent[ORGAN_COMPUTING]);
@@ -254,7 +261,13 @@ static void divide_time(const organ_work_account *a, double part[PARTS])
     part[WRITING] = seconds_of(a->workers.spent[ORGAN_WRITING]);
     part[WAITING] = fmax(seconds_of(a->offered) - part[COMPUTING] - part[READING] - part[WRITING], 0);
     const double threads = a->in_runs ? (double)a->offered / (double)a->in_runs : 1;
-    part[ONE_THREAD] = seconds_of(a->time - a->in_runs) * threads;
+    const double reading = seconds_of(a->serial.spent[ORGAN_READING]),
+                 writing = seconds_of(a->serial.spent[ORGAN_WRITING]), wait = serial_wait(a) * threads;
+    if (wait > 0) {
+        part[READING] += wait * reading / (reading + writing);
+        part[WRITING] += wait * writing / (reading + writing);
+    }
+    part[ONE_THREAD] = seconds_of(a->time - a->in_runs) * threads - wait;
 }
 
 static const char *const phase_names[ORGAN_PHASES] = {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The files of transfers: creation, bytes from memory, synchronisation, and free space. */
+#include "formats/base/activity.h"
 #include "formats/base/files.h"
 #include <organ/machine.h>
 #include "orchestrator/stream/direct_file.h"
@@ -35,6 +36,7 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
 organ_status organ_transfer_sync(const char *directory, organ_error *error)
 {
     ORGAN_OWNED_FILE const int fd = organ_open(directory, O_RDONLY | O_DIRECTORY, 0);
+    ORGAN_DURING(ORGAN_WRITING);
     if (fd < 0 || syncfs(fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", directory);
     return error->status;

@@ -70,6 +70,19 @@ START_TEST(test_bounds)
 }
 END_TEST
 
+/* Outside of runs, only the time of transfers that took no processor time is a wait for the disk. */
+START_TEST(test_one_thread_waits)
+{
+    organ_work_account a = made_up_account();
+    a.serial.spent[ORGAN_WRITING] = SECOND * 6 / 10;
+    check_figures(&a, "{\"writing_share\": 0.175, \"one_thread_share\": 0.1167, \"reading_share\": 0.2083}");
+    a.serial.spent[ORGAN_READING] = SECOND * 12 / 10; /* 0.9 of these 1.8 seconds */
+    check_figures(&a, "{\"writing_share\": 0.15, \"one_thread_share\": 0.0917, \"reading_share\": 0.2583}");
+    a.serial_processor = 2 * SECOND;
+    check_figures(&a, "{\"writing_share\": 0.125, \"one_thread_share\": 0.1667, \"reading_share\": 0.2083}");
+}
+END_TEST
+
 /* The sums of clocks can exceed the runs' time by the nanoseconds between two readings of a clock; a share is never
  * negative. */
 START_TEST(test_no_rest)
@@ -194,8 +207,9 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"figures", {test_shares, test_bounds, test_no_rest, test_no_runs, test_phases}},
-                                {"work", {test_work, test_nested_phases}}};
+    const suite_case cases[] = {
+        {"figures", {test_shares, test_bounds, test_one_thread_waits, test_no_rest, test_no_runs, test_phases}},
+        {"work", {test_work, test_nested_phases}}};
     Suite *const suites[] = {suite_of("run_activity", cases, sizeof cases / sizeof *cases, NULL, NULL), NULL};
     return run_suites(suites);
 }
