@@ -83,6 +83,8 @@ else
 fi
 peer train_model "torch transformers" 3 "^perplexity (of the source|when (cut|trained)): $figure" --width 128 --heads 4 --layers 4 --steps 2 \
     --held $model_of_llama/heldout.txt $model_of_llama $model_of_llama/calibration.txt "$scratch/trained"
+peer mtp/train_block "torch transformers" 3 "^(acceptance (before training|when trained): sum of min\(p, q\) $figure|largest difference of logits: model [0-9.]+e-0[5-9], block [0-9.]+e-0[5-9];)" \
+    --windows 4 --steps 2 --others 8 --held $model_of_llama/heldout.txt $model_of_llama $model_of_llama/calibration.txt "$scratch/block"
 peer compare_mergekit "numpy torch safetensors mergekit" 8 "^tiny-llama.(linear.smooth|ties.selects|example [a-z0-9_-]+.[a-z]+).2718144.[0-9]+.[01]\$" \
     --values --examples --methods "linear,ties" --organ "$organ" $model_of_llama
 peer compare_mergekit "numpy torch safetensors mergekit" 1 "^tiny-llama.linear.smooth.2718144.[0-9]+.[01](.$figure){8}\$" --methods linear --repeat 3 \
