@@ -192,4 +192,5 @@ def main():
             times(folder, o.organ, quantize, types, o.megabytes, weigh)
 
 
-main()
+if __name__ == "__main__":
+    main()

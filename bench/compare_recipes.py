@@ -14,7 +14,8 @@ skipped; delete lines to measure them again. `seconds` is processor time; the fi
 DIR (or LLAMA) has llama-quantize, llama-imatrix and llama-perplexity of llama-cpp-python 0.3.36's source package. --published (or
 ORGAN_PUBLISHED) is the directory of bench/published.sh; --trained (or TRAINED) the model of bench/train_model.py. Without one of them
 the script says which rows it skips. The published models were quantised before: their donors are the dequantised values.
-Writes docs/bits.tsv, docs/bits.svg and the table of docs/quality.md; --draw writes only the latter two. Standard library only."""
+The model tiny-hybrid is that of fixtures, with the texts of tiny-qwen2. Writes docs/bits.tsv, docs/bits.svg and the tables of
+docs/quality.md, one of them for recipes below 2.5 bits; --draw writes only the latter two. Standard library only."""
 import argparse
 import json
 import os
@@ -47,7 +48,10 @@ MODELS = {
                    "--type-of", "token_embd.weight=q8_0", "--allocate-layers", "3", "--allocate-tokens", "512"),
     "trained": Plan("32", ["Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_L", "Q3_K_M", "IQ3_M", "IQ3_XXS", "Q2_K", "IQ2_M",
                            *LOW, "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure Q2_K"], ["Q3_K_M", *LOW], "--allocate-layers", "4", "--allocate-tokens", "1024"),
+    "tiny-hybrid": Plan("32", LOW, LOW, "--allocate-layers", "4", "--allocate-tokens", "1024"),
 }
+FIXTURE = pathlib.Path("fixtures/tiny-hybrid")
+FIXTURE_TEXTS = pathlib.Path("fixtures/tiny-qwen2/calibration.txt"), pathlib.Path("fixtures/tiny-qwen2/heldout.txt")
 
 # llama-perplexity prints in a thread and does not wait for it at its end, so that the last lines of a quick run are lost. This runs its
 # main function and then gives the thread a second.
@@ -93,7 +97,7 @@ def ended(command, log):
 
 
 def source_of(options, name):
-    return options.trained if name == "trained" else options.published / f"{name}.gguf"
+    return {"trained": options.trained, "tiny-hybrid": FIXTURE}.get(name, options.published / f"{name}.gguf")
 
 
 def lacking(options, name):
@@ -114,7 +118,7 @@ class Judge:
         self.log = self.work / f"log-{os.getpid()}"
         self.work.mkdir(parents=True, exist_ok=True)
         self.plan, self.samples = MODELS[name], options.samples or MODELS[name].samples
-        self.text, self.held = options.published / options.calibration, options.published / options.held
+        self.text, self.held = FIXTURE_TEXTS if name == "tiny-hybrid" else (options.published / options.calibration, options.published / options.held)
         self.donor, self.imatrix, self.logits = self.work / "donor.gguf", self.work / "imatrix.gguf", self.work / "logits"
         source, plain = source_of(options, name), self.work / "plain.gguf"
         self.make(plain, self.organ("convert", source, "--to", "gguf") if source.is_dir() else self.organ("dequantize", source))
@@ -231,8 +235,8 @@ def measure(options, rows, name):
 def table(rows):
     """Returns the lines of the page's table: for each recipe and model organ's KL divergence, and its ratio to the recipe's."""
     found = {key_of(row): float(row["kl"]) for row in rows}
-    models = [name for name in MODELS if any(row["model"] == name and row["program"] == "organ" for row in rows)]
-    works = sorted({row["work"] for row in rows if not row["work"].startswith("pure")}, key=lambda work: (MODELS["trained"].works + [work]).index(work))
+    models = [name for name in draw_bits.TITLES if any(row["model"] == name and row["program"] == "organ" for row in rows)]
+    works = sorted({row["work"] for row in rows if not row["work"].startswith("pure")} - set(LOW), key=lambda work: (MODELS["trained"].works + [work]).index(work))
     lines = ["| bytes of | " + " | ".join(draw_bits.TITLES[name] for name in models) + " |", "|---|" + "--:|" * len(models)]
     for work in works:
         pairs = [(found.get((name, work, "organ")), found.get((name, work, "llama-quantize"))) for name in models]
@@ -241,11 +245,30 @@ def table(rows):
     return lines
 
 
+def low_table(rows):
+    """Returns the lines of tiny-hybrid's table: for each recipe the bits of a weight, then for each program the KL divergence and the rise of the
+    perplexity."""
+    programs = {"llama-quantize": "llama-quantize", "organ-recipe": "recipe", "organ-gptq": "gptq", "organ": "mixed"}
+    found = {key_of(row): row for row in rows}
+    lines = ["| bytes of | bits | " + " | ".join(programs.values()) + " |", "|---|" + "--:|" * (1 + len(programs))]
+    for work in LOW:
+        cells = [found.get(("tiny-hybrid", work, program)) for program in programs]
+        if cells[0] and any(cells[1:]):
+            lines.append(f"| {work} | {float(cells[0]['bpw']):.2f} | " +
+                         " | ".join(f"{float(row['kl']):.4f}/{float(row['rise']):.1f}" if row else "" for row in cells) + " |")
+    return lines
+
+
+def put(page, name, lines):
+    """Returns the page with the lines between <!-- name --> and <!-- /name -->."""
+    first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    return page[:page.index(first) + len(first)] + re.sub(r" *\| *", "|", "\n".join(lines)) + "\n" + page[page.index(last):]
+
+
 def draw(options, rows):
-    page = options.page.read_text(encoding="utf-8")
-    first, last = "<!-- recipes -->\n", "<!-- /recipes -->"
-    options.page.write_text(page[:page.index(first) + len(first)] + re.sub(r" *\| *", "|", "\n".join(table(rows))) + "\n" + page[page.index(last):], encoding="utf-8")
-    draw_bits.draw(rows, options.lines.with_suffix(".svg"))
+    page = put(options.page.read_text(encoding="utf-8"), "recipes", table(rows))
+    options.page.write_text(put(page, "low", low_table(rows)), encoding="utf-8")
+    draw_bits.draw([row for row in rows if row["work"] not in LOW], options.lines.with_suffix(".svg"))
 
 
 def main():

@@ -111,6 +111,19 @@ fi
 tune() { echo "$scratch/$1-tune=$model/$1.txt,$model/heldout.txt"; }
 peer compare_moments "torch transformers" 3 "^(RegMean\+\+|linear 0.5|base) +$figure $figure mean $figure" --windows 2 --judged 1 --length 32 \
     --rivals linear --only "RegMean++" --organ "$organ" $model "$(tune calibration)" "$(tune heldout)"
+# A wider model computes the same.
+peer padded/pad_model numpy 1 "^192 channels in 256, 8 heads\$" $model_of_llama "$scratch/padded"
+if [[ -e $scratch/padded ]]; then
+    divergence=$("$organ" evaluate $model_of_llama "$scratch/padded" --text "$scratch/text" --context 64 --json --quiet 2>"$scratch/out" |
+        jq '.models[1].comparison.kl_divergence | fabs')
+    if awk -v d="$divergence" 'BEGIN { exit !(d != "" && d + 0 < 1e-6) }'; then good; else bad "the padded model differs: $divergence" "$scratch/out"; fi
+    if "$organ" convert "$scratch/padded" -o "$scratch/padded.gguf" --to gguf --quiet >"$scratch/out" 2>&1 && "$organ" imatrix "$scratch/padded.gguf" \
+        --calibration "$scratch/text" --context 64 -o "$scratch/padded.imatrix.gguf" --quiet >>"$scratch/out" 2>&1; then good; else
+        bad "the padded model has no imatrix" "$scratch/out"
+    fi
+    peer padded/judge_layers "gguf llama_cpp numpy" 1 "^\| IQ2_XS( \| $figure){6} \|" --imatrix "$scratch/padded.imatrix.gguf" --text "$scratch/text" \
+        --layers 1 --types IQ2_XS --context 64 --tokens 256 --organ "$organ" "$scratch/padded.gguf"
+fi
 # compare_recipes.py compares two recipes on tiny-llama, whose rows are blocks of 32.
 recipes=(--published "$scratch" --trained $model_of_llama --models trained --samples 4 --context 64 --chunks 4 --organ "$organ")
 if [[ -x ${LLAMA:-}/llama-perplexity ]]; then
