@@ -433,6 +433,11 @@ START_TEST(outputs)
     json_decref(organs_report);
     ck_assert_int_eq(organ_extract(&over, NULL, NULL, &organs_report, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "cannot be the input"));
+    const organ_extract_options part = {
+        .model = scratch_path("m.gguf"), .write.output = scratch_path("new"), .select = "norm"};
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_extract(&part, NULL, NULL, &organs_report, &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "`select` is 'norm', but must be all or mtp"));
     const organ_assemble_options again = {
         .directory = scratch_path("apart"), .write.output = scratch_path("m.gguf"), .write.force = true};
     error = (organ_error){0};

@@ -255,6 +255,9 @@ START_TEST(wrong_calls)
     ck_assert_int_eq(graft((organ_graft_options){.source = Q8, .target = Q8}, "c", &error), ORGAN_USAGE);
     ck_assert_int_eq(graft((organ_graft_options){.source = HF, .target = HF}, "c.gguf", &error), ORGAN_USAGE);
     ck_assert_int_eq(graft((organ_graft_options){.source = Q8, .target = "nowhere"}, "c.gguf", &error), ORGAN_IO);
+    const organ_graft_options block = {.source = Q8, .target = HF, .types = "mtp"};
+    ck_assert_int_eq(graft(block, "c", &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "`engine` is missing"));
     must_extract(Q8, "apart");
     const organ_graft_options over = {.source = scratch_path("apart"), .target = Q8, .write.force = true};
     ck_assert_int_eq(graft(over, "apart/organs/c.gguf", &error), ORGAN_USAGE);
