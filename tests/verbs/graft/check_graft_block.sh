@@ -214,13 +214,31 @@ jq '.quantization_config.config_groups.group_0.targets = ["re:.*self_attn.*"]' o
 mismatch "config.json of the target names its quantised modules" both odd dir
 jq '.quantization_config.quant_method = "quark"' packed/config.json >../config && cp ../config packed/config.json
 mismatch "precision: the target is quantised by 'quark'" whole packed dir
+# wide DIRECTORY: makes the model of the last with_block four times as wide, so that rows are whole blocks of Q4_K.
+wide() {
+    local pair
+    for pair in 128:512 32:128 64:256 96:384; do # twice, because 64x64 has one x
+        sed -E -i "s/([	x])${pair%:*}(x|\$)/\1${pair#*:}\2/g; s/([	x])${pair%:*}(x|\$)/\1${pair#*:}\2/g" fixture/model.tsv
+    done
+    sed -E -i 's/("hidden_size": )64/\1256/; s/("moe_intermediate_size": )32/\1128/; s/("intermediate_size": )96/\1384/; s/("num_attention_heads": )4/\116/; s/("num_key_value_heads": )2/\18/' fixture/config.json
+    rm -rf "$1"
+    (cd "$top" && build/checks/arch_model "../../../../../../../../../..$scratch/area/fixture" "$scratch/area/$1") >../out 2>&1 || bad "the wide model cannot be made" ../out
+}
+with_block glm4_moe whole && wide whole
+with_block glm4_moe lost "sed d" && wide lost
+ends 0 convert whole -o whole.gguf --to gguf --dtype bf16 --quiet --force
+ends 0 convert lost -o lost.gguf --to gguf --dtype bf16 --quiet --force
 for type in q8_0 q4_k; do
     ends 0 quantize lost.gguf -o packed.gguf -s $type --quiet --force
     graft whole.gguf packed.gguf made.gguf
     here="GGUF in $type"
+    judge "the target has no such type" test "$("$organ" inspect packed.gguf --tensors --json | jq "[.tensors[] | select(.dtype == \"${type^^}\")] | length")" -gt 20
     judge "the block changes" diff <(bytes whole.gguf | grep '^blk\.4\.') <(bytes made.gguf | grep '^blk\.4\.')
     judge "the trunk changes" diff <(bytes packed.gguf) <(bytes made.gguf | grep -v '^blk\.4\.')
 done
+
+with_block glm4_moe whole
+with_block glm4_moe lost "sed d"
 
 # ---- from the other format: the block is converted first ----
 for type in glm4_moe qwen3_5_text hy_v3 nemotron_h-moe-gguf qwen3_next; do
