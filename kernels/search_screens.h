@@ -125,7 +125,8 @@ INLINE int screen_e4m3(const organ_scale_search *search, const float *values, si
     for (uint32_t m = 0; m < MANTISSAS; m += 16)
         f32_store(mantissas + m, f32_of_bits(u32_add(u32_set1(octave | m << 16), u32_sll(u32_lanes(), 16))));
     f32_store(s->estimates, sum_errors(search, mantissas, weights, MANTISSAS, 1, MANTISSAS, t, SEARCH_E4M3, 1));
-    const float least = mantissas[0] / (1 << (OCTAVES - 3)), below = (float)(counts.bins[0][BINS] + counts.bins[1][BINS]);
+    const float least = mantissas[0] / (1 << (OCTAVES - 3)),
+                below = (float)(counts.bins[0][BINS] + counts.bins[1][BINS]);
     s->spread = SCREEN_ROUNDING * (float)(rows * ((n + 15) / 16) + 128);
     s->more = below * least * least * (1.1f / 256 / 16);
     return 1;
