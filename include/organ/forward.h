@@ -147,13 +147,14 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
  * architectures). A loaded layer has them as out_features x in_features, like all others. */
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor);
 /* Returns the layer of the forward pass that uses the tensor, which belongs to this model; -1 for tensors outside of
- * layers. The layer is the number in the tensor's name. Exception: a layer L of a LongCat-Flash file is the layers 2 L
- * and 2 L + 1, each with an attention and a dense feed-forward; the experts belong to layer 2 L. */
+ * layers. The layer is the number in the tensor's name. Exceptions: a layer L of a LongCat-Flash file is the layers 2 L
+ * and 2 L + 1, each with an attention and a dense feed-forward; the experts belong to layer 2 L. After
+ * organ_forward_open_draft, tensors of block k for multi-token prediction have layer config.layers + k. */
 int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor);
 /* Returns true if the tap receives inputs of this tensor: it is a matrix, or a stack of matrices, of a linear layer.
- * Returns false for tensors outside of the layers, for tensors of draft layers and for matrices that the forward pass
- * does not use. Returns false also for stacks that the file stores as one matrix (DBRX), and for attn_k_b of GGUF
- * files, which multiplies queries. `tensor` belongs to this model. */
+ * Returns false for tensors outside of the layers, for tensors of draft layers before organ_forward_open_draft, and for
+ * matrices that the forward pass does not use. Returns false also for stacks that the file stores as one matrix (DBRX),
+ * and for attn_k_b of GGUF files, which multiplies queries. `tensor` belongs to this model. */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor);
 /* Read and write the values of a weight in FP32, for callers that change the weight between two runs (pruning).
  * organ_layer_write rounds to the stored type; GGUF blocks are decoded, and encoded by a search for the best scales if

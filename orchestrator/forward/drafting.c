@@ -40,6 +40,52 @@ organ_status organ_draft_windows(organ_forward *forward, const organ_layer *laye
     return organ_layer_run(forward, layer, windows, states, /*tap=*/NULL, error);
 }
 
+/* A tap that counts tokens from the beginning of all windows. */
+typedef struct window_tap {
+    const organ_tap *tap;
+    size_t begin; /* of the window */
+} window_tap;
+
+static organ_status pass_on(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                            const float *inputs, organ_error *error)
+{
+    const window_tap *const w = context;
+    return w->tap->inputs(w->tap->context, tensor, w->begin + first, tokens, features, inputs, error);
+}
+
+static organ_status tap_window(organ_forward *f, const organ_layer *layer, const uint32_t *tokens, size_t count,
+                               const float *hidden, const organ_tap *tap, organ_error *error)
+{
+    const size_t rows = count - 1, begin[2] = {0, rows};
+    const organ_windows windows = {.tokens = tokens, .count = 1, .begin = begin};
+    forward_drafting r = {.forward = f,
+                          .block = (unsigned)(layer->plan - f->plans) - f->config.layers,
+                          .layer = layer,
+                          .next = tokens + 1,
+                          .hidden = hidden,
+                          .of_trunk = true,
+                          .tap = tap};
+    r.states = organ_forward_floats(rows * (size_t)f->config.hidden, error);
+    if (!error->status && organ_draft_project(&r, rows, error) == ORGAN_OK)
+        organ_layer_run(f, layer, &windows, r.states, tap, error);
+    organ_forward_free(r.states);
+    return error->status;
+}
+
+organ_status organ_draft_tap(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
+                             const float *hidden, const organ_tap *tap, organ_error *error)
+{
+    for (size_t w = 0; w < windows->count && !error->status; w++) {
+        const size_t begin = windows->begin[w], count = windows->begin[w + 1] - begin;
+        window_tap passed = {.tap = tap, .begin = begin};
+        const organ_tap own = {.context = &passed, .inputs = pass_on};
+        if (count > 1)
+            tap_window(forward, layer, windows->tokens + begin, count, hidden + begin * (size_t)forward->config.hidden,
+                       &own, error);
+    }
+    return error->status;
+}
+
 organ_status organ_draft_logits(organ_forward *f, unsigned block, const float *states, const size_t *rows, size_t count,
                                 void *context, void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {

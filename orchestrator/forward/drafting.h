@@ -47,6 +47,11 @@ void organ_draft_outputs(const organ_forward *forward, unsigned block, const flo
  */
 organ_status organ_draft_windows(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                  const float *hidden, float *states, organ_error *error);
+/* Passes the inputs of the matrices of a block to `tap`, for all tokens of the windows but the last of each; `layer` is
+ * the block's, loaded, and `hidden` has the outputs of the model's last layer. Each of several blocks gets these, as
+ * for the text before a draft in llama.cpp. */
+organ_status organ_draft_tap(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
+                             const float *hidden, const organ_tap *tap, organ_error *error);
 /* Computes logits like organ_forward_logits, of outputs of a block: with its norm, and its own output head if servers
  * use one (organ_draft_has_head). */
 organ_status organ_draft_logits(organ_forward *forward, unsigned block, const float *states, const size_t *rows,

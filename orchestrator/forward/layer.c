@@ -458,9 +458,28 @@ static int32_t half_of(const organ_tensor *tensor)
     return 0;
 }
 
+static bool plan_has(const forward_plan *plan, const organ_tensor *tensor)
+{
+    for (size_t k = 0; k < plan->count; k++)
+        if (plan->slots[k].weight->codes == tensor)
+            return true;
+    return false;
+}
+
+/* Returns the layer of a block for multi-token prediction that has the tensor; -1: none. */
+static int32_t draft_layer_of(const organ_forward *forward, const organ_tensor *tensor)
+{
+    for (unsigned l = forward->config.layers; l < forward->plan_count; l++)
+        if (plan_has(&forward->plans[l], tensor))
+            return (int32_t)l;
+    return -1;
+}
+
 int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor)
 {
-    const int32_t layer = tensor->anatomy.layer;
+    const int32_t layer = tensor->anatomy.layer, draft = draft_layer_of(forward, tensor);
+    if (draft >= 0)
+        return draft;
     return layer < 0 || !forward->config.shortcut ? layer : 2 * layer + half_of(tensor);
 }
 
@@ -469,6 +488,11 @@ static const forward_plan *plans_of_tensor(const organ_forward *forward, const o
                                            const forward_plan **end)
 {
     const organ_forward_config *const c = &forward->config;
+    const int32_t draft = draft_layer_of(forward, tensor);
+    if (draft >= 0) {
+        *end = forward->plans + draft + 1;
+        return forward->plans + draft;
+    }
     const uint64_t each = c->shortcut ? 2 : 1,
                    layer = tensor->anatomy.layer < 0 ? c->layers : (uint64_t)tensor->anatomy.layer;
     *end = forward->plans + organ_min((layer + 1) * each, c->layers);

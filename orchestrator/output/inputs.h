@@ -199,6 +199,10 @@ typedef struct organ_targets {
 organ_status organ_targets_select(const organ_model *model, const char *select, organ_targets *targets,
                                   organ_error *error);
 
+/* Adds the projections of draft layers, blocks for multi-token prediction of GGUF. Returns ORGAN_IO if memory runs
+ * out. */
+organ_status organ_targets_add_blocks(const organ_model *model, organ_targets *targets, organ_error *error);
+
 /* Returns whether single elements of the tensor can be set to zero: its type is BF16, F16 or F32. */
 bool organ_target_is_float(const organ_tensor *tensor);
 

@@ -94,14 +94,19 @@ static bool is_kept_in_block(const organ_selection *selection, const organ_tenso
            !organ_selection_has_name(&others, tensor->name, &tensor->anatomy, /*otherwise=*/false);
 }
 
+static size_t list_drafts(const organ_model *model, int32_t drafts[MAX_DRAFTS])
+{
+    size_t count = 0;
+    for (size_t t = 0; t < model->tensor_count && count < MAX_DRAFTS; t++)
+        if (model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer >= 0)
+            drafts[count++] = model->tensors[t].anatomy.layer;
+    return count;
+}
+
 static void choose_projections(const organ_model *model, const organ_selection *selection, bool *chosen)
 {
     int32_t drafts[MAX_DRAFTS];
-    size_t draft_count = 0;
-    for (size_t t = 0; t < model->tensor_count && draft_count < MAX_DRAFTS; t++)
-        if (model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer >= 0 &&
-            !selection->span_count)
-            drafts[draft_count++] = model->tensors[t].anatomy.layer;
+    const size_t draft_count = selection->span_count ? 0 : list_drafts(model, drafts);
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *const tensor = &model->tensors[t];
         const bool usual =
@@ -151,6 +156,19 @@ organ_status organ_targets_select(const organ_model *model, const char *select, 
     if (error->status)
         organ_targets_release(targets);
     return error->status;
+}
+
+organ_status organ_targets_add_blocks(const organ_model *model, organ_targets *targets, organ_error *error)
+{
+    int32_t drafts[MAX_DRAFTS];
+    const size_t draft_count = list_drafts(model, drafts);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        targets->chosen[t] = targets->chosen[t] || (is_matrix(&model->tensors[t]) &&
+                                                    organ_role_describe(model->tensors[t].anatomy.role)->projection &&
+                                                    is_in_draft(model, drafts, draft_count, t));
+    free(targets->tensors);
+    *targets = (organ_targets){.chosen = targets->chosen};
+    return collect_targets(model, /*selected=*/false, targets, error);
 }
 
 organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,

@@ -161,6 +161,8 @@ organ_status organ_calibration_assign_units(const organ_calibration_captures *ca
 organ_status organ_calibration_exchange_matrices(const organ_calibration_captures *captures,
                                                  const organ_calibration_layer *layer, organ_error *error);
 
+/* Opens the blocks for multi-token prediction if a target may be in one. */
+organ_status organ_calibration_open_drafts(organ_forward *forward, const organ_targets *targets, organ_error *error);
 /* Returns ORGAN_USAGE, naming the target, if the forward pass gives no inputs of a target (organ_forward_is_tapped). */
 organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error);
 

@@ -432,6 +432,19 @@ static organ_status refuse_target(const organ_calibration_run *calib, const orga
                       layers, o->method, o->verb, way);
 }
 
+/* A malformed block leaves its targets without inputs. */
+organ_status organ_calibration_open_drafts(organ_forward *forward, const organ_targets *targets, organ_error *error)
+{
+    organ_error fault = {0};
+    for (size_t k = 0; targets && k < targets->count; k++)
+        if (!organ_forward_is_tapped(forward, targets->tensors[k])) {
+            if (organ_forward_open_draft(forward, &fault) != ORGAN_OK && fault.status != ORGAN_BAD_INPUT)
+                *error = fault;
+            break;
+        }
+    return error->status;
+}
+
 organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error)
 {
     for (size_t k = 0; calib->targets && k < calib->targets->count; k++)
@@ -447,7 +460,8 @@ organ_status organ_calibration_find_untapped(const organ_model *model, const org
     *untapped = calloc(model->tensor_count + 1, sizeof **untapped);
     if (!*untapped)
         return organ_fail_memory(error, model->path);
-    if (organ_forward_open(model, engine, &forward, error) == ORGAN_OK)
+    if (organ_forward_open(model, engine, &forward, error) == ORGAN_OK &&
+        organ_calibration_open_drafts(forward, targets, error) == ORGAN_OK)
         for (size_t k = 0; k < targets->count; k++)
             (*untapped)[targets->tensors[k] - model->tensors] = !organ_forward_is_tapped(forward, targets->tensors[k]);
     organ_forward_close(forward);

@@ -216,7 +216,9 @@ static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
     const organ_calibration_work *const work = calib->work;
     const uint64_t captures = kept_bytes(calib, calib->chunks.together * calib->options->calibration.context),
                    working = work_bytes(calib);
-    return (captures > working ? captures : working) + (work->extra ? work->extra(work->context, calib, scratch) : 0);
+    return (captures > working ? captures : working) +
+           organ_draft_bytes(calib->facts.forward, calib->options->calibration.context) +
+           (work->extra ? work->extra(work->context, calib, scratch) : 0);
 }
 
 /* `moments`: bytes of second moments. */
@@ -356,6 +358,7 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     if ((!loaded && !organ_memory_named(error)) ||
         organ_tokenizer_open(calib->model, &facts->tokenizer, loaded ? error : &fault) ||
         open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault) ||
+        organ_calibration_open_drafts(facts->forward, calib->targets, loaded ? error : &fault) ||
         (calib->work && calib->work->opened &&
          calib->work->opened(calib->work->context, calib, loaded ? error : &fault)))
         return error->status;

@@ -7,6 +7,7 @@
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
+#include "orchestrator/forward/drafting.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
@@ -54,13 +55,28 @@ static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p
     return error->status;
 }
 
+/* Blocks for multi-token prediction follow the layers and do not change the states. */
+static bool is_draft(const organ_calibration_run *calib, int32_t layer)
+{
+    return layer >= (int32_t)organ_forward_describe(calib->facts.forward)->layers;
+}
+
+static organ_status run_windows(const pass *p, const organ_windows *windows, float *states, const organ_tap *tap,
+                                organ_error *error)
+{
+    organ_forward *const forward = p->calib->facts.forward;
+    if (!is_draft(p->calib, p->layer->number))
+        return organ_layer_run(forward, p->layer->loaded, windows, states, tap, error);
+    return tap ? organ_draft_tap(forward, p->layer->loaded, windows, states, tap, error) : error->status;
+}
+
 /* The states change in place. `tap` receives the inputs of matrices; NULL: none. */
 static organ_status run_chunk(const pass *p, organ_calibration_states *states, size_t chunk, const organ_tap *tap,
                               organ_error *error)
 {
     const organ_windows windows = chunk_at(p->calib, chunk);
     float *const values = organ_calibration_states_take(states, chunk, error);
-    if (!values || organ_layer_run(p->calib->facts.forward, p->layer->loaded, &windows, values, tap, error) != ORGAN_OK)
+    if (!values || run_windows(p, &windows, values, tap, error) != ORGAN_OK)
         return error->status;
     return organ_calibration_states_put_back(states, chunk, error);
 }
@@ -97,7 +113,7 @@ static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error
     const organ_windows windows = chunk_at(calib, chunk);
     float *const copy = organ_calibration_states_copy(calib->states, chunk, error);
     organ_calibration_capture_next(p->captures);
-    if (!copy || organ_layer_run(calib->facts.forward, p->layer->loaded, &windows, copy, &changed, error) != ORGAN_OK)
+    if (!copy || run_windows(p, &windows, copy, &changed, error) != ORGAN_OK)
         return error->status;
     return calib->donor_states && p->captures->pass == 0 ? run_chunk(p, calib->donor_states, chunk, &donor, error)
                                                          : ORGAN_OK;
@@ -111,7 +127,7 @@ static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *er
     const organ_windows windows = chunk_at(calib, chunk);
     float *const copy = organ_calibration_states_copy(calib->states, chunk, error);
     organ_calibration_capture_next(p->captures);
-    return copy ? organ_layer_run(calib->facts.forward, p->layer->loaded, &windows, copy, &tap, error) : error->status;
+    return copy ? run_windows(p, &windows, copy, &tap, error) : error->status;
 }
 
 /* An expert gets the inputs of its routed tokens, with --all-experts those of all tokens. The layer runs again for
@@ -393,7 +409,7 @@ static organ_status walk_run_layers(const organ_calibration_run *calib, organ_er
         organ_calibration_layer layer = {calib, l, NULL};
         if (organ_layer_load_by_ranks(calib->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
             change_layer(calib, &layer, error);
-        if (!error->status && changes && l < last)
+        if (!error->status && changes && l < last && !is_draft(calib, l))
             run_layer_on_chunks(calib, &layer, calib->states, /*captures=*/NULL, error);
         organ_layer_free(layer.loaded);
         if (error->status)

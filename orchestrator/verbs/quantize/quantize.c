@@ -206,6 +206,8 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
         organ_targets_select(job->model, o->targets, &job->targets, error) ||
+        (gguf && organ_quantize_by_text(o) && !o->targets &&
+         organ_targets_add_blocks(job->model, &job->targets, error)) ||
         organ_targets_need_rows(job->model, &job->targets, /*stacks=*/false, "quantize", error) ||
         ((organ_quantize_by_text(o) || organ_quantize_measures(o)) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
