@@ -63,6 +63,16 @@ chmod +x "$scratch/other-organ"
 OTHER=$scratch/other-organ bench/merge/bench_merge.sh "$organ" "$bench/make_model" "$bench/make_tune" "$scratch/merge-data" "$scratch/merge" >"$scratch/merge-other" 2>&1
 status=$?
 if ((status == 1)) && grep -q "dense, dare_ties: .* writes other weights" "$scratch/merge-other"; then good; else bad "merge with another seed ends with $status" "$scratch/merge-other"; fi
+# The block of a tiny model: ten rows, each with figures and errors.
+build/checks/arch_model qwen3_5_text-mtp "$scratch/drafter" >"$scratch/arch_model" 2>&1 || bad "arch_model fails" "$scratch/arch_model"
+printf 'abcdefgh %.0s' {1..60} >"$scratch/letters"
+SCHEME=int4-group32 SAMPLES=4 CONTEXT=16 TOKENS=128 CONTINUATIONS=1 THREADS=1 runs block bench/mtp/measure_block.sh "$organ" "$scratch/drafter" \
+    "$scratch/letters" "$scratch/letters" "$scratch/block-data"
+has block "$scratch/block-data/block.json" 'map(.row) == ["donor"] + [("nearest", "gptq", "v3") | ., . + "-refit", . + "-block"]'
+has block "$scratch/block-data/block.json" 'all(.[]; .overlap > 0 and .overlap < 1 and .overlap_error > 0 and .chosen > 0 and .greedy >= 0 and .accepted_length >= 1)'
+# Each step changes the block or the layers.
+has block "$scratch/block-data/block.json" '[.[].overlap] | unique | length == 10'
+if [[ $(grep -cE '^\| [a-z0-9-]+ \| [0-9.]+ (\| [0-9.]+ \+- [0-9.]+ ){4}\|$' "$scratch/block") == 10 ]]; then good; else bad "block has no ten rows" "$scratch/block"; fi
 runs sizes bench/bench_sizes.sh "$organ" "$bench/make_model" "$scratch/sizes-data" "$PWD/fixtures/tiny-qwen2"
 if [[ $(grep -cE '^(q4_k|iq3_s|mixed) +[0-9.]+ s .* [1-9][0-9]* MiB at most +[1-9]' "$scratch/sizes") == 3 ]] &&
     [[ $(grep -cE '^mixed / (q4_k|iq3_s): [0-9]' "$scratch/sizes") == 2 ]]; then good; else bad "sizes has no five rows" "$scratch/sizes"; fi
