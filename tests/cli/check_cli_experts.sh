@@ -206,7 +206,11 @@ judge "the first layers are still said to have no experts" test "$(jq .first_k_d
 ends 0 layers groups -o found --drop 1 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256 --quiet
 judge "the block behind is gone" test "$(jq -c '[.num_hidden_layers, .num_nextn_predict_layers]' found/config.json)" = '[2,1]'
 refused 2 "groups" layers groups -o no --drop 3 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256
-refused 2 "--drop 3" width groups -o no --heads 1 "${along[@]}"
+ends 0 width groups -o less --heads 1 --ffn 50% --multiple-of 4 "${along[@]}" --quiet
+holds less/organ/width.json '[.. | objects | select(.tensor? == "model.layers.3.self_attn.o_proj.weight")] | length > 0'
+judge "the block has other heads than the layers" test "$("$organ" inspect less --tensors --json 2>../err |
+    jq -c '[.tensors[] | select(.name | test("self_attn.q_proj.weight|experts.[0-9].down_proj.weight")).shape] | unique')" = '[[32,12],[32,32]]'
+ends 0 audit groups less --quiet
 ends 0 layers groups -o flat --drop 1-3 --quiet
 cp tiny-moe/tokenizer*.json flat
 refused 2 "flat" experts flat -o no --keep 4 "${along[@]}"
@@ -226,7 +230,7 @@ prints "24 of 48"
 for made in fewer healed lower found flat body narrow lean thin coded; do
     ends 0 perplexity $made --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
 done
-rm -r groups fewer healed lower found flat body narrow lean thin coded
+rm -r groups less fewer healed lower found flat body narrow lean thin coded
 
 # ---- errors ----
 refused 2 "--memory" experts tiny-moe --score loss -o no --keep 50% "${long[@]}" --memory 8M
