@@ -226,7 +226,7 @@ static const organ_block blocks[] = {
                      "{refit.held_windows} held-out windows; lambda 0: the projection is unchanged."),
     SAY(ON_ALL, FITS "&refit",
         "{dry_run?The projection would be|Projections are} fitted to the target's states on "
-        "{refit.calibration.windows:count} windows of {refit.calibration.context} tokens; "
+        "{refit.calibration.samples} windows of {refit.calibration.context} tokens; "
         "{refit.held_windows} held-out windows judge the fit."),
     SECTION(ON_FILES, FITS "&metadata|" FITS "&notes", "Notes"),
     EACH_IF(ON_TERMINAL, FITS, "metadata", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),
@@ -238,8 +238,9 @@ static const organ_block blocks[] = {
           .caption = "{dry_run?Tensors that would be copied from the source.|Tensors copied from the source, with the "
                      "digest of the written bytes.}"),
     SAY(ON_FILES, FITS "&!dry_run",
-        "If the type is unchanged, the digest equals that of the source's bytes. All other tensors have the target's "
-        "bytes."),
+        "If the type is unchanged, the digest equals that of the source's bytes{refit?, but for fitted projections}. "
+        "All "
+        "other tensors have the target's bytes."),
     SECTION(ON_FILES, "mismatches", "Mismatches"),
     TABLE(ON_FILES, "mismatches", "mismatches", FIELDS(mismatches), .max = EVERY_TENSOR, .what = "mismatches",
           .caption = "All mismatches between source and target: first of the models, then of their tensors."),

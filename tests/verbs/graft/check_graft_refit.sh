@@ -77,7 +77,7 @@ holds ../out '.tensors | map(select(.name == "blk.4.nextn.eh_proj.weight").dtype
 
 # ---- what the terminal says, and the plan of a dry run ----
 ends 0 graft --source donor.gguf --target cut.gguf -o said.gguf --select mtp --refit "${text[@]}"
-prints "blk.4.nextn.eh_proj.weight" "held-out windows"
+prints "blk.4.nextn.eh_proj.weight" "40 windows of 64 tokens"
 ends 0 graft --source donor.gguf --target cut.gguf -o no.gguf --select mtp --refit "${text[@]}" --dry-run --json
 holds ../out '.dry_run and .plan.products > 1e6 and .plan.memory_enough > 1e6' '.refit.projections[0] | .lambda == null and .after == null'
 judge "a dry run writes" test ! -e no.gguf
