@@ -92,6 +92,13 @@ RUN(encode)
     MEMBER(organ_encode_codes);
     member(FLOATS(a->in), FLOATS(a->in2), GROUP, a->out, n * s->elements);
 }
+RUN(encode_summed)
+{
+    double sums[2];
+    MEMBER(organ_encode_summed);
+    member(FLOATS(a->in), FLOATS(a->in2), GROUP, a->out, n * s->elements, sums);
+    keep(sums);
+}
 RUN(moments)
 {
     organ_moments m;
@@ -346,7 +353,9 @@ RUN(log2)
     ROW(type " to f32", decode[code][ORGAN_REAL_F32], 1, 4 * (el), el, 1, run_decode),                                 \
         ROW(type " to bf16", decode[code][ORGAN_REAL_BF16], 1, 2 * (el), el, 1, run_decode),                           \
         ROW(type " to f16", decode[code][ORGAN_REAL_F16], 1, 2 * (el), el, 1, run_decode)
-#define ENCODE(type, code, el) ROW("f32 to " type, encode[code], 4 * (el), 1, el, 1, run_encode)
+#define ENCODE(type, code, el)                                                                                         \
+    ROW("f32 to " type, encode[code], 4 * (el), 1, el, 1, run_encode),                                                 \
+        ROW("f32 to " type ", summed", encode_summed[code], 4 * (el), 1, el, 1, run_encode_summed)
 
 static const subject memcpy_subject = {"memcpy", 0, 1, 1, 1, 1, run_memcpy};
 static const subject subjects[] = {
@@ -380,6 +389,7 @@ static const subject subjects[] = {
     ENCODE("e4m3", ORGAN_CODE_E4M3, 1),
     ENCODE("e5m2", ORGAN_CODE_E5M2, 1),
     ENCODE("i8", ORGAN_CODE_I8, 1),
+    ENCODE("u8", ORGAN_CODE_U8, 1),
     ENCODE("e2m1", ORGAN_CODE_E2M1, 2),
     ENCODE("u4", ORGAN_CODE_U4, 2),
     PLAIN(amax, 4, 0, run_amax),
