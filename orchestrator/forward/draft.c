@@ -267,6 +267,16 @@ organ_status organ_draft_project(forward_drafting *r, size_t rows, organ_error *
     return error->status;
 }
 
+organ_status organ_draft_rows(forward_drafting *r, const uint32_t *tokens, size_t rows, organ_error *error)
+{
+    const size_t begin[2] = {0, rows};
+    const organ_windows windows = {.tokens = tokens, .count = 1, .begin = begin};
+    r->states = organ_forward_floats(rows * (size_t)r->forward->config.hidden, error);
+    return error->status || organ_draft_project(r, rows, error)
+               ? error->status
+               : organ_layer_run(r->forward, r->layer, &windows, r->states, r->tap, error);
+}
+
 bool organ_draft_has_head(const organ_forward *f, unsigned block)
 {
     const forward_draft *const draft = &f->drafts[block];
@@ -319,8 +329,7 @@ organ_status organ_draft_run(organ_forward *forward, const organ_layer *layer, c
     const unsigned block = (unsigned)(layer->plan - forward->plans) - forward->config.layers;
     if (count < block + 2)
         return error->status;
-    const size_t rows = count - 1 - block, begin[2] = {0, rows};
-    const organ_windows windows = {.tokens = tokens, .count = 1, .begin = begin};
+    const size_t rows = count - 1 - block;
     forward_drafting r = {.forward = forward,
                           .block = block,
                           .layer = layer,
@@ -328,10 +337,7 @@ organ_status organ_draft_run(organ_forward *forward, const organ_layer *layer, c
                           .hidden = block ? forward->drafts[block - 1].outputs : hidden,
                           .of_trunk = block == 0,
                           .tap = tap};
-    r.states = organ_forward_floats(rows * (size_t)forward->config.hidden, error);
-    if (!error->status && organ_draft_project(&r, rows, error) == ORGAN_OK &&
-        organ_layer_run(forward, layer, &windows, r.states, tap, error) == ORGAN_OK &&
-        tap_draft_head(&r, rows, error) == ORGAN_OK)
+    if (organ_draft_rows(&r, tokens, rows, error) == ORGAN_OK && tap_draft_head(&r, rows, error) == ORGAN_OK)
         keep_outputs(&r, rows, error);
     organ_forward_free(r.states);
     return error->status;

@@ -56,8 +56,6 @@ static organ_status pass_on(void *context, const char *tensor, size_t first, siz
 static organ_status tap_window(organ_forward *f, const organ_layer *layer, const uint32_t *tokens, size_t count,
                                const float *hidden, const organ_tap *tap, organ_error *error)
 {
-    const size_t rows = count - 1, begin[2] = {0, rows};
-    const organ_windows windows = {.tokens = tokens, .count = 1, .begin = begin};
     forward_drafting r = {.forward = f,
                           .block = (unsigned)(layer->plan - f->plans) - f->config.layers,
                           .layer = layer,
@@ -65,9 +63,7 @@ static organ_status tap_window(organ_forward *f, const organ_layer *layer, const
                           .hidden = hidden,
                           .of_trunk = true,
                           .tap = tap};
-    r.states = organ_forward_floats(rows * (size_t)f->config.hidden, error);
-    if (!error->status && organ_draft_project(&r, rows, error) == ORGAN_OK)
-        organ_layer_run(f, layer, &windows, r.states, tap, error);
+    organ_draft_rows(&r, tokens, count - 1, error);
     organ_forward_free(r.states);
     return error->status;
 }

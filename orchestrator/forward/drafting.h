@@ -36,6 +36,9 @@ typedef struct forward_drafting {
 uint64_t organ_draft_project_bytes(const organ_forward *forward);
 /* Computes x, the inputs of the block's layer, for `rows` rows. */
 organ_status organ_draft_project(forward_drafting *drafting, size_t rows, organ_error *error);
+/* Runs the first `rows` rows of one window, whose tokens are `tokens`, through projection and layer. Allocates
+ * drafting->states, which the caller frees with organ_forward_free, also after an error. */
+organ_status organ_draft_rows(forward_drafting *drafting, const uint32_t *tokens, size_t rows, organ_error *error);
 /* Writes `count` outputs of the block's layer with the norm before its output head, or unchanged if `raw`. */
 void organ_draft_outputs(const organ_forward *forward, unsigned block, const float *states, size_t count, bool raw,
                          float *to);

@@ -210,6 +210,11 @@ size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks);
 /* Returns the number of windows of a chunk. */
 size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, size_t chunk);
 
+/* Returns the windows of a chunk; `all` are the windows, which have equal lengths, so that the first offsets apply to
+ * those of every chunk. */
+organ_windows organ_calibration_chunk_at(const organ_calibration_chunks *chunks, const organ_windows *all,
+                                         size_t chunk);
+
 typedef struct organ_calibration_states organ_calibration_states;
 
 /* Returns the bytes of memory for the states of one stream, the changed model or the donor. `copied`: the caller will

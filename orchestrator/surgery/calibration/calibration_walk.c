@@ -18,11 +18,9 @@
 
 /* ---- the streams ---- */
 
-/* All windows have the same length, so the first offsets in calib->begin apply to the windows of every chunk. */
 static organ_windows chunk_at(const organ_calibration_run *calib, size_t chunk)
 {
-    return (organ_windows){calib->tokens + chunk * calib->chunks.together * calib->options->calibration.context,
-                           organ_calibration_chunk_windows(&calib->chunks, chunk), calib->begin};
+    return organ_calibration_chunk_at(&calib->chunks, &calib->facts.windows, chunk);
 }
 
 static organ_status walk_stopped(const organ_calibration_run *calib, int32_t layer, organ_error *error)

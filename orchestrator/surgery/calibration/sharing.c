@@ -40,6 +40,12 @@ size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, s
     return remaining < chunks->together ? remaining : chunks->together;
 }
 
+organ_windows organ_calibration_chunk_at(const organ_calibration_chunks *chunks, const organ_windows *all, size_t chunk)
+{
+    return (organ_windows){all->tokens + all->begin[chunk * chunks->together],
+                           organ_calibration_chunk_windows(chunks, chunk), all->begin};
+}
+
 static size_t chunk_bytes(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return organ_calibration_chunk_windows(chunks, chunk) * chunks->window_bytes;

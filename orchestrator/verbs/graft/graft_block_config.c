@@ -53,8 +53,7 @@ static organ_status check_block_packing(const organ_graft_job *job, const organ_
 static bool has_text(const json_t *list, const char *text)
 {
     for (size_t k = 0; k < json_array_size(list); k++)
-        if (strcmp(organ_json_plain(json_array_get(list, k)) ? organ_json_plain(json_array_get(list, k)) : "", text) ==
-            0)
+        if (organ_json_is(json_array_get(list, k), text))
             return true;
     return false;
 }
@@ -144,8 +143,8 @@ static bool names_old_block(const organ_graft_job *job, const char *entry)
     char plain[32], pattern[40];
     if (job->block.target.family->ladder)
         return strstr(entry, "mtp") != NULL;
-    const int32_t first = job->block.target.trunk;
-    for (int32_t k = 0; k < 1 + (job->block.target.blocks > 0 ? job->block.target.blocks - 1 : 0); k++) {
+    const int32_t first = job->block.target.trunk, had = job->block.target.blocks;
+    for (int32_t k = 0; k < had || k == 0; k++) {
         snprintf(plain, sizeof plain, ".layers.%d.", (int)(first + k));
         snprintf(pattern, sizeof pattern, "\\.layers\\.%d\\.", (int)(first + k));
         if (strstr(entry, plain) || strstr(entry, pattern))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a model has and states of blocks for multi-token prediction, and outputs that have the block alone. */
+ * Reads how many blocks for multi-token prediction a model has and how many it states, and lays out files that have a
+ * model's block alone. */
 #include "orchestrator/verbs/graft/graft_block.h"
 
 #include "formats/base/text.h"

@@ -2,21 +2,22 @@
 #include "orchestrator/verbs/graft/graft_refit.h"
 
 #include "formats/base/owned.h"
+#include "formats/base/text.h"
 #include "orchestrator/forward/drafting.h"
 #include "orchestrator/output/hidden_folder.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/rows.h"
-#include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EVERY ((size_t)4)   /* one of so many windows is held out */
 #define ROWS  ((size_t)256) /* rows that are added to the regression at once */
+
+#define FILE_NAME "refit.safetensors" /* of the temporary model */
 
 typedef struct refit_result {
     const organ_weight *project; /* of the source */
@@ -35,6 +36,9 @@ struct organ_graft_refit {
     unsigned count; /* projections */
     refit_result results[FORWARD_DRAFTS];
     organ_hidden_folder folder;
+    uint64_t shape[2];
+    organ_shard_piece pieces[FORWARD_DRAFTS];
+    organ_resharding *plan_of_file;
     organ_model *values; /* the temporary model with the new projections */
     organ_plan plan;
 };
@@ -200,6 +204,7 @@ void organ_graft_refit_close(organ_graft_refit *r, organ_error *error)
     organ_forward_close(r->forwards[TARGET]);
     organ_calibration_run_close(r->calib);
     organ_model_close(r->values);
+    organ_resharding_free(r->plan_of_file);
     if (r->folder.path)
         organ_hidden_folder_remove(&r->folder, error);
     free(r);
@@ -207,24 +212,11 @@ void organ_graft_refit_close(organ_graft_refit *r, organ_error *error)
 
 /* ---- states ---- */
 
-static organ_windows chunk_at(const organ_graft_refit *r, size_t chunk, size_t *begin)
-{
-    const size_t first = chunk * r->chunks.together, context = r->walk.calibration.context;
-    for (size_t w = 0; w <= organ_calibration_chunk_windows(&r->chunks, chunk); w++)
-        begin[w] = w * context;
-    return (organ_windows){.tokens = r->windows.tokens + first * context,
-                           .count = organ_calibration_chunk_windows(&r->chunks, chunk),
-                           .begin = begin};
-}
-
 /* Runs all chunks through a layer, or computes their embeddings if `layer` is NULL. */
 static organ_status run_chunks(organ_graft_refit *r, unsigned side, const organ_layer *layer, organ_error *error)
 {
-    ORGAN_OWNED size_t *const begin = malloc((r->chunks.together + 1) * sizeof *begin);
-    if (!begin)
-        return organ_fail_memory(error, r->job->source->path);
     for (size_t c = 0; c < organ_calibration_chunks_count(&r->chunks) && !error->status; c++) {
-        const organ_windows windows = chunk_at(r, c, begin);
+        const organ_windows windows = organ_calibration_chunk_at(&r->chunks, &r->windows, c);
         float *const states = organ_calibration_states_take(r->states[side], c, error);
         if (organ_stop_is_requested(r->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped while running both models");
@@ -352,33 +344,18 @@ static organ_status solve(const refit_rows *rows, refit_result *result, float *v
 
 /* ---- the temporary model: a safetensors file with the new projections in FP32 ---- */
 
-static uint64_t bytes_of_projection(const organ_graft_refit *r)
+/* Creates the file with room for the values. */
+static organ_status begin_file(organ_graft_refit *r, organ_error *error)
 {
-    return 2 * (uint64_t)width_of(r) * width_of(r) * sizeof(float);
-}
-
-/* Creates the file with its header and room for the values, which begin at *data. */
-static organ_status begin_file(const organ_graft_refit *r, const char *path, uint64_t *data, organ_error *error)
-{
-    ORGAN_OWNED_JSON json_t *const header = json_object();
-    const uint64_t each = bytes_of_projection(r), width = width_of(r);
-    unsigned char length[8];
+    r->shape[0] = width_of(r);
+    r->shape[1] = 2 * r->shape[0];
     for (unsigned k = 0; k < r->count; k++)
-        json_object_set_new(header, r->results[k].project->name,
-                            json_pack("{s:s,s:[I,I],s:[I,I]}", "dtype", "F32", "shape", (json_int_t)width,
-                                      (json_int_t)(2 * width), "data_offsets", (json_int_t)(k * each),
-                                      (json_int_t)((k + 1) * each)));
-    ORGAN_OWNED char *const text = json_dumps(header, JSON_COMPACT);
-    if (!text || json_object_size(header) != r->count)
-        return organ_fail_memory(error, path);
-    const size_t bytes = strlen(text);
-    for (unsigned k = 0; k < sizeof length; k++)
-        length[k] = (unsigned char)((uint64_t)bytes >> 8 * k);
-    *data = sizeof length + bytes;
-    return organ_transfer_file(path, *data + r->count * each, /*reserved=*/true, error) ||
-                   organ_transfer_bytes(path, length, sizeof length, 0, error)
+        r->pieces[k] =
+            (organ_shard_piece){.name = r->results[k].project->name, .dtype = ORGAN_F32, .rank = 2, .shape = r->shape};
+    return organ_resharding_plan(r->job->source, r->pieces, r->count, UINT64_MAX, FILE_NAME, /*single_only=*/true,
+                                 &r->plan_of_file, error)
                ? error->status
-               : organ_transfer_bytes(path, text, bytes, sizeof length, error);
+               : organ_resharding_begin(r->plan_of_file, r->folder.path, error);
 }
 
 /* The pieces of the output keep their types. */
@@ -420,17 +397,16 @@ static organ_status fit_block(organ_graft_refit *r, unsigned number, unsigned bl
     return error->status;
 }
 
-static organ_status fit_all(organ_graft_refit *r, const char *path, organ_error *error)
+static organ_status fit_all(organ_graft_refit *r, organ_error *error)
 {
-    const uint64_t each = bytes_of_projection(r);
-    uint64_t data = 0;
-    float *const values = organ_forward_floats(each / sizeof *values, error);
-    if (values && begin_file(r, path, &data, error) == ORGAN_OK)
+    const size_t count = 2 * width_of(r) * width_of(r);
+    float *const values = organ_forward_floats(count, error);
+    if (values && begin_file(r, error) == ORGAN_OK)
         for (unsigned b = 0, k = 0; k < r->count && !error->status; b++) {
             if (r->forwards[SOURCE]->drafts[b].project != r->results[k].project)
                 continue;
             if (fit_block(r, k, b, values, error) == ORGAN_OK)
-                organ_transfer_bytes(path, values, each, data + k * each, error);
+                organ_resharding_put(r->plan_of_file, k, values, count * sizeof *values, 0, NULL, error);
             k++;
         }
     organ_forward_free(values);
@@ -444,11 +420,10 @@ organ_status organ_graft_refit_run(organ_graft_refit *r, organ_error *error)
         return error->status;
     if (run_sides(r, error) || organ_outline_folder_open(o->write.output, "organ-refit", o->ranks, &r->folder, error))
         return error->status;
-    ORGAN_OWNED char *const path = malloc(strlen(r->folder.path) + sizeof "/refit.safetensors");
+    ORGAN_OWNED char *const path = organ_format("%s/" FILE_NAME, r->folder.path);
     if (!path)
         return organ_fail_memory(error, r->folder.path);
-    sprintf(path, "%s/refit.safetensors", r->folder.path);
-    if (fit_all(r, path, error) == ORGAN_OK && organ_model_open(path, &r->values, error) == ORGAN_OK)
+    if (fit_all(r, error) == ORGAN_OK && organ_model_open(path, &r->values, error) == ORGAN_OK)
         place_values(r);
     for (unsigned s = 0; s < SIDES; s++) {
         organ_calibration_states_close(r->states[s]);

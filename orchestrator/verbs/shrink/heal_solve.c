@@ -130,9 +130,7 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
 
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
 {
-    const size_t first = chunk * h->chunks.together;
-    return (organ_windows){h->windows.tokens + h->windows.begin[first],
-                           organ_calibration_chunk_windows(&h->chunks, chunk), h->windows.begin};
+    return organ_calibration_chunk_at(&h->chunks, &h->windows, chunk);
 }
 
 /* Runs a copy of the states of a chunk through the block, and records the inputs of the part's matrices in `to` (NULL:
