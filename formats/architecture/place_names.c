@@ -63,7 +63,7 @@ static const char *find_in_block(const place_model *m, bool gguf, const char *ta
     if (found == DRAFT_PARTS)
         return tail;
     /* the kind of places of both parts: whole tensors */
-    const bool matrix = found == DRAFT_PROJECT || found == DRAFT_HEAD;
+    const bool matrix = organ_draft_is_matrix(found);
     *part = (pairing_part){.part = matrix ? PART_O : PART_NORM_POST_ATTENTION, .number = -1, .draft = 1 + found};
     return NULL;
 }

@@ -68,6 +68,15 @@ static const organ_draft_family families[] = {
      .parts = {"model.mtp.layers.#.eh_proj.weight", "model.mtp.layers.#.enorm.m.weight",
                "model.mtp.layers.#.hnorm.m.weight", "model.mtp.norm.weight"},
      .layers = 1},
+    /* DeepSeek-V4: M is in two tensors, and hidden states have several streams */
+    {.name = "DeepSeek-V4",
+     .types = "deepseek_v4 deepseek4",
+     .ladder = "mtp.#",
+     .parts = {"mtp.#.e_proj.weight", "mtp.#.enorm.weight", "mtp.#.hnorm.weight", "mtp.#.norm.weight",
+               "mtp.#.head.weight", [DRAFT_PROJECT_STATE] = "mtp.#.h_proj.weight"},
+     .raw_state = true,
+     .raw_again = true,
+     .layers = 1},
     /* Mellum: transformers' default of mtp_layer_types */
     {.name = "Mellum",
      .types = "mellum",

@@ -15,6 +15,7 @@ typedef enum organ_draft_part {
     DRAFT_NORM_HEAD,      /* before the output head; missing in some GGUF files: it is then the model's final norm */
     DRAFT_HEAD,           /* an output head of the block's own */
     DRAFT_NORM_FEED,      /* before the feed-forward, if a block has several layers of the model's list */
+    DRAFT_PROJECT_STATE,  /* the columns of M that read the state, where DRAFT_PROJECT has only the others */
     DRAFT_PARTS
 } organ_draft_part;
 
@@ -63,6 +64,12 @@ bool organ_draft_name(const organ_draft_family *family, bool gguf, unsigned bloc
 /* Returns whether the word from `word` to before `end` is the first of the names of a family that follow no layer of
  * the model, after "model.". */
 bool organ_draft_begins(const char *word, const char *end);
+
+/* Returns whether the part is a matrix; the others are norms. */
+static inline bool organ_draft_is_matrix(organ_draft_part part)
+{
+    return part == DRAFT_PROJECT || part == DRAFT_HEAD || part == DRAFT_PROJECT_STATE;
+}
 
 /* Returns the role of a block's part whose name after the layer is `module`, without ".weight"; ORGAN_ROLE_OTHER: it is
  * none, or a norm, whose names end like those of other norms. */

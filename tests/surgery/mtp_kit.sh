@@ -61,6 +61,28 @@ with_block() {
     (cd "$top" && build/checks/arch_model "../../../../../../../../../..$scratch/area/fixture" "$scratch/area/$2") >../out 2>&1 || bad "$1 cannot be made" ../out
 }
 
+# v4_rows: prints the rows of model.tsv of a model with the names of DeepSeek-V4, of which the last are those of its block.
+v4_rows() {
+    local layer e
+    printf 'tensor\t%s\t%s\n' embed.weight 256x64 head.weight 256x64 norm.weight 64 hc_head_fn 2x128 hc_head_base 2 hc_head_scale 1
+    for layer in layers.0 layers.1 layers.2 mtp.0; do
+        printf "tensor\t$layer.%s\t%s\n" attn_norm.weight 64 ffn_norm.weight 64 attn.wq_a.weight 24x64 attn.wq_b.weight 96x24 \
+            attn.wkv.weight 24x64 attn.wo_a.weight 32x96 attn.wo_b.weight 64x32 attn.attn_sink 4 hc_attn_fn 8x128 ffn.gate.weight 4x64
+        for e in 0 1 2 3; do printf "tensor\t$layer.ffn.experts.$e.%s.weight\t%s\n" w1 32x64 w2 64x32 w3 32x64; done
+    done
+    printf 'tensor\tmtp.0.%s\t%s\n' e_proj.weight 64x64 h_proj.weight 64x64 enorm.weight 64 hnorm.weight 64 norm.weight 64 hc_head_fn 2x128 hc_head_base 2
+}
+
+# v4_model DIRECTORY [EDIT]: makes the model of v4_rows. EDIT is a command that edits the rows.
+v4_model() {
+    [[ -e $1 ]] && chmod -R u+w "$1"
+    rm -rf fixture "$1" && mkdir fixture
+    v4_rows | ${2:-cat} >fixture/model.tsv
+    jq '. + {model_type: "deepseek_v4", architectures: ["DeepseekV4ForCausalLM"], num_hidden_layers: 3, num_nextn_predict_layers: 1}' \
+        "$top/fixtures/architectures/deepseek_v3/config.json" >fixture/config.json
+    (cd "$top" && build/checks/arch_model "../../../../../../../../../..$scratch/area/fixture" "$scratch/area/$1") >../out 2>&1 || bad "DeepSeek-V4 cannot be made" ../out
+}
+
 # key FILE NAME [SKIP]: prints the number of a key of a GGUF file, "null" if it has no such key. SKIP: 4 for the length of an array.
 key() {
     local at

@@ -143,15 +143,19 @@ static const organ_tensor *in_layer(const organ_graft_job *job, int32_t layer, c
     return organ_model_find(target->model, name);
 }
 
-static bool is_copy_of_table(const char *tail) { return strcmp(tail, "embed_tokens.weight") == 0; }
+/* A block may have tensors of its own that the target has once, outside its layers: DeepSeek-V4's hc_head_fn. */
+static bool is_outside_layers(const organ_graft_job *job, const char *tail)
+{
+    return strcmp(tail, "embed_tokens.weight") == 0 || organ_model_find(job->target, tail);
+}
 
 /* A matrix of the block's layer has the shape that it has in one of the trunk's layers, whose settings are the
  * block's. Packed weights are compared by their schemes. */
 static void check_shape(const organ_graft_job *job, const organ_tensor *from, const char *tail)
 {
     char ours[ORGAN_SHAPE_TEXT], theirs[ORGAN_SHAPE_TEXT];
-    const organ_tensor *any = NULL;
-    if (from->rank < 2 || is_copy_of_table(tail))
+    const organ_tensor *any = organ_model_find(job->target, tail);
+    if (from->rank < 2 || (any && ORGAN_SAME_SHAPE(any, from)) || (!any && is_outside_layers(job, tail)))
         return;
     for (int32_t l = job->block.target.trunk - 1; l >= 0; l--) {
         const organ_tensor *const like = in_layer(job, l, tail);
@@ -168,10 +172,12 @@ static void check_shape(const organ_graft_job *job, const organ_tensor *from, co
 
 static void check_part(const organ_graft_job *job, const organ_tensor *from, organ_draft_part part)
 {
+    const graft_block_side *const s = &job->block.source;
     const uint64_t hidden = (uint64_t)job->target->config.hidden_size;
-    const uint64_t shapes[2] = {hidden, part == DRAFT_PROJECT ? 2 * hidden : 0};
+    const bool halved = s->family->parts[DRAFT_PROJECT_STATE] && !s->model->gguf;
+    const uint64_t shapes[2] = {hidden, halved ? hidden : 2 * hidden};
     char ours[ORGAN_SHAPE_TEXT], wanted[ORGAN_SHAPE_TEXT];
-    const unsigned rank = part == DRAFT_PROJECT ? 2 : 1;
+    const unsigned rank = organ_draft_is_matrix(part) ? 2 : 1;
     if (part == DRAFT_HEAD || job->target->config.hidden_size <= 0 || from->dtype == ORGAN_I32 ||
         organ_shape_equal(from->rank, from->shape, rank, shapes))
         return;
@@ -221,7 +227,7 @@ static int32_t layer_like(const organ_graft_job *job)
             const char *tail;
             if (organ_mtp_block_of(tensor->name, &tensor->anatomy, s->trunk) == 0 &&
                 split_block_name(s, tensor, &part, &tail) && part == DRAFT_PARTS && tensor->rank > 1 &&
-                !is_copy_of_table(tail))
+                !is_outside_layers(job, tail))
                 all = in_layer(job, l, tail) != NULL;
         }
         if (all)

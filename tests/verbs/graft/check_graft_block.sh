@@ -320,4 +320,28 @@ mismatch "glm4moe.nextn_predict_layers of the source states 1 for multi-token pr
 graft whole.gguf odd.gguf made.gguf
 judge "a target that states the block gets other tensors" diff <(bytes whole.gguf) <(bytes made.gguf)
 judge "a target that states the block gets other counts" test "$(counts made.gguf)" = "$(counts whole.gguf)"
+# DeepSeek-V4's block has the projection in two tensors, and a copy of tensors outside the layers.
+v4_model v4
+v4_model v4lost "sed /mtp/d"
+here="DeepSeek-V4"
+graft v4 v4lost made
+judge "other tensors than those of the donor" diff <(bytes v4) <(bytes made)
+for part in e_proj h_proj hnorm; do
+    v4_model v4other "sed /mtp.0.$part/d"
+    mismatch "is not complete: it has no mtp.0.$part" v4other v4lost dir
+done
+v4_model v4other "sed /mtp.0.h_proj/s/64x64/64x128/"
+mismatch "shape of mtp.0.h_proj.weight: [64, 128], not [64, 64]" v4other v4lost dir
+v4_model v4other "sed /mtp.0.hc_head_fn/s/2x128/2x64/"
+mismatch "shape of mtp.0.hc_head_fn" v4other v4lost dir
+ends 0 quantize v4 -o v4made -s int8-channel --quiet --force
+judge "the block changes" diff <(bytes v4 | grep '^mtp') <(bytes v4made | grep '^mtp')
+judge "the block is not listed" jq -e '[.quantization_config.ignore[] | select(startswith("re:")) | .[3:] as $p | "mtp.0.e_proj" | test("^(" + $p + ")")] | any' v4made/config.json
+rm -rf v4made
+ends 0 layers v4 -o v4made --drop 1-1 --quiet --force
+judge "the block changes" diff <(bytes v4 | grep '^mtp') <(bytes v4made | grep '^mtp')
+ends 0 inspect v4
+prints "named as in DeepSeek-V4."
+refused 3 "--mtp keep: organ has no rules for this architecture" convert v4 -o no.gguf --to gguf --mtp keep
+
 finish
