@@ -122,7 +122,7 @@ static bool has_qk_norm(const config_gguf_source *s, const organ_forward_config 
 {
     if (s->family->qk_norm_bare && s->family->qk_norm_key)
         return c->experts != 128;
-    return !s->family->qk_norm_key || organ_key_tensor(s, "blk.0.attn_q_norm.weight");
+    return !s->family->qk_norm_key || organ_key_layer_tensor(s, 0, "attn_q_norm.weight");
 }
 
 /* In StableLM a parallel layer has no norm before the feed-forward; in Falcon attn_norm_2 exists if attention and
@@ -131,14 +131,14 @@ static void read_parallel(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
     if (f->parallel.key && f->one_norm)
-        c->parallel = !organ_key_tensor(s, "blk.0.ffn_norm.weight");
+        c->parallel = !organ_key_layer_tensor(s, 0, "ffn_norm.weight");
     else if (f->falcon)
         c->parallel = true;
     else if (f->parallel.key)
         c->parallel = organ_key_flag(s, "use_parallel_residual", f->parallel.otherwise);
     else
         c->parallel = f->parallel.otherwise;
-    c->one_norm = c->parallel && (f->falcon ? !organ_key_tensor(s, "blk.0.attn_norm_2.weight") : f->one_norm);
+    c->one_norm = c->parallel && (f->falcon ? !organ_key_layer_tensor(s, 0, "attn_norm_2.weight") : f->one_norm);
 }
 
 static void read_xielu(const config_gguf_source *s, organ_forward_config *c)
@@ -154,11 +154,11 @@ static bool is_biased(const config_gguf_source *s, const organ_forward_config *c
 {
     char name[CONFIG_KEY_LIMIT];
     for (unsigned l = 0; l < c->layers; l++) {
-        snprintf(name, sizeof name, "blk.%u.%s.weight", l, matrix);
-        if (!organ_key_tensor(s, name))
+        snprintf(name, sizeof name, "%s.weight", matrix);
+        if (!organ_key_layer_tensor(s, l, name))
             continue;
-        snprintf(name, sizeof name, "blk.%u.%s.bias", l, matrix);
-        return organ_key_tensor(s, name);
+        snprintf(name, sizeof name, "%s.bias", matrix);
+        return organ_key_layer_tensor(s, l, name);
     }
     return false;
 }
@@ -233,7 +233,8 @@ organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_c
     const forward_family *family = organ_forward_family_named(name, /*gguf=*/true);
     if (!family)
         return organ_forward_family_refuse(model->path, name, /*gguf=*/true, error);
-    const config_gguf_source s = {model->path, name, model, family, error};
+    const config_gguf_source s = {model->path, name, model, family, error,
+                                  organ_mtp_is_alone(model) ? (unsigned)organ_mtp_trunk_layers(model) : 0};
     read_gguf_config(&s, config);
     organ_key_name_fault(&s);
     return error->status;

@@ -62,6 +62,9 @@ typedef struct config_gguf_source {
     const organ_model *model;
     const forward_family *family;
     organ_error *error;
+    /* of a file mtp-NAME.gguf: the layer of its block, whose tensors stand for those of the layers that it lacks; 0 of
+     * other files */
+    unsigned block;
 } config_gguf_source;
 
 /* Bytes of a key with its architecture or of a tensor name, final 0 included; longer names are cut. */

@@ -124,7 +124,7 @@ bool organ_key_tensor(const config_gguf_source *s, const char *name) { return or
 bool organ_key_layer_tensor(const config_gguf_source *s, unsigned layer, const char *name)
 {
     char full[CONFIG_KEY_LIMIT];
-    snprintf(full, sizeof full, "blk.%u.%s", layer, name);
+    snprintf(full, sizeof full, "blk.%u.%s", layer < s->block ? s->block : layer, name);
     return organ_key_tensor(s, full);
 }
 
@@ -224,7 +224,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     const forward_mixture *const m = s->family->mixture ? s->family->mixture : &llama_mixture;
     const unsigned leading_dense = organ_key_size(s, "leading_dense_block_count", 0);
     c->experts = organ_key_size(s, "expert_count", 0);
-    if (s->family->dual_ffn && !organ_key_tensor(s, "blk.0.ffn_gate_inp.weight"))
+    if (s->family->dual_ffn && !organ_key_layer_tensor(s, 0, "ffn_gate_inp.weight"))
         c->experts = 0;
     else if (s->family->dual_ffn && c->experts == 0)
         organ_key_refuse(s, "expert_count", "is 0, but the file has a router");
@@ -403,7 +403,7 @@ static void read_streams(const config_gguf_source *s, organ_forward_config *c)
     const organ_tensor *const laurel = organ_model_find(s->model, "blk.0.laurel_l.weight");
     c->streams = organ_key_needed(s, "altup.num_inputs");
     c->laurel_rank = laurel && laurel->rank == 2 && laurel->shape[0] <= MOST_WIDTH ? (unsigned)laurel->shape[0] : 0;
-    c->streams_scaled = organ_key_tensor(s, "blk.0.altup_correct_scale.weight");
+    c->streams_scaled = organ_key_layer_tensor(s, 0, "altup_correct_scale.weight");
     if (c->streams < 2 || c->streams > MOST_STREAMS)
         organ_key_refuse(s, "altup.num_inputs", "is %u, not from 2 to %u", c->streams, MOST_STREAMS);
     if (organ_key_size(s, "altup.active_idx", 0) != 0)
@@ -422,7 +422,7 @@ void organ_key_gemma(const config_gguf_source *s, organ_forward_config *c)
         return;
     const unsigned shared = organ_key_size(s, "attention.shared_kv_layers", 0);
     c->value_norm = f->value_norm;
-    c->layer_scaled = f->layer_scaled && organ_key_tensor(s, "blk.0.layer_output_scale.weight");
+    c->layer_scaled = f->layer_scaled && organ_key_layer_tensor(s, 0, "layer_output_scale.weight");
     c->attention_scale = f->attention_scale;
     c->state = c->hidden;
     if (f->global_heads)

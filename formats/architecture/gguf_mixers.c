@@ -52,6 +52,22 @@ static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer r
         organ_refuse(s->error, s->label, "layer %u has no tensors of a mixer or a feed-forward", layer);
 }
 
+/* Without tensors of its layers, a file has only keys that state their kinds. */
+static void read_stated_kind(const config_gguf_source *s, unsigned layer, organ_mixer recurrent, organ_layer_kind *kind)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    const unsigned interval = r->interval.key ? organ_key_size(s, r->interval.key, 0) : 0;
+    const bool attends = interval ? (layer + 1) % interval == 0
+                                  : organ_key_of_layer(s, "attention.head_count_kv", layer, 0) > 0;
+    kind->feed = organ_key_of_layer(s, "feed_forward_length", layer, 1) > 0;
+    kind->second = ORGAN_MIXER_NONE;
+    kind->latent = kind->latent && attends;
+    if (attends)
+        kind->mixer = ORGAN_MIXER_ATTENTION;
+    else
+        kind->mixer = interval || !kind->feed ? recurrent : ORGAN_MIXER_NONE;
+}
+
 /* Files have 0 heads for layers without attention, whose heads are not used. */
 static void share_heads(organ_forward_config *c)
 {
@@ -141,7 +157,7 @@ void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
         return;
     const organ_mixer mixer = recurrent_mixer(r);
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
-        read_kind(s, l, mixer, &c->kinds[l]);
+        (l < s->block ? read_stated_kind : read_kind)(s, l, mixer, &c->kinds[l]);
     share_heads(c);
     c->recurrent = (organ_recurrent_config){
         .norm_eps = c->rms_eps, .step_max = INFINITY, .out_scale = 1, .tiled = r->gguf_tiled, .exp_stored = true};

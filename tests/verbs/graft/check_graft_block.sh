@@ -256,6 +256,10 @@ for type in glm4_moe qwen3_5_text hy_v3 nemotron_h-moe-gguf qwen3_next; do
     graft whole.gguf lost made
     judge "$type to safetensors: other tensors than convert makes" diff <(bytes whole) <(bytes made)
     judge "$type to safetensors: another config.json" diff whole/config.json made/config.json
+    ends 0 convert whole -o mtp-only.gguf --to gguf --mtp only --quiet --force
+    graft mtp-only.gguf lost made
+    judge "$type, mtp-NAME.gguf to safetensors: other tensors" diff <(bytes whole) <(bytes made)
+    judge "$type, mtp-NAME.gguf to safetensors: another config.json" diff whole/config.json made/config.json
     judge "a converted block is left" test "$(find . -maxdepth 1 -name '.*organ*' | wc -l)" = 0
 done
 with_block glm4_moe model
@@ -264,9 +268,6 @@ ends 0 convert model -o whole.gguf --to gguf --dtype bf16 --quiet --force
 ends 0 convert whole.gguf -o whole --to safetensors --quiet --force
 ends 0 convert whole.gguf -o lost --to safetensors --mtp none --quiet --force
 ends 0 convert whole -o lost.gguf --to gguf --mtp none --quiet --force
-ends 0 convert whole -o mtp-only.gguf --to gguf --mtp only --quiet --force
-graft mtp-only.gguf lost made
-judge "mtp-NAME.gguf to safetensors: other tensors" diff <(bytes whole) <(bytes made)
 rm -rf dry dry.gguf
 ends 0 graft --source whole.gguf --target lost -o dry --select mtp --dry-run
 prints "into a copy of lost"
