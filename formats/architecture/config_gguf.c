@@ -233,8 +233,9 @@ organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_c
     const forward_family *family = organ_forward_family_named(name, /*gguf=*/true);
     if (!family)
         return organ_forward_family_refuse(model->path, name, /*gguf=*/true, error);
-    const config_gguf_source s = {model->path, name, model, family, error,
-                                  organ_mtp_is_alone(model) ? (unsigned)organ_mtp_trunk_layers(model) : 0};
+    const config_gguf_source s = {model->path, name,
+                                  model,       family,
+                                  error,       organ_mtp_is_alone(model) ? (unsigned)organ_mtp_trunk_layers(model) : 0};
     read_gguf_config(&s, config);
     organ_key_name_fault(&s);
     return error->status;

@@ -57,8 +57,8 @@ static void read_stated_kind(const config_gguf_source *s, unsigned layer, organ_
 {
     const forward_recurrent *const r = s->family->recurrent;
     const unsigned interval = r->interval.key ? organ_key_size(s, r->interval.key, 0) : 0;
-    const bool attends = interval ? (layer + 1) % interval == 0
-                                  : organ_key_of_layer(s, "attention.head_count_kv", layer, 0) > 0;
+    const bool attends =
+        interval ? (layer + 1) % interval == 0 : organ_key_of_layer(s, "attention.head_count_kv", layer, 0) > 0;
     kind->feed = organ_key_of_layer(s, "feed_forward_length", layer, 1) > 0;
     kind->second = ORGAN_MIXER_NONE;
     kind->latent = kind->latent && attends;

@@ -17,7 +17,8 @@
 #define NO_GRAPH "has no graph for the block of this architecture"
 
 /* The sources are llama.cpp (supports_mtp_export in conversion/ *.py and graph_mtp in src/models, as of
- * llama-cpp-python 0.3.36), vLLM 0.33 and SGLang 0.5.23. The first row with a type counts. */
+ * llama-cpp-python 0.3.36), vLLM 0.33 and SGLang 0.5.23. llama.cpp's converter leaves out the block of DeepSeek-V3, but
+ * its graph of deepseek2, made for GLM-4.7-Flash, computes it. The first row with a type counts. */
 static const organ_mtp_type types[] = {
     {.types = "glm4_moe glm4moe",
      .family = "DeepSeek",
@@ -28,6 +29,7 @@ static const organ_mtp_type types[] = {
     {.types = "glm4_moe_lite",
      .family = "DeepSeek",
      .name = "GLM-4.7-Flash",
+     .architecture = "deepseek2",
      .members = NEXTN,
      .runs = 1,
      .dispute = RAW_IN_VLLM},
@@ -41,8 +43,9 @@ static const organ_mtp_type types[] = {
     {.types = "deepseek_v3 deepseek2 kimi_k2 kimi_k25",
      .family = "DeepSeek",
      .name = "DeepSeek-V3",
+     .architecture = "deepseek2",
      .members = NEXTN,
-     .reason = "leaves out the block of DeepSeek-V3 and Kimi, for which it has no graph"},
+     .runs = 1},
     {.types = "deepseek_v4 deepseek4",
      .family = "DeepSeek-V4",
      .name = "DeepSeek-V4",

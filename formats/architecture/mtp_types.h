@@ -7,23 +7,32 @@
 #include "formats/tensor/drafts.h"
 
 #include <jansson.h>
+#include <string.h>
 
 /* The key of GGUF files with the number of blocks, which block_count includes. */
 #define ORGAN_MTP_KEY "nextn_predict_layers"
 
 typedef struct organ_mtp_type {
-    const char *types;   /* words: model_type of config.json and general.architecture */
-    const char *family;  /* organ_draft_family.name */
-    const char *name;    /* of the models, for messages and reports */
-    const char *members; /* of config.json with the number of blocks, of which the first is written; NULL: none */
-    bool optional;       /* published files lack the member, and loaders count tensors or have a constant */
-    unsigned runs;       /* the most blocks that llama.cpp runs; 0: it runs none */
-    const char *reason;  /* with `runs` 0: why, as the end of a sentence */
-    const char *dispute; /* how loaders differ, and what organ does; NULL: they agree */
+    const char *types;        /* words: model_type of config.json and general.architecture */
+    const char *family;       /* organ_draft_family.name */
+    const char *name;         /* of the models, for messages and reports */
+    const char *architecture; /* general.architecture that rows share; NULL: it is in one row */
+    const char *members;      /* of config.json with the number of blocks, of which the first is written; NULL: none */
+    bool optional;            /* published files lack the member, and loaders count tensors or have a constant */
+    unsigned runs;            /* the most blocks that llama.cpp runs; 0: it runs none */
+    const char *reason;       /* with `runs` 0: why, as the end of a sentence */
+    const char *dispute;      /* how loaders differ, and what organ does; NULL: they agree */
 } organ_mtp_type;
 
 /* Returns the row that lists `type`; NULL: none does. */
 const organ_mtp_type *organ_mtp_type_of(const char *type);
+
+/* Returns whether blocks of the two types are alike: those of GLM-4.7-Flash and DeepSeek-V3 share an architecture of
+ * GGUF files, in which none shows its type. */
+static inline bool organ_mtp_same(const organ_mtp_type *a, const organ_mtp_type *b)
+{
+    return a == b || (a->architecture && b->architecture && strcmp(a->architecture, b->architecture) == 0);
+}
 
 #define ORGAN_MTP_KEY_ROOM 160
 /* Writes the key of GGUF files of the architecture, such as "qwen35.nextn_predict_layers", to `key` and returns it. */

@@ -58,7 +58,7 @@ static organ_status compare_block_settings(organ_graft_job *job, organ_error *er
 static void compare_families(const organ_graft_job *job)
 {
     const graft_block_side *const from = &job->block.source, *const to = &job->block.target;
-    if (from->type == to->type)
+    if (organ_mtp_same(from->type, to->type))
         return;
     organ_say(job->mismatches, "family: the source has a block of %s, the target is a model like %s", from->type->name,
               to->type->name);

@@ -39,7 +39,7 @@ for type in glm4_moe qwen3_5_text hy_v3 mimo_v2_flash nemotron_h-moe-gguf ernie4
 done
 
 # ---- GGUF: the whole file, the file without the block, and the file mtp-NAME.gguf ----
-for type in glm4_moe qwen3_5_text qwen3_next hy_v3 deepseek_v32 nemotron_h-moe-gguf; do
+for type in glm4_moe qwen3_5_text qwen3_next hy_v3 deepseek_v3 deepseek_v32 nemotron_h-moe-gguf; do
     if in_part && [[ $type != @(glm4_moe|qwen3_5_text) ]]; then continue; fi
     with_block $type model
     ends 0 convert model -o whole.gguf --to gguf --dtype bf16 --quiet --force
@@ -241,7 +241,7 @@ with_block glm4_moe whole
 with_block glm4_moe lost "sed d"
 
 # ---- from the other format: the block is converted first ----
-for type in glm4_moe qwen3_5_text hy_v3 nemotron_h-moe-gguf qwen3_next; do
+for type in glm4_moe qwen3_5_text hy_v3 deepseek_v3 nemotron_h-moe-gguf qwen3_next; do
     if in_part && [[ $type != @(glm4_moe|qwen3_5_text) ]]; then continue; fi
     with_block $type model
     rm -rf whole lost
@@ -262,6 +262,12 @@ for type in glm4_moe qwen3_5_text hy_v3 nemotron_h-moe-gguf qwen3_next; do
     judge "$type, mtp-NAME.gguf to safetensors: another config.json" diff whole/config.json made/config.json
     judge "a converted block is left" test "$(find . -maxdepth 1 -name '.*organ*' | wc -l)" = 0
 done
+# GGUF files of GLM-4.7-Flash have the architecture of DeepSeek-V3.
+with_block glm4_moe_lite model
+with_block glm4_moe_lite bare "sed d"
+ends 0 convert model -o whole.gguf --to gguf --dtype f32 --quiet --force
+graft whole.gguf bare made
+judge "GLM-4.7-Flash: other tensors than those of the donor" diff <(bytes model | grep -vE 'layers\.4\.(embed_tokens|shared_head\.head)\.') <(bytes made)
 with_block glm4_moe model
 rm -rf whole lost
 ends 0 convert model -o whole.gguf --to gguf --dtype bf16 --quiet --force
