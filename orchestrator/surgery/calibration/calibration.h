@@ -242,6 +242,20 @@ organ_status organ_calibration_states_put_back(organ_calibration_states *states,
  * on error. */
 float *organ_calibration_states_copy(organ_calibration_states *states, size_t chunk, organ_error *error);
 
+/* What states run through: `windows` have the tokens of all chunks. A run that `stop` ends reports "stopped while" and
+ * `doing`. */
+typedef struct organ_states_run {
+    organ_forward *forward;
+    const organ_windows *windows;
+    const organ_stop *stop;
+    const char *doing;
+} organ_states_run;
+
+/* Runs the states of all chunks that this rank holds through `layer`, or sets them to the embeddings of the tokens if
+ * `layer` is NULL. */
+organ_status organ_calibration_states_advance(organ_calibration_states *states, const organ_states_run *run,
+                                              const organ_layer *layer, organ_error *error);
+
 /* ---- the second moments of a calibration as a matrix of FP32 ---- */
 
 /* Returns (c C + h H) / tokens + damping I in FP32: both triangles, in blocks like H (organ_input_moments). `c` and `h`

@@ -171,6 +171,23 @@ float *organ_calibration_states_copy(organ_calibration_states *s, size_t chunk, 
     return memcpy(s->one, s->all + chunk_offset(&s->chunks, chunk), chunk_bytes(&s->chunks, chunk));
 }
 
+organ_status organ_calibration_states_advance(organ_calibration_states *s, const organ_states_run *run,
+                                              const organ_layer *layer, organ_error *error)
+{
+    const organ_calibration_chunks *const chunks = &s->chunks;
+    for (size_t c = chunks->first; c < organ_calibration_chunks_count(chunks) && !error->status; c += chunks->step) {
+        const organ_windows windows = organ_calibration_chunk_at(chunks, run->windows, c);
+        if (organ_stop_is_requested(run->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "stopped while %s", run->doing);
+        float *const values = organ_calibration_states_take(s, c, error);
+        if (!values || (layer ? organ_layer_run(run->forward, layer, &windows, values, /*tap=*/NULL, error)
+                              : organ_forward_embed(run->forward, &windows, values, error)))
+            return error->status;
+        organ_calibration_states_put_back(s, c, error);
+    }
+    return error->status;
+}
+
 /* ---- the plan ---- */
 
 /* A part is a set of units that one rank changes together; its number is the index of its first unit. */

@@ -212,32 +212,17 @@ void organ_graft_refit_close(organ_graft_refit *r, organ_error *error)
 
 /* ---- states ---- */
 
-/* Runs all chunks through a layer, or computes their embeddings if `layer` is NULL. */
-static organ_status run_chunks(organ_graft_refit *r, unsigned side, const organ_layer *layer, organ_error *error)
-{
-    for (size_t c = 0; c < organ_calibration_chunks_count(&r->chunks) && !error->status; c++) {
-        const organ_windows windows = organ_calibration_chunk_at(&r->chunks, &r->windows, c);
-        float *const states = organ_calibration_states_take(r->states[side], c, error);
-        if (organ_stop_is_requested(r->engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "stopped while running both models");
-        if (!states || (layer ? organ_layer_run(r->forwards[side], layer, &windows, states, /*tap=*/NULL, error)
-                              : organ_forward_embed(r->forwards[side], &windows, states, error)))
-            return error->status;
-        organ_calibration_states_put_back(r->states[side], c, error);
-    }
-    return error->status;
-}
-
 static organ_status run_side(organ_graft_refit *r, unsigned side, organ_error *error)
 {
     const int32_t layers = (int32_t)organ_forward_describe(r->forwards[side])->layers;
+    const organ_states_run run = {r->forwards[side], &r->windows, r->engine->stop, "running both models"};
     organ_layer *layer = NULL;
-    organ_calibration_states_open(&r->chunks, /*copied=*/false, r->walk.calibration.scratch, &r->states[side], error);
-    if (!error->status)
-        run_chunks(r, side, NULL, error);
+    if (organ_calibration_states_open(&r->chunks, /*copied=*/false, r->walk.calibration.scratch, &r->states[side],
+                                      error) == ORGAN_OK)
+        organ_calibration_states_advance(r->states[side], &run, NULL, error);
     for (int32_t l = 0; l < layers && !error->status; l++) {
         if (organ_layer_load_to_run(r->forwards[side], l, &layer, error) == ORGAN_OK)
-            run_chunks(r, side, layer, error);
+            organ_calibration_states_advance(r->states[side], &run, layer, error);
         organ_progress_advance(r->job->progress, 0, side == SOURCE ? "source" : "target", NULL);
     }
     organ_layer_free(layer);

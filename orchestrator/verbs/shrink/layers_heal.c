@@ -283,35 +283,20 @@ bool organ_layers_heal_recall(void *heal, const organ_tensor *tensor, const json
 
 /* ---- streams ---- */
 
+#define HEAL_DOING "refitting blocks" /* in the message of a run that was stopped */
+
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
     return organ_stop_is_requested(h->options.engine->stop)
-               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks")
+               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while " HEAL_DOING)
                : ORGAN_OK;
 }
 
-static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
+static organ_status run_states(organ_layers_heal *h, organ_calibration_states *states, const organ_layer *layer,
+                               organ_error *error)
 {
-    for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
-        const organ_windows windows = organ_layers_heal_chunk_at(h, c);
-        float *const values = organ_calibration_states_take(h->donor, c, error);
-        if (values && organ_forward_embed(h->forward, &windows, values, error) == ORGAN_OK)
-            organ_calibration_states_put_back(h->donor, c, error);
-    }
-    return error->status;
-}
-
-static organ_status run_states_through_block(organ_layers_heal *h, organ_calibration_states *states,
-                                             const organ_layer *layer, organ_error *error)
-{
-    for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !heal_stopped(h, error) && !error->status;
-         c++) {
-        const organ_windows windows = organ_layers_heal_chunk_at(h, c);
-        float *const values = organ_calibration_states_take(states, c, error);
-        if (values && organ_layer_run(h->forward, layer, &windows, values, NULL, error) == ORGAN_OK)
-            organ_calibration_states_put_back(states, c, error);
-    }
-    return error->status;
+    const organ_states_run run = {h->forward, &h->windows, h->options.engine->stop, HEAL_DOING};
+    return organ_calibration_states_advance(states, &run, layer, error);
 }
 
 /* From block `layer` on the two streams differ. h->before and h->divergence become the divergence of the smaller
@@ -338,11 +323,11 @@ static organ_status begin_cut_stream(organ_layers_heal *h, size_t layer, organ_e
 static organ_status run_donor_blocks(organ_layers_heal *h, size_t first, size_t end, const organ_layer *loaded,
                                      organ_error *error)
 {
-    run_states_through_block(h, h->donor, loaded, error);
+    run_states(h, h->donor, loaded, error);
     for (size_t l = first + 1; l < end && !error->status; l++) {
         organ_layer *layer = NULL;
         if (organ_layer_load_by_ranks(h->forward, (int32_t)l, &layer, error) == ORGAN_OK)
-            run_states_through_block(h, h->donor, layer, error);
+            run_states(h, h->donor, layer, error);
         organ_layer_free(layer);
     }
     return error->status;
@@ -441,7 +426,7 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
         heal_or_restore_part(h, ORGAN_HEAL_FFN_OUTPUT, error) != ORGAN_OK)
         return error->status;
     note_effect(h);
-    return run_states_through_block(h, h->cut, h->loaded, error);
+    return run_states(h, h->cut, h->loaded, error);
 }
 
 static size_t next_kept(const organ_layers_heal *h, size_t layer)
@@ -478,7 +463,7 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
         if (h->cut)
             heal_block(h, layer, next_kept(h, layer), error);
         else if (organ_layer_load_by_ranks(h->forward, (int32_t)layer, &h->loaded, error) == ORGAN_OK)
-            run_states_through_block(h, h->donor, h->loaded, error);
+            run_states(h, h->donor, h->loaded, error);
         organ_layer_free(h->loaded);
         organ_layer_free(h->loaded_donor);
         h->loaded = h->loaded_donor = NULL;
@@ -496,7 +481,7 @@ organ_status organ_layers_heal_run(void *heal, organ_cut_run *run, organ_error *
                                         2 * organ_calibration_states_bytes(&h->chunks), error) != ORGAN_OK))
         return error->status;
     if (organ_variants_open(h->forward, h->options.engine, &h->judged, h->together, &h->variants, error) == ORGAN_OK &&
-        embed_chunks(h, error) == ORGAN_OK && run_blocks(h, error) == ORGAN_OK)
+        run_states(h, h->donor, NULL, error) == ORGAN_OK && run_blocks(h, error) == ORGAN_OK)
         organ_layers_heal_final(h, error);
     organ_calibration_states_close(h->donor);
     organ_calibration_states_close(h->cut);
