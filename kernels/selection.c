@@ -4,6 +4,8 @@
 #include "kernels/simd/isa.h"
 #ifdef ISA
 
+INLINE f32x16 load_some(const float *from, size_t n) { return n < 16 ? f32_load_part(from, n) : f32_load(from); }
+
 #define CODES     1024 /* codes that are counted at once */
 #define CODE_BITS 16   /* leading bits of a magnitude of 31 bits */
 
@@ -16,8 +18,7 @@ void KERNEL(count_magnitudes)(const float *values, size_t n, uint64_t *counters)
     size_t found = 0;
     for (size_t at = 0; at < n; at += 16) {
         const size_t some = n - at < 16 ? n - at : 16;
-        const f32x16 v = some < 16 ? f32_load_part(values + at, some) : f32_load(values + at);
-        const u32x16 magnitudes = u32_and(f32_bits(v), u32_set1(MAGNITUDE));
+        const u32x16 magnitudes = u32_and(f32_bits(load_some(values + at, some)), u32_set1(MAGNITUDE));
         const m32x16 zero = u32_eq(magnitudes, u32_set1(0));
         if (m32_count(zero) == 16) {
             counters[ORGAN_ZERO_CODES] += some;
@@ -33,8 +34,19 @@ void KERNEL(count_magnitudes)(const float *values, size_t n, uint64_t *counters)
     KERNEL(count_codes)(codes, found, counters);
 }
 
-/* Appends the lanes of `bits` to the positions, and returns their new number. */
-INLINE size_t append(unsigned bits, size_t at, uint32_t *positions, size_t found)
+/* Appends the positions of the bits that are set, and returns the new number of positions. Four are stored at a time,
+ * because the end of a loop over single bits is hard to predict: up to three stores are in vain. */
+INLINE size_t append(uint64_t bits, size_t at, uint32_t *positions, size_t found)
+{
+    const size_t end = found + (size_t)__builtin_popcountll(bits);
+    for (size_t i = found; i < end; i += 4)
+        for (size_t k = i; k < i + 4; k++, bits &= bits - 1)
+            positions[k] = (uint32_t)at + (uint32_t)__builtin_ctzll(bits | (uint64_t)1 << 63);
+    return end;
+}
+
+/* Appends those of fewer than 16 lanes, without stores in vain. */
+INLINE size_t append_few(unsigned bits, size_t at, uint32_t *positions, size_t found)
 {
     for (; bits; bits &= bits - 1)
         positions[found++] = (uint32_t)at + (uint32_t)__builtin_ctz(bits);
@@ -46,40 +58,66 @@ INLINE m32x16 between(u32x16 magnitudes, u32x16 least, u32x16 most)
     return u32_eq(u32_min(u32_max(magnitudes, least), most), magnitudes);
 }
 
+INLINE u32x16 magnitudes_at(const float *values) { return u32_and(f32_bits(f32_load(values)), u32_set1(MAGNITUDE)); }
+
 size_t KERNEL(find_magnitudes)(const float *values, size_t n, uint32_t least, uint32_t most, uint32_t *positions)
 {
     const u32x16 from = u32_set1(least), to = u32_set1(most);
     size_t found = 0, at = 0;
-    for (; at + 16 <= n; at += 16) {
-        const u32x16 magnitudes = u32_and(f32_bits(f32_load(values + at)), u32_set1(MAGNITUDE));
-        found = append(m32_bits(between(magnitudes, from, to)), at, positions, found);
+    for (; at + 64 <= n; at += 64) {
+        uint64_t bits = 0;
+        UNROLL for (size_t k = 0; k < 64; k += 16) bits |=
+            (uint64_t)m32_bits(between(magnitudes_at(values + at + k), from, to)) << k;
+        found = append(bits, at, positions, found);
     }
-    if (at < n) {
-        const u32x16 magnitudes = u32_and(f32_bits(f32_load_part(values + at, n - at)), u32_set1(MAGNITUDE));
-        const unsigned there = (1U << (n - at)) - 1;
-        found = append(m32_bits(between(magnitudes, from, to)) & there, at, positions, found);
+    for (; at < n; at += 16) {
+        const size_t some = n - at < 16 ? n - at : 16;
+        const u32x16 magnitudes = u32_and(f32_bits(load_some(values + at, some)), u32_set1(MAGNITUDE));
+        const unsigned there = (1U << some) - 1;
+        found = append_few(m32_bits(between(magnitudes, from, to)) & there, at, positions, found);
     }
     return found;
 }
 
-/* A value other than 0 whose magnitude is an edge is reported: no magnitude has the sign bit that stands for 0. */
+/* Magnitudes from `least` to `most` are kept. Those that equal an edge are reported: no magnitude has the sign bit that
+ * stands for 0. */
+typedef struct kept_range {
+    u32x16 least, most, first_edge, last_edge;
+} kept_range;
+
+/* Returns the lanes that are kept, and sets *edges to those that are reported. */
+INLINE m32x16 kept_in(const kept_range *r, f32x16 values, unsigned *edges)
+{
+    const u32x16 magnitudes = u32_and(f32_bits(values), u32_set1(MAGNITUDE));
+    const m32x16 kept = between(magnitudes, r->least, r->most);
+    *edges = m32_bits(u32_eq(magnitudes, r->first_edge)) | m32_bits(u32_eq(magnitudes, r->last_edge));
+    *edges &= m32_bits(kept);
+    return kept;
+}
+
 size_t KERNEL(keep_magnitudes)(float *values, size_t n, uint32_t least, uint32_t most, uint32_t *positions)
 {
-    const u32x16 from = u32_set1(least), to = u32_set1(most);
-    const u32x16 first_edge = u32_set1(least ? least : ~MAGNITUDE), last_edge = u32_set1(most ? most : ~MAGNITUDE);
-    size_t found = 0;
-    for (size_t at = 0; at < n; at += 16) {
+    const kept_range range = {u32_set1(least), u32_set1(most), u32_set1(least ? least : ~MAGNITUDE),
+                              u32_set1(most ? most : ~MAGNITUDE)};
+    size_t found = 0, at = 0;
+    for (; at + 64 <= n; at += 64) {
+        uint64_t bits = 0;
+        UNROLL for (size_t k = 0; k < 64; k += 16)
+        {
+            const f32x16 v = f32_load(values + at + k);
+            unsigned edges;
+            f32_store(values + at + k, f32_of_bits(u32_keep(kept_in(&range, v, &edges), f32_bits(v))));
+            bits |= (uint64_t)edges << k;
+        }
+        found = append(bits, at, positions, found);
+    }
+    for (; at < n; at += 16) {
         const size_t some = n - at < 16 ? n - at : 16;
-        const f32x16 v = some < 16 ? f32_load_part(values + at, some) : f32_load(values + at);
-        const u32x16 magnitudes = u32_and(f32_bits(v), u32_set1(MAGNITUDE));
-        const m32x16 kept = between(magnitudes, from, to);
-        const f32x16 result = f32_of_bits(u32_keep(kept, f32_bits(v)));
-        const unsigned edges = m32_bits(u32_eq(magnitudes, first_edge)) | m32_bits(u32_eq(magnitudes, last_edge));
-        if (some < 16)
-            f32_store_part(values + at, result, some);
-        else
-            f32_store(values + at, result);
-        found = append(edges & m32_bits(kept), at, positions, found);
+        const f32x16 v = load_some(values + at, some);
+        unsigned edges;
+        const f32x16 result = f32_of_bits(u32_keep(kept_in(&range, v, &edges), f32_bits(v)));
+        some < 16 ? f32_store_part(values + at, result, some) : f32_store(values + at, result);
+        found = append_few(edges & ((1U << some) - 1), at, positions, found);
     }
     return found;
 }

@@ -81,7 +81,7 @@ static void work_on_parts(void *context, size_t worker)
             keep_error(r, next, &error);
         else if (r->done) {
             r->done[next % r->window] = true;
-            if (next == r->retired)
+            if (next + 1 == end)
                 pthread_cond_signal(&r->ended);
         }
     }

@@ -47,8 +47,7 @@ static void add_candidate(const organ_merge_cut *cut, uint64_t elements, uint64_
     const uint64_t hash = key & HASHES;
     if (cut->least < cut->most)
         counters[NUMBERS + (key >> ORGAN_MERGE_HASH_BITS & (DIGITS - 1))]++;
-    if (hash > cut->window_to && hash <= cut->upper)
-        counters[ABOVE]++;
+    counters[ABOVE] += (hash > cut->window_to) & (hash <= cut->upper); /* without a branch: the hash is random */
     if (hash < cut->window_from || hash > cut->window_to)
         return;
     if (counters[INSIDE] < room_for_keys(elements))

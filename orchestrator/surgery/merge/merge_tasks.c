@@ -173,9 +173,8 @@ static void choose_between(const organ_merge_task *task, const task_model *model
                                                         organ_merge_cut_magnitude(&model->high), positions);
     for (size_t i = 0; i < found; i++) {
         const uint32_t at = positions[i];
-        if (!organ_merge_above(&model->low, delta[at], first + at) ||
-            organ_merge_above(&model->high, delta[at], first + at))
-            delta[at] = 0;
+        const uint64_t key = organ_merge_key(delta[at], first + at);
+        delta[at] = masked(delta[at], -(uint32_t)((key >= model->low.from) & (key < model->high.from)));
     }
 }
 

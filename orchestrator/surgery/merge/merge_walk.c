@@ -286,7 +286,7 @@ static organ_status fold_strip(void *context, size_t strip, organ_error *error)
     const double *const sums = (const double *)(const void *)(w->slots + strip % w->window * w->slot);
     if (w->phase == APPLY)
         add_moved(&w->moved[w->from * w->inputs], sums, organ_merge_item_inputs(item));
-    else if (w->phase != COMPARE && item->task.method->fold)
+    else
         item->task.method->fold(&item->task, w->state, w->phase, sums);
     return error->status;
 }
@@ -299,22 +299,31 @@ static organ_status leave_strips(void *context, size_t worker, organ_error *erro
     return w->phase == APPLY ? settle(w, worker, error) : ORGAN_OK;
 }
 
+/* Returns the bytes of sums that a strip of the phase has for `fold_strip`. */
+static size_t slot_of(const merge_state *w, const organ_merge_item *item, unsigned phase)
+{
+    if (phase == APPLY)
+        return moved_bytes(w);
+    return phase != COMPARE && item->task.method->fold
+               ? organ_merge_stated(item->task.method->sums, item) * sizeof(double)
+               : 0;
+}
+
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)
 {
     const organ_merge_item *const item = &w->walk->items[w->from];
     const size_t strips = (size_t)organ_merge_strips(&item->task.shape), share = strips / (4 * w->strips.count);
+    w->phase = phase;
+    w->slot = slot_of(w, item, phase);
+    const size_t room = w->slot ? ring_bytes(w) / (4 * w->slot) : RUN;
     organ_parts parts = {.count = strips,
                          .workers = w->strips.count,
-                         .run = 1,
+                         .run = organ_max(organ_min(organ_min(share, room), RUN), 1),
                          .context = w,
                          .work = merge_strip,
                          .leave = leave_strips,
-                         .retire = fold_strip};
-    if (phase == APPLY && share)
-        parts.run = organ_min(share, RUN);
-    w->phase = phase;
+                         .retire = w->slot ? fold_strip : NULL};
     w->window = parts.window = 4 * parts.run * w->strips.count;
-    w->slot = phase == APPLY ? moved_bytes(w) : w->sizes.sums;
     for (size_t k = 0; k < w->strips.count; k++)
         w->lanes[k].counts = false; /* the worker itself clears them, if it gets a strip */
     return organ_parts_run(&parts, w->engine, error);
