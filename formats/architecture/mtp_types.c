@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/architecture/mtp_types.h"
 
+#include "formats/base/rows.h"
 #include "formats/base/word_lists.h"
 
 #include <stdio.h>
@@ -198,6 +199,51 @@ organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy)
         return anatomy->role;
     snprintf(inside, sizeof inside, "model.layers.0.%s", tail);
     return organ_anatomy_of(inside).role;
+}
+
+size_t organ_mtp_name_prefix(const char *name, unsigned *layer)
+{
+    organ_draft_part part;
+    const char *tail;
+    const bool fits = strlen(name) + 32 < ORGAN_MTP_NAME_ROOM; /* with the number of a layer */
+    return fits && find_outside(name, layer, &part, &tail) && part == DRAFT_PARTS ? (size_t)(tail - name) : 0;
+}
+
+const char *organ_mtp_layer_name(const char *name, int32_t trunk, char room[ORGAN_MTP_NAME_ROOM])
+{
+    unsigned layer;
+    const size_t prefix = organ_mtp_name_prefix(name, &layer);
+    if (!prefix)
+        return name;
+    snprintf(room, ORGAN_MTP_NAME_ROOM, "model.layers.%lld.%s", (long long)trunk + layer, name + prefix);
+    return room;
+}
+
+organ_anatomy organ_mtp_anatomy(const organ_tensor *tensor, int32_t trunk)
+{
+    char room[ORGAN_MTP_NAME_ROOM];
+    organ_draft_part part = DRAFT_PARTS;
+    organ_anatomy anatomy = tensor->anatomy;
+    unsigned layer;
+    const char *tail;
+    if (anatomy.layer >= 0 || anatomy.role != ORGAN_ROLE_MTP || trunk <= 0)
+        return anatomy;
+    const organ_draft_family *const f = find_outside(tensor->name, &layer, &part, &tail);
+    if (f && part == DRAFT_PROJECT)
+        anatomy.layer = trunk + (int32_t)(f->shared ? 0 : layer / f->layers);
+    return part == DRAFT_PROJECT ? anatomy : organ_anatomy_of(organ_mtp_layer_name(tensor->name, trunk, room));
+}
+
+void organ_mtp_number_layers(organ_model *model)
+{
+    const int32_t trunk = organ_mtp_trunk_layers(model);
+    for (size_t t = 0; t < model->tensor_count && !model->gguf && trunk > 0; t++) {
+        organ_tensor *const tensor = (organ_tensor *)&model->tensors[t]; /* the model is the caller's to change */
+        const organ_anatomy anatomy = organ_mtp_anatomy(tensor, trunk);
+        if (anatomy.role != ORGAN_ROLE_MTP) /* the projection is outside of the block's layers */
+            tensor->anatomy = anatomy;
+        organ_rows_passed();
+    }
 }
 
 bool organ_mtp_is_alone(const organ_model *model)

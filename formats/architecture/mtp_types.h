@@ -55,6 +55,24 @@ int64_t organ_mtp_block_of(const char *name, const organ_anatomy *anatomy, int32
  * name, ORGAN_ROLE_MTP for the block's projection. Other than in organ_anatomy, also for names such as mtp.layers.0. */
 organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy);
 
+/* Returns the length of the beginning of a block's name that follows no layer of the model, with the dot after it, such
+ * as that of "mtp.layers.0.", and sets *layer to the number in it; 0: the name is none, or that of a part outside of
+ * the block's layers. */
+size_t organ_mtp_name_prefix(const char *name, unsigned *layer);
+
+#define ORGAN_MTP_NAME_ROOM 512
+/* Returns the name that such a tensor has as one of layer `trunk` + *layer of the model, written to `room`; other names
+ * are returned. */
+const char *organ_mtp_layer_name(const char *name, int32_t trunk, char room[ORGAN_MTP_NAME_ROOM]);
+
+/* Returns the anatomy that the tensor has as one of layer `trunk` + *layer; the projection has ORGAN_ROLE_MTP in the
+ * layer of its block, further ones of a block none. Other tensors, and all with a `trunk` below 1, have their own. */
+organ_anatomy organ_mtp_anatomy(const organ_tensor *tensor, int32_t trunk);
+
+/* Gives the tensors of such blocks the anatomy of layers after the model's. Parts outside of the block's layers keep
+ * ORGAN_ROLE_MTP. Does nothing if they have it already. */
+void organ_mtp_number_layers(organ_model *model);
+
 /* Returns whether a GGUF model, such as a file mtp-NAME.gguf, has layers of blocks and none of the other layers. */
 bool organ_mtp_is_alone(const organ_model *model);
 

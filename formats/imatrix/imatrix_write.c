@@ -251,6 +251,7 @@ static const organ_role same_inputs[ORGAN_ROLE_COUNT][5] = {
     [ORGAN_ROLE_KV_A] = {ORGAN_ROLE_KV_A, ORGAN_ROLE_Q_A, ORGAN_ROLE_Q},
     [ORGAN_ROLE_Q_B] = {ORGAN_ROLE_Q_B},
     [ORGAN_ROLE_KV_B] = {ORGAN_ROLE_KV_B},
+    [ORGAN_ROLE_MTP] = {ORGAN_ROLE_MTP},
 };
 
 typedef struct find_requested {

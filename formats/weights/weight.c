@@ -122,6 +122,8 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
     weight->rank = lead + 2;
     weight->shape = shape;
     weight->anatomy = organ_anatomy_of(weight->name);
+    if (weight->anatomy.layer < 0 && weight->codes->anatomy.layer >= 0) /* organ_mtp_number_layers */
+        weight->anatomy = weight->codes->anatomy;
     char text[ORGAN_SHAPE_TEXT];
     return fits ? ORGAN_OK
                 : organ_weight_fail(search, weight->codes, "would unpack to a weight of the impossible shape %s",

@@ -80,6 +80,8 @@ json_t *organ_name_json(const char *path);
  * towers or draft layers, which the forward pass does not run, also has "not_run": {"role", "tensors", "bytes"} for
  * each of these roles. */
 json_t *organ_model_json(const organ_model *model);
+/* The same; with `blocks`, a run of the verb runs the blocks for multi-token prediction, and "not_run" lacks them. */
+json_t *organ_run_model_json(const organ_model *model, bool blocks);
 
 /* Returns the shape of a tensor as a JSON array. */
 json_t *organ_shape_json(const organ_tensor *tensor);

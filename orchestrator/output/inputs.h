@@ -141,6 +141,11 @@ bool organ_selection_has_name(const organ_selection *selection, const char *name
  * not. */
 bool organ_selection_has_layer(const organ_selection *selection, int32_t layer);
 
+/* Returns whether verbs that change tensors keep this one although a word for a group selects it: programs read routers
+ * and the projections of blocks for multi-token prediction as they are, and the word mtp alone selects only the
+ * projections of a block's layer. */
+bool organ_selection_keeps(const organ_selection *selection, const organ_tensor *tensor);
+
 /* Returns whether the tensor is selected, by its name and its layer. */
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor);
 

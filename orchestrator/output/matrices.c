@@ -3,6 +3,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
 
 #include <math.h>
@@ -241,17 +242,18 @@ json_t *organ_matrices_among(const organ_weights *weights, size_t count,
 
 uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known)
 {
-    const organ_anatomy *const a = &tensor->anatomy;
+    const int32_t trunk = organ_mtp_trunk_layers(model);
+    const organ_anatomy own = organ_mtp_anatomy(tensor, trunk), *const a = &own;
     if (a->expert < 0)
         return 0;
     if (known->experts[a->role] == 0 || known->layer[a->role] != a->layer) {
         known->layer[a->role] = a->layer;
         known->experts[a->role] = 0;
         for (size_t k = 0; k < model->tensor_count; k++) {
-            const organ_anatomy *const other = &model->tensors[k].anatomy;
-            if (other->layer == a->layer && other->role == a->role && other->expert >= 0 &&
-                (uint64_t)other->expert >= known->experts[a->role])
-                known->experts[a->role] = (uint64_t)other->expert + 1;
+            const organ_anatomy other = organ_mtp_anatomy(&model->tensors[k], trunk);
+            if (other.layer == a->layer && other.role == a->role && other.expert >= 0 &&
+                (uint64_t)other.expert >= known->experts[a->role])
+                known->experts[a->role] = (uint64_t)other.expert + 1;
         }
     }
     return known->experts[a->role];
@@ -325,21 +327,22 @@ json_t *organ_importance_json(const organ_imatrix *m, const char *digest)
 }
 
 /* The tensor of a single expert has its number in its name; in a stack, the number of the matrix is that of the expert.
- */
-static organ_status find_place(const organ_imatrix *imatrix, const organ_tensor *tensor, uint64_t matrix,
+ * Entries of blocks have the numbers of layers that follow the `trunk` ones of the model. */
+static organ_status find_place(const organ_imatrix *imatrix, const organ_tensor *tensor, int32_t trunk, uint64_t matrix,
                                uint64_t experts, organ_imatrix_place *place, organ_error *error)
 {
+    const organ_anatomy anatomy = organ_mtp_anatomy(tensor, trunk);
     const uint64_t count = organ_tensor_matrices(tensor).count;
-    const bool single = tensor->anatomy.expert >= 0;
-    const int64_t expert = !single && count > 1 ? (int64_t)matrix : tensor->anatomy.expert;
-    return organ_imatrix_find(imatrix, tensor->name, &tensor->anatomy, expert, single ? experts : count, place, error);
+    const bool single = anatomy.expert >= 0;
+    const int64_t expert = !single && count > 1 ? (int64_t)matrix : anatomy.expert;
+    return organ_imatrix_find(imatrix, tensor->name, &anatomy, expert, single ? experts : count, place, error);
 }
 
 organ_status organ_importance_check(const organ_imatrix *imatrix, const organ_tensor *tensor, uint64_t experts,
                                     organ_error *error)
 {
     organ_imatrix_place place;
-    return find_place(imatrix, tensor, 0, experts, &place, error);
+    return find_place(imatrix, tensor, /*trunk=*/0, /*matrix=*/0, experts, &place, error);
 }
 
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
@@ -348,7 +351,8 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     organ_imatrix_place place;
-    if (check_axes(model, tensor, error) || find_place(imatrix, tensor, matrix, experts, &place, error))
+    if (check_axes(model, tensor, error) ||
+        find_place(imatrix, tensor, organ_mtp_trunk_layers(model), matrix, experts, &place, error))
         return error->status;
     *entry = place.entry->name;
     bool reached;

@@ -83,17 +83,6 @@ static bool is_in_draft(const organ_model *model, const int32_t *drafts, size_t 
 
 #define MAX_DRAFTS ((size_t)16) /* draft layers that are recognized */
 
-/* The word mtp alone selects the projections of a block's layer: programs read its projection, router and head as they
- * are. */
-static bool is_kept_in_block(const organ_selection *selection, const organ_tensor *tensor)
-{
-    organ_selection others = *selection;
-    others.groups &= ~ORGAN_SELECTION_MTP;
-    return selection->groups & ORGAN_SELECTION_MTP &&
-           !organ_role_describe(organ_mtp_role_of(tensor->name, &tensor->anatomy))->projection &&
-           !organ_selection_has_name(&others, tensor->name, &tensor->anatomy, /*otherwise=*/false);
-}
-
 static size_t list_drafts(const organ_model *model, int32_t drafts[MAX_DRAFTS])
 {
     size_t count = 0;
@@ -112,7 +101,8 @@ static void choose_projections(const organ_model *model, const organ_selection *
         const bool usual =
             organ_role_describe(tensor->anatomy.role)->projection && !is_in_draft(model, drafts, draft_count, t);
         chosen[t] = is_matrix(tensor) && organ_selection_has_name(selection, tensor->name, &tensor->anatomy, usual) &&
-                    organ_selection_has_layer(selection, tensor->anatomy.layer) && !is_kept_in_block(selection, tensor);
+                    organ_selection_has_layer(selection, tensor->anatomy.layer) &&
+                    !organ_selection_keeps(selection, tensor);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
+#include "formats/tensor/tensor_list.h"
 #include <organ/report.h>
 
 #include <fnmatch.h>
@@ -175,6 +176,17 @@ bool organ_selection_has_name(const organ_selection *selection, const char *name
         if (pattern_matches(selection->patterns[k], name, module, anatomy))
             matches = selection->used[k] = true;
     return matches;
+}
+
+bool organ_selection_keeps(const organ_selection *selection, const organ_tensor *tensor)
+{
+    organ_selection others = *selection;
+    const organ_role role = organ_mtp_role_of(tensor->name, &tensor->anatomy);
+    const bool kept = role == ORGAN_ROLE_ROUTER || role == ORGAN_ROLE_MTP || organ_anatomy_is_router(tensor->name);
+    others.groups = kept ? 0 : others.groups & ~ORGAN_SELECTION_MTP;
+    return (kept || selection->groups & ORGAN_SELECTION_MTP) && selection->groups &&
+           !organ_role_describe(role)->projection &&
+           !organ_selection_has_name(&others, tensor->name, &tensor->anatomy, /*otherwise=*/false);
 }
 
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor)

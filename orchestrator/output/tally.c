@@ -109,6 +109,18 @@ json_t *organ_model_json(const organ_model *model)
                         SET_IF(!all_run, "not_run", json_incref(not_run)));
 }
 
+json_t *organ_run_model_json(const organ_model *model, bool blocks)
+{
+    json_t *const object = organ_model_json(model), *const not_run = json_object_get(object, "not_run");
+    for (size_t k = json_array_size(not_run); k-- > 0 && blocks;)
+        if (organ_json_is(json_object_get(json_array_get(not_run, k), "role"),
+                          organ_role_describe(ORGAN_ROLE_MTP)->name))
+            json_array_remove(not_run, k);
+    if (not_run && json_array_size(not_run) == 0)
+        json_object_del(object, "not_run");
+    return object;
+}
+
 json_t *organ_counts_json(size_t count, const uint64_t *counts)
 {
     json_t *const list = json_array();

@@ -191,7 +191,7 @@ rm -r shared fewer narrow both lower
 cp -r "$(dirname "$model")/forward/glm4moe" groups && chmod -R u+w groups && cp tiny-moe/tokenizer*.json groups
 ends 0 experts groups -o fewer --keep 50% "${along[@]}" --quiet
 matches experts/experts_groups ../out
-judge "config.json has another number of experts" test "$(jq -c '[.n_routed_experts, .n_group, .first_k_dense_replace, .num_nextn_predict_layers]' fewer/config.json)" = '[4,2,1,0]'
+judge "config.json has another number of experts" test "$(jq -c '[.n_routed_experts, .n_group, .first_k_dense_replace, .num_nextn_predict_layers]' fewer/config.json)" = '[4,2,1,1]'
 ends 0 audit groups fewer --quiet
 ends 0 experts groups -o healed --keep 4 --refit "${along[@]}" --quiet
 prints "2 of 2 layers are refitted"
@@ -199,7 +199,7 @@ ends 0 audit groups healed --refitted --quiet
 refused 2 "--keep 5" experts groups -o no --keep 5 "${along[@]}"
 refused 2 "multiple of 2" experts groups -o no --keep 2 "${along[@]}"
 ends 0 experts groups -o plan --keep 4 --score loss --per-layer global "${along[@]}" --dry-run --json
-judge "a layer without experts keeps some" test "$(jq -c '[.losses[].keep]' ../out)" = '[0,4,4]'
+judge "a layer without experts keeps some" test "$(jq -c '[.losses[].keep]' ../out)" = '[0,4,4,4]'
 ends 0 layers groups -o lower --drop 0, --refit "${along[@]}" --quiet
 ends 0 audit groups lower --refitted --quiet
 judge "the first layers are still said to have no experts" test "$(jq .first_k_dense_replace lower/config.json)" = 0

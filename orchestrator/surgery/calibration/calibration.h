@@ -306,6 +306,10 @@ typedef struct organ_calibration_run_options {
     bool ranges_only; /* no second moments: only the greatest magnitude of inputs, and `magnitudes` */
     bool unpacked; /* layers hold packed weights in FP32, so that targets may be packed (organ_forward_open_unpacked) */
     bool blocks;   /* --moments blocks: second moments are diagonal blocks, except those of work->mixtures */
+    /* with work->every and ORGAN_INPUTS_DONOR: the blocks for multi-token prediction that the forward pass runs follow
+     * the layers as further ones. Each chunk runs through them with the inputs that they have in use; the row of the
+     * last token of a window, which no token follows, has no meaning. */
+    bool drafts;
     uint64_t seed; /* seed of the noise that stability is measured with */
 } organ_calibration_run_options;
 
@@ -437,6 +441,10 @@ void organ_calibration_run_close(organ_calibration_run *calib); /* NULL is allow
  * if memory cannot be allocated, and the errors of organ_forward_open. */
 organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
                                              const organ_targets *targets, bool **untapped, organ_error *error);
+
+/* Opens the blocks for multi-token prediction that the forward pass runs (organ_forward_drafts). None of a malformed
+ * block is opened. Returns ORGAN_IO if memory cannot be allocated. */
+organ_status organ_calibration_open_blocks(organ_forward *forward, organ_error *error);
 
 /* Runs all layers up to the last one with a target, once, and frees the hidden states. With work->every, all ranks
  * call it, also after an error, which every rank then returns. If a callback returns an error,

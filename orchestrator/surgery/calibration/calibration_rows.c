@@ -178,7 +178,9 @@ int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
         const int32_t layer = organ_forward_layer_of(calib->facts.forward, calib->targets->tensors[k]);
         last = layer > last ? layer : last;
     }
-    return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
+    const unsigned layers = organ_forward_describe(calib->facts.forward)->layers,
+                   blocks = calib->options->drafts ? organ_forward_drafts(calib->facts.forward) : 0;
+    return calib->work->every ? (int32_t)(layers + blocks) - 1 : last;
 }
 
 /* ---- statistics of inputs by which physarum scores weights ---- */
@@ -432,16 +434,20 @@ static organ_status refuse_target(const organ_calibration_run *calib, const orga
                       layers, o->method, o->verb, way);
 }
 
+organ_status organ_calibration_open_blocks(organ_forward *forward, organ_error *error)
+{
+    organ_error fault = {0};
+    if (organ_forward_open_draft(forward, &fault) != ORGAN_OK && fault.status != ORGAN_BAD_INPUT)
+        *error = fault;
+    return error->status;
+}
+
 /* A malformed block leaves its targets without inputs. */
 organ_status organ_calibration_open_drafts(organ_forward *forward, const organ_targets *targets, organ_error *error)
 {
-    organ_error fault = {0};
     for (size_t k = 0; targets && k < targets->count; k++)
-        if (!organ_forward_is_tapped(forward, targets->tensors[k])) {
-            if (organ_forward_open_draft(forward, &fault) != ORGAN_OK && fault.status != ORGAN_BAD_INPUT)
-                *error = fault;
-            break;
-        }
+        if (!organ_forward_is_tapped(forward, targets->tensors[k]))
+            return organ_calibration_open_blocks(forward, error);
     return error->status;
 }
 

@@ -211,13 +211,22 @@ static bool leaves_more(void *context, uint64_t memory)
            b->requested;
 }
 
+/* Those of the outputs of a block for a chunk. */
+static uint64_t block_bytes(const organ_calibration_run *calib)
+{
+    const uint64_t tokens = calib->chunks.together * calib->options->calibration.context;
+    return calib->options->drafts && organ_forward_has_draft(calib->facts.forward)
+               ? tokens * organ_forward_describe(calib->facts.forward)->hidden * sizeof(float)
+               : 0;
+}
+
 static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_work *const work = calib->work;
     const uint64_t captures = kept_bytes(calib, calib->chunks.together * calib->options->calibration.context),
                    working = work_bytes(calib);
     return (captures > working ? captures : working) +
-           organ_draft_bytes(calib->facts.forward, calib->options->calibration.context) +
+           organ_draft_bytes(calib->facts.forward, calib->options->calibration.context) + block_bytes(calib) +
            (work->extra ? work->extra(work->context, calib, scratch) : 0);
 }
 
@@ -359,6 +368,7 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
         organ_tokenizer_open(calib->model, &facts->tokenizer, loaded ? error : &fault) ||
         open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault) ||
         organ_calibration_open_drafts(facts->forward, calib->targets, loaded ? error : &fault) ||
+        (calib->options->drafts && organ_calibration_open_blocks(facts->forward, loaded ? error : &fault)) ||
         (calib->work && calib->work->opened &&
          calib->work->opened(calib->work->context, calib, loaded ? error : &fault)))
         return error->status;

@@ -59,12 +59,24 @@ static bool is_draft(const organ_calibration_run *calib, int32_t layer)
     return layer >= (int32_t)organ_forward_describe(calib->facts.forward)->layers;
 }
 
+/* The outputs are not used: only what the layer taps of its inputs is. */
+static organ_status run_block(const pass *p, const organ_windows *windows, const float *hidden, organ_error *error)
+{
+    organ_forward *const forward = p->calib->facts.forward;
+    const size_t tokens = windows->begin[windows->count];
+    ORGAN_OWNED float *const states = organ_floats(tokens, (size_t)organ_forward_describe(forward)->hidden);
+    return states ? organ_draft_windows(forward, p->layer->loaded, windows, hidden, states, error)
+                  : organ_fail_memory(error, "the outputs of a block");
+}
+
 static organ_status run_windows(const pass *p, const organ_windows *windows, float *states, const organ_tap *tap,
                                 organ_error *error)
 {
     organ_forward *const forward = p->calib->facts.forward;
     if (!is_draft(p->calib, p->layer->number))
         return organ_layer_run(forward, p->layer->loaded, windows, states, tap, error);
+    if (p->calib->options->drafts)
+        return run_block(p, windows, states, error);
     return tap ? organ_draft_tap(forward, p->layer->loaded, windows, states, tap, error) : error->status;
 }
 

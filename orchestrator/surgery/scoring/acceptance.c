@@ -332,17 +332,7 @@ static json_t *continue_texts(organ_scoring *scoring, organ_scored_model *m, org
 
 /* ---- the report ---- */
 
-json_t *organ_scored_model_json(const organ_scored_model *m)
-{
-    json_t *const model = organ_model_json(m->model), *const not_run = json_object_get(model, "not_run");
-    for (size_t k = json_array_size(not_run); k-- > 0 && m->drafts;)
-        if (organ_json_is(json_object_get(json_array_get(not_run, k), "role"),
-                          organ_role_describe(ORGAN_ROLE_MTP)->name))
-            json_array_remove(not_run, k);
-    if (not_run && json_array_size(not_run) == 0)
-        json_object_del(model, "not_run");
-    return model;
-}
+json_t *organ_scored_model_json(const organ_scored_model *m) { return organ_run_model_json(m->model, m->drafts > 0); }
 
 organ_status organ_scoring_add_drafts(organ_scoring *scoring, size_t m, json_t *entry, organ_error *error)
 {

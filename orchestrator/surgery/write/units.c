@@ -264,11 +264,11 @@ static json_t *document_of(const organ_writing *w)
     if (!object || !m->check.parameters || json_object_get(object, "schema"))
         return object;
     const uint64_t bytes = w->plan ? organ_resharding_bytes(w->plan) : w->source_bytes;
-    json_t *const made = organ_json_joined(ORGAN_OBJECT(SET_HEAD(m->names.view->schema, m->names.definition),
-                                                        SET_FLAG("dry_run", m->requested->dry_run),
-                                                        SET(m->names.model, organ_model_json(m->model)),
-                                                        SET("parameters", m->check.parameters(m->context))),
-                                           object);
+    json_t *const made = organ_json_joined(
+        ORGAN_OBJECT(SET_HEAD(m->names.view->schema, m->names.definition), SET_FLAG("dry_run", m->requested->dry_run),
+                     SET(m->names.model, organ_run_model_json(m->model, m->report.runs_blocks)),
+                     SET("parameters", m->check.parameters(m->context))),
+        object);
     ORGAN_ADD(made, SET_IF(!json_object_get(made, "run"), "run",
                            organ_output_run_on(&w->output, bytes, m->model->path, m->engine)));
     return made;

@@ -288,6 +288,7 @@ typedef struct organ_write_report {
     /* Predicted work of a dry run, in addition to reading the model and writing the output. NULL: there is none. */
     const organ_plan *plan;
     organ_type_change made_as;        /* how the verb changes the weights, for the evaluation */
+    bool runs_blocks;                 /* the verb runs the model's blocks for multi-token prediction */
     bool made_rounds;                 /* the output declares that servers round inputs, for the evaluation */
     const organ_write_origin *origin; /* NULL: the model is an input of the command */
 } organ_write_report;

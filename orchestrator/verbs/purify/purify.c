@@ -293,7 +293,7 @@ static bool is_selected(const organ_selection *selection, const organ_tensor *te
 {
     const bool projection = tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection;
     return has_rows(tensor) && organ_selection_has_name(selection, tensor->name, &tensor->anatomy, projection) &&
-           organ_selection_has_layer(selection, tensor->anatomy.layer);
+           !organ_selection_keeps(selection, tensor) && organ_selection_has_layer(selection, tensor->anatomy.layer);
 }
 
 /* `named`: --select has names, roles or groups. job->left_out lists tensors of a type that cannot be written; if

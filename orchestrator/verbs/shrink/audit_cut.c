@@ -3,6 +3,7 @@
  * these parts, and compares each tensor of the copy with the plan. A piece is a tensor of the planned output. */
 #include "orchestrator/verbs/shrink/cut.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/report/text/report_text.h"
@@ -383,6 +384,10 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
     *report = NULL;
     if (organ_model_open_with(options->donor, options->access, &a.donor.model, error) == ORGAN_OK)
         organ_model_open_with(options->pruned, options->access, &a.copy.model, error);
+    if (!error->status) {
+        organ_mtp_number_layers(a.donor.model);
+        organ_mtp_number_layers(a.copy.model);
+    }
     const bool cut =
         !error->status && a.donor.model->problem_count == 0 && organ_cut_is_smaller(a.donor.model, a.copy.model);
     if (cut)

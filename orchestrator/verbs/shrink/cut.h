@@ -71,6 +71,16 @@ static inline bool organ_cut_is_draft(const organ_tensor *tensor)
     return tensor->anatomy.role == ORGAN_ROLE_MTP && tensor->anatomy.layer < 0;
 }
 
+/* Returns whether the tensor belongs to a layer of a block with names of its own, such as mtp.layers.0, which
+ * organ_mtp_number_layers has numbered. */
+bool organ_cut_is_own(const organ_tensor *tensor);
+/* Returns the number of layers before those of such blocks; organ_cut_layers if the model has none. */
+size_t organ_cut_own_layers(const organ_model *model);
+/* Returns the name of the tensor, or of a part of its name, with such a block's beginning replaced by that of a layer
+ * of the model, in `room`. */
+#define ORGAN_CUT_NAME_ROOM 512
+const char *organ_cut_layer_name(const organ_anatomy *anatomy, const char *name, char room[ORGAN_CUT_NAME_ROOM]);
+
 /* Returns the number of routed experts of a layer, from the rows of its router; 0 if it has no router. */
 uint64_t organ_cut_experts(const organ_model *model, size_t layer);
 
@@ -177,6 +187,7 @@ struct organ_cut_run {
     size_t *weight_of;        /* for each tensor of the model, the index in `weights` of its weight; SIZE_MAX: none */
     size_t layer_count;       /* layers of the donor */
     organ_cut_facts *facts;   /* for each layer of the donor */
+    size_t own_layers;        /* layers of the donor before those of blocks with names of their own */
     size_t layers_after;      /* layers of the output */
     /* true: the output has fewer parts of this kind than the donor. */
     bool drops_drafts; /* blocks for multi-token prediction outside the sequence of layers */

@@ -209,7 +209,7 @@ static size_t edit_heads(const organ_cut_config *c)
 
 /* ---- blocks ---- */
 
-/* A member counts as the number of layers only if it fits run->layer_count, the layers that have tensors: these may
+/* A member counts as the number of layers only if it fits run->own_layers, the layers that have tensors: these may
  * include layers for multi-token prediction. Without such a member, the length of layers_block_type is the number of
  * layers. Returns how many members state the number of layers. */
 static size_t edit_blocks(organ_cut_config *c)
@@ -221,7 +221,7 @@ static size_t edit_blocks(organ_cut_config *c)
     c->layers = 0;
     for (size_t k = 0; organ_pairing_member("block_count", k, count); k++) {
         const uint64_t layers = config_number_of(c, count);
-        if (layers == 0 || layers > c->run->layer_count || layers + later < c->run->layer_count)
+        if (layers == 0 || layers > c->run->own_layers || layers + later < c->run->own_layers)
             continue;
         c->layers = (size_t)layers;
         set_number(c, count, organ_cut_kept_before(c->run, c->layers));
@@ -229,10 +229,11 @@ static size_t edit_blocks(organ_cut_config *c)
     }
     for (size_t k = 0; k < COUNT_OF(lists) && !members; k++) {
         c->layers = json_array_size(json_object_get(c->object, lists[k]));
-        members += c->layers && c->layers <= c->run->layer_count && c->layers + later >= c->run->layer_count;
+        members += c->layers && c->layers <= c->run->own_layers && c->layers + later >= c->run->own_layers;
     }
-    if (members && later && c->layers < c->run->layer_count)
-        set_number(c, "num_nextn_predict_layers", c->run->layers_after - organ_cut_kept_before(c->run, c->layers));
+    if (members && later && c->layers < c->run->own_layers)
+        set_number(c, "num_nextn_predict_layers",
+                   organ_cut_kept_before(c->run, c->run->own_layers) - organ_cut_kept_before(c->run, c->layers));
     if (members)
         organ_cut_edit_layers(c);
     return members;

@@ -3,6 +3,7 @@
  * experts, channels and heads a layer has before and after the cut. */
 #include "orchestrator/verbs/shrink/cut.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/architecture/sizes.h"
 #include "orchestrator/output/inputs.h"
 
@@ -18,9 +19,31 @@ size_t organ_cut_layers(const organ_model *model)
     return count;
 }
 
+bool organ_cut_is_own(const organ_tensor *tensor)
+{
+    unsigned layer;
+    return tensor->anatomy.layer >= 0 && organ_mtp_name_prefix(tensor->name, &layer) > 0;
+}
+
+size_t organ_cut_own_layers(const organ_model *model)
+{
+    size_t first = organ_cut_layers(model);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (model->tensors[t].anatomy.layer < (int32_t)first && organ_cut_is_own(&model->tensors[t]))
+            first = (size_t)model->tensors[t].anatomy.layer;
+    return first;
+}
+
+const char *organ_cut_layer_name(const organ_anatomy *anatomy, const char *name, char room[ORGAN_CUT_NAME_ROOM])
+{
+    return anatomy->layer >= 0 ? organ_mtp_layer_name(name, /*trunk=*/0, room) : name;
+}
+
 static bool is_router_weight(const organ_tensor *t)
 {
-    return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 && organ_anatomy_is_router(t->name);
+    char room[ORGAN_CUT_NAME_ROOM];
+    return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 &&
+           organ_anatomy_is_router(organ_cut_layer_name(&t->anatomy, t->name, room));
 }
 
 uint64_t organ_cut_experts(const organ_model *model, size_t layer)
@@ -96,7 +119,7 @@ static organ_status number_kept_blocks(organ_cut_run *run, organ_error *error)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
         run->facts[l].becomes = run->cut->layers[l].dropped ? -1 : (int32_t)run->layers_after++;
-        run->cuts_blocks = run->cuts_blocks || run->cut->layers[l].dropped;
+        run->cuts_blocks = run->cuts_blocks || (run->cut->layers[l].dropped && l < run->own_layers);
     }
     return run->layers_after ? ORGAN_OK
                              : organ_fail(error, ORGAN_USAGE, "%s: no block would be left", run->model->path);
@@ -236,10 +259,13 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 }
 
 /* config.json has one number of experts and one width for the layers and for blocks for multi-token prediction, whose
- * tensors may have names of their own, such as mtp.layers.0. The calibration text does not run through them, so that
- * nothing says which of their parts to keep. */
+ * tensors may have names of their own, such as mtp.layers.0. If nothing says which of their parts to keep, the blocks
+ * are removed: their layers are dropped, or have no numbers. */
 static bool fits_no_draft(const organ_cut_run *run)
 {
+    for (size_t l = run->own_layers; l < run->layer_count; l++)
+        if (run->facts[l].becomes < 0)
+            return true;
     const bool widths = run->cuts_channels || run->cuts_heads || run->cuts_expert_channels || run->cuts_shared_channels;
     for (size_t t = 0; t < run->model->tensor_count; t++) {
         const organ_tensor *const tensor = &run->model->tensors[t];
@@ -254,6 +280,7 @@ organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
     run->layer_count = organ_cut_layers(model);
+    run->own_layers = organ_cut_own_layers(model);
     if (run->cut->layer_count != run->layer_count)
         return organ_fail(error, ORGAN_USAGE, "%s: has %zu layers, not %zu", model->path, run->layer_count,
                           run->cut->layer_count);

@@ -3,10 +3,12 @@
  * kept rows and columns of each weight. */
 #include "orchestrator/verbs/shrink/cut.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,13 +30,14 @@ static organ_status plan_refuse(const organ_tensor *t, const char *why, organ_er
 /* A bias, a scale or another companion has the role of its weight. */
 static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 {
-    char module[512];
-    const size_t length = strlen(t->name), at = run->weight_of[t - run->model->tensors];
+    char module[ORGAN_CUT_NAME_ROOM], room[ORGAN_CUT_NAME_ROOM];
+    const char *const name = organ_cut_layer_name(&t->anatomy, t->name, room);
+    const size_t length = strlen(name), at = run->weight_of[t - run->model->tensors];
     if (t->anatomy.role == ORGAN_ROLE_COMPANION)
         return at == SIZE_MAX ? ORGAN_ROLE_OTHER : run->weights->weights[at].anatomy.role;
     if (t->anatomy.role != ORGAN_ROLE_BIAS || length < 6 || length >= sizeof module)
         return t->anatomy.role;
-    memcpy(module, t->name, length - 5); /* without ".bias" */
+    memcpy(module, name, length - 5); /* without ".bias" */
     module[length - 5] = '\0';
     return organ_anatomy_of(module).role;
 }
@@ -177,7 +180,9 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
 {
     const organ_cut_facts *const f = &run->facts[t->anatomy.layer];
     const organ_cut_keep *const keep = &run->cut->layers[t->anatomy.layer].experts;
-    const bool routed = t->anatomy.experts == ORGAN_EXPERTS_ROUTED, router = organ_anatomy_is_router(t->name);
+    char room[ORGAN_CUT_NAME_ROOM];
+    const bool routed = t->anatomy.experts == ORGAN_EXPERTS_ROUTED,
+               router = organ_anatomy_is_router(organ_cut_layer_name(&t->anatomy, t->name, room));
     if (t->anatomy.expert >= 0) {
         if ((uint32_t)t->anatomy.expert >= f->experts)
             return organ_fail(error, ORGAN_BAD_INPUT,
@@ -322,6 +327,21 @@ static organ_status check_refittable(const organ_cut_run *run, const organ_tenso
                       w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
 }
 
+/* Names of blocks with names of their own keep their beginning, in which no number changes. */
+static bool renumber(const organ_tensor *t, int32_t layer, int32_t expert, char *name, size_t size)
+{
+    char room[ORGAN_CUT_NAME_ROOM], made[ORGAN_CUT_NAME_ROOM];
+    unsigned number;
+    const size_t prefix = organ_cut_is_own(t) ? organ_mtp_name_prefix(t->name, &number) : 0;
+    if (!prefix)
+        return organ_anatomy_renumber(t->name, layer, expert, name, size);
+    const char *const as_layer = organ_cut_layer_name(&t->anatomy, t->name, room);
+    const size_t begin = strlen(as_layer) - strlen(t->name + prefix);
+    if (!organ_anatomy_renumber(as_layer, /*layer=*/-1, expert, made, sizeof made))
+        return false;
+    return snprintf(name, size, "%.*s%s", (int)prefix, t->name, made + begin) < (int)size;
+}
+
 /* The arena owns the name. NULL if memory runs out. */
 static const char *new_name(organ_cut_run *run, const organ_tensor *t)
 {
@@ -329,7 +349,7 @@ static const char *new_name(organ_cut_run *run, const organ_tensor *t)
     char *const name = organ_arena_take(&run->arena, size);
     const organ_cut_facts *const f = &run->facts[t->anatomy.layer];
     const int32_t expert = f->expert_of && t->anatomy.expert >= 0 ? f->expert_of[t->anatomy.expert] : -1;
-    return name && organ_anatomy_renumber(t->name, f->becomes, expert, name, size) ? name : NULL;
+    return name && renumber(t, f->becomes, expert, name, size) ? name : NULL;
 }
 
 static bool is_part_changed(const organ_cut_part *part)

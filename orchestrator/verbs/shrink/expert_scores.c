@@ -39,27 +39,66 @@ static bool allocate_scores(organ_expert_scores *s)
     return allocated;
 }
 
-organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores,
-                                      organ_error *error)
+/* Returns one plus the last layer after `first` that has experts; `first` if none has. */
+static size_t end_of_experts(const organ_model *model, size_t first)
+{
+    size_t end = first;
+    for (size_t l = first, layers = organ_cut_layers(model); l < layers; l++)
+        end = organ_cut_experts(model, l) ? l + 1 : end;
+    return end;
+}
+
+/* Opens the forward pass with its blocks if it runs all blocks that have experts; else *forward stays NULL. */
+static organ_status open_blocks(const organ_model *model, const organ_engine *engine, size_t trunk,
+                                organ_forward **forward, organ_error *error)
+{
+    const size_t end = end_of_experts(model, trunk);
+    organ_error fault = {0};
+    if (end == trunk)
+        return error->status;
+    if (organ_forward_open(model, engine, forward, &fault) == ORGAN_OK)
+        organ_calibration_open_blocks(*forward, &fault);
+    if (fault.status && fault.status != ORGAN_BAD_INPUT)
+        *error = fault;
+    if (fault.status || trunk + organ_forward_drafts(*forward) < end) {
+        organ_forward_close(*forward);
+        *forward = NULL;
+    }
+    return error->status;
+}
+
+static void mark_dense(organ_expert_scores *s, const organ_forward_config *config)
+{
+    for (size_t l = 0; l < s->layers; l++)
+        s->of[l].dense = s->of[l].known = !config->kinds[l].mixture;
+}
+
+organ_status organ_expert_scores_open(const organ_model *model, const organ_engine *engine, bool with_loss,
+                                      organ_expert_scores *scores, organ_error *error)
 {
     organ_forward_config config;
+    organ_forward *blocks = NULL;
     *scores = (organ_expert_scores){.with_loss = with_loss};
     if (organ_forward_config_read(model, &config, error) != ORGAN_OK)
         return error->status;
-    scores->layers = config.layers;
+    if (config.experts)
+        open_blocks(model, engine, config.layers, &blocks, error);
+    scores->trunk = config.layers;
+    scores->layers = scores->trunk + (blocks ? organ_forward_drafts(blocks) : 0);
     scores->experts = config.experts;
     scores->used = config.experts_used;
     scores->least = organ_forward_min_experts(&config);
     scores->groups = config.router_groups > 1 ? config.router_groups : 1;
-    if (scores->experts == 0)
+    if (scores->experts == 0 && !error->status)
         organ_fail(error, ORGAN_USAGE,
                    "%s has no experts, its layers are dense: 'organ width' removes feed-forward channels, "
                    "'organ layers' whole blocks",
                    model->path);
-    else if (!allocate_scores(scores))
+    else if (!error->status && !allocate_scores(scores))
         organ_fail_memory(error, model->path);
-    for (unsigned l = 0; l < config.layers && !error->status; l++)
-        scores->of[l].dense = scores->of[l].known = !config.kinds[l].mixture;
+    if (!error->status)
+        mark_dense(scores, blocks ? organ_forward_describe(blocks) : &config);
+    organ_forward_close(blocks);
     organ_forward_config_release(&config);
     return error->status;
 }

@@ -2,6 +2,7 @@
  * The verb `experts`: checks its options, chooses the kept experts by their scores, and writes the smaller model. */
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
@@ -53,16 +54,25 @@ static json_t *experts_document_definitions_json(void)
                          "smallest error there. A layer whose error does not fall stays unchanged."));
 }
 
-/* Blocks for multi-token prediction with experts and names of their own, such as mtp.layers.0, are removed. */
-static size_t count_draft_tensors(const organ_model *model)
+/* Counts the removed tensors of blocks with names of their own, such as mtp.layers.0. */
+static size_t count_draft_tensors(const organ_experts_job *job)
 {
+    const organ_model *const model = job->model;
     size_t count = 0;
-    bool experts = false;
+    bool experts = job->drops_blocks;
     for (size_t t = 0; t < model->tensor_count; t++) {
-        count += organ_cut_is_draft(&model->tensors[t]);
+        count += organ_cut_is_draft(&model->tensors[t]) || organ_cut_is_own(&model->tensors[t]);
         experts = experts || (organ_cut_is_draft(&model->tensors[t]) && strstr(model->tensors[t].name, ".experts."));
     }
     return experts ? count : 0;
+}
+
+/* Returns how many layers of blocks that continue the model's layers are removed. */
+static size_t count_left_out(const organ_experts_job *job)
+{
+    return job->drops_blocks && organ_cut_own_layers(job->model) == job->layer_count
+               ? job->layer_count - job->scores.trunk
+               : 0;
 }
 
 /* Member "layers" is empty in two cases: in a dry run without scores, because the kept experts are then unknown; and
@@ -71,14 +81,14 @@ static json_t *experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;
     json_t *const cut = organ_cut_json(made);
-    const size_t drafts = count_draft_tensors(job->model);
+    const size_t drafts = count_draft_tensors(job);
     if (cut && (!job->known || job->uneven) && !ORGAN_ADD(cut, SET("layers", json_array()))) {
         json_decref(cut);
         return NULL;
     }
     return organ_json_joined(
         cut,
-        ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", job->layer_count - job->scores.layers),
+        ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", count_left_out(job)),
                      SET_IF(drafts, "draft_tensors", json_integer((json_int_t)drafts)), SET_COUNT("keep", job->keep),
                      SET_TEXT("score", organ_expert_score_name(job->score)), SET_FLAG("measured", job->known),
                      SET_HELD("measurement", job->needs),
@@ -131,6 +141,19 @@ static organ_status check_prediction(const organ_experts_job *job, organ_error *
 
 /* ---- the choice ---- */
 
+/* A layer of a block may have experts of an unknown form, without a known router. */
+static bool has_unscored_experts(const organ_experts_job *job)
+{
+    const organ_model *const model = job->model;
+    bool found = false;
+    for (size_t t = 0; t < model->tensor_count && !found; t++) {
+        const organ_anatomy *const a = &model->tensors[t].anatomy;
+        found = a->layer >= (int32_t)job->scores.layers && (a->expert >= 0 || a->experts == ORGAN_EXPERTS_ROUTED ||
+                                                            organ_anatomy_is_router(model->tensors[t].name));
+    }
+    return found;
+}
+
 static organ_status allocate_layers(organ_experts_job *job, organ_error *error)
 {
     const organ_expert_scores *const s = &job->scores;
@@ -140,15 +163,14 @@ static organ_status allocate_layers(organ_experts_job *job, organ_error *error)
     job->kept = calloc(s->layers * s->experts + 1, sizeof *job->kept);
     if (!job->layers || !job->counts || !job->kept)
         return organ_fail_memory(error, job->model->path);
-    /* Layers of multi-token prediction are dropped: the calibration text does not run through them, so their experts
-     * have no scores. */
-    for (size_t l = s->layers; l < job->layer_count; l++)
+    job->drops_blocks = has_unscored_experts(job);
+    for (size_t l = s->trunk; l < job->layer_count && job->drops_blocks; l++)
         job->layers[l].dropped = true;
-    if (job->layer_count > s->layers)
+    if (job->drops_blocks)
         organ_progress_note(job->progress,
                             "the layers for multi-token prediction after the %zu blocks of the forward pass are "
-                            "removed: their experts have no scores",
-                            s->layers);
+                            "removed: it does not run them, so that their experts have no scores",
+                            s->trunk);
     return ORGAN_OK;
 }
 
@@ -195,6 +217,7 @@ static organ_status open_heal(organ_experts_job *job, organ_error *error)
     const organ_experts_options *const o = job->options;
     const organ_expert_heal_options healing = {.model = job->model,
                                                .layers = job->layers,
+                                               .layer_count = job->scores.trunk,
                                                .calibration = o->calibration,
                                                .engine = job->engine,
                                                .progress = job->progress};
@@ -264,6 +287,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
                                    .check.inputs = experts_inputs,
                                    .report.document = experts_document,
                                    .report.plan = &job->plan,
+                                   .report.runs_blocks = job->scores.layers > job->scores.trunk,
                                    .check.identity = experts_identity},
                          .decide = experts_decide,
                          .layers = job->layers,
@@ -281,8 +305,9 @@ static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
     if (experts_check_options(job, error) || check_prediction(job, error) ||
         organ_donor_open(o->model, "cut", job->progress, &job->model, error))
         return error->status;
-    if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) !=
-        ORGAN_OK)
+    organ_mtp_number_layers(job->model);
+    if (organ_expert_scores_open(job->model, job->engine, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores,
+                                 error) != ORGAN_OK)
         return error->status;
     return o->predict ? ORGAN_OK : organ_experts_read_keep(o->keep, &job->scores, &job->keep, error);
 }

@@ -181,7 +181,7 @@ static organ_status open_layers(organ_expert_heal *h, organ_error *error)
     if (!h->layers || !h->refitted)
         return organ_fail_memory(error, h->options.model->path);
     h->layer_count = count;
-    for (size_t l = 0; l < count && !error->status; l++) {
+    for (size_t l = 0; l < count && l < h->options.layer_count && !error->status; l++) {
         const uint64_t experts = organ_cut_experts(h->options.model, l);
         if (experts && open_layer(h, l, experts, error) == ORGAN_OK)
             resolve_layer(h, l, error);

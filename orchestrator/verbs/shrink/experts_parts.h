@@ -35,6 +35,7 @@
 typedef struct organ_expert_heal_options {
     const organ_model *model;
     const organ_cut_layer *layers;      /* for each layer of the donor, the experts to keep */
+    size_t layer_count;                 /* how many of them may be refitted: those without blocks (trunk) */
     organ_calibration_text calibration; /* text must not be NULL */
     size_t largest;                     /* see organ_ridge_shape.largest; 0 except in tests */
     const organ_engine *engine;
@@ -109,7 +110,9 @@ typedef struct organ_expert_layer {
 
 /* The measured values of all layers of a model. */
 typedef struct organ_expert_scores {
-    size_t layers;    /* layers of the forward pass: without those for multi-token prediction */
+    size_t layers;    /* layers of the forward pass, then those of its blocks for multi-token prediction, if they have
+                       * experts; a block that it does not run is not counted */
+    size_t trunk;     /* layers without those of blocks */
     uint32_t experts; /* routed experts of each layer with experts */
     uint32_t used;    /* experts that the router chooses for a token */
     uint32_t least;   /* smallest number of experts that a layer can keep (organ_forward_min_experts) */
@@ -121,9 +124,10 @@ typedef struct organ_expert_scores {
 } organ_expert_scores;
 
 /* Allocates scores for `model`, with no layer known except dense ones. Call organ_expert_scores_release even after an
- * error. Returns ORGAN_USAGE for a model without experts, and the errors of organ_forward_config_read. */
-organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores,
-                                      organ_error *error);
+ * error. Returns ORGAN_USAGE for a model without experts, and the errors of organ_forward_config_read. `engine` opens
+ * the forward pass of a model with a block that has experts. */
+organ_status organ_expert_scores_open(const organ_model *model, const organ_engine *engine, bool with_loss,
+                                      organ_expert_scores *scores, organ_error *error);
 void organ_expert_scores_release(organ_expert_scores *scores);
 
 /* Writes the numbers of the `keep` kept experts of a layer to `kept`, ascending. With ORGAN_EXPERT_LOSS these are the
@@ -217,6 +221,7 @@ typedef struct organ_experts_job {
     organ_expert_measure *measure; /* open until the run has decided; NULL: --scores has all scores */
     uint32_t keep;                 /* experts to keep in each layer; with a global budget their average */
     bool uneven;                   /* some layers keep another number of experts than `keep` */
+    bool drops_blocks;             /* the blocks have experts, but the forward pass does not run them */
     organ_cut_layer *layers;       /* for each layer of the donor, what the output keeps of it */
     size_t layer_count;            /* layers of the donor, including those for multi-token prediction */
     organ_expert_heal *heal;       /* NULL: kept experts are copied unchanged */
@@ -376,8 +381,9 @@ struct organ_expert_measure {
     json_t *identity;       /* model and text of the scores: see organ_expert_scores_read */
     const char *file;       /* file to which the scores are written after each layer; NULL: none */
     organ_writing *writing; /* whose journal gets the scores of each layer; NULL: none */
-    size_t tokens;          /* tokens of the text that this rank processes */
-    size_t chunk_tokens;    /* largest number of tokens in a chunk */
+    size_t windows;         /* windows of the text that this rank processes */
+    size_t tokens;          /* their tokens; while a block is measured, without the last one of each window */
+    size_t chunk_tokens;    /* largest number of tokens in a chunk, counted likewise */
     size_t batch;           /* number of tokens that experts run on together */
     organ_expert_worker *workers;
     organ_expert_products products;

@@ -108,24 +108,47 @@ static organ_status capture_inputs_and_logits(void *context, int32_t layer, size
     return error->status;
 }
 
+/* In a block the last token of a window has no row: no token follows it. */
+static bool is_block(const organ_expert_measure *m, const organ_calibration_layer *layer)
+{
+    return (size_t)layer->number >= m->scores->trunk;
+}
+
 static organ_status enter_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_measure *const m = context;
+    const size_t rows = m->walk.calibration.context - is_block(m, layer);
     m->measuring = !m->scores->of[layer->number].known;
     m->chunk_begin = 0;
+    m->tokens = m->windows * rows;
+    m->chunk_tokens = organ_calibration_chunks_of(m->calib)->together * rows;
     m->router = organ_layer_router(layer->loaded);
     organ_layer_tap_router(layer->loaded, m, m->measuring ? capture_inputs_and_logits : NULL);
     return error->status;
 }
 
+/* Closes the gaps that the last rows of the windows leave. */
+static void drop_last_rows(organ_expert_measure *m, size_t windows)
+{
+    const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
+    const size_t context = m->walk.calibration.context, rows = context - 1;
+    float *const logits = m->logits + m->chunk_begin * experts;
+    for (size_t w = 1; w < windows; w++) {
+        memmove(m->normed + w * rows * hidden, m->normed + w * context * hidden, rows * hidden * sizeof *m->normed);
+        memmove(logits + w * rows * experts, logits + w * context * experts, rows * experts * sizeof *logits);
+    }
+}
+
 static organ_status measure_chunk(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
 {
     organ_expert_measure *const m = context;
-    const size_t tokens =
-        organ_calibration_chunk_windows(organ_calibration_chunks_of(m->calib), chunk) * m->walk.calibration.context;
-    if (m->measuring && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
+    const size_t windows = organ_calibration_chunk_windows(organ_calibration_chunks_of(m->calib), chunk),
+                 tokens = windows * m->walk.calibration.context, rows = tokens - (is_block(m, layer) ? windows : 0);
+    if (m->measuring && rows < tokens)
+        drop_last_rows(m, windows);
+    if (m->measuring && organ_expert_outputs_take(m, layer, rows, error) != ORGAN_OK)
         return error->status;
-    m->chunk_begin += tokens;
+    m->chunk_begin += rows;
     organ_progress_advance(m->options.progress, tokens * m->config->hidden * sizeof(float), NULL, NULL);
     return error->status;
 }
@@ -226,6 +249,7 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
     uint64_t spare = organ_calibration_run_spare_memory(m->calib);
     m->tokens = (size_t)held_tokens(chunks, m->walk.calibration.context);
+    m->windows = m->tokens / m->walk.calibration.context;
     m->chunk_tokens = chunks->together * m->walk.calibration.context;
     const uint64_t products = m->tokens * token_product_bytes(m->config);
     const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
@@ -258,6 +282,7 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                               .doing = "measuring",
                                               .streams = ORGAN_INPUTS_DONOR,
                                               .moments_only = true,
+                                              .drafts = scores->layers > scores->trunk,
                                               .reserve = o->reserve};
     m->work = (organ_calibration_work){.context = m,
                                        .enter = enter_measured_layer,
@@ -265,6 +290,11 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                        .every = true,
                                        .chunk_done = measure_chunk,
                                        .extra = measure_extra_memory};
+    if (m->walk.drafts && o->calibration.context < 2)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: its block for multi-token prediction has no input in windows of one token: `context` "
+                          "must be at least 2",
+                          o->model->path);
     if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) ||
         organ_calibration_run_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->calib, error))
         return error->status;

@@ -316,7 +316,7 @@ static double layers_error(const prediction *p, size_t k, size_t *rigid)
     double sum = 0;
     size_t count = 0;
     *rigid = 0;
-    for (size_t l = 0; l < s->layers; l++)
+    for (size_t l = 0; l < s->trunk; l++)
         if (!s->of[l].dense) {
             const double missed = organ_expert_scores_missed(s, l, p->keep[k]);
             sum += missed;
@@ -383,7 +383,8 @@ static json_t *prediction_document(const prediction *p, double started)
     if (job->scores.with_loss)
         layers_error(p, 0, &rigid);
     return ORGAN_OBJECT(
-        SET_HEAD("organ.experts_prediction/1", "experts-prediction/1"), SET("model", organ_model_json(job->model)),
+        SET_HEAD("organ.experts_prediction/1", "experts-prediction/1"),
+        SET("model", organ_run_model_json(job->model, job->scores.layers > job->scores.trunk)),
         SET_COUNT("experts", job->scores.experts), SET_COUNT("experts_used", job->scores.used),
         SET_TEXT("score", organ_expert_score_name(job->score)), SET_HELD("calibration", job->scores.calibration),
         SET("held_out",

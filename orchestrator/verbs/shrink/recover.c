@@ -202,10 +202,12 @@ static organ_status match_blocks(organ_cut_audit *a, organ_error *error)
 static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role,
                                         organ_expert_kind experts)
 {
+    char room[ORGAN_CUT_NAME_ROOM];
     for (size_t k = 0; k < weights->count; k++) {
         const organ_weight *const w = &weights->weights[k];
         if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == role && w->anatomy.experts == experts &&
-            w->rank == 2 && (role != ORGAN_ROLE_ROUTER || organ_anatomy_is_router(w->name)))
+            w->rank == 2 &&
+            (role != ORGAN_ROLE_ROUTER || organ_anatomy_is_router(organ_cut_layer_name(&w->anatomy, w->name, room))))
             return w;
     }
     return NULL;

@@ -96,9 +96,9 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
 }
 
 /* Vision towers, audio towers and blocks for multi-token prediction with names of their own ("mtp.layers.0") have their
- * own numbers of layers and experts; drafts that continue the model's numbers ("model.layers.61.eh_proj") do not. "re:"
- * begins a regular expression in compressed-tensors. */
-static bool is_of_another_part(const char *text)
+ * own numbers of layers; drafts that continue the model's numbers ("model.layers.61.eh_proj") do not. "re:" begins a
+ * regular expression in compressed-tensors. Sets *block if the text names a part of a block. */
+static bool is_of_another_part(const char *text, bool *block)
 {
     char begin[64]; /* the prefix, which decides, without the backslashes of a pattern */
     size_t length = 0;
@@ -109,15 +109,32 @@ static bool is_of_another_part(const char *text)
             begin[length++] = *text;
     begin[length] = '\0';
     const organ_anatomy anatomy = organ_anatomy_of(begin);
-    return organ_role_is_tower(anatomy.role) || (anatomy.role == ORGAN_ROLE_MTP && anatomy.layer < 0);
+    *block = anatomy.role == ORGAN_ROLE_MTP && anatomy.layer < 0;
+    return organ_role_is_tower(anatomy.role) || *block;
+}
+
+/* The numbers of a block's layers do not change, but those of its experts do. */
+static outcome rename_in_block(const organ_cut_run *run, char **text)
+{
+    static const char *const words[] = {"layers", "mtp_layers", "mtp_block"};
+    size_t digits = 0, layer = SIZE_MAX;
+    const char *const number = number_after(*text, words, 3, &digits);
+    if (!number || run->own_layers == run->layer_count)
+        return SAME;
+    if (read_plain_number(number, digits, &layer))
+        layer += run->own_layers;
+    if (layer < run->layer_count && run->facts[layer].becomes < 0)
+        return GONE;
+    return rename_expert(run, text, layer);
 }
 
 /* *text is allocated by malloc and may be replaced by another allocation. */
 static outcome rename_text(const organ_cut_run *run, char **text)
 {
     size_t layer;
-    if (is_of_another_part(*text))
-        return SAME;
+    bool block;
+    if (is_of_another_part(*text, &block))
+        return block ? rename_in_block(run, text) : SAME;
     const outcome of_layer = rename_layer(run, text, &layer);
     if (of_layer == GONE || of_layer == UNCLEAR)
         return of_layer;

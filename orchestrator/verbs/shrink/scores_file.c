@@ -102,7 +102,7 @@ static organ_status read_layer(organ_expert_scores *s, const json_t *json, size_
 {
     organ_expert_layer *const layer = &s->of[l];
     organ_cache_numbers columns[COLUMNS];
-    if (json_is_null(json))
+    if (!json || json_is_null(json))
         return ORGAN_OK;
     if (json_integer_value(json_object_get(json, "layer")) != (json_int_t)l)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].layer is not %zu", path, l, l);
@@ -167,7 +167,7 @@ static organ_status check_document(const organ_expert_scores *s, organ_cache cac
     if (!error->status && s->with_loss && !json_is_true(json_object_get(document, "loss")))
         organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which `score` loss needs; %s", cache.path,
                    advice);
-    if (!error->status && layers != s->layers)
+    if (!error->status && (layers < s->trunk || layers > s->layers)) /* earlier versions scored no blocks */
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, but the model has %zu", cache.path, layers, s->layers);
     return error->status;
 }

@@ -34,6 +34,11 @@ for type in qwen3_5_text glm4_moe mimo_v2_flash; do
         ends 0 prune whole.gguf -o by_matrix.gguf --method wanda --sparsity 50% --select mtp --imatrix whole.imatrix --quiet --force
         ends 0 prune whole.gguf -o by_text.gguf --method wanda --sparsity 50% --select mtp "${windows[@]}" --quiet --force
         judge "$type: the importance matrix gives other zeros than the text" cmp by_matrix.gguf by_text.gguf
+        # The entries of a GGUF file's block are those of the block in safetensors, whatever its names are.
+        rm -rf by_matrix by_text
+        ends 0 prune whole -o by_matrix --method wanda --sparsity 50% --select mtp --imatrix whole.imatrix --quiet
+        ends 0 prune whole -o by_text --method wanda --sparsity 50% --select mtp "${windows[@]}" --quiet
+        [[ $type == qwen* ]] && judge "$type: the importance matrix gives other zeros than the text" cmp by_matrix/model.safetensors by_text/model.safetensors
         ends 0 quantize whole.gguf -o small.gguf -s q4_0 --method gptq "${windows[@]}" --json --force
         cp ../out small.json
         holds small.json '[.tensors[] | select(.tensor | test("^blk\\.4\\.(attn|ffn)_(q|k|v|gate|up|down)"))] | length > 2 and all(.output_error > 0)' \
@@ -59,6 +64,21 @@ for type in qwen3_5_text glm4_moe mimo_v2_flash; do
 done
 ends 0 prune whole -o no --method sparsegpt --sparsity 50% --select mtp "${windows[@]}" --dry-run --json
 holds ../out '.dry_run and .plan.products > 1e6'
+# Experts with names of the block's own, and its projection, have entries of the GGUF file, too.
+with_block qwen3_next whole
+here="qwen3_next"
+rm -rf whole.* by_matrix
+text whole 512
+ends 0 convert whole -o whole.gguf --to gguf --dtype f32 --quiet
+ends 0 imatrix whole.gguf -o whole.imatrix --calibration text.txt --context 64 --quiet
+ends 0 prune whole -o by_matrix --method wanda --sparsity 50% --select "mtp,mtp.fc" --imatrix whole.imatrix --quiet
+jq -s . by_matrix/organ/prune.jsonl >matrix.json
+holds matrix.json '[.[] | select(.tensor) | .imatrix_entry] | length == 20 and all(startswith("blk.4."))' \
+    '[.[] | select(.tensor == "mtp.fc.weight").imatrix_entry] == ["blk.4.nextn.eh_proj.weight"]' \
+    '[.[] | select(.tensor == "mtp.layers.0.mlp.experts.2.down_proj.weight").imatrix_entry] == ["blk.4.ffn_down_exps.weight"]'
+ends 0 convert whole -o trunk.gguf --to gguf --dtype f32 --mtp none --quiet
+ends 0 imatrix trunk.gguf -o trunk.imatrix --calibration text.txt --context 64 --quiet
+refused 3 "has no entry for it" prune whole -o no --method wanda --sparsity 50% --select mtp --imatrix trunk.imatrix
 with_block glm4_moe whole "grep -v enorm"
 refused 2 "is in none of the 4 layers of the forward pass" prune whole -o no --method sparsegpt --sparsity 50% --select mtp "${windows[@]}"
 finish

@@ -63,6 +63,36 @@ for type in glm4_moe qwen3_5_text; do
     judge "$type: purify changes the trunk" test "$(changed whole pure | grep -vcE 'layers\.4\.|^mtp\.')" = 0
     judge "$type: purify changes nothing of the block" test "$(changed whole pure | wc -l)" -gt 3
 done
+
+# ---- words for groups select no router and no projection of a block ----
+routers='(mlp\.gate|eh_proj|mtp\.fc|shared_expert_gate)\.weight'
+for type in glm4_moe qwen3_next; do
+    with_block $type whole
+    here="$type"
+    for word in feed-forward other all attention,feed-forward,other; do
+        if in_part && [[ $word == all && $type == glm4_moe ]]; then continue; fi
+        rm -rf some sparse
+        # without other matrices, glm4_moe has nothing to select by the word other
+        if [[ $type$word == glm4_moeother ]]; then
+            refused 2 "none of its matrices is among those" quantize whole -o some -s fp8-channel --select $word
+            continue
+        fi
+        ends 0 quantize whole -o some -s fp8-channel --select $word --quiet
+        judge "$type, $word: a router or a projection of the block is quantised" test "$(bytes some | awk '$2 == "F8_E4M3"' | grep -cE "$routers")" = 0
+        judge "$type, $word: nothing is quantised" test "$(bytes some | grep -c F8_E4M3)" -gt 3
+        ends 0 inspect some
+        prints "No problems found"
+        ends 0 prune whole -o sparse --sparsity 50 --method magnitude --select $word --quiet
+        judge "$type, $word: a router or a projection of the block is pruned" test "$(changed whole sparse | grep -cE "$routers")" = 0
+        ends 0 audit whole sparse --select $word --quiet
+        rm -rf pure
+        ends 0 purify whole -o pure --method haar --select $word --quiet
+        judge "$type, $word: purify changes a router or a projection of the block" test "$(changed whole pure | grep -cE "$routers")" = 0
+    done
+    rm -rf sparse
+    ends 0 prune whole -o sparse --sparsity 50 --method magnitude --select router,mtp --quiet
+    judge "$type: routers selected by their role are not pruned" test "$(changed whole sparse | grep -cE 'mlp\.gate\.weight')" -ge 3
+done
 with_block glm4_moe lost "sed d"
 refused 2 "none of its matrices is among those" prune lost -o no --sparsity 50 --method magnitude --select mtp
 refused 2 "has no tensor that" inspect lost --select mtp

@@ -54,7 +54,7 @@ static organ_status measure(const requested *a, organ_expert_scores *scores, boo
                                                   .calibration.context = a->context,
                                                   .calibration.scratch = a->scratch,
                                                   .engine = &s.engine};
-    if (organ_expert_scores_open(s.model, !a->without_loss, scores, error) == ORGAN_OK &&
+    if (organ_expert_scores_open(s.model, &s.engine, !a->without_loss, scores, error) == ORGAN_OK &&
         organ_expert_measure_open(&options, scores, &m, error) == ORGAN_OK &&
         (!a->file ||
          organ_expert_scores_read(scores, m->identity, a->file, "to measure again, give another file with `scores`",
@@ -163,7 +163,8 @@ START_TEST(gates_that_are_not_divided_are_known_too)
 }
 END_TEST
 
-/* A dense layer, two layers with a router correction and two groups, and a block that is not run. */
+/* A dense layer, two layers with a router correction and two groups, and a block for multi-token prediction like these
+ * two, whose scores are those of its inputs in use. */
 static const char *logistic_model(void)
 {
     mkdir(scratch_path("logistic"), 0700);
@@ -188,8 +189,9 @@ START_TEST(logistic_routers_with_groups_are_known_too)
     a.file = scratch_path("logistic.json");
     organ_expert_scores s = measured(&a), again;
     compare(&s,
-            &(golden){1, 2, 6, 2, logistic_frequency, logistic_sum, logistic_power, logistic_loss, logistic_removed});
-    for (size_t l = 1; l < 3; l++) {
+            &(golden){1, 3, 6, 2, logistic_frequency, logistic_sum, logistic_power, logistic_loss, logistic_removed});
+    ck_assert_uint_eq(s.trunk, 3);
+    for (size_t l = 1; l < 4; l++) {
         uint32_t kept[6];
         for (organ_expert_score score = ORGAN_EXPERT_LOSS; score <= ORGAN_EXPERT_FREQUENCY; score++) {
             organ_expert_scores_choose(&s, l, score, 4, kept);
@@ -199,6 +201,7 @@ START_TEST(logistic_routers_with_groups_are_known_too)
     again = measured(&a); /* read from the file */
     ck_assert(again.of[0].dense && memcmp(again.of[2].sum, s.of[2].sum, 6 * sizeof(double)) == 0);
     ck_assert_mem_eq(again.of[2].removed, s.of[2].removed, 2 * sizeof(uint32_t));
+    ck_assert_mem_eq(again.of[3].loss, s.of[3].loss, 2 * sizeof(double));
     organ_expert_scores_release(&s);
     organ_expert_scores_release(&again);
 }
@@ -549,7 +552,7 @@ START_TEST(what_cannot_be_measured_is_refused)
     organ_expert_scores s;
     organ_expert_score score;
     ck_assert_int_eq(organ_model_open("fixtures/tiny-qwen2", &model, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_expert_scores_open(model, true, &s, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_expert_scores_open(model, /*engine=*/NULL, true, &s, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "fixtures/tiny-qwen2 has no experts, its layers are dense"));
     organ_expert_scores_release(&s);
     organ_model_close(model);

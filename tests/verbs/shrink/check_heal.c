@@ -194,6 +194,7 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
     for (size_t l = 0; l < STACKED_LAYERS && way->stacked; l++)
         layers[l].experts = (organ_cut_keep){kept_of_stacks[l], STACKED_KEPT};
     const organ_expert_heal_options options = {.model = model,
+                                               .layer_count = organ_cut_layers(model),
                                                .layers = layers,
                                                .calibration.text = way->stacked ? scratch_path("text") : TEXT,
                                                .calibration.samples = way->samples,
