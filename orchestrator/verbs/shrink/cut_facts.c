@@ -266,7 +266,8 @@ static bool fits_no_draft(const organ_cut_run *run)
     for (size_t l = run->own_layers; l < run->layer_count; l++)
         if (run->facts[l].becomes < 0)
             return true;
-    const bool widths = run->cuts_channels || run->cuts_heads || run->cuts_expert_channels || run->cuts_shared_channels;
+    const bool widths = run->own_layers == run->layer_count && (run->cuts_channels || run->cuts_heads ||
+                                                                run->cuts_expert_channels || run->cuts_shared_channels);
     for (size_t t = 0; t < run->model->tensor_count; t++) {
         const organ_tensor *const tensor = &run->model->tensors[t];
         if (organ_cut_is_draft(tensor) && (widths || (run->cuts_experts && strstr(tensor->name, ".experts."))))

@@ -2,6 +2,7 @@
  * Runs organ width: checks the options, chooses the kept channels and heads, and writes the narrowed model. */
 #include "orchestrator/verbs/shrink/width_parts.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
@@ -286,6 +287,36 @@ static organ_status width_decide(organ_cut_out *cut, organ_writing *writing, org
     return error->status;
 }
 
+/* Counts the layers of blocks with names of their own. */
+static unsigned count_own_layers(const organ_model *model)
+{
+    unsigned count = 0, layer;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (organ_cut_is_draft(&model->tensors[t]) && organ_mtp_name_prefix(model->tensors[t].name, &layer) &&
+            layer >= count)
+            count = layer + 1;
+    return count;
+}
+
+/* Blocks with names of their own are narrowed like layers if the forward pass runs all of them; else they have no
+ * numbers, and are removed. */
+static organ_status number_blocks(organ_width_job *job, organ_error *error)
+{
+    const unsigned layers = count_own_layers(job->model);
+    organ_forward *forward = NULL;
+    organ_error fault = {0};
+    if (layers == 0)
+        return ORGAN_OK;
+    if (organ_forward_open(job->model, job->engine, &forward, &fault) == ORGAN_OK)
+        organ_calibration_open_blocks(forward, &fault);
+    if (!fault.status && organ_forward_drafts(forward) == layers)
+        organ_mtp_number_layers(job->model);
+    organ_forward_close(forward);
+    if (fault.status && fault.status != ORGAN_BAD_INPUT)
+        *error = fault;
+    return error->status;
+}
+
 static organ_status width_cut(organ_width_job *job, json_t **report, organ_error *error)
 {
     organ_cut_out made = {.write = {.model = job->model,
@@ -328,7 +359,8 @@ static organ_status width_verb(const void *given, const organ_engine *engine, co
     const organ_report_work work = organ_report_begin(report);
     if (width_check_options(options, error) == ORGAN_OK &&
         organ_donor_open(options->model, "narrowed", progress, &job.model, error) == ORGAN_OK &&
-        organ_width_plan(&job, error) == ORGAN_OK && width_text(&job, error) == ORGAN_OK)
+        number_blocks(&job, error) == ORGAN_OK && organ_width_plan(&job, error) == ORGAN_OK &&
+        width_text(&job, error) == ORGAN_OK)
         width_cut(&job, report, error);
     close_width(&job);
     return organ_report_end_partial(&work, options->model, error);

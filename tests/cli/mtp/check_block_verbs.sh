@@ -64,6 +64,34 @@ for type in glm4_moe qwen3_5_text; do
     judge "$type: purify changes nothing of the block" test "$(changed whole pure | wc -l)" -gt 3
 done
 
+# ---- width: blocks are narrowed like layers ----
+head -c 6000 "$top/fixtures/tiny-moe/calibration.txt" >text.txt
+widths() { "$organ" inspect "$1" --tensors --json | jq -c --arg b "$2" '[.tensors[] | select((.name | startswith($b)) and (.name | test("down_proj|o_proj"))) | .shape[-1]] | unique'; }
+for row in qwen3_next:ffn qwen3_5_text:ffn exaone_moe:heads mimo_v2_flash:ffn ernie4_5_moe:ffn; do
+    type=${row%%:*} option=${row#*:} layer=3
+    [[ $type == mimo* ]] && layer=0 # the first layer is dense, as the block is
+    if in_part && [[ $type == @(qwen3_5_text|ernie4_5_moe) ]]; then continue; fi
+    with_block $type whole
+    here="$type"
+    rm -rf thin again
+    more=(--multiple-of 8)
+    [[ $option == heads ]] && more=()
+    ends 0 width whole -o thin --$option 50% "${more[@]}" --calibration text.txt --samples 4 --context 48 --quiet --threads 1
+    ends 0 width whole -o again --$option 50% "${more[@]}" --calibration text.txt --samples 4 --context 48 --quiet --threads 3 --scratch .
+    judge "$type: other bytes with 3 threads" cmp thin/model.safetensors again/model.safetensors
+    judge "$type: width loses a tensor" diff <(bytes whole | cut -d ' ' -f 1) <(bytes thin | cut -d ' ' -f 1)
+    judge "$type: the block has another width than the layers" test "$(widths thin model.layers.$layer)" = "$(widths thin "$(block_rows $type | grep -oE '^tensor.[a-z_.]*(layers|mtp_block)\.[0-9]+' | head -n 1 | cut -f 2)")"
+    ends 0 audit whole thin --refitted --quiet
+    judge "$type: width states other counts" test "$(jq '.num_nextn_predict_layers // .mtp_num_hidden_layers // 1' thin/config.json)" = 1
+done
+with_block qwen3_next odd "grep -v pre_fc_norm_embedding"
+here="a malformed block"
+rm -rf thin
+ends 0 width odd -o thin --ffn 50% --multiple-of 8 --calibration text.txt --samples 4 --context 48
+says "the block for multi-token prediction is removed"
+judge "the block is left" test "$(bytes thin | grep -c '^mtp')" = 0
+ends 0 audit odd thin --refitted --quiet
+
 # ---- words for groups select no router and no projection of a block ----
 routers='(mlp\.gate|eh_proj|mtp\.fc|shared_expert_gate)\.weight'
 for type in glm4_moe qwen3_next; do
