@@ -17,11 +17,11 @@ block_rows() {
         parts model.layers.4. eh_proj enorm hnorm shared_head.norm
         printf 'tensor\tmodel.layers.4.%s.weight\t256x64\n' embed_tokens shared_head.head
         ;;
-    hy_v3)
+    hy_v3*)
         layer 3 model.layers.4
         parts model.layers.4. eh_proj enorm hnorm final_layernorm
         ;;
-    qwen* | mellum* | exaone_moe)
+    qwen* | mellum* | exaone_moe*)
         layer 3 mtp.layers.0
         parts mtp. fc pre_fc_norm_embedding pre_fc_norm_hidden norm
         ;;
@@ -38,7 +38,7 @@ block_rows() {
         parts mtp.layers.0. eh_proj enorm hnorm
         printf 'tensor\tmtp.layers.1.final_layernorm.weight\t64\n'
         ;;
-    ernie4_5_moe)
+    ernie4_5_moe*)
         layer 3 model.mtp_block.0
         parts model. mtp_linear_proj.0 mtp_emb_norm.0 mtp_hidden_norm.0
         ;;

@@ -13,9 +13,10 @@ names() { "$organ" inspect "$1" --tensors --json | jq -r '.tensors[].name' | sor
 
 # family TYPE BLOCK: the name of the block's layer.
 for row in qwen3_next:mtp.layers.0 qwen3_5_moe_text:mtp.layers.0 exaone_moe:mtp.layers.0 mellum:mtp.layers.0 \
-    ernie4_5_moe:model.mtp_block.0 hy_v3:model.layers.4 glm4_moe-groups:model.layers.4; do
+    exaone_moe-stacked:mtp.layers.0 ernie4_5_moe:model.mtp_block.0 hy_v3:model.layers.4 hy_v3-stacked:model.layers.4 \
+    glm4_moe-groups:model.layers.4; do
     type=${row%%:*} block=${row#*:}
-    if in_part && [[ $type != @(qwen3_next|ernie4_5_moe|glm4_moe-groups) ]]; then continue; fi
+    if in_part && [[ $type != @(qwen3_next|exaone_moe-stacked|ernie4_5_moe|glm4_moe-groups) ]]; then continue; fi
     rm -rf cut
     with_block "$type" whole
     here="$type"
@@ -30,6 +31,7 @@ for row in qwen3_next:mtp.layers.0 qwen3_5_moe_text:mtp.layers.0 exaone_moe:mtp.
         <(names cut | grep -F "$block." | sed -E 's/experts\.([0-9]+)\./experts.\1/' | sort)
     judge "$type: the router of the block" test "$("$organ" inspect cut --tensors --json | jq -c --arg b "$block." '[.tensors[] | select((.name | startswith($b)) and (.name | test("mlp\\.gate\\.weight$|gate\\.e_score|expert_bias|correction_bias|statics"))) | .shape | if .[0] == 1 and length > 1 then .[1] else .[0] end] | unique')" = "[$(jq .experts_after report.json)]"
     judge "$type: config.json does not count the block" test "$(jq '.num_nextn_predict_layers // .mtp_num_hidden_layers // 1' cut/config.json)" = 1
+    judge "$type: a stack of the block has other experts" test "$("$organ" inspect cut --tensors --json | jq -c --arg b "$block.mlp.experts." '[.tensors[] | select((.name | startswith($b)) and (.shape | length) == 3) | .shape[0]] | unique - [4]')" = "[]"
     ends 0 audit whole cut --quiet
     ends 0 evaluate whole cut --mtp --text text.txt --context 48 --quiet
 done
@@ -83,6 +85,19 @@ ends 0 audit packed cut --quiet
 jq '.quantization_config.ignore += ["re:mtp\\.layers\\.0\\.mlp\\.experts\\.(0|1)\\..*"]' packed/config.json >config.json
 cp config.json packed/config.json
 refused 3 "whose numbers of layers or experts cannot be adapted to the cut" experts packed -o no --keep 2 "${windows[@]}"
+
+# ---- packed experts of the block ----
+for scheme in int4-group32 fp8-block128 nvfp4; do
+    if in_part && [[ $scheme == fp8-block128 ]]; then continue; fi
+    here="the block in $scheme"
+    rm -rf packed cut
+    ends 0 quantize whole -o packed -s $scheme --select mtp --quiet
+    cut packed cut 2
+    judge "$scheme: tensors of removed experts are left" test "$(names cut | grep -c '^mtp.layers.0.mlp.experts.[23]')" = 0
+    judge "$scheme: tensors of kept experts are lost" test "$(names cut | grep -c '^mtp.layers.0.mlp.experts')" = $(($(names packed | grep -c '^mtp.layers.0.mlp.experts') / 2))
+    ends 0 audit packed cut --quiet
+    ends 0 evaluate packed cut --mtp --text text.txt --context 48 --quiet
+done
 
 # ---- a GGUF file ----
 rm -f whole.gguf cut.gguf
