@@ -325,19 +325,37 @@ static organ_status read_pass_strip(weight_pass_run *r, const organ_weight_strip
     return error->status;
 }
 
+/* What organ_weight_strip_read needs besides the strip. */
+struct weight_strip_source {
+    weight_pass_run *run;
+    unsigned char *end, *reading; /* of the room; scratch of the reader */
+};
+
+organ_status organ_weight_strip_read(const organ_weight_strip *strip, size_t first, size_t rows,
+                                     organ_weight_strip *part, organ_error *error)
+{
+    const struct weight_strip_source *const from = strip->source;
+    *part = *strip;
+    part->first += first;
+    part->rows = rows;
+    part->values = from->end - weight_round(rows * strip->cols * element_bytes(strip->type));
+    return read_pass_strip(from->run, part, part->values, NULL, from->reading, error);
+}
+
 static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer, organ_error *error)
 {
     const organ_weight_pass *const pass = r->pass;
     unsigned char *const other = buffer + r->plan.values, *const reading = other + r->plan.other,
                          *const scratch = reading + r->plan.reader;
-    const size_t bytes = weight_round(s->strip.rows * s->strip.cols * element_bytes(s->strip.type));
-    unsigned char *const values = s->strip.type == pass->as ? buffer : other - bytes;
+    const struct weight_strip_source source = {r, other, reading};
+    const bool later = s->strip.type != pass->as; /* `work` reads the values */
     if (await_item(r, s->strip.item, error) || s->strip.rows == 0 ||
-        read_pass_strip(r, &s->strip, values, other, reading, error))
+        (!later && read_pass_strip(r, &s->strip, buffer, other, reading, error)))
         return error->status;
     s->strip.room = buffer;
-    s->strip.values = values;
+    s->strip.values = later ? NULL : buffer;
     s->strip.other = entry_of(r, s->strip.item)->reader[1] ? other : NULL;
+    s->strip.source = &source;
     memset(s->result, 0, pass->result_bytes);
     return pass->work(pass->context, &s->strip, scratch, s->result, error);
 }
@@ -350,6 +368,7 @@ static organ_status work_on_strip(void *context, size_t number, size_t worker, o
     do_strip(r, s, r->buffers[worker], error);
     s->strip.values = s->strip.room = NULL;
     s->strip.other = NULL;
+    s->strip.source = NULL;
     return error->status;
 }
 

@@ -24,13 +24,14 @@ typedef struct organ_weight_strip {
     uint64_t first;    /* first row, counted over the matrices of the weight */
     size_t rows, cols; /* number of rows and columns */
     organ_dtype type;  /* of the values */
-    void *values;      /* rows x cols, 64-byte aligned; may be changed */
+    void *values;      /* rows x cols, 64-byte aligned; may be changed. NULL: `work` reads them, in parts */
     /* 4096-byte aligned memory for rows x cols elements of type `as`. `values` are its first bytes or, if `type` is
      * narrower, its last ones, so that k rows of type `as` may overwrite it as soon as k rows have been used. */
     void *room;
-    const void *other; /* the same rows of the counterpart, or NULL */
-    bool last;         /* the last strip of its item */
-    const char *note;  /* remark of the weight's reader (organ_weight_reader_open), or "" */
+    const void *other;                        /* the same rows of the counterpart, or NULL */
+    bool last;                                /* the last strip of its item */
+    const char *note;                         /* remark of the weight's reader (organ_weight_reader_open), or "" */
+    const struct weight_strip_source *source; /* for organ_weight_strip_read */
 } organ_weight_strip;
 
 /* The weights and the callbacks of a pass. */
@@ -39,7 +40,8 @@ typedef struct organ_weight_pass {
     const organ_weight_item *items;
     size_t item_count;
     organ_dtype as;      /* ORGAN_F32, ORGAN_BF16 or ORGAN_F16 */
-    bool narrow;         /* with as = ORGAN_F32: weights that files have as BF16 or F16 keep that type */
+    bool narrow;         /* with as = ORGAN_F32: weights that files have as BF16 or F16 keep that type, and `work` reads
+                            their strips with organ_weight_strip_read, so that it finds the values in the cache */
     size_t row_multiple; /* strips, except the last of a matrix, have a multiple of this many rows and never extend over
                             two matrices; 0: 1 */
     /* Finite values that are infinite as F16 or BF16 (`as`) are refused or limited; NULL: stored as infinite. */
@@ -71,6 +73,13 @@ typedef struct organ_weight_pass {
  * counterpart with another number of rows or columns; ORGAN_INTERRUPTED if stopped; the error of a callback. If several
  * strips fail, the error is that of the earliest. No worker uses *pass after the return. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
+
+/* Reads rows of a strip without values: sets part->values to rows [first, first + rows), counted from the first one of
+ * the strip, and the other members to what they have for these rows. The values are the last bytes of strip->room, and
+ * stay until the next call. `work` of the strip calls it, row by row from the first one on. Returns ORGAN_IO if the
+ * rows cannot be read. */
+organ_status organ_weight_strip_read(const organ_weight_strip *strip, size_t first, size_t rows,
+                                     organ_weight_strip *part, organ_error *error);
 
 /* Row 8 c + k of a weight of AutoAWQ's gemm is in nibble organ_awq_nibble[k] of word c. */
 extern const unsigned organ_awq_nibble[8];

@@ -218,16 +218,34 @@ typedef struct compared {
     bool narrow;
 } compared;
 
-/* A narrow strip has the bytes of the file, at a place where rows of FP32 do not overtake them. */
+/* A part of a narrow strip has the bytes of the file, at a place where rows of FP32 do not overtake them: `r` rows of
+ * the strip are before it. */
+static organ_status compare_part(const organ_weight_strip *part, size_t r, const void *stored, organ_error *error)
+{
+    const size_t n = part->rows * part->cols,
+                 before = (size_t)((unsigned char *)part->values - (unsigned char *)part->room);
+    if (part->type != items[part->item].weight->codes->dtype || before < 4 * r * part->cols + 2 * n ||
+        (uintptr_t)part->values % 64 || memcmp((const uint16_t *)stored + r * part->cols, part->values, 2 * n) != 0)
+        return organ_fail(error, ORGAN_CHECK_FAILED, "narrow rows %llu of item %zu differ",
+                          (unsigned long long)part->first, part->item);
+    return ORGAN_OK;
+}
+
+/* Reads a narrow strip in parts of 1, 2, 3 and more rows. */
 static organ_status compare_narrow(const organ_weight_strip *strip, const void *stored, organ_error *error)
 {
-    const size_t n = strip->rows * strip->cols,
-                 before = (size_t)((unsigned char *)strip->values - (unsigned char *)strip->room);
-    if (strip->type != items[strip->item].weight->codes->dtype || before < 2 * n || (uintptr_t)strip->values % 64 ||
-        memcmp(stored, strip->values, 2 * n) != 0)
-        return organ_fail(error, ORGAN_CHECK_FAILED, "narrow rows %llu of item %zu differ",
-                          (unsigned long long)strip->first, strip->item);
-    return ORGAN_OK;
+    organ_weight_strip part;
+    if (strip->values)
+        return organ_fail(error, ORGAN_CHECK_FAILED, "item %zu has values", strip->item);
+    for (size_t r = 0, rows = 1; r < strip->rows && !error->status; r += rows++) {
+        rows = rows < strip->rows - r ? rows : strip->rows - r;
+        if (organ_weight_strip_read(strip, r, rows, &part, error) != ORGAN_OK)
+            return error->status;
+        if (part.first != strip->first + r || part.rows != rows || part.cols != strip->cols)
+            return organ_fail(error, ORGAN_CHECK_FAILED, "part %zu of item %zu differs", r, strip->item);
+        compare_part(&part, r, stored, error);
+    }
+    return error->status;
 }
 
 /* Compares the values with those of the file. */
@@ -346,6 +364,41 @@ START_TEST(a_file_that_was_cut_or_cannot_be_read)
 }
 END_TEST
 
+static organ_status read_parts(void *context, const organ_weight_strip *strip, void *scratch, void *out,
+                               organ_error *error)
+{
+    organ_weight_strip part;
+    size_t *const read = context;
+    (void)scratch, (void)out;
+    for (size_t r = 0; r < strip->rows; r++, ++*read)
+        if (organ_weight_strip_read(strip, r, 1, &part, error) != ORGAN_OK)
+            return error->status;
+    return ORGAN_OK;
+}
+
+START_TEST(a_part_that_cannot_be_read)
+{
+    organ_error error = {0};
+    organ_workers *workers;
+    size_t read = 0;
+    ck_assert_int_eq(organ_workers_create(topology, 1, &workers, &error), ORGAN_OK);
+    const organ_engine engine = {
+        .topology = topology, .workers = workers, .memory = ROOMY, .kernels = organ_kernels_scalar};
+    const organ_weight_pass pass = {.model = model,
+                                    .items = items,
+                                    .item_count = 1,
+                                    .as = ORGAN_F32,
+                                    .narrow = true,
+                                    .context = &read,
+                                    .work = read_parts};
+    fault_at(FAULT_PREAD, 700, 5, true, NULL);
+    ck_assert_int_eq(organ_weight_pass_run(&pass, &engine, &error), ORGAN_IO);
+    ck_assert_ptr_nonnull(strstr(error.message, "model.safetensors"));
+    ck_assert_uint_eq(read, 699); /* a read for each row */
+    organ_workers_destroy(workers);
+}
+END_TEST
+
 START_TEST(counterparts_of_another_shape)
 {
     organ_error error = {0};
@@ -370,7 +423,7 @@ int main(void)
         {"results",
          {the_same_with_any_threads_and_memory, values_are_those_of_the_file, little_memory_takes_fewer_workers}},
         {"faults",
-         {the_first_fault_is_told, a_stop_ends_it, a_file_that_was_cut_or_cannot_be_read,
+         {the_first_fault_is_told, a_stop_ends_it, a_file_that_was_cut_or_cannot_be_read, a_part_that_cannot_be_read,
           counterparts_of_another_shape}},
     };
     Suite *const suites[] = {suite_of("weight_pass", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};

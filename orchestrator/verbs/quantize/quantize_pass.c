@@ -18,6 +18,7 @@
 
 #define PENDING ((size_t)1 << 16) /* least bytes of scales that are buffered before they are written together */
 #define BAND    ((size_t)4096)    /* greatest number of values of GGUF rows that are encoded together */
+#define WINDOW  ((size_t)1 << 16) /* about how many values are read before they are encoded: they stay in a cache */
 
 typedef struct strip_result {
     organ_encoding_loss loss[ORGAN_LOSSES]; /* codes: losses; indices: ORGAN_LOSS .. */
@@ -225,30 +226,61 @@ static void divide_sums(strip_result *sums, float factor)
     }
 }
 
-/* The codes are collected in strip->room, in place of values that have been encoded already. Those of FP32 values pass
- * through a buffer, because the first rows overlap their values. */
+/* The codes are collected in strip->room, in place of values that have been encoded already; `codes` are those of these
+ * rows of the strip. Those of FP32 values pass through a buffer, because the first rows overlap their values. */
+static organ_status make_codes_of_rows(encode_buffers *b, const organ_weight_strip *rows_of, unsigned char *codes,
+                                       organ_encoding_loss *loss, organ_error *error)
+{
+    const organ_grid *const grid = &b->part->encoding->grid;
+    const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
+    unsigned char *const buffer = b->codes;
+    for (size_t r = 0; r < rows_of->rows; r += b->step) {
+        const size_t rows = organ_min(b->step, rows_of->rows - r);
+        float *const values = take_rows(b, rows_of, r, rows);
+        if (b->groups && r % band == 0 && make_scales(b, rows_of, r, values, error))
+            break;
+        b->codes = rows_of->type == ORGAN_F32 ? buffer : codes + r * b->row_bytes;
+        make_rows(b, values, rows, loss);
+        if (rows_of->type == ORGAN_F32)
+            memcpy(codes + r * b->row_bytes, b->codes, rows * b->row_bytes);
+    }
+    b->codes = buffer;
+    return error->status;
+}
+
+/* Rows that are read together: about WINDOW values, whole bands and whole steps. */
+static size_t rows_at_once(const encode_buffers *b)
+{
+    const organ_grid *const grid = &b->part->encoding->grid;
+    const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : b->step;
+    return organ_max(WINDOW / b->cols / band, 1) * band;
+}
+
+static organ_status read_and_encode(encode_buffers *b, const organ_weight_strip *strip, organ_encoding_loss *loss,
+                                    organ_error *error)
+{
+    unsigned char *const codes = strip->room;
+    const size_t most = rows_at_once(b);
+    organ_weight_strip part;
+    if (strip->values)
+        return make_codes_of_rows(b, strip, codes, loss, error);
+    for (size_t r = 0; r < strip->rows && !error->status; r += most)
+        if (organ_weight_strip_read(strip, r, organ_min(most, strip->rows - r), &part, error) == ORGAN_OK)
+            make_codes_of_rows(b, &part, codes + r * b->row_bytes, loss, error);
+    return error->status;
+}
+
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
 {
     const organ_quantize_job *const job = context;
     encode_buffers b;
-    if (buffers_for_strip(job, strip, scratch, &b, error) != ORGAN_OK)
-        return error->status;
-    const organ_grid *const grid = &b.part->encoding->grid;
-    const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
-    unsigned char *const codes = strip->room, *const buffer = b.codes;
     strip_result *const sums = result;
-    for (size_t r = 0; r < strip->rows; r += b.step) {
-        const size_t rows = organ_min(b.step, strip->rows - r);
-        float *const values = take_rows(&b, strip, r, rows);
-        if (b.groups && r % band == 0 && make_scales(&b, strip, r, values, error))
-            return error->status;
-        b.codes = strip->type == ORGAN_F32 ? buffer : codes + r * b.row_bytes;
-        make_rows(&b, values, rows, sums->loss);
-        if (strip->type == ORGAN_F32)
-            memcpy(codes + r * b.row_bytes, b.codes, rows * b.row_bytes);
-    }
-    sums->unsearched = organ_quantize_keeps_scale(grid) ? INFINITY : b.unsearched; /* there is no search */
+    if (buffers_for_strip(job, strip, scratch, &b, error) != ORGAN_OK ||
+        read_and_encode(&b, strip, sums->loss, error) != ORGAN_OK)
+        return error->status;
+    /* INFINITY: there is no search */
+    sums->unsearched = organ_quantize_keeps_scale(&b.part->encoding->grid) ? INFINITY : b.unsearched;
     divide_sums(sums, b.part->divisor);
     if (!isfinite(sums->loss[ORGAN_LOSS].squares))
         return organ_quantize_refuse_values(b.part->weight->name, error);
@@ -258,8 +290,8 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
                           b.part->weight->name, b.part->weight->name);
     if (put_pending(&b, error))
         return error->status;
-    return organ_write_put(job->run, b.part->codes, codes, strip->rows * b.row_bytes, strip->first * b.row_bytes, b.put,
-                           error);
+    return organ_write_put(job->run, b.part->codes, strip->room, strip->rows * b.row_bytes, strip->first * b.row_bytes,
+                           b.put, error);
 }
 
 /* ---- passes ---- */
