@@ -62,12 +62,26 @@ INLINE f32x16 vote(const organ_differences *d, size_t at, size_t some, f32x16 *d
     return sum;
 }
 
-void KERNEL(merge_differences)(const organ_differences *d, const float *base, size_t n, float *out)
+/* The vote of a single array: values other than 0 agree with their own sign, NaN do not. */
+INLINE f32x16 vote_of_one(const organ_differences *d, size_t at, size_t some, f32x16 *divisor)
+{
+    const f32x16 v = weighted(d, 0, at, some);
+    const m32x16 agrees = f32_gt(f32_of_bits(u32_and(f32_bits(v), u32_set1(MAGNITUDE))), f32_set1(0));
+    *divisor = f32_select(agrees, one_for_zero(f32_set1(d->weights[0])), f32_set1(1));
+    return f32_of_bits(u32_keep(agrees, f32_bits(v)));
+}
+
+/* What is added up: `one` array with a vote, all with a vote, or all. */
+enum sum_kind { ONE_VOTE, VOTE, SUM };
+
+INLINE void merge_vectors(const organ_differences *d, const float *base, size_t n, float *out, const enum sum_kind kind)
 {
     for (size_t at = 0; at < n; at += 16) {
         const size_t some = n - at < 16 ? n - at : 16;
         f32x16 sum = f32_set1(0), divisor = f32_set1(d->divisor);
-        if (d->vote)
+        if (kind == ONE_VOTE)
+            sum = vote_of_one(d, at, some, &divisor);
+        else if (kind == VOTE)
             sum = vote(d, at, some, &divisor);
         else
             for (size_t k = 0; k < d->count; k++)
@@ -81,6 +95,18 @@ void KERNEL(merge_differences)(const organ_differences *d, const float *base, si
         else
             f32_store(out + at, result);
     }
+}
+
+/* The copy of *d is not changed by stores to `out`, so its members stay in registers. */
+void KERNEL(merge_differences)(const organ_differences *d, const float *base, size_t n, float *out)
+{
+    const organ_differences own = *d;
+    if (own.vote && own.count == 1)
+        merge_vectors(&own, base, n, out, ONE_VOTE);
+    else if (own.vote)
+        merge_vectors(&own, base, n, out, VOTE);
+    else
+        merge_vectors(&own, base, n, out, SUM);
 }
 
 #endif

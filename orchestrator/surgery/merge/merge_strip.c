@@ -90,8 +90,8 @@ static organ_merge_strip strip_of(const merge_lane *lane, const organ_merge_item
                                .scratch = lane->scratch};
 }
 
-/* Values that a pass without sums reads at once: those of a base and a few inputs fit in the cache of a core. */
-#define SCANNED ((size_t)1 << 14)
+/* Values that a pass without sums reads at once: those of a base and an input fit in the cache of a core. */
+#define SCANNED ((size_t)1 << 15)
 
 static size_t scanned_rows(const organ_merge_item *item, const organ_merge_strip *strip)
 {
