@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of experts in blocks for multi-token prediction: the cut model drafts what the donor drafts if the routers of
- * layers and block choose only among the kept experts. */
+ * Tests of experts and channels in blocks for multi-token prediction: the cut model drafts what the donor drafts if the
+ * routers of layers and block choose only among the kept experts, or if the removed channels are zero. */
 #include "orchestrator/forward/drafting.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
@@ -81,6 +81,54 @@ static void make_donor(bool own)
         rename_block(FIXTURE "/model.safetensors", scratch_path("donor/model.safetensors"));
     else
         copy_file(FIXTURE "/model.safetensors", scratch_path("donor/model.safetensors"));
+}
+
+/* Sets the second half of the columns of each down projection, in BF16, to zero. */
+static void zero_channels(const char *path)
+{
+    size_t size;
+    uint64_t header;
+    char *const bytes = slurp(path, &size);
+    memcpy(&header, bytes, sizeof header);
+    json_t *const names = json_loadb(bytes + 8, (size_t)header, 0, NULL), *value;
+    const char *name;
+    json_object_foreach(names, name, value)
+    {
+        const json_t *const shape = json_object_get(value, "shape");
+        const json_t *const at = json_array_get(json_object_get(value, "data_offsets"), 0);
+        const size_t rows = (size_t)json_integer_value(json_array_get(shape, 0)),
+                     cols = (size_t)json_integer_value(json_array_get(shape, 1));
+        for (size_t r = 0; strstr(name, "down_proj.weight") && r < rows; r++)
+            memset(bytes + 8 + header + json_integer_value(at) + (r * cols + cols / 2) * 2, 0, cols);
+    }
+    spill(path, bytes, size);
+    json_decref(names);
+    free(bytes);
+}
+
+/* Narrows the feed-forwards and experts by half. */
+static void narrow(void)
+{
+    session s;
+    json_t *report = NULL;
+    organ_error error = {0};
+    organ_width_options o = organ_width_defaults();
+    char donor[4096], out[4096];
+    ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
+    snprintf(donor, sizeof donor, "%s", scratch_path("donor"));
+    snprintf(out, sizeof out, "%s", scratch_path("out"));
+    o.model = donor;
+    o.ffn = "50%";
+    o.multiple_of = 4;
+    o.no_refit = true;
+    o.calibration.text = TEXT;
+    o.calibration.samples = 4;
+    o.calibration.context = 32;
+    o.write.output = out;
+    o.write.force = true;
+    ck_assert_msg(organ_width(&o, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    json_decref(report);
+    session_close(&s);
 }
 
 static json_t *cut(const char *score, const char *isa)
@@ -240,11 +288,27 @@ START_TEST(names_do_not_matter)
 }
 END_TEST
 
+START_TEST(channels_of_zero_change_nothing)
+{
+    for (int own = 0; own < 2; own++) {
+        make_donor(own == 1);
+        zero_channels(scratch_path("donor/model.safetensors"));
+        narrow();
+        drafts whole = run(scratch_path("donor"), NULL), made = run(scratch_path("out"), NULL);
+        const size_t count = TOKENS * whole.words;
+        REQUIRE_MSG(farthest(whole.model, made.model, count) < 1e-5, "names %d: logits of the model", own);
+        REQUIRE_MSG(farthest(whole.block, made.block, count) < 1e-5, "names %d: logits of the block", own);
+        release(&whole);
+        release(&made);
+    }
+}
+END_TEST
+
 int main(void)
 {
-    const suite_case cases[] = {
-        {"drafts",
-         {a_block_that_continues_the_layers_is_masked, a_block_with_names_of_its_own_is_masked, names_do_not_matter}}};
+    const suite_case cases[] = {{"drafts",
+                                 {a_block_that_continues_the_layers_is_masked, a_block_with_names_of_its_own_is_masked,
+                                  names_do_not_matter, channels_of_zero_change_nothing}}};
     Suite *const suites[] = {
         suite_of("expert_blocks", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove), NULL};
     return run_suites(suites);
