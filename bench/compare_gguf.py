@@ -4,9 +4,9 @@
 
 For each type, of all matrices: the ratio of organ's squared error to llama.cpp's (mean, median and largest), weighted by
 the imatrix with --imatrix or --text, else unweighted; then million values a second of the processor and their ratio to
-organ's own q4_k, organ's with reading and writing. Rows are joined to whole blocks of 256. Types that the package gguf
-does not dequantise (Q1_0 and Q2_0 in 0.19) are left out with a message. Needs numpy, gguf, and llama-cpp-python or a
-path to libggml-base.so. Run from the root of the repository:
+organ's own q4_k, organ's with reading and writing. Rows are joined to whole blocks of 256. ggml dequantises types that
+the package gguf does not (Q1_0). Types that the package does not know (Q2_0 in 0.19; llama.cpp's gguf-py has it) are left
+out with a message. Needs numpy, gguf, and llama-cpp-python or a path to libggml-base.so. Run from the root of the repository:
 
     python3 bench/compare_gguf.py
     python3 bench/compare_gguf.py --model fixtures/tiny-llama --text fixtures/tiny-qwen2/calibration.txt
@@ -29,6 +29,13 @@ TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
 COLS, ROWS = 4096, 4096
 
 
+class Traits(ctypes.Structure):
+    """ggml_type_traits of ggml.h."""
+    _fields_ = [("type_name", ctypes.c_char_p), ("blck_size", ctypes.c_int64), ("blck_size_interleave", ctypes.c_int64),
+                ("type_size", ctypes.c_size_t), ("is_quantized", ctypes.c_bool),
+                ("to_float", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64))]
+
+
 def ggml(path):
     if not path:
         import llama_cpp
@@ -38,28 +45,36 @@ def ggml(path):
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64,
                                             ctypes.c_void_p]
-    return library.ggml_quantize_chunk
+    library.ggml_get_type_traits.restype = ctypes.POINTER(Traits)
+    return library
 
 
-def is_read(kind):
-    """Returns whether the package gguf dequantises the type; else prints a message."""
+def is_known(kind):
+    if kind not in gguf.GGMLQuantizationType.__members__:
+        print("%s is left out: the package gguf does not know it" % kind)
+    return kind in gguf.GGMLQuantizationType.__members__
+
+
+def dequantize(library, blocks, kind):
+    """Returns the values of rows of blocks, by the package gguf if it has the type, else by ggml."""
     try:
-        elements, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
-        gguf.quants.dequantize(np.zeros((1, size), np.uint8), gguf.GGMLQuantizationType[kind])
-        return True
-    except (KeyError, NotImplementedError):
-        print("%s is left out: the package gguf does not dequantise it" % kind)
-        return False
+        return gguf.quants.dequantize(blocks, kind)
+    except NotImplementedError:
+        elements, size = gguf.GGML_QUANT_SIZES[kind]
+        blocks = np.ascontiguousarray(blocks)
+        values = np.zeros((blocks.shape[0], blocks.shape[1] // size * elements), np.float32)
+        library.ggml_get_type_traits(int(kind)).contents.to_float(blocks.ctypes.data, values.ctypes.data, values.size)
+        return values
 
 
-def by_ggml(quantize, kind, values, weights):
+def by_ggml(library, kind, values, weights):
     """Returns the dequantised blocks, and seconds of processor time."""
     elements, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = np.zeros(values.size // elements * size, np.uint8)
     start = time.process_time()
-    quantize(int(kind), values.ctypes.data, blocks.ctypes.data, 0, *values.shape, weights.ctypes.data if weights is not None else None)
+    library.ggml_quantize_chunk(int(kind), values.ctypes.data, blocks.ctypes.data, 0, *values.shape, weights.ctypes.data if weights is not None else None)
     seconds = time.process_time() - start
-    return gguf.quants.dequantize(blocks.reshape(values.shape[0], -1), kind), seconds
+    return dequantize(library, blocks.reshape(values.shape[0], -1), kind), seconds
 
 
 def write(path, tensors, kind):
@@ -90,9 +105,9 @@ def by_organ(organ, source, kind, imatrix):
     return out, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def read(path):
+def read(library, path):
     """Returns matrices by name. llama.cpp multiplies X.weight by the tensor X.scale, if there is one."""
-    tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
+    tensors = {t.name: dequantize(library, t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
     return {name: values * tensors.get(name.removesuffix("weight") + "scale", np.float32(1)) for name, values in tensors.items()
             if not name.endswith(".scale")}
 
@@ -133,24 +148,24 @@ def lost(values, meant, weights):
     return (weights * (values.astype(np.float64) - meant)**2).sum()
 
 
-def losses(folder, organ, quantize, tensors, types, weigh):
+def losses(folder, organ, library, tensors, types, weigh):
     source, imatrix = os.path.join(folder, "joined.gguf"), os.path.join(folder, "imatrix.gguf")
     write(source, {name: values for name, (values, _) in tensors.items()}, None)
     write_imatrix(imatrix, {name: weights for name, (_, weights) in tensors.items()})
     print("%d matrices, squared error%s, organ's over llama.cpp's\ntype       mean  median  largest  in" %
           (len(tensors), " weighted by the imatrix" if weigh else ""))
     for kind in types:
-        ours = read(by_organ(organ, source, kind, imatrix if weigh else None)[0])
+        ours = read(library, by_organ(organ, source, kind, imatrix if weigh else None)[0])
         ratios = {}
         for name, (values, weights) in tensors.items():
-            theirs = by_ggml(quantize, gguf.GGMLQuantizationType[kind], values, weights if weigh else None)[0]
+            theirs = by_ggml(library, gguf.GGMLQuantizationType[kind], values, weights if weigh else None)[0]
             each = weights.astype(np.float64) if weigh else 1.0
             ratios[name] = lost(values, ours[name], each) / lost(values, theirs, each)
         worst = max(ratios, key=ratios.get)
         print("%-7s  %.4f  %.4f  %.4f   %s" % (kind, np.mean(list(ratios.values())), np.median(list(ratios.values())), ratios[worst], worst), flush=True)
 
 
-def times(folder, organ, quantize, types, megabytes, weigh):
+def times(folder, organ, library, types, megabytes, weigh):
     rng = np.random.default_rng(1)
     count = max(1, megabytes * (1 << 20) // (2 * ROWS * COLS))
     bits = (rng.standard_normal((ROWS, COLS)).astype(np.float32) * 0.02).view(np.uint32) >> 16
@@ -168,7 +183,7 @@ def times(folder, organ, quantize, types, megabytes, weigh):
         path, seconds = by_organ(organ, source, kind, imatrix if weigh else None)
         os.remove(path)
         ours = count * ROWS * COLS / seconds / 1e6
-        theirs = values.size / by_ggml(quantize, gguf.GGMLQuantizationType[kind], values, weights)[1] / 1e6
+        theirs = values.size / by_ggml(library, gguf.GGMLQuantizationType[kind], values, weights)[1] / 1e6
         fastest = fastest or ours
         print("%-7s  %5.0f  %9.1f  %4.2f  %4.2f" % (kind, ours, theirs, fastest / ours, fastest / theirs), flush=True)
 
@@ -185,11 +200,11 @@ def main():
     parser.add_argument("--ggml", help="path of libggml-base.so; default: that of llama-cpp-python")
     o = parser.parse_args()
     o.organ = os.path.abspath(o.organ)
-    types, quantize, weigh = [kind for kind in o.types.split(",") if is_read(kind)], ggml(o.ggml), o.imatrix is not None or o.text is not None
+    types, library, weigh = [kind for kind in o.types.split(",") if is_known(kind)], ggml(o.ggml), o.imatrix is not None or o.text is not None
     with tempfile.TemporaryDirectory() as folder:
-        losses(folder, o.organ, quantize, matrices(*make_inputs(folder, o)), types, weigh)
+        losses(folder, o.organ, library, matrices(*make_inputs(folder, o)), types, weigh)
         if o.megabytes:
-            times(folder, o.organ, quantize, types, o.megabytes, weigh)
+            times(folder, o.organ, library, types, o.megabytes, weigh)
 
 
 if __name__ == "__main__":

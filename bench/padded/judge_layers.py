@@ -55,15 +55,15 @@ def divergences(options, models):
     return [model["comparison"]["kl_divergence"] for model in report["models"][1:]]
 
 
-def row(options, folder, quantize, tensors, kind):
+def row(options, folder, library, tensors, kind):
     source, imatrix = os.path.join(folder, "layers.gguf"), os.path.join(folder, "imatrix.gguf")
     compare_gguf.write(source, {name: values for name, (values, _) in tensors.items()}, None)
     compare_gguf.write_imatrix(imatrix, {name: weights for name, (_, weights) in tensors.items()})
     made = compare_gguf.by_organ(options.organ, source, kind, imatrix)[0]
     types = {t.name: t.tensor_type.name for t in gguf.GGUFReader(made).tensors}
     tensors = {name: both for name, both in tensors.items() if types[name] == kind}  # others, such as routers, stay
-    ours = {name: values for name, values in compare_gguf.read(made).items() if name in tensors}
-    theirs = {name: compare_gguf.by_ggml(quantize, gguf.GGMLQuantizationType[kind], values, weights)[0]
+    ours = {name: values for name, values in compare_gguf.read(library, made).items() if name in tensors}
+    theirs = {name: compare_gguf.by_ggml(library, gguf.GGMLQuantizationType[kind], values, weights)[0]
               for name, (values, weights) in tensors.items()}
     ratios = [compare_gguf.lost(values, ours[name], weights) / compare_gguf.lost(values, theirs[name], weights)
               for name, (values, weights) in tensors.items()]
@@ -87,11 +87,11 @@ def main():
     parser.add_argument("--ggml", help="path of libggml-base.so; default: that of llama-cpp-python")
     options = parser.parse_args()
     options.organ = os.path.abspath(options.organ)
-    tensors, quantize = chosen(options), compare_gguf.ggml(options.ggml)
+    tensors, library = chosen(options), compare_gguf.ggml(options.ggml)
     print("| type | matrices | KL | llama.cpp's | ratio | weighted error, ratio | largest |\n|---|--:|--:|--:|--:|--:|--:|")
     for kind in options.types.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            row(options, folder, quantize, tensors, kind)
+            row(options, folder, library, tensors, kind)
 
 
 if __name__ == "__main__":
