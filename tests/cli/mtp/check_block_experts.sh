@@ -129,6 +129,28 @@ for row in "enorm:/pre_fc_norm_embedding/d" "router:s/(gate.weight.)4x64/\13x64/
     judge "the block is left" test "$(names cut | grep -c '^mtp')" = 0
     ends 0 audit odd cut --quiet
 done
+# Several blocks are cut alike, or, if one of them is not run, removed together.
+# twice NAME OTHER [REMOVED]: writes the program `edit`, which repeats the rows of block NAME for OTHER, without those of REMOVED.
+twice() { printf '#!/bin/sh\ncat >one; cat one; grep -F %s. one | grep -v %s | sed s/%s/%s/\n' "$1" "${3:-nothing}" "$1" "$2" >edit && chmod +x edit; }
+here="two blocks"
+twice mtp.layers.0 mtp.layers.1
+with_block qwen3_next twin ./edit
+rm -rf cut
+cut twin cut 2
+report cut
+holds report.json '[.layers[4, 5].kept_experts | length] == [2, 2]' '.layers[4].kept_experts != .layers[5].kept_experts'
+ends 0 audit twin cut --quiet
+here="a malformed second block"
+twice model.layers.4 model.layers.5 enorm
+with_block hy_v3 twin ./edit
+sed -i 's/"num_nextn_predict_layers": 1/"num_nextn_predict_layers": 2/' twin/config.json
+rm -rf cut
+ends 0 experts twin -o cut --keep 4 "${windows[@]}"
+says "the forward pass are removed"
+report cut
+holds report.json '.left_out == 2' '[.layers[4, 5].becomes] == [null, null]'
+judge "the blocks are counted" test "$(jq .num_nextn_predict_layers cut/config.json)" = 0
+ends 0 audit twin cut --quiet
 # A block of two layers, the second of which has experts, is not run.
 printf '#!/bin/sh\ngrep -v "mtp.layers.1.mixer"; sed -n "s/model.layers.1.mixer/mtp.layers.1.mixer/p;s/backbone.layers.1.mixer/mtp.layers.1.mixer/p" %s\n' \
     "$top/fixtures/architectures/nemotron_h-moe/model.tsv" >edit
