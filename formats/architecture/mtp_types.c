@@ -14,6 +14,9 @@
     "vLLM gives the next step the outputs before the norm of the head; organ, llama.cpp and SGLang give it those "     \
     "after the norm"
 
+/* vLLM gives the block of these types the number after those of the model's layers. */
+#define NUMBERED ".*\\.layers\\.#\\."
+
 /* Reasons follow "llama.cpp ". */
 #define NO_GRAPH "has no graph for the block of this architecture"
 
@@ -57,7 +60,8 @@ static const organ_mtp_type types[] = {
      .name = "Qwen3-Next",
      .members = QWEN,
      .optional = true,
-     .runs = 1},
+     .runs = 1,
+     .like_first = true},
     {.types = "qwen3_5 qwen3_5_text qwen3_5_moe qwen3_5_moe_text qwen35 qwen35moe",
      .family = "Qwen",
      .name = "Qwen3.5",
@@ -69,15 +73,22 @@ static const organ_mtp_type types[] = {
      .family = "Qwen",
      .name = "EXAONE",
      .members = NEXTN,
-     .reason = "stores the block of EXAONE, but has no graph that runs it"},
+     .reason = "stores the block of EXAONE, but has no graph that runs it",
+     .like_first = true},
     {.types = "mimo_v2_flash mimo_v2 mimo_v2_pro mimo2",
      .family = "MiMo-V2",
      .name = "MiMo-V2",
      .optional = true,
      .reason = "runs the block of MiMo-V2 only with q, k and v in one tensor, which organ does not write",
      .dispute = "vLLM gives the block the model's state after its final norm; organ, llama.cpp and SGLang give it the "
-                "state before the norm"},
-    {.types = "mimo", .family = "MiMo", .name = "MiMo-7B", .members = NEXTN, .reason = NO_GRAPH},
+                "state before the norm",
+     .served = ".*mtp ^model\\.decoder\\."},
+    {.types = "mimo",
+     .family = "MiMo",
+     .name = "MiMo-7B",
+     .members = NEXTN,
+     .reason = NO_GRAPH,
+     .served = ".*mtp " NUMBERED " ^self_attn\\. ^mlp\\."},
     {.types = "step3p5 step3p7 step35",
      .family = "Step",
      .name = "Step-3.5",
@@ -90,7 +101,8 @@ static const organ_mtp_type types[] = {
      .family = "ERNIE",
      .name = "ERNIE 4.5",
      .members = NEXTN,
-     .reason = NO_GRAPH},
+     .reason = NO_GRAPH,
+     .served = ".*mtp " NUMBERED " ^model\\.mtp_block\\."},
     {.types = "nemotron_h_moe nemotron_h",
      .family = "Nemotron-H",
      .name = "Nemotron-H",
@@ -101,7 +113,8 @@ static const organ_mtp_type types[] = {
      .family = "LongCat-Flash",
      .name = "LongCat-Flash",
      .members = NEXTN,
-     .reason = NO_GRAPH},
+     .reason = NO_GRAPH,
+     .served = ".*mtp " NUMBERED " ^self_attn\\. ^mlps\\. ^eh_proj"},
     {.types = "hy_v3", .family = "HY", .name = "HY-3", .members = NEXTN, .runs = 16},
     {.types = "bailing_hybrid bailing_moe_v3 bailingmoe3",
      .family = "HY",
@@ -189,13 +202,31 @@ int64_t organ_mtp_block_of(const char *name, const organ_anatomy *anatomy, int32
     return f ? layer / f->layers : 0; /* 0: parts of packed weights that all blocks share */
 }
 
-organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy)
+const char *organ_mtp_served(const organ_mtp_type *type, bool outside)
+{
+    if (type && type->served)
+        return type->served;
+    return outside ? ".*mtp" : NUMBERED " ^model\\.decoder\\.";
+}
+
+const char *organ_mtp_tail_of(const char *name, const organ_anatomy *anatomy)
 {
     organ_draft_part part;
     unsigned layer;
     const char *tail;
+    char inside[32];
+    if (anatomy->layer < 0)
+        return find_outside(name, &layer, &part, &tail) && part == DRAFT_PARTS ? tail : NULL;
+    snprintf(inside, sizeof inside, ".%d.", (int)anatomy->layer);
+    tail = strstr(name, inside);
+    return tail ? tail + strlen(inside) : NULL;
+}
+
+organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy)
+{
     char inside[512];
-    if (anatomy->layer >= 0 || !find_outside(name, &layer, &part, &tail) || part != DRAFT_PARTS)
+    const char *const tail = anatomy->layer < 0 ? organ_mtp_tail_of(name, anatomy) : NULL;
+    if (!tail)
         return anatomy->role;
     snprintf(inside, sizeof inside, "model.layers.0.%s", tail);
     return organ_anatomy_of(inside).role;

@@ -22,6 +22,11 @@ typedef struct organ_mtp_type {
     unsigned runs;            /* the most blocks that llama.cpp runs; 0: it runs none */
     const char *reason;       /* with `runs` 0: why, as the end of a sentence */
     const char *dispute;      /* how loaders differ, and what organ does; NULL: they agree */
+    /* Regular expressions, divided by spaces, with which the names of the block's modules begin in the file, in vLLM
+     * 0.33 and in SGLang 0.5.23; '#' stands for the number that its layer has after those of the model. NULL: those of
+     * organ_mtp_served */
+    const char *served;
+    bool like_first; /* SGLang names the block's modules like those of the model's layer 0 */
 } organ_mtp_type;
 
 /* Returns the row that lists `type`; NULL: none does. */
@@ -50,6 +55,14 @@ int32_t organ_mtp_trunk_layers(const organ_model *model);
 
 /* Returns the number, from 0 on, of the block that has the tensor; -1: none has it. `trunk`: organ_mtp_trunk_layers. */
 int64_t organ_mtp_block_of(const char *name, const organ_anatomy *anatomy, int32_t trunk);
+
+/* Returns the expressions `served` of the type (NULL: there is no row). `outside`: the names of the block's tensors are
+ * outside the sequence of layers. */
+const char *organ_mtp_served(const organ_mtp_type *type, bool outside);
+
+/* Returns the rest of the name of a block's tensor after that of its layer, "self_attn.q_proj.weight"; NULL: it is of
+ * no layer. */
+const char *organ_mtp_tail_of(const char *name, const organ_anatomy *anatomy);
 
 /* Returns the role of a block's tensor in its layer: that of a tensor of the model's layers with the same end of its
  * name, ORGAN_ROLE_MTP for the block's projection. Other than in organ_anatomy, also for names such as mtp.layers.0. */

@@ -5,6 +5,7 @@
 # block_rows TYPE: prints the rows of model.tsv of the block that a model of the type gets. Its layers have the shapes of the model's.
 block_rows() {
     local rows=$top/fixtures/architectures/$1/model.tsv
+    [[ -e $rows ]] || rows=$top/fixtures/drafts/$1/model.tsv
     # layer FROM TO: the rows of layer FROM of the model under the name TO. parts PREFIX NAME...: rows of a projection and of norms.
     layer() { grep "^tensor	[a-z]*\.layers\.$1\." "$rows" | sed -E "s/\t[a-z]+\.layers\.$1\./\t$2./"; }
     parts() {
@@ -48,16 +49,19 @@ block_rows() {
 # with_block TYPE DIRECTORY [EDIT]: makes the model of fixtures/architectures/TYPE with a block, which config.json counts. EDIT is a command that edits
 # the rows of the block, as `sed /enorm/d`.
 with_block() {
-    local count=num_nextn_predict_layers
+    local count=num_nextn_predict_layers number=1
     case $1 in
     qwen3_5*) count=mtp_num_hidden_layers ;;
     qwen3_next | mimo_v2_flash) count= ;;
+    mimo) number=2 ;; # those of fixtures/drafts
     esac
     [[ -e $2 ]] && chmod -R u+w "$2"
     rm -rf fixture "$2" && mkdir fixture
-    cat "$top/fixtures/architectures/$1/model.tsv" <(block_rows "$1" | ${3:-cat}) >fixture/model.tsv
+    local of=$top/fixtures/architectures/$1
+    [[ -e $of ]] || of=$top/fixtures/drafts/$1
+    cat "$of/model.tsv" <(block_rows "$1" | ${3:-cat}) >fixture/model.tsv
     # jq would write 1.0 as 1, which transformers refuses for some members
-    sed "/\"num_nextn_predict_layers\": 0/d; ${count:+1s/{/{\n \"$count\": 1,/}" "$top/fixtures/architectures/$1/config.json" >fixture/config.json
+    sed "/\"num_nextn_predict_layers\": 0/d; ${count:+1s/{/{\n \"$count\": $number,/}" "$of/config.json" >fixture/config.json
     (cd "$top" && build/checks/arch_model "../../../../../../../../../..$scratch/area/fixture" "$scratch/area/$2") >../out 2>&1 || bad "$1 cannot be made" ../out
 }
 

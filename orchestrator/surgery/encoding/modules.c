@@ -3,6 +3,7 @@
  * the list of ignored modules has it. */
 #include "orchestrator/surgery/encoding/encoding.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
 #include "formats/tensor/tensor_list.h"
@@ -151,24 +152,116 @@ static bool append_tower(const organ_module_list *list, const organ_tensor *tens
 
 /* ---- blocks for multi-token prediction ---- */
 
+#define MAX_BLOCKS 64 /* blocks that are told apart: all of higher numbers count as the last of them */
+
+/* The blocks of which something is quantised. */
+typedef struct block_set {
+    int32_t trunk; /* organ_mtp_trunk_layers */
+    bool any, has[MAX_BLOCKS];
+} block_set;
+
+static size_t block_of(const block_set *blocks, const char *name, const organ_anatomy *anatomy)
+{
+    const int64_t block = organ_mtp_block_of(name, anatomy, blocks->trunk);
+    return block < 0 || block < MAX_BLOCKS ? (size_t)block : MAX_BLOCKS - 1;
+}
+
+static block_set quantised_blocks(const organ_module_list *list)
+{
+    block_set made = {.trunk = organ_mtp_trunk_layers(list->model)};
+    for (size_t k = 0; k < list->quantised; k++) {
+        const organ_weight *const weight = list->quantised_at(list->context, k);
+        const size_t block = block_of(&made, weight->name, &weight->anatomy);
+        if (block != SIZE_MAX)
+            made.any = made.has[block] = true;
+    }
+    return made;
+}
+
+/* Writes one of the expressions of organ_mtp_served, with the number of a layer in place of '#' and `end` behind. */
+static void write_pattern(const char *expression, int32_t layer, const char *end, char pattern[192])
+{
+    const size_t length = strcspn(expression, " "), before = strcspn(expression, "# ");
+    char number[16] = "";
+    if (before < length)
+        snprintf(number, sizeof number, "%d", (int)layer);
+    snprintf(pattern, 192, "re:%.*s%s%.*s%s", (int)before, expression, number,
+             (int)(before < length ? length - before - 1 : 0), expression + before + 1, end);
+}
+
+/* Calls `use` with each expression for the names of a block's modules. */
+static void each_expression(const organ_model *model, bool outside, void (*use)(void *context, const char *expression),
+                            void *context)
+{
+    const char *at = organ_mtp_served(organ_mtp_type_of(model->config.model_type), outside);
+    for (; *at; at += strcspn(at, " "), at += *at == ' ')
+        use(context, at);
+}
+
+typedef struct block_patterns {
+    json_t *rows;
+    int32_t layer;
+    bool all, one; /* expressions without and with '#' are appended */
+    const char *end;
+} block_patterns;
+
+static void append_expression(void *context, const char *expression)
+{
+    const block_patterns *const b = context;
+    const size_t length = strcspn(expression, " ");
+    char pattern[192];
+    write_pattern(expression, b->layer, b->end, pattern);
+    if ((strcspn(expression, "#") < length ? b->one : b->all) && !has_module(b->rows, pattern))
+        json_array_append_new(b->rows, json_string(pattern));
+}
+
+/* Appends a name to lists that have no patterns: vLLM compares whole names of modules, SGLang also their beginnings,
+ * such as "model.decoder". `end` is the name of a module in the block's layer. */
+static void append_served_name(void *context, const char *expression)
+{
+    const block_patterns *const b = context;
+    char name[ORGAN_MODULE_NAME_SIZE] = "";
+    const size_t length = strcspn(expression, " ");
+    if (strcspn(expression, "#") < length)
+        snprintf(name, sizeof name, "model.layers.%d.%s", (int)b->layer, b->end);
+    for (size_t k = 1, n = 0; k < length && strncmp(expression, "^model", strlen("^model")) == 0; k++)
+        if (expression[k] != '\\' && !(expression[k] == '.' && k + 1 == length))
+            name[n++] = expression[k];
+    if (*name && b->one && !has_module(b->rows, name))
+        json_array_append_new(b->rows, json_string(name));
+}
+
+static void append_block_names(const organ_module_list *list, const organ_tensor *same, block_patterns *b)
+{
+    char module[ORGAN_MODULE_NAME_SIZE];
+    const char *const tail = organ_mtp_tail_of(same->name, &same->anatomy);
+    if (!tail || !module_length(same) || strlen(tail) >= sizeof module)
+        return;
+    size_t length = strlen(tail);
+    organ_cut_end(tail, &length, ".weight");
+    snprintf(module, sizeof module, "%.*s", (int)length, tail);
+    b->end = module;
+    each_expression(list->model, same->anatomy.layer < 0, append_served_name, b);
+}
+
 /* Servers build blocks from fused modules and experts, which single names do not match, and name them in their own way:
  * vLLM "mtp.*" or, for blocks that continue the layers, "model.layers.N.*", which SGLang calls "model.decoder.*". A
  * block of which a part is quantised has its single names only. */
-static void append_blocks(const organ_module_list *list, json_t *rows)
+static void append_blocks(const organ_module_list *list, bool patterns, json_t *rows)
 {
+    const block_set quantised = quantised_blocks(list);
     for (size_t k = 0; k < list->plain; k++) {
         const organ_tensor *const same = list->plain_at(list->context, k);
-        char word[32], pattern[48];
-        if (!same || same->anatomy.role != ORGAN_ROLE_MTP)
+        const size_t block = same ? block_of(&quantised, same->name, &same->anatomy) : SIZE_MAX;
+        if (block == SIZE_MAX || (patterns && same->anatomy.role != ORGAN_ROLE_MTP))
             continue;
-        if (same->anatomy.layer < 0) {
-            append_pattern(list, "mtp.", "re:.*mtp.*", rows);
-            continue;
-        }
-        snprintf(word, sizeof word, ".layers.%d.", (int)same->anatomy.layer);
-        snprintf(pattern, sizeof pattern, "re:.*\\.layers\\.%d\\..*", (int)same->anatomy.layer);
-        if (append_pattern(list, word, pattern, rows))
-            append_pattern(list, "model.decoder.", "re:^model\\.decoder\\..*", rows);
+        const bool outside = same->anatomy.layer < 0;
+        block_patterns b = {rows, outside ? quantised.trunk + (int32_t)block : same->anatomy.layer, !quantised.any,
+                            !quantised.has[block], ".*"};
+        if (patterns)
+            each_expression(list->model, outside, append_expression, &b);
+        else
+            append_block_names(list, same, &b);
     }
 }
 
@@ -189,8 +282,7 @@ json_t *organ_modules_ignored(const organ_module_list *list, bool patterns)
         if (length && last && (strlen(last) != length || memcmp(last, same->name, length) != 0))
             append_name(rows, same->name, length); /* servers take the head's name from the file */
     }
-    if (patterns)
-        append_blocks(list, rows);
+    append_blocks(list, patterns, rows);
     if (!organ_modules_quantise_head(list) && !has_module(rows, head))
         json_array_append_new(rows, json_string(head));
     return rows;

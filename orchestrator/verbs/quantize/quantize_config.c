@@ -3,6 +3,7 @@
  * are stored. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/report/text/report_text.h"
@@ -20,19 +21,44 @@ static const organ_weight *quantised_weight(const void *job, size_t k)
     return organ_quantize_next_part(job, k)->weight;
 }
 
+static bool has_plain_block(const organ_quantize_job *job)
+{
+    const int32_t trunk = organ_mtp_trunk_layers(job->model);
+    bool found = false;
+    for (size_t k = 0; k < job->list.piece_count && !found; k++) {
+        const organ_tensor *const same = plain_tensor(job, k);
+        found = same && same->rank > 1 && organ_mtp_block_of(same->name, &same->anatomy, trunk) >= 0 &&
+                organ_role_describe(organ_mtp_role_of(same->name, &same->anatomy))->projection;
+    }
+    return found;
+}
+
+/* `patterns`: config.json can name modules by patterns. */
+static void note_block(const organ_quantize_job *job, bool patterns)
+{
+    const organ_mtp_type *const type = organ_mtp_type_of(job->model->config.model_type);
+    if (!type || !(type->like_first || (type->served && !patterns)) || !has_plain_block(job))
+        return;
+    if (type->like_first)
+        organ_progress_note_once(job->progress,
+                                 "SGLang names the block for multi-token prediction of %s like layer 0, so that no "
+                                 "entry of config.json can leave only the block unquantised: serve it in vLLM, or "
+                                 "quantise its matrices with --select",
+                                 type->name);
+    else if (strstr(type->served, "^self_attn"))
+        organ_progress_note_once(job->progress,
+                                 "SGLang names the modules of the block for multi-token prediction of %s without a "
+                                 "prefix, so that no entry of config.json leaves only the block unquantised: serve it "
+                                 "in vLLM, or use another scheme than %s",
+                                 type->name, job->encoding->name);
+}
+
 static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
 {
     const organ_module_list list = {job->model,           job,          job->list.piece_count,
                                     job->list.part_count, plain_tensor, quantised_weight};
-    json_t *const rows = organ_modules_ignored(&list, patterns);
-    /* "model.layers.0.*" in SGLang is also the first layer of the model */
-    for (size_t k = 0; k < json_array_size(rows) && strcmp(job->model->config.model_type, "qwen3_next") == 0; k++)
-        if (strncmp(json_string_value(json_array_get(rows, k)), "mtp.layers.", strlen("mtp.layers.")) == 0)
-            organ_progress_note_once(job->progress,
-                                     "SGLang names the block for multi-token prediction of Qwen3-Next like layer 0, so "
-                                     "that no entry of config.json can leave only the block unquantised: serve it in "
-                                     "vLLM, or quantise its matrices with --select");
-    return rows;
+    note_block(job, patterns);
+    return organ_modules_ignored(&list, patterns);
 }
 
 /* The form is that of DeepSeek-V3 and Qwen3-FP8. */
