@@ -156,7 +156,8 @@ def rows_of(servers):
             if projection:
                 yield model_type, server, "projection", projection, packed, prefix
             if model_type != "nemotron_h-moe":
-                for layer in "0", "3":
+                packed = {**USUAL, FUSED_MLA[server]: ["q_a_proj", "kv_a_proj_with_mqa"]}  # of the model itself
+                for layer in ("3",) if model_type.startswith("qwen") else ("0", "3"):
                     for module in modules[:2]:
                         yield model_type, server, "trunk", f"model.layers.{layer}." + module.format(fused=FUSED_MLA[server]), packed, prefix
 
@@ -208,10 +209,10 @@ def check(servers, directory):
         group = servers[server].loads(settings, name, packed)
         expected = bool(of_trunk) if part == "trunk" else bool(of_block) and part != "projection"
         differs = str(group).startswith("error") or (group is not None) != expected
-        if part == "block" and expected and not differs:
+        if part != "trunk" and expected and not differs:
             own = len({json.dumps(g["weights"], sort_keys=True) for g in settings.get("config_groups", {}).values()}) > 1
             trunk = servers[server].loads(settings, "model.layers.0." + "self_attn.o_proj", packed)
-            differs = own and group == trunk
+            differs = own and group == trunk  # a projection is not expected to have a group
         word = "differs" if differs else "same"
         if differs and part == "first":
             word = "like the model's layer 0"

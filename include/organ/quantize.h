@@ -76,6 +76,10 @@ typedef struct organ_quantize_options {
     /* For compressed-tensors: scales of a KV cache in FP8, measured on `calibration`: "tensor": one for the keys and
      * one for the values of a layer; "head": one for each head of keys; NULL: none */
     const char *kv_cache;
+    /* The block for multi-token prediction (MTP): "keep": unquantised; "same": its projections have `scheme`; else the
+     * name of a scheme for the same kind of output, for GGUF also f16, bf16 or f32. NULL: for GGUF "same", else "keep",
+     * but for what `targets` names. */
+    const char *mtp_scheme;
 } organ_quantize_options;
 #define ORGAN_QUANTIZE_SMOOTHS 0.01, 1.0
 #define ORGAN_SMOOTH_AUTO      (-1.0)

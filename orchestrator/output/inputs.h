@@ -208,6 +208,11 @@ organ_status organ_targets_select(const organ_model *model, const char *select, 
  * out. */
 organ_status organ_targets_add_blocks(const organ_model *model, organ_targets *targets, organ_error *error);
 
+/* Makes the tensors with a flag in `which` (one for each tensor of the model) targets if `chosen`, else no targets.
+ * Returns ORGAN_BAD_INPUT if no target is left, ORGAN_IO if memory runs out. */
+organ_status organ_targets_set(const organ_model *model, const bool *which, bool chosen, organ_targets *targets,
+                               organ_error *error);
+
 /* Returns whether single elements of the tensor can be set to zero: its type is BF16, F16 or F32. */
 bool organ_target_is_float(const organ_tensor *tensor);
 

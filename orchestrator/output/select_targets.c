@@ -161,6 +161,16 @@ organ_status organ_targets_add_blocks(const organ_model *model, organ_targets *t
     return collect_targets(model, /*selected=*/false, targets, error);
 }
 
+organ_status organ_targets_set(const organ_model *model, const bool *which, bool chosen, organ_targets *targets,
+                               organ_error *error)
+{
+    for (size_t t = 0; t < model->tensor_count; t++)
+        targets->chosen[t] = which[t] ? chosen : targets->chosen[t];
+    free(targets->tensors);
+    *targets = (organ_targets){.chosen = targets->chosen};
+    return collect_targets(model, /*selected=*/false, targets, error);
+}
+
 organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
                                   organ_targets *targets, organ_error *error)
 {

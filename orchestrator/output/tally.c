@@ -2,6 +2,7 @@
  * Computes the totals, percentages and rows of documents that count killed weights. */
 #include "orchestrator/output/facts.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/format_rest.h"
 #include "formats/base/plain_numbers.h"
 
@@ -78,15 +79,23 @@ json_t *organ_name_json(const char *path)
     return organ_document_string(whole && whole[1] ? strrchr(whole, '/') + 1 : last);
 }
 
+/* Of a block for multi-token prediction that continues the layers, only its projection has the role. */
+static bool has_role(const organ_model *model, int32_t trunk, const organ_tensor *tensor, organ_role role)
+{
+    return tensor->anatomy.role == role || (role == ORGAN_ROLE_MTP && organ_mtp_type_of(model->config.model_type) &&
+                                            organ_mtp_block_of(tensor->name, &tensor->anatomy, trunk) >= 0);
+}
+
 /* The forward pass does not run vision, audio and draft layers. */
 static json_t *not_run_json(const organ_model *model)
 {
     static const organ_role roles[] = {ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO, ORGAN_ROLE_MTP};
+    const int32_t trunk = organ_mtp_trunk_layers(model);
     json_t *const list = json_array();
     for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
         uint64_t tensors = 0, bytes = 0;
         for (size_t t = 0; t < model->tensor_count; t++)
-            if (model->tensors[t].anatomy.role == roles[k]) {
+            if (has_role(model, trunk, &model->tensors[t], roles[k])) {
                 tensors++;
                 bytes += model->tensors[t].bytes;
             }

@@ -9,7 +9,7 @@
 . "$top/tests/surgery/mtp_kit.sh"
 fixtures=${model%/*}
 export PATH=$top/build:$PATH OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-pages=(README.md docs/tutorial.md docs/cookbook.md docs/troubleshooting.md)
+pages=(README.md docs/tutorial.md docs/cookbook.md docs/mtp.md docs/troubleshooting.md)
 
 # commands PAGE: prints the commands of a page, each with at least one argument behind the verb. Sessions ("    $ ...") and tables are left out, and so
 # is code with the placeholder "VERB" or "...".
@@ -51,6 +51,8 @@ ends 0 prune DENSE -o TUNED.dense --sparsity 10 --quiet
 ln -s TUNED.dense TUNED
 with_block glm4_moe BLOCK
 with_block glm4_moe TUNED.block "sed d"
+ends 0 convert BLOCK -o WHOLE.gguf --to gguf --quiet
+ends 0 convert TUNED.block -o TUNED.gguf --to gguf --quiet
 ends 0 prune DENSE -o SECOND --sparsity 20 --quiet
 ln -s TUNED FIRST
 ends 0 prune DENSE -o PRUNED --sparsity 50 --quiet

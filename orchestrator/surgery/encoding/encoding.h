@@ -250,6 +250,12 @@ bool organ_modules_quantise_head(const organ_module_list *list);
 /* Appends the module of a tensor by its name in transformers, or the modules into which transformers cuts its matrix,
  * unless the last row has that name. Appends nothing if the tensor is not a matrix of a linear layer. */
 void organ_modules_append(const organ_model *model, const organ_tensor *tensor, json_t *rows);
+/* Appends the names of a module of a block for multi-token prediction in servers, if they are others than in the file
+ * and numbers follow from them. */
+void organ_modules_append_served(const organ_model *model, const organ_tensor *tensor, json_t *rows);
+/* Returns patterns that match all quantised modules of blocks for multi-token prediction, by the names of servers, too,
+ * and none of the model's layers, of the blocks' heads and projections. */
+json_t *organ_modules_of_blocks(const organ_module_list *list);
 /* The same for a weight of any scheme, "MODULE.weight". */
 void organ_modules_append_weight(const organ_model *model, const organ_weight *weight, json_t *rows);
 

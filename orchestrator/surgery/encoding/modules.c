@@ -215,33 +215,68 @@ static void append_expression(void *context, const char *expression)
         json_array_append_new(b->rows, json_string(pattern));
 }
 
-/* Appends a name to lists that have no patterns: vLLM compares whole names of modules, SGLang also their beginnings,
- * such as "model.decoder". `end` is the name of a module in the block's layer. */
-static void append_served_name(void *context, const char *expression)
+/* Writes the name of a module in the block's layer, without ".weight". Returns false if the tensor is no matrix of the
+ * layer. */
+static bool name_in_layer(const organ_tensor *tensor, char module[ORGAN_MODULE_NAME_SIZE])
 {
-    const block_patterns *const b = context;
-    char name[ORGAN_MODULE_NAME_SIZE] = "";
+    const char *const tail = organ_mtp_tail_of(tensor->name, &tensor->anatomy);
+    if (!tail || !module_length(tensor) || strlen(tail) >= ORGAN_MODULE_NAME_SIZE)
+        return false;
+    size_t length = strlen(tail);
+    organ_cut_end(tail, &length, ".weight");
+    snprintf(module, ORGAN_MODULE_NAME_SIZE, "%.*s", (int)length, tail);
+    return true;
+}
+
+/* Writes what the names begin with that an expression matches; "" if that is no single text. */
+static void write_prefix(const char *expression, int32_t layer, char prefix[80])
+{
     const size_t length = strcspn(expression, " ");
+    size_t n = 0;
     if (strcspn(expression, "#") < length)
-        snprintf(name, sizeof name, "model.layers.%d.%s", (int)b->layer, b->end);
-    for (size_t k = 1, n = 0; k < length && strncmp(expression, "^model", strlen("^model")) == 0; k++)
-        if (expression[k] != '\\' && !(expression[k] == '.' && k + 1 == length))
-            name[n++] = expression[k];
-    if (*name && b->one && !has_module(b->rows, name))
+        n = (size_t)snprintf(prefix, 80, "model.layers.%d.", (int)layer);
+    for (size_t k = 1; k < length && n < 79 && strncmp(expression, "^model", strlen("^model")) == 0; k++)
+        if (expression[k] != '\\')
+            prefix[n++] = expression[k];
+    prefix[n] = '\0';
+}
+
+/* Appends a name to lists that have no patterns. For SGLang, which compares the beginnings of names, "model.decoder" is
+ * enough if `brief`. */
+static void append_name_of(const block_patterns *b, const char *expression, bool brief)
+{
+    char prefix[80], name[ORGAN_MODULE_NAME_SIZE + 80];
+    write_prefix(expression, b->layer, prefix);
+    const size_t length = strlen(prefix);
+    snprintf(name, sizeof name, "%s%s", prefix, b->end);
+    if (brief && *expression == '^' && length)
+        snprintf(name, sizeof name, "%.*s", (int)length - 1, prefix);
+    if (*prefix && b->one && !has_module(b->rows, name))
         json_array_append_new(b->rows, json_string(name));
 }
 
-static void append_block_names(const organ_module_list *list, const organ_tensor *same, block_patterns *b)
+static void append_plain_name(void *context, const char *expression)
 {
+    append_name_of(context, expression, /*brief=*/true);
+}
+
+static void append_whole_name(void *context, const char *expression)
+{
+    append_name_of(context, expression, /*brief=*/false);
+}
+
+void organ_modules_append_served(const organ_model *model, const organ_tensor *tensor, json_t *rows)
+{
+    const block_set blocks = {.trunk = organ_mtp_trunk_layers(model)};
+    const size_t block = block_of(&blocks, tensor->name, &tensor->anatomy);
+    const bool outside = tensor->anatomy.layer < 0;
     char module[ORGAN_MODULE_NAME_SIZE];
-    const char *const tail = organ_mtp_tail_of(same->name, &same->anatomy);
-    if (!tail || !module_length(same) || strlen(tail) >= sizeof module)
+    if (block == SIZE_MAX || !name_in_layer(tensor, module))
         return;
-    size_t length = strlen(tail);
-    organ_cut_end(tail, &length, ".weight");
-    snprintf(module, sizeof module, "%.*s", (int)length, tail);
-    b->end = module;
-    each_expression(list->model, same->anatomy.layer < 0, append_served_name, b);
+    block_patterns b = {.rows = rows, .layer = tensor->anatomy.layer, .one = true, .end = module};
+    if (outside)
+        b.layer = blocks.trunk + (int32_t)block;
+    each_expression(model, outside, append_whole_name, &b);
 }
 
 /* Servers build blocks from fused modules and experts, which single names do not match, and name them in their own way:
@@ -258,11 +293,57 @@ static void append_blocks(const organ_module_list *list, bool patterns, json_t *
         const bool outside = same->anatomy.layer < 0;
         block_patterns b = {rows, outside ? quantised.trunk + (int32_t)block : same->anatomy.layer, !quantised.any,
                             !quantised.has[block], ".*"};
-        if (patterns)
+        char module[ORGAN_MODULE_NAME_SIZE];
+        if (patterns) {
             each_expression(list->model, outside, append_expression, &b);
-        else
-            append_block_names(list, same, &b);
+        } else if (name_in_layer(same, module)) {
+            b.end = module;
+            each_expression(list->model, outside, append_plain_name, &b);
+        }
     }
+}
+
+/* Adds the first word of a module's name in the block's layer, "self_attn", to a list divided by '|'. */
+static void add_word(const char *tail, char words[128])
+{
+    const size_t length = strcspn(tail, "."), end = strlen(words);
+    for (const char *at = words; *at; at += strcspn(at, "|"), at += *at == '|')
+        if (strcspn(at, "|") == length && strncmp(at, tail, length) == 0)
+            return;
+    if (end + length + 2 < 128)
+        snprintf(words + end, 128 - end, "%s%.*s", end ? "|" : "", (int)length, tail);
+}
+
+/* The whole name of an expression such as "^self_attn\\." is that of a word. */
+static void append_target(void *context, const char *expression)
+{
+    const block_patterns *const b = context;
+    block_patterns whole = *b;
+    if (*expression == '^' && strncmp(expression, "^model", strlen("^model")) != 0)
+        whole.end = ".*";
+    append_expression(&whole, expression);
+}
+
+json_t *organ_modules_of_blocks(const organ_module_list *list)
+{
+    const block_set quantised = quantised_blocks(list);
+    char words[128] = "", end[160];
+    json_t *const rows = json_array();
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t k = 0; k < list->quantised; k++) {
+            const organ_weight *const weight = list->quantised_at(list->context, k);
+            const size_t block = block_of(&quantised, weight->name, &weight->anatomy);
+            const char *const tail = block == SIZE_MAX ? NULL : organ_mtp_tail_of(weight->name, &weight->anatomy);
+            const bool outside = weight->anatomy.layer < 0;
+            block_patterns b = {rows, outside ? quantised.trunk + (int32_t)block : weight->anatomy.layer, true, true,
+                                end};
+            if (tail && pass == 0)
+                add_word(tail, words);
+            else if (tail)
+                each_expression(list->model, outside, append_target, &b);
+            snprintf(end, sizeof end, "(.*\\.)?(%s)\\..*", words);
+        }
+    return rows;
 }
 
 /* Unless the output head is quantised, its name in transformers is added even if the file has no such tensor: a loader

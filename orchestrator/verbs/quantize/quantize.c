@@ -85,8 +85,9 @@ static const organ_encoding *encoding_of(organ_quantize_job *job, const organ_we
 {
     const organ_tensor *const tensor = weight->codes;
     const bool gguf = organ_encoding_is_gguf(job->encoding);
-    const organ_encoding *preferred =
-        organ_quantize_is_target(job, tensor) ? organ_encoding_of_type(job->encoding, tensor->dtype) : NULL;
+    const organ_encoding *preferred = organ_quantize_is_target(job, tensor)
+                                          ? organ_encoding_of_type(organ_quantize_scheme_of(job, tensor), tensor->dtype)
+                                          : NULL;
     *why = NULL;
     if (gguf)
         preferred = organ_quantize_gguf_encoding_of(job, tensor);
@@ -208,10 +209,12 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
         organ_targets_select(job->model, o->targets, &job->targets, error) ||
         (gguf && organ_quantize_by_text(o) && !o->targets &&
          organ_targets_add_blocks(job->model, &job->targets, error)) ||
+        organ_quantize_block_check(job, error) || organ_quantize_block_open(job, error) ||
         organ_targets_need_rows(job->model, &job->targets, /*stacks=*/false, "quantize", error) ||
         ((organ_quantize_by_text(o) || organ_quantize_measures(o)) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
-        (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
+        (gguf ? organ_quantize_gguf_forms(job, error)
+              : organ_quantize_block_forms(job, error) || organ_quantize_forms(job, error)))
         return error->status;
     if (gguf && strcmp(o->scheme, "mixed") == 0)
         return organ_quantize_types_open(job, error);
@@ -238,6 +241,7 @@ static void note_before_pass(const organ_quantize_job *job)
         organ_quantize_gguf_note(job);
     else
         organ_quantize_note_loaders(job);
+    organ_quantize_block_note(job);
     organ_quantize_cache_note(job);
     if (job->list.left_out_count)
         organ_progress_note(job->progress,
@@ -284,7 +288,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_quantize_types_close(job->types);
     organ_quantize_mlx_close(job);
     organ_gguf_writer_destroy(job->writer);
-    ORGAN_FREE_ARRAYS(job->untapped, job->fixed, job->recipe_types, job->encodings);
+    ORGAN_FREE_ARRAYS(job->block.chosen, job->untapped, job->fixed, job->recipe_types, job->encodings);
     organ_rows_free(job->list.pieces);
     organ_rows_free(job->list.units);
     for (size_t k = 0; k < job->list.part_count; k++)

@@ -42,8 +42,8 @@ static void note_block(const organ_quantize_job *job, bool patterns)
     if (type->like_first)
         organ_progress_note_once(job->progress,
                                  "SGLang names the block for multi-token prediction of %s like layer 0, so that no "
-                                 "entry of config.json can leave only the block unquantised: serve it in vLLM, or "
-                                 "quantise its matrices with --select",
+                                 "entry of config.json can leave only the block unquantised: serve it in vLLM, or use "
+                                 "--mtp-scheme same",
                                  type->name);
     else if (strstr(type->served, "^self_attn"))
         organ_progress_note_once(job->progress,
@@ -82,12 +82,14 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
     for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
         const bool expert = pattern && organ_modules_is_routed(tensor);
-        if (job->list.parts[k].encoding != encoding || (expert && named))
+        if (job->list.parts[k].encoding != encoding || organ_quantize_has_own_scheme(job, tensor) || (expert && named))
             continue;
         if (expert)
             json_array_append_new(rows, json_string(experts_pattern));
         else
             organ_modules_append(job->model, tensor, rows);
+        if (!expert)
+            organ_modules_append_served(job->model, tensor, rows);
         named = named || expert;
     }
     return rows;
@@ -95,37 +97,29 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
 
 static bool is_first(const organ_quantize_job *job, size_t part)
 {
+    const organ_quantize_part *const parts = job->list.parts;
     for (size_t k = 0; k < part; k++)
-        if (job->list.parts[k].encoding == job->list.parts[part].encoding)
+        if (parts[k].encoding == parts[part].encoding && !organ_quantize_has_own_scheme(job, parts[k].weight->codes))
             return false;
-    return true;
+    return !organ_quantize_has_own_scheme(job, parts[part].weight->codes);
 }
 
-/* compressed-tensors would take codes in groups with rounded inputs for those of int-quantized. */
-static json_t *group_json(const organ_quantize_job *job, json_t *targets, json_t *weights)
+/* Returns the name of the format in compressed-tensors. */
+static const char *format_of(const organ_encoding *s)
 {
-    const bool packed = job->inputs && organ_encoding_is_packed(job->encoding);
-    return organ_json_joined(organ_compressed_group(targets, weights, organ_quantize_inputs_json(job)),
-                             ORGAN_OBJECT(SET_IF(packed, "format", json_string("pack-quantized"))));
+    if (organ_encoding_is_fp4(s))
+        return organ_encoding_has_divisor(s) ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized";
+    if (organ_encoding_is_packed(s))
+        return "pack-quantized";
+    if (s->grid.scale_of == ORGAN_SCALE_E8M0)
+        return "mxfp8-quantized";
+    return s->grid.bits ? "int-quantized" : "float-quantized";
 }
 
-static json_t *schemes_json(const organ_quantize_job *job)
+/* Whether groups differ in format, so that each names its own. */
+static bool has_formats(const organ_quantize_job *job)
 {
-    json_t *const groups = json_object();
-    char name[24];
-    for (size_t k = 0; k < job->list.part_count; k++) {
-        const organ_encoding *const s = job->list.parts[k].encoding;
-        if (!is_first(job, k))
-            continue;
-        snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
-        json_t *const weights = organ_compressed_arguments((int)s->grid.bits, "int", "group",
-                                                           json_integer((json_int_t)s->grid.size), /*dynamic=*/false);
-        if (json_object_set_new(groups, name, group_json(job, modules_json(job, s), weights))) {
-            json_decref(groups);
-            return NULL;
-        }
-    }
-    return groups;
+    return job->block.encoding && strcmp(format_of(job->block.encoding), format_of(job->encoding)) != 0;
 }
 
 /* Returns QuantizationArgs of weights with scales of a byte, as in the presets NVFP4, MXFP4 and MXFP8 of
@@ -139,36 +133,58 @@ static json_t *small_json(const organ_grid *grid)
     return organ_json_joined(made, ORGAN_OBJECT(SET_TEXT("scale_dtype", type), SET_TEXT("zp_dtype", type)));
 }
 
-static json_t *one_group_json(const organ_quantize_job *job)
+static json_t *weights_json(const organ_encoding *s)
 {
-    const organ_encoding *const s = job->encoding;
     const organ_grid *const grid = &s->grid;
     const char *strategy = "group";
-    json_t *weights;
     if (grid->scale_of == ORGAN_SCALE_TENSOR)
         strategy = "tensor";
     else if (grid->scale_of == ORGAN_SCALE_CHANNEL)
         strategy = "channel";
-    const char *const type = grid->bits ? "int" : "float";
     if (organ_encoding_is_fp4(s) || grid->scale_of == ORGAN_SCALE_E8M0)
-        weights = small_json(grid);
-    else
-        weights = organ_compressed_arguments(grid->bits ? (int)grid->bits : 8, type, strategy,
-                                             grid->size ? json_integer((json_int_t)grid->size) : json_null(),
-                                             /*dynamic=*/false);
-    return ORGAN_OBJECT(SET("group_0", group_json(job, json_pack("[s]", "Linear"), weights)));
+        return small_json(grid);
+    return organ_compressed_arguments(grid->bits ? (int)grid->bits : 8, grid->bits ? "int" : "float", strategy,
+                                      grid->size ? json_integer((json_int_t)grid->size) : json_null(),
+                                      /*dynamic=*/false);
 }
 
-/* Returns the name of the format in compressed-tensors. */
-static const char *format_of(const organ_encoding *s)
+/* Adds a group to `groups`. compressed-tensors would take codes in groups with rounded inputs for those of
+ * int-quantized. Returns whether there was memory. */
+static bool add_group(const organ_quantize_job *job, json_t *groups, json_t *targets, const organ_encoding *s,
+                      const organ_quantize_inputs *inputs)
 {
-    if (organ_encoding_is_fp4(s))
-        return organ_encoding_has_divisor(s) ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized";
-    if (organ_encoding_is_packed(s))
-        return "pack-quantized";
-    if (s->grid.scale_of == ORGAN_SCALE_E8M0)
-        return "mxfp8-quantized";
-    return s->grid.bits ? "int-quantized" : "float-quantized";
+    char name[32];
+    const bool named = has_formats(job) || (inputs && organ_encoding_is_packed(s));
+    snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
+    json_t *const group =
+        organ_json_joined(organ_compressed_group(targets, weights_json(s), organ_quantize_inputs_json(job, inputs)),
+                          ORGAN_OBJECT(SET_IF(named, "format", json_string(format_of(s)))));
+    return json_object_set_new(groups, name, group) == 0;
+}
+
+/* The block's own group comes first: of patterns that match a module, servers take the first. */
+static bool add_block_group(const organ_quantize_job *job, json_t *groups)
+{
+    const organ_module_list list = {job->model,           job,          job->list.piece_count,
+                                    job->list.part_count, plain_tensor, quantised_weight};
+    return !job->block.encoding ||
+           add_group(job, groups, organ_modules_of_blocks(&list), job->block.encoding, job->block.inputs);
+}
+
+static json_t *groups_json(const organ_quantize_job *job)
+{
+    json_t *const groups = json_object();
+    bool sound = groups && add_block_group(job, groups);
+    if (!organ_quantize_has_several_encodings(job))
+        sound = sound && add_group(job, groups, json_pack("[s]", "Linear"), job->encoding, job->inputs);
+    for (size_t k = 0; k < job->list.part_count && sound && organ_quantize_has_several_encodings(job); k++) {
+        const organ_encoding *const s = job->list.parts[k].encoding;
+        sound = !is_first(job, k) || add_group(job, groups, modules_json(job, s), s, job->inputs);
+    }
+    if (sound)
+        return groups;
+    json_decref(groups);
+    return NULL;
 }
 
 bool organ_quantize_has_one_group(const organ_quantize_job *job)
@@ -185,9 +201,10 @@ bool organ_quantize_has_one_group(const organ_quantize_job *job)
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;
-    json_t *const groups = organ_quantize_has_several_encodings(job) ? schemes_json(job) : one_group_json(job);
+    json_t *const groups = groups_json(job);
+    const char *const format = has_formats(job) ? "mixed-precision" : format_of(s);
     const bool dequantize = job->repair.adapter && organ_quantize_has_one_group(job);
-    return organ_json_joined(organ_compressed_config(groups, format_of(s), ignored_json(job, /*patterns=*/true)),
+    return organ_json_joined(organ_compressed_config(groups, format, ignored_json(job, /*patterns=*/true)),
                              ORGAN_OBJECT(SET("kv_cache_scheme", organ_quantize_cache_config(job)),
                                           SET_IF(dequantize, "dequantize", json_true())));
 }

@@ -146,6 +146,9 @@ static json_t *codes_definition(const organ_quantize_job *job)
                json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - code x scale and H the damped second "
                            "moments of the inputs: the relative error of the outputs on the calibration text. "
                            "gptq_output_error is that of GPTQ before the refit.")),
+        SET_IF(job->block.encoding, "mtp_scheme",
+               json_string("Scales and codes of the block for multi-token prediction are chosen as for its own scheme, "
+                           "the member scheme of its tensors; the definitions above are those of the other tensors.")),
         SET_IF(job->pruning, "sparsity",
                json_string("Percent of weights that the pruning set to zero (masked); zeros counts the codes that mean "
                            "0, including these. relative_error is relative to the weights before pruning, the errors "

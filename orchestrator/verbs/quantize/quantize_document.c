@@ -5,6 +5,7 @@
 #include "orchestrator/verbs/quantize/quantize_types.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
@@ -254,7 +255,10 @@ static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part
     const char *first = chosen && !job->recipe && !job->types ? "the output head gets Q6_K" : "";
     char why[160];
     if (job->fixed && job->fixed[tensor - job->model->tensors])
-        first = "--type-of";
+        first =
+            organ_quantize_has_own_scheme(job, tensor) && job->fixed[tensor - job->model->tensors] == part->preferred
+                ? "--mtp-scheme"
+                : "--type-of";
     if (!falls_back && !*first)
         return json_null();
     const int length = snprintf(why, sizeof why, "%s", first);
@@ -279,7 +283,8 @@ static json_t *part_json(const void *context, size_t k)
         SET_IF(gguf, "why", why_json(job, part)), SET("shape", organ_shape_json(&shape)),
         SET_COUNT("bytes_before", organ_quantize_source_bytes(weight)),
         SET_COUNT("bytes_after", bytes_after(job, part)),
-        SET_IF(organ_quantize_has_several_encodings(job), "scheme", json_string(part->encoding->name)),
+        SET_IF(organ_quantize_has_several_encodings(job) || (job->block.encoding && !gguf), "scheme",
+               json_string(part->encoding->name)),
         SET("relative_error", relative_json(job, &part->loss[ORGAN_LOSS])),
         SET_IF(!job->along.run, "absmax_error",
                unsearched_json(job, has_reference(part), part->unsearched, &part->loss[ORGAN_LOSS])),
@@ -325,6 +330,7 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(organ_quantize_text(job), "context", json_integer((json_int_t)o->calibration.context)),
                         SET_IF(job->repair.adapter, "repair_rank", json_integer((json_int_t)o->repair_rank)),
                         SET_BYTES_OF("targets", o->targets), SET_IF(o->type_of, "type_of", json_string(o->type_of)),
+                        SET_IF(o->mtp_scheme, "mtp_scheme", json_string(o->mtp_scheme)),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
                         SET_IF(job->widths, "allocation", widths_parameters(o)),
                         SET_IF(job->types, "choice", types_parameters(job)),
@@ -427,9 +433,11 @@ static json_t *matrices_json(const organ_quantize_job *job)
     ORGAN_OWNED bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);
     if (!quantised)
         return NULL;
+    const int32_t trunk = organ_mtp_trunk_layers(job->model);
     for (size_t k = 0; k < job->list.part_count; k++) {
-        const size_t at = (size_t)(organ_quantize_next_part(job, k)->weight->codes - job->model->tensors);
-        quantised[at] = job->targets.chosen[at];
+        const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
+        const size_t at = (size_t)(tensor - job->model->tensors);
+        quantised[at] = job->targets.chosen[at] || organ_mtp_block_of(tensor->name, &tensor->anatomy, trunk) >= 0;
     }
     return organ_matrices_json(job->model, quantised);
 }

@@ -49,9 +49,10 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_w
     const char *const kind = kind_obstacle(job, weight);
     if (job->untapped && job->untapped[weight->codes - job->model->tensors])
         return "no layer of the forward pass multiplies inputs by it, so there are no inputs to calibrate it on.";
-    if (kind || organ_encoding_fitting(job->encoding, columns(weight)))
+    const organ_encoding *const scheme = organ_quantize_scheme_of(job, weight->codes);
+    if (kind || organ_encoding_fitting(scheme, columns(weight)))
         return kind;
-    if (job->encoding->grid.size == 16 || job->encoding->grid.bits == 0) /* schemes with one size of groups */
+    if (scheme->grid.size == 16 || scheme->grid.bits == 0) /* schemes with one size of groups */
         return "its columns are not a whole number of groups.";
     return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no "
            "groups.";
@@ -73,6 +74,12 @@ static bool is_packable(const organ_quantize_job *job, const organ_weight *weigh
     return organ_quantize_is_target(job, weight->codes) && !kind_obstacle(job, weight);
 }
 
+/* Routed experts with a scheme of their own do not count. */
+static bool is_expert(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return organ_modules_is_routed(tensor) && !organ_quantize_has_own_scheme(job, tensor);
+}
+
 static int by_layer(const void *a, const void *b)
 {
     const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
@@ -86,7 +93,7 @@ static organ_status list_experts(const organ_quantize_job *job, experts *found, 
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        if (!organ_modules_is_routed(t) || !is_packable(job, &job->weights->weights[k]))
+        if (!is_expert(job, t) || !is_packable(job, &job->weights->weights[k]))
             continue;
         found->row_divisor = organ_common_divisor(found->row_divisor, columns(&job->weights->weights[k]));
         found->layers[found->count++] = t->anatomy.layer;
@@ -101,7 +108,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
 {
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        if (!organ_modules_is_routed(t) || is_packable(job, &job->weights->weights[k]))
+        if (!is_expert(job, t) || is_packable(job, &job->weights->weights[k]))
             continue;
         if (!bsearch(&t->anatomy.layer, found->layers, found->count, sizeof *found->layers, by_layer))
             continue;
@@ -155,14 +162,14 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
     if (!job->encodings)
         return organ_fail_memory(error, job->options->model);
-    if (find_experts_encoding(job, &of_experts, error) != ORGAN_OK)
+    if (find_experts_encoding(job, &of_experts, error))
         return error->status;
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const w = &job->weights->weights[k];
         const organ_tensor *const t = w->codes;
         if (is_packable(job, w)) {
             const organ_encoding *const fitting =
-                organ_modules_is_routed(t) ? of_experts : organ_encoding_fitting(job->encoding, columns(w));
+                is_expert(job, t) ? of_experts : organ_encoding_fitting(organ_quantize_scheme_of(job, t), columns(w));
             job->encodings[t - job->model->tensors] = fitting ? organ_encoding_of_type(fitting, t->dtype) : NULL;
         }
     }

@@ -200,7 +200,8 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
     if (!job->encodings)
         return organ_fail_memory(error, job->options->model);
-    if (organ_quantize_fix_types(job, error) || (job->recipe && find_recipe_types(job, error)))
+    if (organ_quantize_fix_types(job, error) || organ_quantize_block_types(job, error) ||
+        (job->recipe && find_recipe_types(job, error)))
         return error->status;
     for (size_t t = 0; t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];

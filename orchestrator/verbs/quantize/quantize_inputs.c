@@ -187,9 +187,9 @@ static const char *strategy_of(const organ_input_rounding *rounding)
 
 /* The members are those of the presets of compressed-tensors. NVFP4 computes the scale of a group at run time and
  * multiplies it by input_global_scale. */
-json_t *organ_quantize_inputs_json(const organ_quantize_job *job)
+json_t *organ_quantize_inputs_json(const organ_quantize_job *job, const organ_quantize_inputs *kind)
 {
-    const organ_input_rounding *const r = job->inputs ? &job->inputs->rounding : NULL;
+    const organ_input_rounding *const r = kind ? &kind->rounding : NULL;
     if (!r)
         return json_null();
     const bool both = r->scales == ORGAN_INPUT_SCALES_E4M3, fixed = r->span == ORGAN_INPUTS_TENSOR;

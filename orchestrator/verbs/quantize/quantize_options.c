@@ -160,8 +160,8 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
     if (o->repair_rank && (o->format || organ_encoding_has_divisor(job->encoding)))
         return organ_fail(error, ORGAN_USAGE, "`repair_rank` has no meaning with %s",
                           o->format ? "`format` mlx" : "scheme nvfp4");
-    if (!organ_encoding_is_gguf(job->encoding))
-        return check_safetensors(o, job->encoding, error);
+    if (organ_quantize_block_check(job, error) || !organ_encoding_is_gguf(job->encoding))
+        return error->status ? error->status : check_safetensors(o, job->encoding, error);
     return job->pruning ? organ_fail(error, ORGAN_USAGE,
                                      "scheme %s has no meaning here: prune does not write blocks of GGUF", o->scheme)
                         : check_gguf(o, error);

@@ -18,6 +18,7 @@
  *   quantize_recipe.c       GGUF models: types of the recipes of llama-quantize
  *   quantize_source.c       safetensors models with a GGUF output: the conversion before
  *   quantize_type_of.c      GGUF models: types that --type-of fixes
+ *   quantize_block.c        --mtp-scheme: the scheme of the block for multi-token prediction
  *   quantize_widths.c       mixed widths
  *   quantize_types.c, quantize_costs.c, quantize_sizes.c   GGUF: types by size, their measured costs, several sizes */
 #ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
@@ -234,6 +235,16 @@ typedef struct organ_quantize_cache {
     size_t zero;         /* number of scales for which all keys or values were zero */
 } organ_quantize_cache;
 
+/* --mtp-scheme: what becomes of the block for multi-token prediction. */
+typedef struct organ_quantize_block {
+    bool keep, same;                     /* these words are given */
+    bool regrouped;                      /* its groups are smaller than those of the scheme that is asked for */
+    const organ_encoding *encoding;      /* a scheme of its own; NULL: none */
+    const organ_quantize_inputs *inputs; /* with it: how servers round inputs; NULL: they do not */
+    /* A flag for each tensor of the model: a matrix that this option decides about. NULL: the option is not given */
+    bool *chosen;
+} organ_quantize_block;
+
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
@@ -262,6 +273,7 @@ typedef struct organ_quantize_job {
     organ_gguf_writer *writer;           /* key-values of a GGUF output; NULL: the output is safetensors */
     const organ_quantize_inputs *inputs; /* how servers round inputs; NULL: they do not */
     organ_quantize_ranges ranges;
+    organ_quantize_block block;
     organ_quantize_walk along, measured;
     organ_quantize_cache cache;
     organ_quantize_repair repair;
@@ -347,8 +359,8 @@ const organ_quantize_inputs *organ_quantize_inputs_wanted(const organ_quantize_o
 organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *error);
 /* Returns ORGAN_USAGE if routed experts are quantised and no loader multiplies them by such inputs. */
 organ_status organ_quantize_inputs_check_experts(const organ_quantize_job *job, organ_error *error);
-/* Returns the member input_activations of config_groups; JSON null if inputs are not rounded. */
-json_t *organ_quantize_inputs_json(const organ_quantize_job *job);
+/* Returns the member input_activations of config_groups; JSON null if `kind` is NULL: inputs are not rounded. */
+json_t *organ_quantize_inputs_json(const organ_quantize_job *job, const organ_quantize_inputs *kind);
 /* Returns the member "activations" of the report, NULL if inputs are not rounded. */
 json_t *organ_quantize_inputs_document(const organ_quantize_job *job);
 /* Notes the loaders of inputs that options ask for. */
@@ -482,6 +494,34 @@ extern const organ_encoding organ_quantize_keep;
 /* Sets job->fixed from --type-of. Returns ORGAN_USAGE for a malformed word, an unknown type, and a pattern that matches
  * no matrix that organ_recipe_quantises; ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_fix_types(organ_quantize_job *job, organ_error *error);
+
+/* Returns the encoding that a word in lower case names in --type-of: a scheme for GGUF, f16, bf16, f32, or
+ * organ_quantize_keep; NULL: none. */
+const organ_encoding *organ_quantize_type_of_word(const char *word);
+
+/* ---- the block for multi-token prediction ---- */
+
+/* Reads --mtp-scheme when job->encoding is known; opens it when the targets are selected, which it changes. Return
+ * ORGAN_USAGE if it has no meaning for the scheme or the model; ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_block_check(organ_quantize_job *job, organ_error *error);
+organ_status organ_quantize_block_open(organ_quantize_job *job, organ_error *error);
+/* Sets the entries of job->fixed of the block's matrices of a GGUF model that have none. */
+organ_status organ_quantize_block_types(organ_quantize_job *job, organ_error *error);
+/* Returns whether the tensor is one of the block's matrices, and the option gives them another scheme than --scheme. */
+static inline bool organ_quantize_has_own_scheme(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return job->block.encoding && job->block.chosen && job->block.chosen[tensor - job->model->tensors];
+}
+/* Returns the encoding that the options ask for, for a target of a safetensors model. */
+static inline const organ_encoding *organ_quantize_scheme_of(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return organ_quantize_has_own_scheme(job, tensor) ? job->block.encoding : job->encoding;
+}
+/* Sets the encoding of the block's matrices of a safetensors model, which one entry of config.json states. Returns
+ * ORGAN_USAGE if it does not fit one of them. Called before other encodings are chosen. */
+organ_status organ_quantize_block_forms(organ_quantize_job *job, organ_error *error);
+/* Notes what loaders do with the block. */
+void organ_quantize_block_note(const organ_quantize_job *job);
 
 /* ---- tensors of GGUF models ---- */
 

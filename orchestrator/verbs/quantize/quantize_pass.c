@@ -434,6 +434,11 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
                : ORGAN_OK;
 }
 
+static bool has_whole_scale(const organ_quantize_part *part)
+{
+    return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR;
+}
+
 /* Writes the tensors of part job->todo[k] that do not depend on codes: those of organ_quantize_put_shape, and the scale
  * if one scale covers the tensor. */
 static organ_status put_small(void *context, size_t k, size_t worker, organ_error *error)
@@ -442,7 +447,7 @@ static organ_status put_small(void *context, size_t k, size_t worker, organ_erro
     organ_quantize_part *const part = job->todo[k];
     unsigned char stored[4];
     (void)worker;
-    if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
+    if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || !has_whole_scale(part))
         return error->status;
     part->whole_scale = choose_whole_scale(part, job->engine->kernels);
     organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->whole_scale, 1, stored);
@@ -471,8 +476,8 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .retire = retire_codes};
 }
 
-/* If one scale covers the tensor, two passes come before: the first finds the greatest magnitude of each tensor, the
- * second the errors of the scales that are tried. */
+/* For tensors that one scale covers, which come first, two passes come before: the first finds the greatest magnitude
+ * of each tensor, the second the errors of the scales that are tried. */
 static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error)
 {
@@ -483,8 +488,11 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     statistics.retire = retire_greatest;
     tries.work = add_tries;
     tries.retire = retire_tries;
-    if (job->encoding->grid.scale_of == ORGAN_SCALE_TENSOR &&
-        organ_weight_pass_run(&statistics, job->engine, error) == ORGAN_OK)
+    statistics.item_count = 0;
+    while (statistics.item_count < count && has_whole_scale(job->todo[statistics.item_count]))
+        statistics.item_count++;
+    tries.item_count = statistics.item_count;
+    if (statistics.item_count && organ_weight_pass_run(&statistics, job->engine, error) == ORGAN_OK)
         organ_weight_pass_run(&tries, job->engine, error);
     if (!error->status && organ_share_try(job->engine, count, put_small, job, error) == ORGAN_OK)
         organ_weight_pass_run(&codes, job->engine, error);
@@ -513,12 +521,15 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     size_t count = 0;
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->list.part_count && !error->status; k++)
-        if (!job->list.parts[k].calibrated && !job->list.units[job->list.parts[k].unit].done) {
-            todo[count] = &job->list.parts[k];
-            items[count++].weight = job->list.parts[k].weight;
-            organ_rows_passed();
-        }
+    for (size_t k = 0; k < 2 * job->list.part_count && !error->status; k++) {
+        organ_quantize_part *const part = &job->list.parts[k % job->list.part_count];
+        const bool turn = has_whole_scale(part) == (k < job->list.part_count);
+        organ_rows_passed();
+        if (!turn || part->calibrated || job->list.units[part->unit].done)
+            continue;
+        todo[count] = part;
+        items[count++].weight = part->weight;
+    }
     if (count && !error->status)
         use(job, items, count, error);
     job->todo = NULL;

@@ -21,13 +21,19 @@ static organ_status refuse_type(const char *word, const char *type, organ_error 
                       word, type, hint);
 }
 
+const organ_encoding *organ_quantize_type_of_word(const char *word)
+{
+    const organ_encoding *const found = organ_quantize_type_named(word);
+    if (strcmp(word, organ_quantize_keep.name) == 0)
+        return &organ_quantize_keep;
+    return found ? found : organ_encoding_plain(word);
+}
+
 static organ_status read_type(const char *word, char *type, const organ_encoding **encoding, organ_error *error)
 {
     for (char *at = type; *at; at++)
         *at = (char)tolower((unsigned char)*at);
-    *encoding = strcmp(type, organ_quantize_keep.name) == 0 ? &organ_quantize_keep : organ_quantize_type_named(type);
-    if (!*encoding)
-        *encoding = organ_encoding_plain(type);
+    *encoding = organ_quantize_type_of_word(type);
     return *encoding ? ORGAN_OK : refuse_type(word, type, error);
 }
 

@@ -52,6 +52,8 @@ organ_status organ_quantize_types_check(const organ_quantize_options *o, organ_e
                           o->write.output);
     if (o->allocate.rounds)
         return organ_fail(error, ORGAN_USAGE, "`allocate.rounds` has no meaning for a GGUF model");
+    if (o->mtp_scheme)
+        return organ_fail(error, ORGAN_USAGE, "`mtp_scheme` has no meaning with scheme mixed, which chooses types");
     if (o->one_width)
         return organ_fail(error, ORGAN_USAGE, "`one_width` has no meaning for a GGUF model: llama.cpp reads any types");
     if (o->calibration.text)

@@ -37,7 +37,7 @@ loads() {
 loaded() {
     here="$type as $scheme: $2"
     loads | grep -E "$2" >../out
-    judge "is loaded otherwise than as $1" eval 'test -s ../out && ! grep -v " '"$1"'$" ../out'
+    judge "is loaded otherwise than as $1" eval 'test -s ../out && ! grep -vE " ('"$1"')$" ../out'
 }
 # serves DIRECTORY: with the sources of both servers, their own functions load the modules of the model as they are stored.
 [[ ${VLLM:-} && ${SGLANG:-} ]] || echo "skipped: the functions of vLLM and SGLang themselves; to run them: VLLM=DIRECTORY SGLANG=DIRECTORY (bench/mtp/check_names.py)"
@@ -65,6 +65,15 @@ for type in glm4_moe glm4_moe_lite deepseek_v3 hy_v3 qwen3_next qwen3_5_text exa
         [[ $type == mimo && $scheme == fp8* ]] || serves made
         chmod -R u+w made
     done
+    # A block with a scheme of its own has one entry, which the fused modules of both servers find before that of all linear layers.
+    scheme="int4-group32 and int8-channel"
+    rm -rf made
+    ends 0 quantize model -o made -s int4-group32 --mtp-scheme int8-channel --quiet
+    loaded group_0 '^block'
+    [[ $type == nemotron* ]] || loaded 'group_1|plain' '^trunk'
+    grep -q "^$type	.*	projection" "$names" && loaded plain '^projection'
+    [[ $type == deepseek* || $type == glm4_moe_lite ]] || serves made # rows that have no whole groups stay plain there
+    chmod -R u+w made
 done
 if [[ ${VLLM:-} && ${SGLANG:-} ]]; then
     here=block_names.tsv
