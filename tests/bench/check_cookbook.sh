@@ -26,14 +26,14 @@ is_elsewhere() { [[ $1 == fetch || $1 == serve ]]; }
 
 # stand_ins COMMAND: makes MODEL a fixture that suits the command, and FILE what the option before it names.
 stand_ins() {
-    local verb is tuned=TUNED.dense
+    local verb is tuned=TUNED.dense matrix=IMATRIX
     verb=$(verb_of "$1") is=DENSE
     [[ $verb == experts ]] && is=$fixtures/tiny-moe
     [[ $verb == dequantize ]] && is=QUANTISED
-    [[ $1 == *mtp* ]] && is=BLOCK tuned=TUNED.block
+    [[ $1 == *mtp* ]] && is=BLOCK tuned=TUNED.block matrix=IMATRIX.block
     ln -sfn "$is" MODEL
     ln -sfn "$tuned" TUNED
-    if [[ $1 == *"--tasks FILE"* ]]; then ln -sfn FILE.jsonl FILE; elif [[ $1 != *"-o FILE"* ]]; then ln -sfn IMATRIX FILE; fi
+    if [[ $1 == *"--tasks FILE"* ]]; then ln -sfn FILE.jsonl FILE; elif [[ $1 != *"-o FILE"* ]]; then ln -sfn $matrix FILE; fi
 }
 # scaled COMMAND: the command with sizes scaled to MODEL as if that had 30 GB, half of what it is for: of a small model the embeddings are a larger part.
 scaled() {
@@ -58,6 +58,7 @@ ln -s TUNED FIRST
 ends 0 prune DENSE -o PRUNED --sparsity 50 --quiet
 ends 0 quantize DENSE -o QUANTISED -s int4-group32 --quiet
 ends 0 imatrix DENSE -o IMATRIX --calibration TEXT --quiet
+ends 0 imatrix BLOCK -o IMATRIX.block --calibration TEXT --quiet
 ends 0 lora extract --base DENSE --tuned TUNED -o ADAPTER --rank 8 --quiet
 printf 'models:\n  - model: MODEL\n    parameters: {weight: 0.5}\n  - model: TUNED\n    parameters: {weight: 0.5}\nmerge_method: linear\ndtype: bfloat16\n' >recipe.yaml
 
