@@ -245,14 +245,14 @@ def table(rows):
     return lines
 
 
-def low_table(rows):
-    """Returns the lines of tiny-hybrid's table: for each recipe the bits of a weight, then for each program the KL divergence and the rise of the
-    perplexity."""
+def low_table(rows, model):
+    """Returns the lines of a model's table of recipes below 2.5 bits: for each the bits of a weight, then for each program the KL divergence and
+    the rise of the perplexity."""
     programs = {"llama-quantize": "llama-quantize", "organ-recipe": "recipe", "organ-gptq": "gptq", "organ": "mixed"}
     found = {key_of(row): row for row in rows}
     lines = ["| bytes of | bits | " + " | ".join(programs.values()) + " |", "|---|" + "--:|" * (1 + len(programs))]
     for work in LOW:
-        cells = [found.get(("tiny-hybrid", work, program)) for program in programs]
+        cells = [found.get((model, work, program)) for program in programs]
         if cells[0] and any(cells[1:]):
             lines.append(f"| {work} | {float(cells[0]['bpw']):.2f} | " +
                          " | ".join(f"{float(row['kl']):.4f}/{float(row['rise']):.1f}" if row else "" for row in cells) + " |")
@@ -267,7 +267,9 @@ def put(page, name, lines):
 
 def draw(options, rows):
     page = put(options.page.read_text(encoding="utf-8"), "recipes", table(rows))
-    options.page.write_text(put(page, "low", low_table(rows)), encoding="utf-8")
+    for model in "trained", "tiny-hybrid":
+        page = put(page, f"low {model}", low_table(rows, model))
+    options.page.write_text(page, encoding="utf-8")
     draw_bits.draw([row for row in rows if row["work"] not in LOW], options.lines.with_suffix(".svg"))
 
 
