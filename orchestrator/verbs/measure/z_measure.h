@@ -134,7 +134,8 @@ typedef struct organ_z_source {
 } organ_z_source;
 
 /* Sets *least to the bytes of memory that suffice to read a weight one strip of ORGAN_Z_STRIP elements at a time. Sets
- * *max to the bytes with which the weight is read or decoded as a whole. Returns errors of organ_weight_reader_size. */
+ * *max to the bytes with which the weight is read or decoded as a whole; for stored values of a local file, which are
+ * read twice, to at most 1 MiB. Returns errors of organ_weight_reader_size. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error);
 

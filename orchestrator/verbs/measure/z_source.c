@@ -15,6 +15,9 @@
 #define PIECE ((size_t)1 << 20) /* values that are decoded between two checks for a stop */
 /* Bytes of a read from a local file: they stay in the caches until they are processed. */
 #define READ ((size_t)1 << 18)
+/* Most bytes of a window for stored values of a local file. The second pass reads them again, from the page cache, in
+ * less time than the kernel takes to clear the pages of a window for all of them. */
+#define WINDOW ((uint64_t)1 << 20)
 
 static uint64_t round_up(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
 
@@ -36,7 +39,7 @@ organ_status organ_z_source_size(const organ_model *model, const organ_weight *w
     const organ_matrices m = organ_weight_matrices(weight);
     size_t scratch = 0, all_scratch = 0;
     *least = ORGAN_Z_STRIP * 8; /* no element of a stored type has more than 8 bytes */
-    *max = weight->codes->bytes;
+    *max = model->files[weight->codes->file].remote ? weight->codes->bytes : organ_min(weight->codes->bytes, WINDOW);
     if (decoded == ORGAN_DTYPE_COUNT || weight->elements == 0)
         return ORGAN_OK;
     if (organ_weight_reader_size(model, weight, kernels, (size_t)strip_rows_max(&m), &scratch, error) ||

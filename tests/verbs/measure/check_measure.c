@@ -6,6 +6,7 @@
 
 #include "formats/gguf/file.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/verbs/measure/z_measure.h"
 #include "tests/kit/suite_table.h"
 
 #include <fcntl.h>
@@ -462,6 +463,31 @@ START_TEST(levels_are_exact_up_to_the_limit)
 }
 END_TEST
 
+START_TEST(windows_of_stored_values_have_a_mebibyte)
+{
+    const size_t counts[] = {1 << 20, 100};
+    float *values = calloc(counts[0], sizeof *values);
+    model_text text = {0};
+    text_floats(&text, "large", ORGAN_BF16, 1024, 1024, values);
+    text_floats(&text, "small", ORGAN_BF16, 1, counts[1], values);
+    text_write(&text, scratch_path("windows.safetensors"));
+    free(values);
+    organ_model *model = must_open(scratch_path("windows.safetensors"));
+    organ_z_subjects subjects;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_z_subjects_find(model, &subjects, &error), ORGAN_OK);
+    for (size_t t = 0; t < 2; t++) {
+        const uint64_t bytes = model->tensors[t].bytes;
+        uint64_t least, most;
+        ck_assert_int_eq(organ_z_source_size(model, subjects.weight_of[t], organ_kernels_scalar, &least, &most, &error),
+                         ORGAN_OK);
+        ck_assert_uint_eq(most, bytes < 1 << 20 ? bytes : 1 << 20);
+    }
+    organ_z_subjects_release(&subjects);
+    organ_model_close(model);
+}
+END_TEST
+
 static Suite *numbers_suite(void)
 {
     const suite_case cases[] = {
@@ -471,7 +497,7 @@ static Suite *numbers_suite(void)
         {"quantised",
          {eight_bits_move_theta_by_less_than_a_degree, four_bits_move_theta_by_less_than_five_degrees,
           quantisation_moves_the_older_measure}},
-        {"edges", {no_theta_with_a_reason, levels_are_exact_up_to_the_limit}},
+        {"edges", {no_theta_with_a_reason, levels_are_exact_up_to_the_limit, windows_of_stored_values_have_a_mebibyte}},
     };
     return suite_of("z", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove);
 }
