@@ -5,6 +5,7 @@
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -198,7 +199,10 @@ typedef struct member {
     bool took_part;                 /* in the last round */
 } member;
 
-/* The members that describe a round are written while no round runs; semaphores order them for the threads. */
+typedef struct team_board team_board;
+
+/* The members that describe a round are written while no round runs; semaphores order them for the threads. A team
+ * (organ_workers_run_teams) has no threads: `board` has the lock of its members. */
 struct organ_workers {
     const organ_topology *topology;
     member *members;                            /* the index is the number of the worker */
@@ -213,6 +217,11 @@ struct organ_workers {
     size_t called; /* only members [0, called) may take part in the round */
     size_t busy;   /* members that were woken and have not finished the round; atomic */
     bool closing;  /* organ_workers_destroy was called */
+    /* Of a team only: */
+    team_board *board;
+    size_t claimed; /* members [0, claimed) of the round have begun */
+    bool awaited;   /* the thread that began the round waits for `finished` */
+    bool alone;     /* the round has one member, which the thread that began it will run */
 };
 
 static void sleep_until(sem_t *event)
@@ -349,15 +358,209 @@ size_t organ_workers_count(const organ_workers *workers) { return workers->count
 size_t organ_workers_pinned(const organ_workers *workers) { return workers->pinned; }
 organ_place organ_workers_place(const organ_workers *workers, size_t worker) { return workers->members[worker].place; }
 
+/* ---- teams ---- */
+
+/* Threads of a pool that run pieces of work, and the rounds of these pieces' teams. */
+struct team_board {
+    pthread_mutex_t lock; /* of all that follows, and of the teams */
+    organ_workers *pool;
+    organ_workers *teams;
+    size_t count, begun, ended; /* pieces of work: all, those that have begun, those that have ended */
+    void (*work)(void *context, size_t k, organ_workers *team);
+    void *context;
+    size_t *idle; /* the members of the pool that sleep */
+    size_t idle_count;
+    size_t awake;  /* threads that do not sleep */
+    size_t rounds; /* rounds of teams that run */
+    bool alone;    /* one thread is awake, and no round runs */
+    uint64_t alone_since, alone_processor; /* processor time of the process: when this began, and in all such times */
+    uint64_t alone_from, alone_time;       /* the same by organ_activity_time */
+};
+
+/* Called under the lock after each change of `awake` and `rounds`. */
+static void note_alone(team_board *b)
+{
+    const bool alone = b->awake == 1 && b->rounds == 0;
+    if (alone == b->alone)
+        return;
+    const uint64_t processor = processor_time(CLOCK_PROCESS_CPUTIME_ID), time = organ_activity_time();
+    b->alone = alone;
+    if (alone) {
+        b->alone_since = processor;
+        b->alone_from = time;
+        return;
+    }
+    b->alone_processor += processor - b->alone_since;
+    b->alone_time += time - b->alone_from;
+}
+
+/* Sleeps without the lock. */
+static void sleep_on_board(team_board *b, sem_t *event)
+{
+    b->awake--;
+    note_alone(b);
+    pthread_mutex_unlock(&b->lock);
+    organ_activity_begin(ORGAN_WAITING);
+    sleep_until(event);
+    organ_activity_begin(ORGAN_COMPUTING);
+    pthread_mutex_lock(&b->lock);
+    b->awake++;
+    note_alone(b);
+}
+
+static void wake_idle(team_board *b, size_t most)
+{
+    for (; most > 0 && b->idle_count > 0; most--)
+        sem_post(&b->pool->members[b->idle[--b->idle_count]].begun);
+}
+
+/* Returns whether another member of the team is needed in its round. */
+static bool has_place(const organ_workers *team)
+{
+    return team->running && team->claimed < team->called && (!team->left || team->left(team->context));
+}
+
+/* Runs the next member of the team's round without the lock. */
+static void run_member(team_board *b, organ_workers *team)
+{
+    const size_t worker = team->claimed++;
+    team->busy++;
+    pthread_mutex_unlock(&b->lock);
+    team->work(team->context, worker);
+    pthread_mutex_lock(&b->lock);
+    if (--team->busy == 0 && team->awaited)
+        sem_post(&team->finished);
+}
+
+static void start_team_round(organ_workers *team)
+{
+    team_board *const b = team->board;
+    team->alone = team->called == 1;
+    if (team->alone)
+        return;
+    pthread_mutex_lock(&b->lock);
+    team->claimed = 0;
+    team->awaited = false;
+    team->running = true;
+    b->rounds++;
+    note_alone(b);
+    wake_idle(b, organ_min(team->called - 1, 2));
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* The calling thread runs members, too. */
+static void wait_for_team_round(organ_workers *team)
+{
+    team_board *const b = team->board;
+    if (team->alone) {
+        team->alone = false;
+        team->work(team->context, 0);
+        return;
+    }
+    pthread_mutex_lock(&b->lock);
+    while (has_place(team))
+        run_member(b, team);
+    team->running = false;
+    if (team->busy > 0) {
+        team->awaited = true;
+        sleep_on_board(b, &team->finished);
+    }
+    b->rounds--;
+    note_alone(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void begin_piece(team_board *b)
+{
+    const size_t k = b->begun++;
+    pthread_mutex_unlock(&b->lock);
+    b->work(b->context, k, &b->teams[k]);
+    pthread_mutex_lock(&b->lock);
+    if (++b->ended == b->count)
+        wake_idle(b, b->idle_count);
+}
+
+static organ_workers *team_with_place(const team_board *b)
+{
+    for (size_t k = 0; k < b->begun; k++)
+        if (has_place(&b->teams[k]))
+            return &b->teams[k];
+    return NULL;
+}
+
+/* A thread that joins a round wakes another one if there is a place left. */
+static void serve_board(void *context, size_t worker)
+{
+    team_board *const b = context;
+    pthread_mutex_lock(&b->lock);
+    b->awake++;
+    note_alone(b);
+    while (b->ended < b->count) {
+        organ_workers *const team = b->begun < b->count ? NULL : team_with_place(b);
+        if (b->begun < b->count)
+            begin_piece(b);
+        else if (team) {
+            wake_idle(b, organ_min(team->called - team->claimed - 1, 1));
+            run_member(b, team);
+        } else {
+            b->idle[b->idle_count++] = worker;
+            sleep_on_board(b, &b->pool->members[worker].begun);
+        }
+    }
+    b->awake--;
+    note_alone(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* Time in which one thread was awake, between runs of its team, is no time of the run that has ended. */
+static void count_alone(const team_board *b)
+{
+    if (!here.open)
+        return;
+    here.total.serial_processor += b->alone_processor;
+    here.total.in_runs -= b->alone_time;
+    here.total.offered -= b->alone_time * b->pool->count;
+    here.total.workers.spent[ORGAN_COMPUTING] -= organ_min(b->alone_time, here.total.workers.spent[ORGAN_COMPUTING]);
+}
+
+organ_status organ_workers_run_teams(organ_workers *workers, const size_t *sizes, size_t count,
+                                     void (*work)(void *context, size_t k, organ_workers *team), void *context,
+                                     organ_error *error)
+{
+    ORGAN_OWNED organ_workers *const teams = calloc(count + 1, sizeof *teams);
+    ORGAN_OWNED size_t *const idle = calloc(workers->count, sizeof *idle);
+    if (!teams || !idle)
+        return organ_fail_errno(error, ENOMEM, "%zu pieces of work", count);
+    team_board board = {
+        .pool = workers, .teams = teams, .count = count, .work = work, .context = context, .idle = idle};
+    pthread_mutex_init(&board.lock, NULL);
+    for (size_t k = 0; k < count; k++) {
+        teams[k] = (organ_workers){
+            .topology = workers->topology, .members = workers->members, .count = sizes[k], .board = &board};
+        sem_init(&teams[k].finished, /*pshared=*/0, /*value=*/0);
+    }
+    organ_workers_run(workers, serve_board, &board);
+    count_alone(&board);
+    for (size_t k = 0; k < count; k++)
+        sem_destroy(&teams[k].finished);
+    pthread_mutex_destroy(&board.lock);
+    return ORGAN_OK;
+}
+
 static void start_round(organ_workers *workers, size_t count, bool (*left)(const void *context),
                         void (*work)(void *context, size_t worker), void *context)
 {
-    work_run_begin();
-    workers->running = true;
+    assert(!workers->running && !workers->alone);
     workers->work = work;
     workers->left = left;
     workers->context = context;
     workers->called = organ_min(count, workers->count);
+    if (workers->board) {
+        start_team_round(workers);
+        return;
+    }
+    work_run_begin();
+    workers->running = true;
     workers->busy = 1;
     sem_post(&workers->members[0].begun);
 }
@@ -370,8 +573,12 @@ void organ_workers_start(organ_workers *workers, void (*work)(void *context, siz
 void organ_workers_wait(organ_workers *workers)
 {
     organ_activity_sums sums = {0};
-    if (!workers->running)
+    if (!workers->running && !workers->alone)
         return;
+    if (workers->board) {
+        wait_for_team_round(workers);
+        return;
+    }
     sleep_until(&workers->finished);
     workers->running = false;
     for (size_t k = 0; k < workers->called; k++) {

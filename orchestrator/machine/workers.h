@@ -27,6 +27,15 @@ void organ_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock);
 void organ_workers_run_some(organ_workers *workers, size_t count, bool (*left)(const void *context),
                             void (*work)(void *context, size_t worker), void *context);
 
+/* Calls work(context, k, team) once for each k below `count`, several of them at the same time on threads of `workers`,
+ * in the order of k. `team` are workers of the piece k, sizes[k] of them (at least 1), for organ_workers_run and the
+ * other functions of runs: its runs take place on the thread that calls `work`, and on threads of `workers` that have
+ * nothing to do, so a run of one piece does not wait for those of others. Tasks of a team's run may not begin runs.
+ * Returns when all calls have returned. Returns ORGAN_IO, and calls nothing, if memory cannot be allocated. */
+organ_status organ_workers_run_teams(organ_workers *workers, const size_t *sizes, size_t count,
+                                     void (*work)(void *context, size_t k, organ_workers *team), void *context,
+                                     organ_error *error);
+
 /* Returns the name of the CPU, such as "AMD EPYC 9554", or NULL if it is unknown. Owned by the topology. */
 const char *organ_topology_cpu(const organ_topology *topology);
 

@@ -344,9 +344,17 @@ typedef struct organ_calibration_matrix {
     bool own; /* this rank writes the matrix to the output */
     /* an expert with fewer than ORGAN_CALIBRATION_MIN_TOKENS routed tokens: it is calibrated on all tokens */
     bool fallback;
+    void *solved; /* of organ_calibration_solving; NULL: `change` solves the matrix itself */
 } organ_calibration_matrix;
 
-/* Callbacks of the caller. All are called on the thread of the walk, layer by layer. The inputs of all matrices of a
+/* A matrix that organ_calibration_work.solve solves. */
+typedef struct organ_calibration_solving {
+    organ_calibration_matrix matrix;
+    float *weights; /* as in `change` */
+    void *solved;   /* result, for `change`; not NULL if the matrix was solved */
+} organ_calibration_solving;
+
+/* Callbacks of the caller. All but `solve` are called on the thread of the walk, layer by layer. The inputs of all matrices of a
  * layer are gathered before the first of them is changed. */
 typedef struct organ_calibration_work {
     void *context;
@@ -363,6 +371,15 @@ typedef struct organ_calibration_work {
      * With ORGAN_INPUTS_DONOR the walk discards `weights`, and a caller that writes to matrix->layer->loaded must
      * restore the donor's values. */
     organ_status (*change)(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error);
+    /* Does the part of `change` that needs most work and no file, for `count` matrices in order: changes their weights
+     * and sets `solved`. With `grouped` these are matrices with the same inputs, else one. Called on several threads at
+     * the same time, for other matrices, with an engine whose workers are a team (organ_workers_run_teams): it uses no
+     * other workers. The walk does so for small matrices, if --memory has room, then calls `change` for each of them,
+     * in the order that it would have without `solve`. If a matrix fails, the walk returns its error after `change` of
+     * those before it. NULL: `change` does all the work. */
+    organ_status (*solve)(void *context, const organ_engine *engine, organ_calibration_solving *solving, size_t count,
+                          organ_error *error);
+    void (*drop)(void *solved); /* frees a result of `solve`, after `change` or without it; NULL is allowed */
     /* Change matrices with the same inputs consecutively, so that results cached for their calibration serve all of
      * them. Else the order is that of targets and matrices. */
     bool grouped;

@@ -2,7 +2,7 @@
  * Data and functions that the sources of the calibration walk share. calibration_run.c opens the walk;
  * calibration_walk.c runs the text through the layers; captures.c gathers the inputs of a layer's matrices, which a tap
  * (organ_tap, a callback of the forward pass) receives; sharing.c assigns matrices to ranks and exchanges inputs
- * between them; calibration_rows.c converts between the row orders of files and the
+ * between them; calibration_units.c lets the caller change the matrices; calibration_rows.c converts between the row orders of files and the
  * forward pass. */
 #ifndef ORGAN_SURGERY_CALIBRATION_CALIBRATION_PARTS_H
 #define ORGAN_SURGERY_CALIBRATION_CALIBRATION_PARTS_H
@@ -35,6 +35,7 @@ struct organ_calibration_run {
     uint64_t text_memory; /* bytes that reading and encoding the text needed */
     organ_calibration_needs needs[2]; /* of the second moments of a layer: whole, and in diagonal blocks */
     uint64_t moments_memory;          /* bytes that the second moments of one layer's matrices may use together */
+    uint64_t work_memory; /* bytes that are reserved for a matrix in FP32 and the work on it, besides its moments */
 };
 
 /* Returns the bytes of the second moments of a matrix; `blocks`: organ_calibration_run_options.blocks. */
@@ -160,6 +161,12 @@ organ_status organ_calibration_assign_units(const organ_calibration_captures *ca
  * rank must call it also after an error, which every rank then returns. Does nothing with one rank. */
 organ_status organ_calibration_exchange_matrices(const organ_calibration_captures *captures,
                                                  const organ_calibration_layer *layer, organ_error *error);
+
+/* Returns ORGAN_INTERRUPTED if a stop was requested. */
+organ_status organ_calibration_stopped(const organ_calibration_run *calib, int32_t layer, organ_error *error);
+/* Lets the caller change the units of this pass that this rank changes, then exchanges the matrices between ranks. */
+organ_status organ_calibration_change_units(const organ_calibration_captures *captures,
+                                            const organ_calibration_layer *layer, organ_error *error);
 
 /* Opens the blocks for multi-token prediction if a target may be in one. */
 organ_status organ_calibration_open_drafts(organ_forward *forward, const organ_targets *targets, organ_error *error);

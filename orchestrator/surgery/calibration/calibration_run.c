@@ -324,13 +324,21 @@ static organ_status agree_on_moments(organ_calibration_run *calib, organ_error *
     return error->status;
 }
 
+/* With these bytes more, several small matrices of a layer are solved at a time. */
+static uint64_t together_bytes(const organ_calibration_run *calib)
+{
+    const size_t workers = organ_workers_count(calib->engine->workers);
+    return workers > 1 && calib->work->solve ? organ_min(3 * calib->work_memory, (uint64_t)workers << 27) : 0;
+}
+
 static organ_status calib_share_memory(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
     const organ_forward *const forward = calib->facts.forward;
     set_chunks(calib);
     if (organ_calibration_find_needs(calib, error) == ORGAN_OK && claim_memory(calib, error) == ORGAN_OK) {
-        organ_memory_prefer(calib->engine, organ_calibration_run_max_memory(calib));
+        calib->work_memory = work_bytes(calib);
+        organ_memory_prefer(calib->engine, organ_calibration_run_max_memory(calib) + together_bytes(calib));
         /* If the threads need less than the sixteenth that is reserved for them, the rest of it is not used. */
         calib->moments_memory = organ_forward_spare_memory(forward, o->calibration.context) -
                                 organ_calibration_run_memory(o, forward) - extra_bytes(calib, has_scratch(calib));

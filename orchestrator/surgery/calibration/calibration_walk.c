@@ -23,13 +23,6 @@ static organ_windows chunk_at(const organ_calibration_run *calib, size_t chunk)
     return organ_calibration_chunk_at(&calib->chunks, &calib->facts.windows, chunk);
 }
 
-static organ_status walk_stopped(const organ_calibration_run *calib, int32_t layer, organ_error *error)
-{
-    return organ_stop_is_requested(calib->engine->stop)
-               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped in layer %d", (int)layer)
-               : ORGAN_OK;
-}
-
 typedef struct pass {
     const organ_calibration_run *calib;
     const organ_calibration_layer *layer; /* the loaded layer; NULL while the first layer's inputs are embedded */
@@ -45,7 +38,7 @@ static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p
     const organ_calibration_chunks *const chunks = &p->calib->chunks;
     const size_t count = organ_calibration_chunks_count(chunks);
     for (size_t c = chunks->first; c < count + chunks->first && !error->status; c += chunks->step) {
-        if (c < count && !walk_stopped(p->calib, p->layer ? p->layer->number : 0, error))
+        if (c < count && !organ_calibration_stopped(p->calib, p->layer ? p->layer->number : 0, error))
             each(p, c, error);
         if (p->captures)
             organ_calibration_capture_exchange(p->captures, error);
@@ -169,7 +162,7 @@ static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *erro
     const organ_calibration_run *const calib = p->calib;
     const organ_calibration_work *const work = calib->work;
     const bool there =
-        chunk < organ_calibration_chunks_count(&calib->chunks) && !walk_stopped(calib, p->layer->number, error);
+        chunk < organ_calibration_chunks_count(&calib->chunks) && !organ_calibration_stopped(calib, p->layer->number, error);
     const organ_windows windows = there ? chunk_at(calib, chunk) : (organ_windows){NULL, 0, calib->begin};
     float *const donor = there ? organ_calibration_states_take(calib->donor_states, chunk, error) : NULL;
     float *const changed = donor ? organ_calibration_states_copy(calib->states, chunk, error) : NULL;
@@ -217,60 +210,6 @@ static bool all_units_done(const organ_calibration_captures *g)
     return true;
 }
 
-/* A unit is local if this rank owns it, if all ranks share it, or if an earlier run has finished it (then every rank
- * reads the result from the output). */
-static bool walk_is_local(const organ_calibration_captures *g, const organ_calibration_unit *u)
-{
-    if (u->pass != g->pass)
-        return false;
-    return u->done || u->common || u->owner == organ_ranks_rank(g->calib->engine->ranks);
-}
-
-static size_t count_later_users(const organ_calibration_captures *g, const organ_calibration_unit *u)
-{
-    size_t count = 0;
-    for (const organ_calibration_unit *other = u + 1; other < g->units + g->unit_count; other++)
-        count += other->group == u->group && walk_is_local(g, other) && !other->done;
-    return count;
-}
-
-/* With ORGAN_INPUTS_DONOR the result is not written to the layer. The layer keeps weights in the type of the file,
- * and changed values are rounded to this type, so writing them is exact. */
-static organ_status change_unit(const organ_calibration_captures *g, const organ_calibration_unit *u,
-                                const organ_calibration_layer *layer, organ_error *error)
-{
-    const organ_calibration_work *const work = g->calib->work;
-    const bool done = u->done, calibrated = !done && u->group != SIZE_MAX;
-    const organ_calibration *const calibration = !calibrated ? NULL : g->groups[u->group].calibration;
-    const organ_calibration_matrix matrix = {.layer = layer,
-                                             .target = u->target,
-                                             .matrix = u->matrix,
-                                             .rows = u->rows,
-                                             .cols = u->cols,
-                                             .name = u->name,
-                                             .calibration = calibration,
-                                             .users_left = calibrated ? count_later_users(g, u) : 0,
-                                             .spare = g->spare,
-                                             .ranks = u->common ? g->calib->engine->ranks : NULL,
-                                             .fallback = u->fallback,
-                                             .own = u->owner == organ_ranks_rank(g->calib->engine->ranks)};
-    uint64_t rows = 0, cols = 0;
-    organ_product_operand held;
-    if (!organ_layer_matrix(layer->loaded, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s' is %llu x %llu in the file, but %llu x %llu in the forward pass", u->name,
-                          (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows,
-                          (unsigned long long)cols);
-    ORGAN_OWNED float *const weights = organ_floats((size_t)rows, (size_t)cols);
-    if (!weights)
-        return organ_fail_memory(error, u->name);
-    organ_layer_read(layer->loaded, u->name, weights);
-    if ((done ? work->restore : work->change)(work->context, &matrix, weights, error) == ORGAN_OK &&
-        g->calib->options->streams != ORGAN_INPUTS_DONOR)
-        organ_layer_write(layer->loaded, u->name, weights);
-    return error->status;
-}
-
 /* The states may pass to the next layer only after gather_experts has checked that each expert has enough tokens. */
 static bool has_experts(const organ_calibration_captures *g)
 {
@@ -305,42 +244,6 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
     return done || error->status ? error->status : organ_calibration_gathering_finish(g, error);
 }
 
-/* With work->grouped, all later units with the same inputs as unit k are changed too. Units whose flag in `changed`
- * is set already are skipped; those that are changed get the flag. */
-static organ_status change_sharing_units(const organ_calibration_captures *g, size_t k, bool *changed,
-                                         const organ_calibration_layer *layer, organ_error *error)
-{
-    const size_t group = g->units[k].group;
-    for (size_t l = k; l < g->unit_count && !walk_stopped(g->calib, layer->number, error); l++) {
-        if (changed[l] || (l > k && (!g->calib->work->grouped || group == SIZE_MAX || g->units[l].group != group)))
-            continue;
-        changed[l] = true;
-        change_unit(g, &g->units[l], layer, error);
-        if (error->status || !g->calib->work->grouped)
-            return error->status;
-    }
-    return error->status;
-}
-
-static organ_status change_units(const organ_calibration_captures *g, const organ_calibration_layer *layer,
-                                 organ_error *error)
-{
-    ORGAN_OWNED bool *const changed = calloc(g->unit_count + 1, sizeof *changed);
-    if (!changed)
-        organ_fail_memory(error, g->calib->model->path);
-    else
-        organ_calibration_assign_units(g, error);
-    /* Matrices that ranks share come first, so that no rank waits while another changes its own matrices. */
-    for (unsigned turn = 0; turn < 2 && !error->status; turn++) {
-        for (size_t k = 0; k < g->unit_count; k++)
-            changed[k] = !walk_is_local(g, &g->units[k]) || g->units[k].common != (turn == 0);
-        for (size_t k = 0; k < g->unit_count && !error->status; k++)
-            if (!changed[k])
-                change_sharing_units(g, k, changed, layer, error);
-    }
-    return organ_calibration_exchange_matrices(g, layer, error);
-}
-
 static bool has_work(const organ_calibration_run *calib, int32_t layer)
 {
     if (calib->work->every)
@@ -368,7 +271,7 @@ static organ_status run_passes(const organ_calibration_layer *layer, organ_calib
         organ_layer_load_by_ranks(calib->facts.forward, layer->number, &unchanged.loaded, error);
     for (; g->pass < g->passes && !error->status; organ_calibration_gathering_next(g)) {
         if (capture_layer(g, &unchanged, error) == ORGAN_OK)
-            change_units(g, layer, error);
+            organ_calibration_change_units(g, layer, error);
         if (g->passes > 1 && work->forget)
             work->forget(work->context);
     }
@@ -415,7 +318,7 @@ static organ_status walk_run_layers(const organ_calibration_run *calib, organ_er
 {
     const int32_t last = walk_last_layer(calib);
     const bool changes = calib->options->streams != ORGAN_INPUTS_DONOR;
-    for (int32_t l = 0; l <= last && !walk_stopped(calib, l, error); l++) {
+    for (int32_t l = 0; l <= last && !organ_calibration_stopped(calib, l, error); l++) {
         organ_calibration_layer layer = {calib, l, NULL};
         if (organ_layer_load_by_ranks(calib->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
             change_layer(calib, &layer, error);

@@ -24,7 +24,8 @@
 
 #define ROWS_PER_BATCH ((size_t)64)   /* rows of a strip, the work of one task of the search of the mask */
 #define TOGETHER       ((size_t)1024) /* rows that are refitted together; twice as many are solved for V together */
-#define MOST_ROWS      ((size_t)256)  /* rows that a worker solves for V at a time */
+#define MOST_ROWS      ((size_t)256)  /* rows that a worker solves for V at a time, a multiple of TILE_ROWS */
+#define TILE_ROWS      ((size_t)8)
 
 /* Between calls the solver keeps Z, `used` and the factor; the caller keeps the mask. */
 struct organ_admm {
@@ -358,12 +359,13 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
     clear_killed(s, keep);
 }
 
-/* Each worker gets the same number of tasks, of at most MOST_ROWS rows. The bits of a row do not depend on it. */
+/* Each worker gets the same number of tasks, of at most MOST_ROWS rows. A task has whole tiles of the product kernel:
+ * the rows of a part of a tile take about as long as a tile. The bits of a row do not depend on it. */
 static size_t task_height(const organ_admm *s, size_t count)
 {
     const size_t workers = organ_workers_count(s->engine->workers),
                  rounds = organ_pieces_of(count, workers * MOST_ROWS);
-    return organ_pieces_of(count, workers * rounds);
+    return organ_pieces_of(organ_pieces_of(count, workers * rounds), TILE_ROWS) * TILE_ROWS;
 }
 
 /* At most 2 TOGETHER rows are solved at a time. `used` stays the rho of the previous step until the end of this one,

@@ -256,18 +256,25 @@ void organ_prune_note(organ_prune_job *job, size_t part, const organ_calibration
 
 /* With physarum v3, factors (organ_prune_shared) are shared with the next matrices that have the same inputs, and
  * freed after the last of these matrices. */
+static organ_status prune_sharing(organ_prune_shared *shared, const organ_engine *engine,
+                                  const organ_calibration_matrix *m, organ_prune_matrix_options prune_options,
+                                  float *weights, uint8_t *keep, organ_prune_matrix_report *report, organ_error *error)
+{
+    organ_engine own = *engine;
+    own.ranks = m->ranks;
+    organ_prune_share(shared, &prune_options, m->calibration, m->users_left > 0, m->spare);
+    organ_prune_matrix(&own, &prune_options, m->calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, report,
+                       error);
+    if (m->users_left == 0)
+        organ_prune_share_end(shared);
+    return error->status;
+}
+
 organ_status organ_prune_walked(organ_prune_job *job, const organ_calibration_matrix *m,
                                 organ_prune_matrix_options prune_options, float *weights, uint8_t *keep,
                                 organ_prune_matrix_report *report, organ_error *error)
 {
-    organ_engine engine = *job->engine;
-    engine.ranks = m->ranks;
-    organ_prune_share(&job->shared, &prune_options, m->calibration, m->users_left > 0, m->spare);
-    organ_prune_matrix(&engine, &prune_options, m->calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, report,
-                       error);
-    if (m->users_left == 0)
-        organ_prune_share_end(&job->shared);
-    return error->status;
+    return prune_sharing(&job->shared, job->engine, m, prune_options, weights, keep, report, error);
 }
 
 /* ---- storing ---- */
@@ -354,6 +361,45 @@ static organ_status restore_matrix(void *context, const organ_calibration_matrix
                                     error);
 }
 
+/* Matrices with the same inputs share factors. */
+static organ_status solve_walked_matrices(void *context, const organ_engine *engine, organ_calibration_solving *solving,
+                                          size_t count, organ_error *error)
+{
+    const organ_prune_job *const job = context;
+    organ_prune_shared shared = {0};
+    for (size_t k = 0; k < count && !error->status; k++) {
+        organ_calibration_solving *const x = &solving[k];
+        const char *const name = job->targets.tensors[x->matrix.target]->name;
+        const organ_prune_matrix_options options = organ_prune_options_of(job, x->matrix.target, name);
+        ORGAN_OWNED uint8_t *const keep = malloc((size_t)(x->matrix.rows * x->matrix.cols));
+        ORGAN_OWNED organ_prune_matrix_report *report = malloc(sizeof *report);
+        if (!keep || !report)
+            organ_fail_memory(error, name);
+        else if (prune_sharing(&shared, engine, &x->matrix, options, x->weights, keep, report, error) == ORGAN_OK) {
+            x->solved = report;
+            report = NULL;
+        }
+    }
+    organ_prune_share_end(&shared);
+    return error->status;
+}
+
+/* The report is that of solve_walked_matrices or is made here, with factors that are shared with the next matrices. */
+static organ_status walked_report(organ_prune_job *job, const organ_calibration_matrix *matrix, float *weights,
+                                  organ_prune_matrix_report *report, organ_error *error)
+{
+    const char *const name = job->targets.tensors[matrix->target]->name;
+    if (matrix->solved) {
+        *report = *(const organ_prune_matrix_report *)matrix->solved;
+        return ORGAN_OK;
+    }
+    ORGAN_OWNED uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
+    if (!keep)
+        return organ_fail_memory(error, name);
+    return organ_prune_walked(job, matrix, organ_prune_options_of(job, matrix->target, name), weights, keep, report,
+                              error);
+}
+
 /* If this rank writes the matrix (matrix->own), its figures are added to those of the target. The last matrix of a
  * target completes the target. */
 static organ_status change_walked_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
@@ -363,12 +409,8 @@ static organ_status change_walked_matrix(void *context, const organ_calibration_
     /* With a text each target is one unit, of the same index. */
     organ_prune_part *const part = &job->units[matrix->target];
     matrix_storing x = {job, matrix->target};
-    ORGAN_OWNED uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
-    if (!keep)
-        return organ_fail_memory(error, part->tensor->name);
     organ_prune_matrix_report report;
-    const organ_prune_matrix_options options = organ_prune_options_of(job, x.part, job->targets.tensors[x.part]->name);
-    if (organ_prune_walked(job, matrix, options, weights, keep, &report, error) == ORGAN_OK && matrix->own)
+    if (walked_report(job, matrix, weights, &report, error) == ORGAN_OK && matrix->own)
         organ_prune_note(job, x.part, matrix->calibration, &report);
     if (!error->status && matrix->own)
         organ_calibration_note_fallback(&job->figures[x.part].fallback, matrix);
@@ -399,6 +441,8 @@ organ_status organ_prune_text_open(organ_prune_job *job, organ_error *error)
                                          .done = matrix_done,
                                          .restore = restore_matrix,
                                          .change = change_walked_matrix,
+                                         .solve = solve_walked_matrices,
+                                         .drop = free,
                                          .forget = end_sharing,
                                          .transposed = true,
                                          .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3,
