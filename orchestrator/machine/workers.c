@@ -370,14 +370,13 @@ struct team_board {
     void *context;
     size_t *idle; /* the members of the pool that sleep */
     size_t idle_count;
-    size_t awake;  /* threads that do not sleep */
-    size_t rounds; /* rounds of teams that run */
-    bool alone;    /* one thread is awake, and no round runs */
-    uint64_t alone_since, alone_processor; /* processor time of the process: when this began, and in all such times */
-    uint64_t alone_from, alone_time;       /* the same by organ_activity_time */
+    size_t awake;                         /* threads that do not sleep */
+    size_t rounds;                        /* rounds of teams that run */
+    bool alone;                           /* one thread is awake, and no round runs */
+    uint64_t alone_processor, alone_time; /* processor time of the process, and duration, of all times alone */
 };
 
-/* Called under the lock after each change of `awake` and `rounds`. */
+/* Called under the lock after each change of `awake` and `rounds`. The begin of a time is subtracted, its end added. */
 static void note_alone(team_board *b)
 {
     const bool alone = b->awake == 1 && b->rounds == 0;
@@ -385,13 +384,8 @@ static void note_alone(team_board *b)
         return;
     const uint64_t processor = processor_time(CLOCK_PROCESS_CPUTIME_ID), time = organ_activity_time();
     b->alone = alone;
-    if (alone) {
-        b->alone_since = processor;
-        b->alone_from = time;
-        return;
-    }
-    b->alone_processor += processor - b->alone_since;
-    b->alone_time += time - b->alone_from;
+    b->alone_processor += alone ? -processor : processor;
+    b->alone_time += alone ? -time : time;
 }
 
 /* Sleeps without the lock. */

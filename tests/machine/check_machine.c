@@ -538,7 +538,7 @@ static Suite *machine_suite(void)
                                  workers_live_where_they_were_put,
                                  a_thread_that_cannot_be_made_undoes_the_pool};
     Suite *suite = suite_create("machine");
-    TCase *cases[] = {tcase_create("topology"), tcase_create("workers"), topology_tests()};
+    TCase *cases[] = {tcase_create("topology"), tcase_create("workers"), topology_tests(), team_tests()};
     for (size_t k = 0; k < COUNT(topologies); k++)
         tcase_add_test(cases[0], topologies[k]);
     tcase_add_loop_test(cases[0], places_are_dealt, 0, (int)COUNT(machines));

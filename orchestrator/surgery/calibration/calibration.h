@@ -354,8 +354,8 @@ typedef struct organ_calibration_solving {
     void *solved;   /* result, for `change`; not NULL if the matrix was solved */
 } organ_calibration_solving;
 
-/* Callbacks of the caller. All but `solve` are called on the thread of the walk, layer by layer. The inputs of all matrices of a
- * layer are gathered before the first of them is changed. */
+/* Callbacks of the caller. All but `solve` are called on the thread of the walk, layer by layer. The inputs of all
+ * matrices of a layer are gathered before the first of them is changed. */
 typedef struct organ_calibration_work {
     void *context;
     /* Returns an upper bound of the bytes for work on a matrix of this tensor, without its calibration and its FP32

@@ -2,8 +2,8 @@
  * Data and functions that the sources of the calibration walk share. calibration_run.c opens the walk;
  * calibration_walk.c runs the text through the layers; captures.c gathers the inputs of a layer's matrices, which a tap
  * (organ_tap, a callback of the forward pass) receives; sharing.c assigns matrices to ranks and exchanges inputs
- * between them; calibration_units.c lets the caller change the matrices; calibration_rows.c converts between the row orders of files and the
- * forward pass. */
+ * between them; calibration_units.c lets the caller change the matrices; calibration_rows.c converts between the row
+ * orders of files and the forward pass. */
 #ifndef ORGAN_SURGERY_CALIBRATION_CALIBRATION_PARTS_H
 #define ORGAN_SURGERY_CALIBRATION_CALIBRATION_PARTS_H
 

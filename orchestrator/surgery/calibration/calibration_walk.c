@@ -161,8 +161,8 @@ static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *erro
 {
     const organ_calibration_run *const calib = p->calib;
     const organ_calibration_work *const work = calib->work;
-    const bool there =
-        chunk < organ_calibration_chunks_count(&calib->chunks) && !organ_calibration_stopped(calib, p->layer->number, error);
+    const bool there = chunk < organ_calibration_chunks_count(&calib->chunks) &&
+                       !organ_calibration_stopped(calib, p->layer->number, error);
     const organ_windows windows = there ? chunk_at(calib, chunk) : (organ_windows){NULL, 0, calib->begin};
     float *const donor = there ? organ_calibration_states_take(calib->donor_states, chunk, error) : NULL;
     float *const changed = donor ? organ_calibration_states_copy(calib->states, chunk, error) : NULL;

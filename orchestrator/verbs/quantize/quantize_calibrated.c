@@ -17,6 +17,7 @@
 /* The buffers are for one matrix of a part, with rows in the order of the file. */
 typedef struct quantize_calibrated_storing {
     organ_quantize_job *job;
+    const organ_engine *engine; /* its workers share the rows */
     organ_quantize_part *part;
     size_t rows, cols, row_bytes; /* shape of the matrix; bytes of the codes of a row */
     size_t band, bands;           /* a band is `band` consecutive rows that share their scales; number of bands */
@@ -89,6 +90,7 @@ static organ_status storing_open(organ_quantize_job *job, const organ_calibratio
     organ_quantize_part *const p = job->along.parts[matrix->target];
     const size_t rows = (size_t)p->rows, cols = (size_t)p->cols;
     *s = (quantize_calibrated_storing){.job = job,
+                                       .engine = job->engine,
                                        .part = p,
                                        .rows = rows,
                                        .cols = cols,
@@ -130,7 +132,7 @@ typedef struct quantize_calibrated_rows {
 
 static void share_rows(quantize_calibrated_rows *rows, void (*task)(void *context, size_t index, size_t worker))
 {
-    organ_share_work(rows->storing->job->engine, NULL, organ_pieces_of(rows->rows, ROWS_AT_ONCE),
+    organ_share_work(rows->storing->engine, NULL, organ_pieces_of(rows->rows, ROWS_AT_ONCE),
                      (double)rows->rows * (double)rows->storing->cols * ORGAN_SHARE_NUMBER, task, rows);
 }
 
@@ -370,11 +372,12 @@ static organ_status finish_matrix(const quantize_calibrated_storing *s, const or
 {
     organ_quantize_job *const job = s->job;
     organ_quantize_part *const part = s->part;
+    const organ_input_moments *const moments = organ_calibration_moments(matrix->calibration);
     const uint64_t count = organ_weight_matrices(part->weight).count;
     /* the least number over the matrices so far */
-    part->tokens =
-        part->matrices_done && part->tokens < job->along.inputs.tokens ? part->tokens : job->along.inputs.tokens;
-    part->block_diagonal |= job->along.inputs.block < job->along.inputs.features;
+    part->tokens = part->matrices_done && part->tokens < moments->tokens ? part->tokens : moments->tokens;
+    part->greatest_input = moments->greatest;
+    part->block_diagonal |= moments->block < moments->features;
     organ_calibration_note_fallback(&part->fallback, matrix);
     part->energy += m->energy;
     part->gptq_loss += m->gptq_loss;
@@ -424,44 +427,56 @@ static organ_status repair(quantize_calibrated_storing *s, const organ_calibrati
     return error->status;
 }
 
-/* `weights` become the values of the codes, with which the layer then runs. The rank that owns the matrix writes its
- * codes and figures. */
-static organ_status quantise_matrix(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
-                                    float *weights, organ_error *error)
+/* A matrix that GPTQ has coded. Its weights are multiplied by the divisor of the part. */
+typedef struct calibrated_result {
+    quantize_calibrated_storing storing;
+    organ_gptq gptq;
+} calibrated_result;
+
+static organ_status code_matrix(calibrated_result *r, organ_gptq_inputs *inputs, const organ_calibration_matrix *matrix,
+                                float *weights, organ_error *error)
 {
-    organ_quantize_job *const job = s->job;
-    organ_gptq m = {.name = s->part->weight->name,
-                    .grid = s->part->encoding->grid,
-                    .no_refit = job->options->no_refit,
-                    .rows = s->rows,
-                    .cols = s->cols,
-                    .ranks = matrix->ranks,
-                    .weights = weights,
-                    .keep = s->keep,
-                    .weighing = s->weights,
-                    .values = s->values,
-                    .scales = s->scales};
-    quantize_calibrated_rows all = {.storing = s, .weights = weights, .rows = s->rows};
-    const size_t n = s->rows * s->cols;
-    const float divisor = s->part->divisor;
+    quantize_calibrated_storing *const s = &r->storing;
+    r->gptq = (organ_gptq){.name = s->part->weight->name,
+                           .grid = s->part->encoding->grid,
+                           .no_refit = s->job->options->no_refit,
+                           .rows = s->rows,
+                           .cols = s->cols,
+                           .ranks = matrix->ranks,
+                           .weights = weights,
+                           .keep = s->keep,
+                           .weighing = s->weights,
+                           .values = s->values,
+                           .scales = s->scales};
     if (check_weights(s, weights, error) != ORGAN_OK)
         return error->status;
-    s->part->greatest_input = organ_calibration_moments(matrix->calibration)->greatest;
-    organ_quantize_multiply(weights, n, divisor);
+    organ_quantize_multiply(weights, s->rows * s->cols, s->part->divisor);
     if (s->donor)
-        organ_quantize_multiply(s->donor, n, divisor);
-    if (organ_gptq_run(&job->along.inputs, &m, error) != ORGAN_OK || repair(s, matrix, weights, error) != ORGAN_OK ||
+        organ_quantize_multiply(s->donor, s->rows * s->cols, s->part->divisor);
+    return organ_gptq_run(inputs, &r->gptq, error);
+}
+
+/* `weights` become the values of the codes, with which the layer then runs. The rank that owns the matrix writes its
+ * codes and figures. */
+static organ_status store_result(calibrated_result *r, const organ_calibration_matrix *matrix, float *weights,
+                                 organ_error *error)
+{
+    quantize_calibrated_storing *const s = &r->storing;
+    organ_gptq *const m = &r->gptq;
+    quantize_calibrated_rows all = {.storing = s, .weights = weights, .rows = s->rows};
+    const float divisor = s->part->divisor;
+    if (repair(s, matrix, weights, error) != ORGAN_OK ||
         (matrix->own && store_matrix(s, s->donor ? s->donor : weights, error)))
         return error->status;
     share_rows(&all, rows_take);
-    organ_quantize_multiply(weights, n, 1 / divisor);
+    organ_quantize_multiply(weights, s->rows * s->cols, 1 / divisor);
     const double by = 1 / ((double)divisor * (double)divisor);
-    m.energy *= by;
-    m.gptq_loss *= by;
-    m.loss *= by;
+    m->energy *= by;
+    m->gptq_loss *= by;
+    m->loss *= by;
     if (matrix->own)
         s->part->zeros += all.zeros;
-    return matrix->own ? finish_matrix(s, matrix, &m, error) : ORGAN_OK;
+    return matrix->own ? finish_matrix(s, matrix, m, error) : ORGAN_OK;
 }
 
 static organ_status reopen_inputs(organ_quantize_job *job, const organ_calibration_matrix *matrix, organ_error *error)
@@ -476,109 +491,86 @@ static organ_status reopen_inputs(organ_quantize_job *job, const organ_calibrati
  * written in that order, and the rows of a band, which share scales, are neighbours in it. Afterwards they are
  * brought back. s.keep and s.donor are not reordered: they are used only with pruning, which is for safetensors,
  * where the two orders are equal. */
+static organ_status reorder(const organ_quantize_job *job, const organ_calibration_matrix *matrix, float *weights,
+                            bool to_file, organ_error *error)
+{
+    const organ_tensor *const tensor = job->along.targets.tensors[matrix->target];
+    return organ_calibration_reorder_rows(job->along.run, tensor, weights, matrix->rows, to_file, error);
+}
+
+static void drop_result(void *result)
+{
+    if (result)
+        storing_close(&((calibrated_result *)result)->storing);
+    free(result);
+}
+
+static organ_status solve_matrix(organ_quantize_job *job, const organ_engine *engine, organ_gptq_inputs *inputs,
+                                 organ_calibration_solving *x, organ_error *error)
+{
+    calibrated_result *const r = calloc(1, sizeof *r);
+    if (!r)
+        return organ_fail_memory(error, x->matrix.name);
+    quantize_calibrated_storing *const s = &r->storing;
+    if (storing_open(job, &x->matrix, s, error) == ORGAN_OK && !(s->values = organ_floats(s->rows, s->cols)))
+        organ_fail_memory(error, s->part->weight->name);
+    s->engine = engine;
+    if (!error->status &&
+        organ_gptq_inputs_reopen(engine, x->matrix.calibration, x->matrix.name, inputs, error) == ORGAN_OK &&
+        reorder(job, &x->matrix, x->weights, /*to_file=*/true, error) == ORGAN_OK)
+        code_matrix(r, inputs, &x->matrix, x->weights, error);
+    s->engine = job->engine;
+    if (error->status)
+        drop_result(r);
+    else
+        x->solved = r;
+    return error->status;
+}
+
+/* The matrices have the same inputs, so their H is factorised once. */
+static organ_status solve_matrices(void *context, const organ_engine *engine, organ_calibration_solving *solving,
+                                   size_t count, organ_error *error)
+{
+    organ_gptq_inputs inputs = {0};
+    for (size_t k = 0; k < count && !error->status; k++)
+        solve_matrix(context, engine, &inputs, &solving[k], error);
+    organ_gptq_inputs_close(&inputs);
+    return error->status;
+}
+
 static organ_status change_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
                                   organ_error *error)
 {
     organ_quantize_job *const job = context;
-    const organ_tensor *const tensor = job->along.targets.tensors[matrix->target];
-    quantize_calibrated_storing s;
-    /* s.values is allocated after pruning, which needs the memory before */
-    if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
-        prune_before_quantising(&s, matrix, weights, error) == ORGAN_OK && !(s.values = organ_floats(s.rows, s.cols)))
-        organ_fail_memory(error, tensor->name);
-    if (!error->status && reopen_inputs(job, matrix, error) == ORGAN_OK &&
-        find_target(&s, matrix, weights, error) == ORGAN_OK &&
-        organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, /*to_file=*/true, error) == ORGAN_OK &&
-        quantise_matrix(&s, matrix, weights, error) == ORGAN_OK)
-        organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, /*to_file=*/false, error);
-    storing_close(&s);
+    calibrated_result own, *const r = matrix->solved ? matrix->solved : &own;
+    quantize_calibrated_storing *const s = &r->storing;
+    /* s->values is allocated after pruning, which needs the memory before */
+    if (!matrix->solved && storing_open(job, matrix, s, error) == ORGAN_OK &&
+        prune_before_quantising(s, matrix, weights, error) == ORGAN_OK && !(s->values = organ_floats(s->rows, s->cols)))
+        organ_fail_memory(error, s->part->weight->name);
+    if (!matrix->solved && !error->status && reopen_inputs(job, matrix, error) == ORGAN_OK &&
+        find_target(s, matrix, weights, error) == ORGAN_OK &&
+        reorder(job, matrix, weights, /*to_file=*/true, error) == ORGAN_OK)
+        code_matrix(r, &job->along.inputs, matrix, weights, error);
+    if (!error->status && store_result(r, matrix, weights, error) == ORGAN_OK)
+        reorder(job, matrix, weights, /*to_file=*/false, error);
+    if (!matrix->solved)
+        storing_close(s);
     return error->status;
 }
 
-/* ---- opening and running ---- */
-
-static organ_calibration_inputs_of streams_of(const organ_quantize_job *job)
+organ_calibration_work organ_quantize_calibrated_work(organ_quantize_job *job)
 {
-    return job->repair.adapter ? ORGAN_INPUTS_BOTH : ORGAN_INPUTS_CHANGED;
-}
-
-/* If the run also prunes, the pruning method decides which inputs and moments are computed. */
-static organ_status open_walk(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
-{
-    const organ_quantize_options *const o = job->options;
-    const organ_quantize_pruning *const pruning = job->pruning;
-    job->along.options =
-        (organ_calibration_run_options){.calibration = o->calibration,
-                                        .unpacked = true,
-                                        .all_experts = o->all_experts,
-                                        .blocks = job->blocks,
-                                        .method = pruning ? pruning->method : o->method,
-                                        .verb = pruning ? "prune" : "quantise",
-                                        .doing = pruning ? "pruning" : "quantising",
-                                        .streams = pruning ? pruning->streams : streams_of(job),
-                                        .moments_only = !pruning || pruning->moments_only,
-                                        .reserve = pruning ? pruning->reserve : organ_allocate_reserve(&o->allocate),
-                                        .seed = pruning ? pruning->seed : 0};
-    job->along.work = (organ_calibration_work){.context = job,
-                                               .memory = matrix_memory,
-                                               .done = is_done,
-                                               .restore = restore_matrix,
-                                               .change = change_matrix,
-                                               .grouped = true,
-                                               .rows = (!pruning || pruning->rows) && !job->repair.adapter,
-                                               .forget = release_inputs,
-                                               .leave = leave_layer};
-    return organ_calibration_run_open(&job->along.options, job->model, targets, &job->along.work, job->engine,
-                                      job->progress, &job->along.run, error);
-}
-
-organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
-{
-    open_walk(job, targets, error);
-    organ_calibration_run_close(job->along.run);
-    job->along.run = NULL;
-    return error->status;
-}
-
-static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
-{
-    job->along.targets.tensors = calloc(job->list.part_count + 1, sizeof *job->along.targets.tensors);
-    job->along.parts = calloc(job->list.part_count + 1, sizeof *job->along.parts);
-    if (!job->along.targets.tensors || !job->along.parts)
-        return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->list.part_count; k++) {
-        organ_quantize_part *const part = organ_quantize_next_part(job, k);
-        if (part->calibrated) {
-            job->along.parts[job->along.targets.count] = part;
-            job->along.targets.tensors[job->along.targets.count++] = part->weight->codes;
-        }
-    }
-    return job->along.targets.count
-               ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE,
-                            "`method` gptq: none of the targets is in a layer; embeddings and head are not calibrated");
-}
-
-organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
-{
-    if (list_calibrated(job, error) != ORGAN_OK || organ_quantize_repair_open(job, error) != ORGAN_OK)
-        return error->status;
-    if (open_walk(job, &job->along.targets, error) == ORGAN_OK)
-        organ_quantize_repair_pair(job, error);
-    return job->pruning && job->pruning->open ? organ_memory_check_also(organ_quantize_open_pruning, job, error)
-                                              : error->status;
-}
-
-organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
-{
-    return organ_calibration_run_layers(job->along.run, error);
-}
-
-void organ_quantize_close_text(organ_quantize_job *job)
-{
-    if (job->pruning && job->pruning->close)
-        job->pruning->close(job->pruning->context);
-    release_inputs(job);
-    organ_calibration_run_close(job->along.run);
-    ORGAN_FREE_ARRAYS(job->along.targets.tensors, job->along.parts);
+    const bool alone = job->pruning || job->repair.adapter;
+    return (organ_calibration_work){.context = job,
+                                    .memory = matrix_memory,
+                                    .done = is_done,
+                                    .restore = restore_matrix,
+                                    .change = change_matrix,
+                                    .solve = alone ? NULL : solve_matrices,
+                                    .drop = drop_result,
+                                    .grouped = true,
+                                    .rows = (!job->pruning || job->pruning->rows) && !job->repair.adapter,
+                                    .forget = release_inputs,
+                                    .leave = leave_layer};
 }

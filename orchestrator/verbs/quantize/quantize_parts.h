@@ -10,6 +10,7 @@
  *   quantize_cache.c        scales of a KV cache (--kv-cache)
  *   quantize_mlx.c, quantize_mlx_made.c   names, config and other values of MLX
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
+ *   quantize_text.c         opens and runs this walk over the text
  *   quantize_document.c     report and journal
  *   quantize_definitions.c  definitions in the report
  *   quantize_options.c      checks options
@@ -421,6 +422,8 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
 /* Runs the calibration: quantises the calibrated parts layer by layer and writes their codes and scales. Returns the
  * errors of organ_calibration_run_layers and of the functions of organ_quantize_pruning. */
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error);
+/* Returns the callbacks of the calibration run. */
+organ_calibration_work organ_quantize_calibrated_work(organ_quantize_job *job);
 /* Closes what organ_quantize_open_text opened, also after an error. */
 void organ_quantize_close_text(organ_quantize_job *job);
 

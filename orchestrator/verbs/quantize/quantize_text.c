@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ * Opens, runs and closes the walk over a calibration text with which quantize changes matrices
+ * (quantize_calibrated.c). */
+#include "orchestrator/verbs/quantize/quantize_parts.h"
+
+#include "orchestrator/machine/quantity.h"
+
+#include <stdlib.h>
+
+static organ_calibration_inputs_of streams_of(const organ_quantize_job *job)
+{
+    return job->repair.adapter ? ORGAN_INPUTS_BOTH : ORGAN_INPUTS_CHANGED;
+}
+
+/* If the run also prunes, the pruning method decides which inputs and moments are computed. */
+static organ_status open_walk(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    const organ_quantize_pruning *const pruning = job->pruning;
+    job->along.options =
+        (organ_calibration_run_options){.calibration = o->calibration,
+                                        .unpacked = true,
+                                        .all_experts = o->all_experts,
+                                        .blocks = job->blocks,
+                                        .method = pruning ? pruning->method : o->method,
+                                        .verb = pruning ? "prune" : "quantise",
+                                        .doing = pruning ? "pruning" : "quantising",
+                                        .streams = pruning ? pruning->streams : streams_of(job),
+                                        .moments_only = !pruning || pruning->moments_only,
+                                        .reserve = pruning ? pruning->reserve : organ_allocate_reserve(&o->allocate),
+                                        .seed = pruning ? pruning->seed : 0};
+    job->along.work = organ_quantize_calibrated_work(job);
+    return organ_calibration_run_open(&job->along.options, job->model, targets, &job->along.work, job->engine,
+                                      job->progress, &job->along.run, error);
+}
+
+organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
+{
+    open_walk(job, targets, error);
+    organ_calibration_run_close(job->along.run);
+    job->along.run = NULL;
+    return error->status;
+}
+
+static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
+{
+    job->along.targets.tensors = calloc(job->list.part_count + 1, sizeof *job->along.targets.tensors);
+    job->along.parts = calloc(job->list.part_count + 1, sizeof *job->along.parts);
+    if (!job->along.targets.tensors || !job->along.parts)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->list.part_count; k++) {
+        organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        if (part->calibrated) {
+            job->along.parts[job->along.targets.count] = part;
+            job->along.targets.tensors[job->along.targets.count++] = part->weight->codes;
+        }
+    }
+    return job->along.targets.count
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE,
+                            "`method` gptq: none of the targets is in a layer; embeddings and head are not calibrated");
+}
+
+organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
+{
+    if (list_calibrated(job, error) != ORGAN_OK || organ_quantize_repair_open(job, error) != ORGAN_OK)
+        return error->status;
+    if (open_walk(job, &job->along.targets, error) == ORGAN_OK)
+        organ_quantize_repair_pair(job, error);
+    return job->pruning && job->pruning->open ? organ_memory_check_also(organ_quantize_open_pruning, job, error)
+                                              : error->status;
+}
+
+organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
+{
+    return organ_calibration_run_layers(job->along.run, error);
+}
+
+void organ_quantize_close_text(organ_quantize_job *job)
+{
+    if (job->pruning && job->pruning->close)
+        job->pruning->close(job->pruning->context);
+    organ_gptq_inputs_close(&job->along.inputs);
+    organ_donor_target_close(&job->repair.donor);
+    organ_calibration_run_close(job->along.run);
+    ORGAN_FREE_ARRAYS(job->along.targets.tensors, job->along.parts);
+}
