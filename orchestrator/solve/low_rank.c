@@ -61,14 +61,13 @@ static low_rank_method choose_method(uint64_t rows, uint64_t cols, const organ_l
     return (low_rank_method){rank, oversampling, options->exact || (rank + oversampling) * 2 > smaller_side};
 }
 
-uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
-                              const organ_engine *engine)
+uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options, size_t workers)
 {
     const low_rank_method s = choose_method(rows, cols, options);
     const uint64_t svd = sizeof(float) * s.rank * (rows + cols + 1);
     if (s.exact)
         return svd + sizeof(float) * rows * cols + organ_dense_svd_bytes((size_t)rows, (size_t)cols, s.rank);
-    return svd + organ_krylov_bytes(rows, cols, s.rank, s.oversampling, engine);
+    return svd + organ_krylov_bytes(rows, cols, s.rank, s.oversampling, workers);
 }
 
 static organ_status check_exact(const organ_strips *strips, organ_error *error)
@@ -163,10 +162,9 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
     r->sums[strip->index] = sum;
 }
 
-uint64_t organ_residual_bytes(const organ_engine *engine)
+uint64_t organ_residual_bytes(size_t workers)
 {
-    return organ_workers_count(engine->workers) * (ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) +
-           organ_products_scratch(engine);
+    return workers * ((ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) + ORGAN_PRODUCT_SCRATCH);
 }
 
 /* The sums of strips are added in order, so that the number of threads does not change a bit. */

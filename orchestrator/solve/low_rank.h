@@ -44,11 +44,10 @@ typedef struct organ_low_rank_options {
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error);
 
-/* Returns the bytes that organ_low_rank allocates for *svd and its buffers, without the strips. */
-uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
-                              const organ_engine *engine);
-/* Returns the bytes that organ_residual allocates, without the strips and without B and A. */
-uint64_t organ_residual_bytes(const organ_engine *engine);
+/* Returns the bytes that organ_low_rank allocates for *svd and its buffers on `workers` threads, without the strips. */
+uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options, size_t workers);
+/* Returns the bytes that organ_residual allocates on `workers` threads, without the strips and without B and A. */
+uint64_t organ_residual_bytes(size_t workers);
 
 /* Returns ||W - U diag(sigma) V^T|| / ||W||, computed from the energies: sqrt(1 - captured / energy). Rounding of FP32
  * values dominates results below about 0.01, which organ_residual computes more exactly. 0 for a matrix of zeros. */

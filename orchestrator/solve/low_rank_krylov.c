@@ -474,13 +474,13 @@ static void choose_krylov_sizes(krylov *y, uint64_t rows, uint64_t cols, size_t 
     y->max = organ_min(3 * y->l, organ_min(y->m, y->n) - y->b); /* the next block must be orthogonal to all of them */
 }
 
-uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine)
+uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, size_t workers)
 {
     krylov y = {0};
     choose_krylov_sizes(&y, rows, cols, rank, oversampling);
-    const uint64_t n = y.n, max = y.max, l = y.l, b = y.b, workers = organ_workers_count(engine->workers);
+    const uint64_t n = y.n, max = y.max, l = y.l, b = y.b;
     return sizeof(float) * (n * (max + b) + y.m * l + max * (max + b + l) + workers * PANEL * l) +
-           organ_products_scratch(engine) + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
+           workers * ORGAN_PRODUCT_SCRATCH + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
 }
 
 /* The iteration starts from a block of random vectors under `seed`. `oversampling`: vectors that it seeks in

@@ -147,7 +147,7 @@ organ_status organ_ridge_rows_read(organ_ridge_rows *rows, uint32_t *number, org
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
 
 /* Returns the bytes that organ_krylov allocates in addition to the strips and *svd. */
-uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine);
+uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, size_t workers);
 
 /* Decomposes a matrix by block Krylov iteration (organ_low_rank). With l = rank + oversampling, it needs at least 2 l
  * rows and columns. Sets *svd except energy and captured. Returns ORGAN_IO if memory cannot be allocated, or the errors

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Processes one module: reads its change W_tuned - W_base in strips of rows, computes the leading singular vectors of
- * each matrix of the change, selects the rank, and writes the factors. */
+ * Computes the factors of one module: reads its change W_tuned - W_base in strips of rows, computes the leading
+ * singular vectors of each matrix of the change, and selects the rank. Writes the factors later (organ_lora_store). */
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/text.h"
@@ -20,19 +20,11 @@
 #define PASSES  8.0
 #define CHANGED 40.0
 
-typedef struct extract_module_change {
-    organ_weight_reader *tuned, *base;
-    uint64_t start;    /* first row of the matrix, counted over the matrices of the weight */
-    size_t cols;       /* columns of the matrix */
-    size_t base_bytes; /* bytes at the beginning of the scratch of read_change that are for rows of W_base */
-    double *norms;     /* ||W_base||^2 of each strip of ORGAN_STRIP_ROWS rows */
-} extract_module_change;
-
 /* c->norms of the strip becomes the sum of squares of the same rows of W_base. */
 static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch,
                                 organ_error *error)
 {
-    const extract_module_change *const c = context;
+    const organ_lora_change *const c = context;
     float *const base = scratch;
     void *const rest = (char *)scratch + c->base_bytes;
     const size_t n = rows * c->cols;
@@ -220,8 +212,8 @@ void organ_lora_round_factors(const organ_lora_job *job, organ_lora_factors *f)
     round_values(job->engine->kernels, job->dtype, f->a, f->rank * f->in);
 }
 
-organ_status organ_lora_write_matrix(organ_lora_job *job, organ_lora_module *m, organ_lora_factors *f,
-                                     const float *sigma, organ_error *error)
+static organ_status complete_matrix(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *f,
+                                    const float *sigma, organ_error *error)
 {
     free(m->spectrum);
     m->rank = f->rank;
@@ -230,7 +222,13 @@ organ_status organ_lora_write_matrix(organ_lora_job *job, organ_lora_module *m, 
         return organ_fail_memory(error, m->name);
     organ_lora_round_factors(job, f);
     memcpy(m->spectrum, sigma, f->rank * sizeof *m->spectrum);
-    return write_matrix(job, m, f, error);
+    return ORGAN_OK;
+}
+
+organ_status organ_lora_write_matrix(organ_lora_job *job, organ_lora_module *m, organ_lora_factors *f,
+                                     const float *sigma, organ_error *error)
+{
+    return complete_matrix(job, m, f, sigma, error) ? error->status : write_matrix(job, m, f, error);
 }
 
 /* Value k of the spectrum of a stack is the root of the sum over experts of the squares of their values k. */
@@ -252,12 +250,12 @@ organ_status organ_lora_write_zeros(organ_lora_job *job, const organ_lora_module
     return organ_lora_stored_rank(m) ? write_padded(job, m, /*factors=*/NULL, error) : ORGAN_OK;
 }
 
-/* `stack` is NULL if the module has one matrix. m->rest grows by the squared norm of the change minus the product of
- * the rounded factors. */
-static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
-                                            const organ_svd *svd, const organ_lora_factors *stack, size_t expert,
-                                            organ_error *error)
+/* c->factors are those of the stack, or become those of the only matrix. m->rest grows by the squared norm of the
+ * change minus the product of the rounded factors. */
+static organ_status keep_factors(const organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
+                                 const organ_svd *svd, organ_lora_change *c, size_t expert, organ_error *error)
 {
+    const bool stack = c->factors.a != NULL;
     organ_lora_factors f;
     bool short_of_share;
     double rest = 0;
@@ -266,13 +264,16 @@ static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_modu
     if (!made)
         organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, m->tuned->name);
     else if (stack)
-        organ_lora_put_in_stack(job, m, &f, svd->sigma, stack, expert);
+        organ_lora_put_in_stack(job, m, &f, svd->sigma, &c->factors, expert);
     else
-        organ_lora_write_matrix(job, m, &f, svd->sigma, error);
+        complete_matrix(job, m, &f, svd->sigma, error);
     if (!error->status)
         organ_residual(strips, f.b, f.a, f.rank, &rest, error);
     m->rest += rest;
-    organ_lora_factors_release(&f);
+    if (stack || error->status)
+        organ_lora_factors_release(&f);
+    else
+        c->factors = f;
     return error->status;
 }
 
@@ -284,13 +285,13 @@ static organ_low_rank_options options_of(const organ_lora_job *job)
 
 /* Decomposing needs the buffers of organ_low_rank; measuring the residual later needs the singular vectors, the same
  * number of bytes for the factors, and the buffers of organ_residual. The larger need counts. */
-static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
+static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols, size_t workers)
 {
     const organ_low_rank_options options = options_of(job);
     const uint64_t rank = organ_min(options.rank, (size_t)organ_min((size_t)rows, (size_t)cols));
     const uint64_t vectors = sizeof(float) * rank * (rows + cols + 1);
-    const uint64_t found = organ_low_rank_bytes(rows, cols, &options, job->engine);
-    return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
+    const uint64_t found = organ_low_rank_bytes(rows, cols, &options, workers);
+    return organ_max(found, 2 * vectors + organ_residual_bytes(workers));
 }
 
 static void only_read(void *context, const organ_strip *strip, size_t worker)
@@ -308,44 +309,47 @@ static organ_status decompose(organ_strips *strips, const organ_low_rank_options
     return organ_low_rank(strips, options, svd, error);
 }
 
-static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
-                                     const organ_lora_factors *stack, size_t expert, organ_error *error)
+static organ_status decompose_change(const organ_lora_job *job, organ_lora_module *m, const organ_engine *engine,
+                                     const organ_rows *rows, size_t expert, organ_error *error)
 {
     const organ_low_rank_options options = options_of(job);
     organ_strips *strips = NULL;
     ORGAN_RELEASED_BY(organ_svd_release) organ_svd svd = {0};
-    if (organ_strips_open(rows, job->engine, !job->options->exact, &strips, error) == ORGAN_OK &&
+    if (organ_strips_open(rows, engine, !job->options->exact, &strips, error) == ORGAN_OK &&
         decompose(strips, &options, &svd, error) == ORGAN_OK) {
         m->change += svd.energy;
         m->passes = (unsigned)organ_max(m->passes, svd.passes);
         if (svd.rank)
-            write_factors_of_matrix(job, m, strips, &svd, stack, expert, error);
-        else if (!stack)
-            organ_lora_write_zeros(job, m, error);
+            keep_factors(job, m, strips, &svd, rows->context, expert, error);
     }
     organ_strips_close(strips);
     return error->status;
 }
 
-/* The caller closes the readers, also after an error. */
-static organ_status open_readers(organ_lora_job *job, const organ_lora_module *m, extract_module_change *c, bool notes,
-                                 organ_error *error)
+organ_status organ_lora_change_open(const organ_lora_job *job, const organ_lora_module *m, organ_lora_change *c,
+                                    organ_error *error)
 {
-    char note[256];
-    if (organ_weight_reader_open(job->tuned, m->tuned, job->engine->kernels, note, &c->tuned, error))
-        return error->status;
-    if (notes)
-        organ_lora_note(job, note);
-    if (organ_weight_reader_open(job->base, m->base, job->engine->kernels, note, &c->base, error))
-        return error->status;
-    if (notes)
-        organ_lora_note(job, note);
-    return ORGAN_OK;
+    const size_t rows = (size_t)organ_weight_matrices(m->base).rows;
+    *c = (organ_lora_change){.norms = calloc(organ_pieces_of(rows, ORGAN_STRIP_ROWS), sizeof *c->norms)};
+    if (!c->norms)
+        return organ_fail_memory(error, m->name);
+    if (organ_weight_reader_open(job->tuned, m->tuned, job->engine->kernels, c->notes[0], &c->tuned, error) == ORGAN_OK)
+        organ_weight_reader_open(job->base, m->base, job->engine->kernels, c->notes[1], &c->base, error);
+    return error->status;
+}
+
+void organ_lora_change_close(organ_lora_change *c)
+{
+    organ_weight_reader_close(c->tuned);
+    organ_weight_reader_close(c->base);
+    organ_lora_factors_release(&c->factors);
+    free(c->norms);
+    *c = (organ_lora_change){0};
 }
 
 /* read_change reads the rows with the open readers of `c`. `name` is for messages and must outlive the result. */
-static organ_rows rows_of(const organ_lora_job *job, const organ_lora_module *m, extract_module_change *c,
-                          const char *name)
+static organ_rows rows_of(const organ_lora_job *job, const organ_lora_module *m, organ_lora_change *c, const char *name,
+                          size_t workers)
 {
     const organ_matrices shape = organ_weight_matrices(m->base);
     c->cols = (size_t)shape.cols;
@@ -363,9 +367,19 @@ static organ_rows rows_of(const organ_lora_job *job, const organ_lora_module *m,
                         .cols = shape.cols,
                         .name = name,
                         .scratch_bytes = c->base_bytes + rest,
-                        .extra_bytes = stack + extra_bytes_of(job, shape.rows, shape.cols),
+                        .extra_bytes = stack + extra_bytes_of(job, shape.rows, shape.cols, workers),
                         .context = c,
                         .read = read_change};
+}
+
+/* The memory has room for the buffers, for the whole matrix, and for scratch of all readers (organ_strips_open). */
+uint64_t organ_lora_change_bytes(const organ_lora_job *job, const organ_lora_module *m, organ_lora_change *c,
+                                 size_t workers)
+{
+    const organ_rows rows = rows_of(job, m, c, m->name, workers);
+    const uint64_t strips = organ_pieces_of((size_t)rows.rows, ORGAN_STRIP_ROWS);
+    return rows.extra_bytes + 2 * workers * organ_to_line(rows.scratch_bytes) +
+           strips * ORGAN_STRIP_ROWS * rows.cols * sizeof(float);
 }
 
 /* The block of a pass has half the vectors that organ_low_rank seeks, and a pass multiplies by it twice. */
@@ -387,14 +401,12 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
     uint64_t least = 0;
     for (size_t k = 0; k < job->module_count && !error->status; k++) {
         const organ_lora_module *const m = &job->modules[k];
-        extract_module_change c = {0};
-        if (open_readers(job, m, &c, /*notes=*/false, error) == ORGAN_OK) {
-            const organ_rows rows = rows_of(job, m, &c, m->name);
+        ORGAN_RELEASED_BY(organ_lora_change_close) organ_lora_change c;
+        if (organ_lora_change_open(job, m, &c, error) == ORGAN_OK) {
+            const organ_rows rows = rows_of(job, m, &c, m->name, organ_workers_count(job->engine->workers));
             largest = organ_strips_min(&rows) > least ? m : largest;
             least = organ_max(least, organ_strips_min(&rows));
         }
-        organ_weight_reader_close(c.tuned);
-        organ_weight_reader_close(c.base);
     }
     organ_plan_memory(&job->plan, least, 0);
     add_work(job);
@@ -404,47 +416,12 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
                               job->tuned->path);
 }
 
-static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m, extract_module_change *c,
-                                       const char *name, organ_error *error)
-{
-    const organ_matrices shape = organ_weight_matrices(m->base);
-    const size_t strips = (size_t)((shape.rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    const organ_rows rows = rows_of(job, m, c, name);
-    ORGAN_RELEASED_BY(organ_lora_factors_release) organ_lora_factors stack = {0};
-    if (shape.count > 1)
-        organ_lora_begin_stack(job, m, &stack, error);
-    for (size_t e = 0; e < shape.count && !error->status; e++) {
-        c->start = e * shape.rows;
-        memset(c->norms, 0, strips * sizeof *c->norms);
-        decompose_change(job, m, &rows, shape.count > 1 ? &stack : NULL, e, error);
-        for (size_t k = 0; k < strips; k++)
-            m->norm += c->norms[k];
-    }
-    if (shape.count > 1 && !error->status)
-        organ_lora_write_stack(job, m, &stack, error);
-    return error->status;
-}
-
-static bool open_norms(extract_module_change *c, const organ_lora_module *m)
-{
-    const size_t rows = (size_t)organ_weight_matrices(m->base).rows;
-    *c = (extract_module_change){.norms = calloc(organ_pieces_of(rows, ORGAN_STRIP_ROWS), sizeof *c->norms)};
-    return c->norms != NULL;
-}
-
-static void close_change(extract_module_change *c)
-{
-    organ_weight_reader_close(c->tuned);
-    organ_weight_reader_close(c->base);
-    free(c->norms);
-}
-
-static organ_status read_energy(const organ_lora_job *job, const organ_lora_module *m, extract_module_change *c,
+static organ_status read_energy(const organ_lora_job *job, const organ_lora_module *m, organ_lora_change *c,
                                 double *energy, organ_error *error)
 {
     const organ_matrices shape = organ_weight_matrices(m->base);
     const organ_strip_work reading = {.each = only_read};
-    organ_rows rows = rows_of(job, m, c, m->name);
+    organ_rows rows = rows_of(job, m, c, m->name, organ_workers_count(job->engine->workers));
     rows.extra_bytes = 0;
     for (size_t e = 0; e < shape.count && *energy == 0 && !error->status; e++) {
         organ_strips *strips = NULL;
@@ -462,31 +439,41 @@ organ_status organ_lora_differs(organ_lora_job *job, bool *differs, organ_error 
     *differs = false;
     for (size_t k = 0; k < job->module_count && !*differs && !error->status; k++) {
         const organ_lora_module *const m = &job->modules[k];
-        extract_module_change c;
+        ORGAN_RELEASED_BY(organ_lora_change_close) organ_lora_change c;
         double energy = 0;
-        if (!open_norms(&c, m))
-            organ_fail_memory(error, m->name);
-        else if (open_readers(job, m, &c, /*notes=*/false, error) == ORGAN_OK)
+        if (organ_lora_change_open(job, m, &c, error) == ORGAN_OK)
             read_energy(job, m, &c, &energy, error);
-        close_change(&c);
         *differs = energy != 0;
     }
     return error->status;
 }
 
-organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
+organ_status organ_lora_compute(const organ_lora_job *job, organ_lora_module *m, const organ_engine *engine,
+                                organ_lora_change *c, organ_error *error)
 {
     const double started = organ_seconds_now();
-    extract_module_change c;
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    const size_t strips = organ_pieces_of((size_t)shape.rows, ORGAN_STRIP_ROWS);
     char name[600];
-    job->note_target = &m->note;
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path,
              m->tuned->name);
-    if (!open_norms(&c, m))
-        organ_fail_memory(error, name);
-    else if (open_readers(job, m, &c, /*notes=*/true, error) == ORGAN_OK)
-        factorise_matrices(job, m, &c, name, error);
-    close_change(&c);
+    const organ_rows rows = rows_of(job, m, c, name, organ_workers_count(engine->workers));
+    if (shape.count > 1)
+        organ_lora_begin_stack(job, m, &c->factors, error);
+    for (size_t e = 0; e < shape.count && !error->status; e++) {
+        c->start = e * shape.rows;
+        memset(c->norms, 0, strips * sizeof *c->norms);
+        decompose_change(job, m, engine, &rows, e, error);
+        for (size_t k = 0; k < strips; k++)
+            m->norm += c->norms[k];
+    }
     m->seconds = organ_seconds_now() - started;
     return error->status;
+}
+
+organ_status organ_lora_store(organ_lora_job *job, organ_lora_module *m, organ_lora_change *c, organ_error *error)
+{
+    if (organ_weight_matrices(m->base).count > 1)
+        return organ_lora_write_stack(job, m, &c->factors, error);
+    return c->factors.a ? write_matrix(job, m, &c->factors, error) : organ_lora_write_zeros(job, m, error);
 }

@@ -141,20 +141,6 @@ static organ_status list_all_units(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status fill_unit(organ_lora_job *job, size_t k, organ_error *error)
-{
-    organ_lora_module *const m = job->contents[k].module;
-    char remark[64] = "unchanged";
-    if (organ_adapter_begin(job->writer, k, error) ||
-        (m ? organ_lora_factorise(job, m, error) : organ_lora_store_packed(job, job->contents[k].other, error)) ||
-        organ_adapter_end(job->writer, m ? organ_lora_module_results(m) : json_object(), error))
-        return error->status;
-    if (m && m->rank)
-        organ_snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
-    organ_progress_advance(job->progress, job->units[k].source_bytes, job->units[k].name, m ? remark : NULL);
-    return ORGAN_OK;
-}
-
 static organ_status extract_fill(void *context, organ_adapter_writer *writer, organ_error *error)
 {
     organ_lora_job *const job = context;
@@ -163,9 +149,8 @@ static organ_status extract_fill(void *context, organ_adapter_writer *writer, or
     /* Equal models are noticed before the calibration; extract_config then refuses them. */
     if (job->repairs && organ_lora_differs(job, &differs, error) == ORGAN_OK && differs)
         organ_lora_repair_modules(job, error);
-    for (size_t k = 0; k < job->making.unit_count && !error->status; k++)
-        if (!job->units[k].same && !(job->contents[k].module && job->repairs) && !organ_adapter_done(writer, k))
-            fill_unit(job, k, error);
+    if (!error->status)
+        organ_lora_make_units(job, error);
     job->writer = NULL;
     return error->status;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Declarations that the sources of an extraction share: lora_extract.c runs it, extract_plan.c pairs the weights,
- * extract_rest.c compares weights that get no factors, extract_module.c decomposes modules, extract_document.c
- * makes the report. */
+ * extract_rest.c compares weights that get no factors, extract_module.c decomposes modules, extract_batch.c makes the
+ * units, extract_document.c makes the report. */
 #ifndef ORGAN_VERBS_LORA_LORA_PARTS_H
 #define ORGAN_VERBS_LORA_LORA_PARTS_H
 
@@ -61,7 +61,7 @@ typedef struct organ_lora_module {
     double outputs, outputs_before, outputs_after;
     bool short_of_share; /* the requested share of energy would need a higher rank than --rank */
     unsigned passes;     /* passes over dW that the decomposition made; for a stack the largest number for an expert */
-    double seconds;      /* time of organ_lora_factorise */
+    double seconds;      /* time of organ_lora_compute */
 } organ_lora_module;
 
 /* A weight of one or both models that gets no factors. The code calls these the other weights. */
@@ -194,9 +194,37 @@ organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *othe
 /* Sets *differs to whether any module of the tuned model differs from the base; reads up to the first that does. */
 organ_status organ_lora_differs(organ_lora_job *job, bool *differs, organ_error *error);
 
-/* Decomposes the change of one module, adds its factors to the current unit, and sets spectrum, rank and the members
- * after rank. Returns errors of reading, of organ_low_rank and of the adapter writer. */
-organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
+/* The change of a module: open readers, and the factors once they are computed. */
+typedef struct organ_lora_change {
+    organ_weight_reader *tuned, *base;
+    char notes[2][256]; /* of the readers */
+    uint64_t start;     /* first row of the matrix that is read, counted over the matrices of the weight */
+    size_t cols;        /* columns of the matrix */
+    size_t base_bytes;  /* bytes at the beginning of the scratch that are for rows of W_base */
+    double *norms;      /* ||W_base||^2 of each strip of ORGAN_STRIP_ROWS rows */
+    /* in job->dtype, of the stack or of the only matrix; empty: not computed, or the only matrix is unchanged */
+    organ_lora_factors factors;
+} organ_lora_change;
+
+/* Opens the readers. The caller closes *change, also after an error. */
+organ_status organ_lora_change_open(const organ_lora_job *job, const organ_lora_module *module,
+                                    organ_lora_change *change, organ_error *error);
+void organ_lora_change_close(organ_lora_change *change);
+/* Returns the bytes with which organ_lora_compute on `workers` threads reads the weights once. */
+uint64_t organ_lora_change_bytes(const organ_lora_job *job, const organ_lora_module *module, organ_lora_change *change,
+                                 size_t workers);
+/* Decomposes the change with the threads and the memory of `engine`, and sets change->factors, and of the module
+ * spectrum, rank and the members after rank. Modules may be computed at the same time, each with its own engine.
+ * Returns errors of reading and of organ_low_rank. */
+organ_status organ_lora_compute(const organ_lora_job *job, organ_lora_module *module, const organ_engine *engine,
+                                organ_lora_change *change, organ_error *error);
+/* Adds the computed factors to the current unit. Returns errors of the adapter writer. */
+organ_status organ_lora_store(organ_lora_job *job, organ_lora_module *module, organ_lora_change *change,
+                              organ_error *error);
+
+/* Makes all units that have no contents yet (extract_batch.c). The results do not depend on threads and memory.
+ * Returns the error of the first unit that fails. */
+organ_status organ_lora_make_units(organ_lora_job *job, organ_error *error);
 
 /* Rounds the factors of a matrix to job->dtype. */
 void organ_lora_round_factors(const organ_lora_job *job, organ_lora_factors *f);
@@ -253,7 +281,7 @@ organ_status organ_lora_store_correction(organ_lora_job *job, size_t target, uin
 void organ_lora_add_product(const organ_engine *engine, const organ_lora_factors *factors, const float *base, float *to,
                             void *scratch);
 
-/* Returns the journal entry of a finished module, which has every result of organ_lora_factorise. NULL if out of
+/* Returns the journal entry of a finished module, which has every result of organ_lora_compute. NULL if out of
  * memory. */
 json_t *organ_lora_module_results(const organ_lora_module *module);
 

@@ -35,6 +35,20 @@ START_TEST(values_that_are_not_finite)
 }
 END_TEST
 
+/* Threads compute modules at the same time, large ones first. The error is that of the first module, a small one. */
+START_TEST(the_first_of_several_errors)
+{
+    static const size_t threads[] = {1, 2, 16};
+    const char *const tuned = scratch_path("tuned.safetensors");
+    lora_poke(tuned, L0 "self_attn.k_proj.weight", 35 * 72 + 7, INFINITY);
+    lora_poke(tuned, L0 "mlp.down_proj.weight", 3, NAN);
+    lora_poke(tuned, L1 "mlp.down_proj.weight", 5, NAN);
+    for (size_t t = 0; t < sizeof threads / sizeof *threads; t++)
+        refused((lora_way){.threads = threads[t]}, ORGAN_BAD_INPUT,
+                "tensor 'model.layers.0.self_attn.k_proj.weight': the value in row 35, column 7 is inf");
+}
+END_TEST
+
 START_TEST(models_that_do_not_belong_together)
 {
     make_shard(scratch_path("wide.safetensors"),
@@ -152,8 +166,9 @@ END_TEST
 
 Suite *lora_faults_suite(void)
 {
-    const suite_case cases[] = {{"input", {values_that_are_not_finite, models_that_do_not_belong_together}},
-                                {"call", {wrong_calls, places_that_are_taken, a_dry_run_makes_nothing}},
-                                {"disk", {reading_fails_or_is_stopped, resume_refuses_another_extraction}}};
+    const suite_case cases[] = {
+        {"input", {values_that_are_not_finite, the_first_of_several_errors, models_that_do_not_belong_together}},
+        {"call", {wrong_calls, places_that_are_taken, a_dry_run_makes_nothing}},
+        {"disk", {reading_fails_or_is_stopped, resume_refuses_another_extraction}}};
     return suite_of("lora_extract_faults", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }
