@@ -11,9 +11,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define MODULES ((size_t)4)         /* modules of a batch for each worker */
-#define VALUES  ((uint64_t)8 << 20) /* values of their weights for each worker, but one module always may be in it */
-#define TABLES  ((uint64_t)1 << 20) /* bytes of a module's readers and of its part of the teams */
+#define MODULES ((size_t)4)          /* modules of a batch for each worker */
+#define VALUES  ((uint64_t)16 << 20) /* values of their weights for each worker, but one module always may be in it */
+#define TABLES  ((uint64_t)1 << 20)  /* bytes of a module's readers and of its part of the teams */
 
 typedef struct extract_batch_module {
     size_t unit;
