@@ -31,6 +31,7 @@ COLUMNS = ["model", "work", "program", "bytes", "bpw", "kl", "kl_error", "rise",
 
 
 LOW = ["IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]  # recipes below 2.5 bits
+LOW_TYPES = ",iq2_xs,iq2_xxs,iq1_m,iq1_s,q2_0,q1_0"  # for the bytes of LOW, besides the types of a list in Plan.options
 
 
 class Plan:
@@ -159,7 +160,8 @@ class Judge:
         if program == "organ-gptq":
             scheme += ["--method", "gptq", *calibrated]
         elif program == "organ" and not pure:
-            scheme = ["mixed", "--target-size", str(size), *self.plan.options, "--allocation", self.work / "measured", *calibrated]
+            options = [option + LOW_TYPES if work in LOW and "," in option else option for option in self.plan.options]
+            scheme = ["mixed", "--target-size", str(size), *options, "--allocation", self.work / "measured", *calibrated]
         return self.organ("quantize", self.donor, "-o", out, "--imatrix", self.imatrix, "--scheme", scheme[0].lower(), *scheme[1:])
 
     def judged(self, model):
