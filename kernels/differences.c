@@ -71,8 +71,11 @@ INLINE f32x16 vote_of_one(const organ_differences *d, size_t at, size_t some, f3
     return f32_of_bits(u32_keep(agrees, f32_bits(v)));
 }
 
-/* What is added up: `one` array with a vote, all with a vote, or all. */
-enum sum_kind { ONE_VOTE, VOTE, SUM };
+enum sum_kind {
+    ONE_VOTE, /* VOTE with a single model */
+    VOTE,     /* the differences of the models whose signs win the vote */
+    SUM       /* the differences of all models */
+};
 
 INLINE void merge_vectors(const organ_differences *d, const float *base, size_t n, float *out, const enum sum_kind kind)
 {

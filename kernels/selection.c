@@ -79,8 +79,8 @@ size_t KERNEL(find_magnitudes)(const float *values, size_t n, uint32_t least, ui
     return found;
 }
 
-/* Magnitudes from `least` to `most` are kept. Those that equal an edge are reported: no magnitude has the sign bit that
- * stands for 0. */
+/* A kernel keeps the magnitudes from `least` to `most`, and reports the positions of those that equal an edge. An edge
+ * of 0 is replaced by a value with the sign bit, which no magnitude equals. */
 typedef struct kept_range {
     u32x16 least, most, first_edge, last_edge;
 } kept_range;

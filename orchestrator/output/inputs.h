@@ -141,9 +141,9 @@ bool organ_selection_has_name(const organ_selection *selection, const char *name
  * not. */
 bool organ_selection_has_layer(const organ_selection *selection, int32_t layer);
 
-/* Returns whether verbs that change tensors keep this one although a word for a group selects it: programs read routers
- * and the projections of blocks for multi-token prediction as they are, and the word mtp alone selects only the
- * projections of a block's layer. */
+/* Returns whether verbs that change tensors keep this one although a word for a group, such as "feed-forward", selects
+ * it. Kept are routers and the projection of a block for multi-token prediction, which programs do not read in another
+ * type. The word mtp alone changes only the matrices of the block's layer. */
 bool organ_selection_keeps(const organ_selection *selection, const organ_tensor *tensor);
 
 /* Returns whether the tensor is selected, by its name and its layer. */

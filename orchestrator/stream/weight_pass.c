@@ -325,7 +325,7 @@ static organ_status read_pass_strip(weight_pass_run *r, const organ_weight_strip
     return error->status;
 }
 
-/* What organ_weight_strip_read needs besides the strip. */
+/* organ_weight_strip_read reads the strip by `run` into the memory that ends at `end`. */
 struct weight_strip_source {
     weight_pass_run *run;
     unsigned char *end, *reading; /* of the room; scratch of the reader */

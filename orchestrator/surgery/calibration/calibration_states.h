@@ -59,8 +59,8 @@ organ_status organ_calibration_states_put_back(organ_calibration_states *states,
  * on error. */
 float *organ_calibration_states_copy(organ_calibration_states *states, size_t chunk, organ_error *error);
 
-/* What states run through: `windows` have the tokens of all chunks. A run that `stop` ends reports "stopped while" and
- * `doing`. */
+/* The model whose layers the states run through, and its text: `windows` have the tokens of all chunks. When `stop` is
+ * requested, the run ends with the error "stopped while", followed by `doing`. */
 typedef struct organ_states_run {
     organ_forward *forward;
     const organ_windows *windows;

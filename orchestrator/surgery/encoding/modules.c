@@ -152,7 +152,7 @@ static bool append_tower(const organ_module_list *list, const organ_tensor *tens
 
 /* ---- blocks for multi-token prediction ---- */
 
-#define MAX_BLOCKS 64 /* blocks that are told apart: all of higher numbers count as the last of them */
+#define MAX_BLOCKS 64 /* entries of block_set: the last one stands for all further blocks */
 
 /* The blocks of which something is quantised. */
 typedef struct block_set {
