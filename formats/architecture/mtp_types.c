@@ -280,11 +280,12 @@ void organ_mtp_number_layers(organ_model *model)
 bool organ_mtp_is_alone(const organ_model *model)
 {
     const int64_t blocks = model->gguf ? organ_mtp_stated(model->gguf, model->config.model_type) : 0;
+    const int32_t trunk = blocks > 0 ? organ_mtp_trunk_layers(model) : 0;
     bool any = false, others = false;
     for (size_t k = 0; k < model->tensor_count && blocks > 0; k++) {
         const int32_t layer = model->tensors[k].anatomy.layer;
         any = any || layer >= 0;
-        others = others || (layer >= 0 && layer < organ_mtp_trunk_layers(model));
+        others = others || (layer >= 0 && layer < trunk);
     }
     return any && !others;
 }

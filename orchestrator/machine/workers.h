@@ -36,6 +36,13 @@ organ_status organ_workers_run_teams(organ_workers *workers, const size_t *sizes
                                      void (*work)(void *context, size_t k, organ_workers *team), void *context,
                                      organ_error *error);
 
+/* Divides the workers among pieces of work for organ_workers_run_teams. costs[k] > 0 is the work of piece k, relative
+ * to that of the others. Sets `order` to the pieces by falling cost, so that the last ones to begin are short, and
+ * sizes[k] to the size of the team of piece order[k]: its share of `places` times the workers, from 1 to all of them.
+ */
+void organ_workers_divide(const organ_workers *workers, const double *costs, size_t count, unsigned places,
+                          size_t *order, size_t *sizes);
+
 /* Returns the name of the CPU, such as "AMD EPYC 9554", or NULL if it is unknown. Owned by the topology. */
 const char *organ_topology_cpu(const organ_topology *topology);
 

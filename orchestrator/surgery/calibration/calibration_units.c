@@ -132,7 +132,6 @@ static organ_status change_item(const organ_calibration_captures *g, size_t k, b
 /* Entries [first, first + count) of the batch. */
 typedef struct batch_item {
     size_t first, count;
-    double cost; /* work relative to that of other items */
     organ_error error;
 } batch_item;
 
@@ -144,8 +143,8 @@ typedef struct units_batch {
     size_t entry_count;
     batch_item *items;
     size_t item_count;
-    size_t *order; /* items by falling cost: the last ones to begin are short */
-    size_t *sizes; /* of the teams, in this order */
+    double *costs;         /* of each item */
+    size_t *order, *sizes; /* organ_workers_divide */
     uint64_t bytes;
     size_t failed; /* least index of an item that has failed; atomic */
 } units_batch;
@@ -187,7 +186,7 @@ static bool add_item(units_batch *b, size_t k, bool *changed)
     const organ_calibration_captures *const g = b->g;
     batch_item item = {.first = b->entry_count};
     uint64_t spare;
-    const uint64_t bytes = item_bytes(g, k, changed, &item.count, &spare, &item.cost);
+    const uint64_t bytes = item_bytes(g, k, changed, &item.count, &spare, &b->costs[b->item_count]);
     if (bytes > g->calib->work_memory + g->spare - b->bytes)
         return false;
     b->bytes += bytes;
@@ -203,22 +202,6 @@ static bool add_item(units_batch *b, size_t k, bool *changed)
         changed[b->units[e]] = true;
     b->items[b->item_count++] = item;
     return true;
-}
-
-/* Items are sorted by insertion: there are few. A team has the share of the workers that its item has of the work. */
-static void size_teams(units_batch *b)
-{
-    const double workers = (double)organ_workers_count(b->g->calib->engine->workers);
-    double all = 0;
-    for (size_t k = 0; k < b->item_count; k++) {
-        size_t at = k;
-        for (; at > 0 && b->items[b->order[at - 1]].cost < b->items[k].cost; at--)
-            b->order[at] = b->order[at - 1];
-        b->order[at] = k;
-        all += b->items[k].cost;
-    }
-    for (size_t k = 0; k < b->item_count; k++)
-        b->sizes[k] = (size_t)fmin(ceil(workers * b->items[b->order[k]].cost / all), workers);
 }
 
 static void note_failure(units_batch *b, size_t item)
@@ -263,11 +246,11 @@ static organ_status store_item(units_batch *b, const batch_item *item, organ_err
 
 static organ_status run_batch(units_batch *b, organ_error *error)
 {
-    size_teams(b);
+    organ_workers *const workers = b->g->calib->engine->workers;
+    organ_workers_divide(workers, b->costs, b->item_count, /*places=*/1, b->order, b->sizes);
     for (size_t e = 0; e < b->entry_count && !error->status; e++)
         b->entries[e].weights = read_unit(&b->g->units[b->units[e]], b->layer, error);
-    if (error->status || organ_workers_run_teams(b->g->calib->engine->workers, b->sizes, b->item_count, solve_item, b,
-                                                 error) != ORGAN_OK)
+    if (error->status || organ_workers_run_teams(workers, b->sizes, b->item_count, solve_item, b, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < b->item_count && !error->status; k++)
         store_item(b, &b->items[k], error);
@@ -280,7 +263,7 @@ static void batch_close(units_batch *b)
         b->g->calib->work->drop(b->entries[e].solved);
         free(b->entries[e].weights);
     }
-    ORGAN_FREE_ARRAYS(b->entries, b->units, b->items, b->order, b->sizes);
+    ORGAN_FREE_ARRAYS(b->entries, b->units, b->items, b->costs, b->order, b->sizes);
 }
 
 /* Changes the items from unit k on that fit the memory together, at most twice as many as there are workers. If only
@@ -293,9 +276,10 @@ static organ_status change_batch(const organ_calibration_captures *g, size_t k, 
     b.entries = calloc(units, sizeof *b.entries);
     b.units = calloc(units, sizeof *b.units);
     b.items = calloc(most, sizeof *b.items);
+    b.costs = calloc(most, sizeof *b.costs);
     b.order = calloc(most, sizeof *b.order);
     b.sizes = calloc(most, sizeof *b.sizes);
-    if (!b.entries || !b.units || !b.items || !b.order || !b.sizes)
+    if (!b.entries || !b.units || !b.items || !b.costs || !b.order || !b.sizes)
         return organ_fail_memory(error, g->calib->model->path);
     for (size_t l = k; l < units && b.item_count < most; l++)
         if (!changed[l] && (!may_batch(g, &g->units[l]) || !add_item(&b, l, changed)))

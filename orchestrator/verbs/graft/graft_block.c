@@ -155,7 +155,7 @@ static void check_shape(const organ_graft_job *job, const organ_tensor *from, co
 {
     char ours[ORGAN_SHAPE_TEXT], theirs[ORGAN_SHAPE_TEXT];
     const organ_tensor *any = organ_model_find(job->target, tail);
-    if (from->rank < 2 || (any && ORGAN_SAME_SHAPE(any, from)) || (!any && is_outside_layers(job, tail)))
+    if (from->rank < 2 || (any ? ORGAN_SAME_SHAPE(any, from) : is_outside_layers(job, tail)))
         return;
     for (int32_t l = job->block.target.trunk - 1; l >= 0; l--) {
         const organ_tensor *const like = in_layer(job, l, tail);

@@ -19,7 +19,6 @@ typedef struct extract_batch_module {
     size_t unit;
     organ_lora_module *module;
     organ_lora_change change;
-    double cost;    /* work relative to that of other modules */
     uint64_t bytes; /* memory of its computation */
     bool failed;    /* atomic */
     organ_error error;
@@ -29,8 +28,8 @@ typedef struct extract_batch {
     organ_lora_job *job;
     extract_batch_module *modules; /* in the order of the units */
     size_t count;
-    size_t *order; /* modules by falling cost: the last ones to begin are short */
-    size_t *sizes; /* of the teams, in this order */
+    double *costs;         /* of each module */
+    size_t *order, *sizes; /* organ_workers_divide */
     uint64_t values;
 } extract_batch;
 
@@ -38,7 +37,7 @@ static void batch_release(extract_batch *b)
 {
     for (size_t k = 0; k < b->count; k++)
         organ_lora_change_close(&b->modules[k].change);
-    ORGAN_FREE_ARRAYS(b->modules, b->order, b->sizes);
+    ORGAN_FREE_ARRAYS(b->modules, b->costs, b->order, b->sizes);
 }
 
 /* ---- which modules ---- */
@@ -49,21 +48,11 @@ static bool is_missing(const organ_lora_job *job, size_t unit)
            !organ_adapter_done(job->writer, unit);
 }
 
-/* Sorts by insertion: there are few modules. Teams have places for twice as many threads as there are, so that threads
- * without a module of their own help where one lasts longer. */
+/* Teams have places for twice as many threads as there are, so that threads without a module of their own help where
+ * one lasts longer. */
 static void divide_workers(extract_batch *b)
 {
-    const double workers = (double)organ_workers_count(b->job->engine->workers);
-    double all = 0;
-    for (size_t k = 0; k < b->count; k++) {
-        size_t at = k;
-        for (; at > 0 && b->modules[b->order[at - 1]].cost < b->modules[k].cost; at--)
-            b->order[at] = b->order[at - 1];
-        b->order[at] = k;
-        all += b->modules[k].cost;
-    }
-    for (size_t k = 0; k < b->count; k++)
-        b->sizes[k] = (size_t)fmin(ceil(2 * workers * b->modules[b->order[k]].cost / all), workers);
+    organ_workers_divide(b->job->engine->workers, b->costs, b->count, /*places=*/2, b->order, b->sizes);
 }
 
 /* Sets the memory of each module, and returns that of the batch: as many modules as there are workers are computed at
@@ -95,9 +84,10 @@ static bool add_module(extract_batch *b, size_t unit)
     if (b->count > 0 &&
         (b->modules[b->count - 1].error.status || values > VALUES * organ_workers_count(job->engine->workers)))
         return false;
+    const double side = job->options->exact ? (double)organ_min(shape.rows, shape.cols) : 1;
+    b->costs[b->count] = (double)m->base->elements * side;
     extract_batch_module *const x = &b->modules[b->count++];
-    *x = (extract_batch_module){.unit = unit, .module = m, .cost = (double)m->base->elements};
-    x->cost *= job->options->exact ? (double)organ_min(shape.rows, shape.cols) : 1;
+    *x = (extract_batch_module){.unit = unit, .module = m};
     organ_lora_change_open(job, m, &x->change, &x->error);
     divide_workers(b);
     const uint64_t bytes = b->count > 1 ? divide_memory(b) : 0;
@@ -115,9 +105,10 @@ static organ_status find_modules(extract_batch *b, size_t unit, organ_error *err
 {
     const size_t workers = organ_workers_count(b->job->engine->workers), most = workers > 1 ? MODULES * workers : 1;
     b->modules = calloc(most, sizeof *b->modules);
+    b->costs = calloc(most, sizeof *b->costs);
     b->order = calloc(most, sizeof *b->order);
     b->sizes = calloc(most, sizeof *b->sizes);
-    if (!b->modules || !b->order || !b->sizes)
+    if (!b->modules || !b->costs || !b->order || !b->sizes)
         return organ_fail_memory(error, b->job->options->write.output);
     for (; unit < b->job->making.unit_count && b->count < most; unit++)
         if (is_missing(b->job, unit) && (!b->job->contents[unit].module || !add_module(b, unit)))

@@ -6,6 +6,7 @@
 #ifndef ORGAN_VERBS_SHRINK_CUT_H
 #define ORGAN_VERBS_SHRINK_CUT_H
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
 #include "formats/tensor/tensor_list.h"
@@ -78,8 +79,7 @@ bool organ_cut_is_own(const organ_tensor *tensor);
 size_t organ_cut_own_layers(const organ_model *model);
 /* Returns the name of the tensor, or of a part of its name, with such a block's beginning replaced by that of a layer
  * of the model, in `room`. */
-#define ORGAN_CUT_NAME_ROOM 512
-const char *organ_cut_layer_name(const organ_anatomy *anatomy, const char *name, char room[ORGAN_CUT_NAME_ROOM]);
+const char *organ_cut_layer_name(const organ_anatomy *anatomy, const char *name, char room[ORGAN_MTP_NAME_ROOM]);
 
 /* Returns the number of routed experts of a layer, from the rows of its router; 0 if it has no router. */
 uint64_t organ_cut_experts(const organ_model *model, size_t layer);

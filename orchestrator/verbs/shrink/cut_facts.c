@@ -34,14 +34,14 @@ size_t organ_cut_own_layers(const organ_model *model)
     return first;
 }
 
-const char *organ_cut_layer_name(const organ_anatomy *anatomy, const char *name, char room[ORGAN_CUT_NAME_ROOM])
+const char *organ_cut_layer_name(const organ_anatomy *anatomy, const char *name, char room[ORGAN_MTP_NAME_ROOM])
 {
     return anatomy->layer >= 0 ? organ_mtp_layer_name(name, /*trunk=*/0, room) : name;
 }
 
 static bool is_router_weight(const organ_tensor *t)
 {
-    char room[ORGAN_CUT_NAME_ROOM];
+    char room[ORGAN_MTP_NAME_ROOM];
     return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 &&
            organ_anatomy_is_router(organ_cut_layer_name(&t->anatomy, t->name, room));
 }

@@ -30,7 +30,7 @@ static organ_status plan_refuse(const organ_tensor *t, const char *why, organ_er
 /* A bias, a scale or another companion has the role of its weight. */
 static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 {
-    char module[ORGAN_CUT_NAME_ROOM], room[ORGAN_CUT_NAME_ROOM];
+    char module[ORGAN_MTP_NAME_ROOM], room[ORGAN_MTP_NAME_ROOM];
     const char *const name = organ_cut_layer_name(&t->anatomy, t->name, room);
     const size_t length = strlen(name), at = run->weight_of[t - run->model->tensors];
     if (t->anatomy.role == ORGAN_ROLE_COMPANION)
@@ -180,7 +180,7 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
 {
     const organ_cut_facts *const f = &run->facts[t->anatomy.layer];
     const organ_cut_keep *const keep = &run->cut->layers[t->anatomy.layer].experts;
-    char room[ORGAN_CUT_NAME_ROOM];
+    char room[ORGAN_MTP_NAME_ROOM];
     const bool routed = t->anatomy.experts == ORGAN_EXPERTS_ROUTED,
                router = organ_anatomy_is_router(organ_cut_layer_name(&t->anatomy, t->name, room));
     if (t->anatomy.expert >= 0) {
@@ -330,7 +330,7 @@ static organ_status check_refittable(const organ_cut_run *run, const organ_tenso
 /* Names of blocks with names of their own keep their beginning, in which no number changes. */
 static bool renumber(const organ_tensor *t, int32_t layer, int32_t expert, char *name, size_t size)
 {
-    char room[ORGAN_CUT_NAME_ROOM], made[ORGAN_CUT_NAME_ROOM];
+    char room[ORGAN_MTP_NAME_ROOM], made[ORGAN_MTP_NAME_ROOM];
     unsigned number;
     const size_t prefix = organ_cut_is_own(t) ? organ_mtp_name_prefix(t->name, &number) : 0;
     if (!prefix)

@@ -128,18 +128,13 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
 
 /* ---- a chunk ---- */
 
-organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
-{
-    return organ_calibration_chunk_at(&h->chunks, &h->windows, chunk);
-}
-
 /* Runs a copy of the states of a chunk through the block, and records the inputs of the part's matrices in `to` (NULL:
  * nowhere). The returned states, NULL on error, stay valid until the next organ_calibration_states_copy from `states`.
  * If the part reads the inputs of the block, the run only records, and the states are of no use. */
 static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
                               float *to, organ_error *error)
 {
-    const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
+    const organ_windows windows = organ_calibration_chunk_at(&h->chunks, &h->windows, chunk);
     recording r = {
         .heal = h, .to = to, .tokens = windows.begin[windows.count], .brief = organ_layers_heal_is_inputs(h->kind)};
     const organ_tap tap = {&r, take_capture};

@@ -403,8 +403,6 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *heal, const h
  * inputs in a scratch file. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part *part, bool scratch);
 
-/* Returns the windows of a chunk. */
-organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
 /* Sets heal->uses and heal->judged_length. `judged` is the number of tokens on which solutions can be judged in a
  * bounded time. Returns ORGAN_IO if memory runs out. */
 organ_status organ_layers_heal_assign(organ_layers_heal *heal, double judged, organ_error *error);

@@ -202,7 +202,7 @@ static organ_status match_blocks(organ_cut_audit *a, organ_error *error)
 static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role,
                                         organ_expert_kind experts)
 {
-    char room[ORGAN_CUT_NAME_ROOM];
+    char room[ORGAN_MTP_NAME_ROOM];
     for (size_t k = 0; k < weights->count; k++) {
         const organ_weight *const w = &weights->weights[k];
         if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == role && w->anatomy.experts == experts &&
