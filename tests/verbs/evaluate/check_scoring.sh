@@ -43,6 +43,7 @@ holds ../out '.ended == {by: "text", max_error_percent: 0.5, error_percent: 0}'
 # begun ARGS...: interrupts a run after its stage has begun; what it has shown until then is in ../err.
 begun() {
     here="organ $*, interrupted"
+    : >../err # the log of an earlier run has the same line
     env --default-signal=INT "$organ" "$@" --progress json >../out 2>../err </dev/null &
     runner=$!
     has_begun() { grep -q '"event":"begin"' ../err || is_over; }
