@@ -150,6 +150,12 @@ RUN(exp_sum)
     const double sum = k->exp_sum(FLOATS(a->in), n, 2);
     keep(&sum);
 }
+RUN(smaller_exp_sum)
+{
+    (void)s;
+    const double sum = k->smaller_exp_sum(FLOATS(a->in), 1, FLOATS(a->in2), 2, n);
+    keep(&sum);
+}
 RUN(divergence)
 {
     (void)s;
@@ -408,6 +414,7 @@ static const subject subjects[] = {
     PLAIN(powers_of, 4, 4, run_powers_of),
     PLAIN(exp_below, 4, 4, run_exp_below),
     PLAIN(exp_sum, 4, 0, run_exp_sum),
+    TWO(smaller_exp_sum, 8, 0, run_smaller_exp_sum),
     TWO(divergence, 8, 0, run_divergence),
     TWO(raised_divergence, 8, 0, run_raised_divergence),
     PLAIN(entropy, 8, 0, run_entropy),

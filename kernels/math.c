@@ -111,6 +111,26 @@ double KERNEL(exp_sum)(const float *values, size_t n, double top)
     return f64_fold(sum);
 }
 
+INLINE f32x16 smaller_exp(f32x16 first, f32x16 shift, f32x16 other, f32x16 top)
+{
+    const f32x16 a = f32_add(first, shift);
+    return f32_exp(f32_sub(f32_select(f32_gt(other, a), a, other), top));
+}
+
+double KERNEL(smaller_exp_sum)(const float *first, float shift, const float *other, float top, size_t n)
+{
+    const f32x16 shifts = f32_set1(shift), tops = f32_set1(top);
+    f64x16 sum = f64_set1(0);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        sum = f64_add(sum, f64_of_f32(smaller_exp(f32_load(first + at), shifts, f32_load(other + at), tops)));
+    if (at < n) {
+        const f32x16 a = f32_load_part(first + at, n - at), b = f32_load_part(other + at, n - at);
+        sum = f64_add(sum, f64_keep(lanes_below(n - at), f64_of_f32(smaller_exp(a, shifts, b, tops))));
+    }
+    return f64_fold(sum);
+}
+
 /* p and q are log-probabilities: a logit less the logarithm of the sum of exponentials. */
 INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16 other_sum)
 {

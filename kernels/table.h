@@ -61,7 +61,9 @@
     X(set, gate_gelu)                                                                                                  \
     X(set, softcap)                                                                                                    \
     X(set, powers_of)                                                                                                  \
-    X(set, softplus) X(set, exp_below) X(set, exp_sum) X(set, divergence) X(set, entropy) X(set, raised_divergence)
+    X(set, softplus)                                                                                                   \
+    X(set, exp_below)                                                                                                  \
+    X(set, exp_sum) X(set, smaller_exp_sum) X(set, divergence) X(set, entropy) X(set, raised_divergence)
 /* Formats of codes with an encoder; all formats. */
 #define ENCODED(X, set)                                                                                                \
     X(set, E4M3, e4m3) X(set, E5M2, e5m2) X(set, I8, i8) X(set, U8, u8) X(set, U4, u4) X(set, E2M1, e2m1)

@@ -372,6 +372,8 @@ typedef struct organ_kernels {
     float (*exp_below)(float *values, size_t n, float top);
     /* Returns the sum of e^(values[k] - top) in FP64; values are not changed. */
     double (*exp_sum)(const float *values, size_t n, double top);
+    /* Returns the sum in FP64 of e^(min(first[k] + shift, other[k]) - top), each of which is computed in FP32. */
+    double (*smaller_exp_sum)(const float *first, float shift, const float *other, float top, size_t n);
     /* Returns the Kullback-Leibler divergence of two softmaxes: the sum of e^p (p - q) in FP64, p = first[k] -
      * first_sum, q = other[k] - other_sum. `first` and `other` are logits, first_sum and other_sum the logarithms of
      * the sums of their exponentials. */
@@ -410,8 +412,7 @@ typedef struct organ_kernels {
      *     w = b (v(j) - r) with delta, else b v(j);   r = the sum of k(i) S(i, j)
      *     S(i, j) = fma(k(i), w, S(i, j))
      *     out(j) = the sum of q(i) S(i, j)
-     * Sums begin with +0 and add products by fma, in order of i. The state_stride organ_recurrence_stride is fastest.
-     */
+     * Sums begin with +0 and add products by fma, in order of i. organ_recurrence_stride is the fastest stride. */
     void (*recurrence)(const organ_recurrence *recurrence);
     /* Processes the tokens in order, each channel j on its own. With the token's value v, step s, write w and read r:
      *     S(i, j) = fma(w(i), s(j) v(j), e^(rate(i, j) s(j)) S(i, j)),    in order of i
@@ -583,8 +584,7 @@ int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params);
 /* One table for each ISA; NULL if not in this build. */
 extern const organ_kernels *const organ_kernels_scalar, *const organ_kernels_avx2, *const organ_kernels_avx512,
                                                                                        *const organ_kernels_neon;
-/* The avx512 table with a physarum tile that computes some quotients without the divider, which is faster on CPUs
- * with a slow divider. */
+/* The avx512 table with a physarum tile that computes some quotients without the divider, which some CPUs have slow. */
 extern const organ_kernels *const organ_kernels_avx512_mixed;
 /* The scalar table for an x86-64 without FMA, where SLEEF's "finz" functions would fault. It uses the "cinz" family,
  * also at most 1 ulp but with other last bits. NULL on other builds. */

@@ -184,9 +184,7 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 
 /* Unless a caller has loaded it, its matrix is never in memory as a whole: products read panels of rows. */
 
-/* Least and greatest number of tokens whose logits are computed in one pass over the head. */
-#define MIN_TOKENS  ((size_t)64)
-#define HEAD_TOKENS ((size_t)128)
+#define MIN_TOKENS ((size_t)64) /* least number of tokens whose logits are computed in one pass over the head */
 
 /* The forward pass owns the weights. */
 organ_final_norm organ_forward_final_norm(const organ_forward *f)
@@ -236,11 +234,11 @@ static void pass_logits_row(void *context, size_t index, size_t worker)
     j->each(j->context, j->first + index, logits);
 }
 
-/* The logits fit in a quarter of `memory`, for at least MIN_TOKENS and at most HEAD_TOKENS tokens. */
+/* The logits fit in a quarter of `memory`, for at least MIN_TOKENS and at most ORGAN_HEAD_TOKENS tokens. */
 size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
 {
     const uint64_t fit = memory / 4 / (f->config.vocabulary * sizeof(float));
-    return fit < MIN_TOKENS ? MIN_TOKENS : organ_min((size_t)fit, HEAD_TOKENS);
+    return fit < MIN_TOKENS ? MIN_TOKENS : organ_min((size_t)fit, ORGAN_HEAD_TOKENS);
 }
 
 /* A token needs its normed hidden state and logits, and in models with streams two more hidden states for merging
@@ -390,13 +388,13 @@ organ_status organ_forward_tap_head(organ_forward *forward, const float *hidden,
 {
     ORGAN_OWN_ERROR(error);
     const size_t width = (size_t)forward->config.hidden;
-    size_t rows[HEAD_TOKENS];
-    head_job j = {.forward = forward, .normed = organ_forward_floats(HEAD_TOKENS * width, error)};
+    size_t rows[ORGAN_HEAD_TOKENS];
+    head_job j = {.forward = forward, .normed = organ_forward_floats(ORGAN_HEAD_TOKENS * width, error)};
     if (forward->config.streams)
-        j.room = organ_forward_floats(2 * HEAD_TOKENS * width, error);
+        j.room = organ_forward_floats(2 * ORGAN_HEAD_TOKENS * width, error);
     j.scratch = organ_forward_scratch(forward, error);
     for (; j.first < tokens && !error->status; j.first += j.tokens) {
-        j.tokens = organ_min(HEAD_TOKENS, tokens - j.first);
+        j.tokens = organ_min(ORGAN_HEAD_TOKENS, tokens - j.first);
         for (size_t k = 0; k < j.tokens; k++)
             rows[k] = j.first + k;
         if (norm_tokens(&j, hidden, rows, error) == ORGAN_OK)

@@ -375,6 +375,7 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
 organ_status organ_forward_logits_of(organ_forward *forward, const organ_weight *matrix, const float *inputs,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error);
+#define ORGAN_HEAD_TOKENS ((size_t)128) /* most tokens whose logits are computed in one pass over the output head */
 /* Returns the number of tokens whose logits are computed in one pass over the output head with `memory` bytes.
  * organ_forward_head_bytes returns the bytes that `rows` tokens need. */
 size_t organ_forward_head_rows(const organ_forward *forward, uint64_t memory);

@@ -46,31 +46,29 @@ size_t organ_logits_top(const float *logits, size_t count)
     return top;
 }
 
-/* The largest logit is subtracted first, so that exp does not overflow. */
-double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, size_t count)
+/* `highest`, the largest logit, is subtracted first, so that exp does not overflow. */
+static double log_sum(const organ_kernels *kernels, const float *logits, size_t count, double highest)
 {
-    const double top = (double)logits[organ_logits_top(logits, count)];
-    return top + log(kernels->exp_sum(logits, count, top));
+    return highest + log(kernels->exp_sum(logits, count, highest));
 }
 
-/* The sum of min(p, q) is that of exp(min(ln p, ln q)), block by block, while the smaller logits are in the cache. */
+double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, size_t count)
+{
+    return log_sum(kernels, logits, count, (double)logits[organ_logits_top(logits, count)]);
+}
+
+/* The sum of min(p, q) is that of exp(min(ln p, ln q)). */
 organ_acceptance organ_logits_accept(const organ_kernels *kernels, const float *model, double model_log_sum,
                                      size_t model_top, const float *block, size_t count)
 {
     const size_t top = organ_logits_top(block, count);
-    const double highest = (double)block[top], log_sum = highest + log(kernels->exp_sum(block, count, highest));
-    const float shift = (float)(log_sum - model_log_sum);
-    organ_acceptance a = {.chosen = exp((double)model[top] - model_log_sum), .greedy = top == model_top, .top = top};
-    for (size_t first = 0; first < count; first += TOP_BLOCK) {
-        const size_t some = organ_min(TOP_BLOCK, count - first);
-        float smaller[TOP_BLOCK];
-        for (size_t k = 0; k < some; k++) {
-            const float p = model[first + k] + shift, q = block[first + k]; /* p - q is ln p - ln q */
-            smaller[k] = p < q ? p : q;
-        }
-        a.overlap += kernels->exp_sum(smaller, some, log_sum);
-    }
-    return a;
+    const float highest = block[top];
+    const double sum = kernels->smaller_exp_sum(block, /*shift=*/0, block, highest, count),
+                 shift = (double)highest + log(sum) - model_log_sum;
+    return (organ_acceptance){.overlap = kernels->smaller_exp_sum(model, (float)shift, block, highest, count) / sum,
+                              .chosen = exp((double)model[top] - model_log_sum),
+                              .greedy = top == model_top,
+                              .top = top};
 }
 
 /* All arrays begin with the first token of the tile. */
@@ -92,37 +90,36 @@ typedef struct perplexity_score_tile {
     const size_t *drafted;           /* for each row of the block, the token that it predicts */
 } perplexity_score_tile;
 
-/* Keeps the logits for the block of the model or, of the first model, for the comparison with others, if either is. */
-static void keep_logits(const perplexity_score_tile *t, size_t k, const float *logits, double sum)
+/* Sets the results of token k that need no other model, and keeps its logits for the block of the model or, of the
+ * first model, for the comparison with others, if either is. Returns organ_logits_top. */
+static size_t score_token(const perplexity_score_tile *t, size_t k, const float *logits, double *sum)
 {
-    if (!t->own)
-        return;
-    memcpy(t->own + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
-    t->own_sums[k] = sum;
+    const size_t top = organ_logits_top(logits, t->vocabulary);
+    *sum = log_sum(t->kernels, logits, t->vocabulary, (double)logits[top]);
+    t->nll[k] = *sum - (double)logits[t->targets[k]];
+    if (t->tops)
+        t->tops[k] = top;
+    if (t->own) {
+        memcpy(t->own + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
+        t->own_sums[k] = *sum;
+    }
+    return top;
 }
 
 static void receive_first(void *receiver, size_t k, float *logits)
 {
-    const perplexity_score_tile *const t = receiver;
-    const double sum = organ_logits_log_sum(t->kernels, logits, t->vocabulary);
-    t->nll[k] = sum - (double)logits[t->targets[k]];
-    keep_logits(t, k, logits, sum);
-    if (t->tops)
-        t->tops[k] = organ_logits_top(logits, t->vocabulary);
+    double sum;
+    score_token(receiver, k, logits, &sum);
 }
 
 static void receive_other(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
     const float *const first = t->kept + k * t->vocabulary;
-    const double sum = organ_logits_log_sum(t->kernels, logits, t->vocabulary);
-    const size_t top = organ_logits_top(logits, t->vocabulary);
-    t->nll[k] = sum - (double)logits[t->targets[k]];
+    double sum;
+    const size_t top = score_token(t, k, logits, &sum);
     t->divergence[k] = t->kernels->divergence(first, t->sums[k], logits, sum, t->vocabulary);
     t->agrees[k] = top == organ_logits_top(first, t->vocabulary);
-    keep_logits(t, k, logits, sum);
-    if (t->tops)
-        t->tops[k] = top;
 }
 
 static void receive_draft(void *receiver, size_t row, float *logits)

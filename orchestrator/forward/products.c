@@ -14,7 +14,6 @@
 
 #define ROWS_AT_ONCE ((size_t)16)  /* rows that a worker rounds in turn */
 #define MOST_ROWS    FORWARD_GROUP /* rows for which there are copies of the widest inputs */
-#define HEAD_ROWS    ((size_t)128) /* most tokens whose logits are computed together */
 
 /* linear->bias may be NULL. The list keeps pointers to x, y and the weights and bias of `linear`, so these must stay
  * valid until the run. Fails only if memory runs out. */
@@ -58,7 +57,7 @@ bool organ_forward_is_same_rounding(const forward_rounding *a, const forward_rou
 uint64_t organ_forward_rounded_bytes(const organ_forward *f, size_t tokens)
 {
     const bool head = f->head.count > 0 && f->head.slots[0].inputs.round;
-    const size_t rows = organ_min(head ? organ_max(tokens, HEAD_ROWS) : tokens, MOST_ROWS);
+    const size_t rows = organ_min(head ? organ_max(tokens, ORGAN_HEAD_TOKENS) : tokens, MOST_ROWS);
     return f->rounded ? (uint64_t)rows * f->rounded->width * sizeof(float) : 0;
 }
 

@@ -193,8 +193,10 @@ const char *check_math_shapes(const organ_kernels *k)
 
 /* ---- sums in FP64 ---- */
 typedef struct sums {
-    double exp_sum, divergence, entropy, raised;
+    double exp_sum, divergence, entropy, raised, smaller;
 } sums;
+
+#define SHIFT 0.75f /* of the first values, in smaller_exp_sum */
 
 static sums sums_of(const organ_kernels *k, const float *first, const float *other, const double *p, size_t n)
 {
@@ -202,15 +204,17 @@ static sums sums_of(const organ_kernels *k, const float *first, const float *oth
                  two = top + log(k->exp_sum(other, n, top) + 1e-30);
     const double first_sum[2] = {top, k->exp_sum(first, n, top)}, other_sum[2] = {top, k->exp_sum(other, n, top)};
     return (sums){k->exp_sum(first, n, top), k->divergence(first, one, other, two, n), k->entropy(p, n),
-                  k->raised_divergence(first, first_sum, other, other_sum, n)};
+                  k->raised_divergence(first, first_sum, other, other_sum, n),
+                  k->smaller_exp_sum(first, SHIFT, other, (float)top, n)};
 }
 
 static sums reference_sums(const float *first, const float *other, const double *p, size_t n)
 {
-    long double one = 0, two = 0, divergence = 0, entropy = 0, raised = 0;
+    long double one = 0, two = 0, divergence = 0, entropy = 0, raised = 0, smaller = 0;
     for (size_t j = 0; j < n; j++) {
         one += expl((long double)first[j] - 3);
         two += expl((long double)other[j] - 3);
+        smaller += expl(fminl((long double)first[j] + SHIFT, other[j]) - 3);
         entropy -= p[j] > 0 ? p[j] * log2l(p[j]) : 0;
     }
     for (size_t j = 0; j < n; j++) {
@@ -218,7 +222,7 @@ static sums reference_sums(const float *first, const float *other, const double 
         divergence += expl(a) * (a - b);
         raised += (expl(a) + 1e-8L) * logl((expl(a) + 1e-8L) / (expl(b) + 1e-8L));
     }
-    return (sums){(double)one, (double)divergence, (double)entropy, (double)raised};
+    return (sums){(double)one, (double)divergence, (double)entropy, (double)raised, (double)smaller};
 }
 
 static const char *check_sums_of(const organ_kernels *k, size_t n, enum guarded_side side, uint64_t seed)
@@ -241,12 +245,14 @@ static const char *check_sums_of(const organ_kernels *k, size_t n, enum guarded_
     if (memcmp(&found, &scalar, sizeof found) != 0)
         return kernel_fault("sums of %zu, seed %llu: not like scalar", n, (unsigned long long)seed);
     if (!(fabs(found.exp_sum - expected.exp_sum) <= 1e-13 * expected.exp_sum &&
+          fabs(found.smaller - expected.smaller) <= 1e-6 * expected.smaller &&
           fabs(found.entropy - expected.entropy) <= 1e-13 * (double)(n + 1) &&
           fabs(found.raised - expected.raised) <= 1e-12 * (1 + expected.raised) &&
           fabs(found.divergence - expected.divergence) <= 1e-12 * (1 + expected.divergence)))
-        return kernel_fault("sums of %zu, seed %llu: %.17g %.17g %.17g %.17g, expected %.17g %.17g %.17g %.17g", n,
-                            (unsigned long long)seed, found.exp_sum, found.divergence, found.entropy, found.raised,
-                            expected.exp_sum, expected.divergence, expected.entropy, expected.raised);
+        return kernel_fault(
+            "sums of %zu, seed %llu: %.17g %.17g %.17g %.17g %.17g, expected %.17g %.17g %.17g %.17g %.17g", n,
+            (unsigned long long)seed, found.exp_sum, found.divergence, found.entropy, found.raised, found.smaller,
+            expected.exp_sum, expected.divergence, expected.entropy, expected.raised, expected.smaller);
     return NULL;
 }
 

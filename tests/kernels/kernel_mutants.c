@@ -332,6 +332,11 @@ static double exp_sum_in_single(const float *values, size_t n, double top)
         sum += (double)expf(values[k] - (float)top);
     return sum;
 }
+static double smaller_without_shift(const float *first, float shift, const float *other, float top, size_t n)
+{
+    (void)shift;
+    return RIGHT->smaller_exp_sum(first, 0, other, top, n);
+}
 
 /* ---- packed codes ---- */
 #define DECODING const void *codes, const float *scales, const float *zeros, size_t group, void *values, size_t n
@@ -451,6 +456,7 @@ MUTANT(divergence, divergence_turned)
 MUTANT(entropy, entropy_in_nats)
 MUTANT(raised_divergence, divergence_not_raised)
 MUTANT(exp_sum, exp_sum_in_single)
+MUTANT(smaller_exp_sum, smaller_without_shift)
 MUTANT(decode[ORGAN_CODE_E4M3][ORGAN_REAL_BF16], e4m3_flushes)
 MUTANT(decode[ORGAN_CODE_E5M2][ORGAN_REAL_F16], e5m2_keeps_nan_signs)
 MUTANT(decode[ORGAN_CODE_I8][ORGAN_REAL_F32], i8_fuses)
@@ -573,6 +579,7 @@ const kernel_mutant kernel_mutants[] = {
     {"an entropy in nats", check_math_sums, break_entropy_in_nats},
     {"probabilities that are not raised", check_math_sums, break_divergence_not_raised},
     {"exponentials in single precision", check_math_sums, break_exp_sum_in_single},
+    {"the smaller of unshifted values", check_math_sums, break_smaller_without_shift},
     {"gain off by two units in the last place", check_physarum_same, break_physarum_off_gain},
     {"gain off by 2 %", check_physarum_flow, break_physarum_weak_gain},
     {"one iteration less", check_physarum_flow, break_physarum_one_round_less},

@@ -299,6 +299,9 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
            (scoring->sums ? organ_draft_bytes(scoring->models[0].forward, scoring->protocol.context) : 0);
 }
 
+/* For the last rows of other tiles the output head would be read once more. */
+static size_t whole_heads(size_t rows) { return rows > ORGAN_HEAD_TOKENS ? rows - rows % ORGAN_HEAD_TOKENS : rows; }
+
 /* Sets memory, engine.memory, batch_tokens and tile_rows of the scoring. kept_bytes are subtracted from `memory` first.
  * With one model the forward pass gets all remaining bytes. With several models, or blocks for multi-token prediction,
  * the forward passes get half of the remaining bytes, the hidden states of all models a quarter, and the logits that
@@ -325,7 +328,7 @@ static bool divide_memory(const extent *e, uint64_t memory)
     if (compared && divided / 4 / states < least)
         least = (size_t)(divided / 4 / states);
     scoring->batch_tokens = organ_min(least, e->together);
-    scoring->tile_rows = (size_t)(divided / 4 / row);
+    scoring->tile_rows = whole_heads((size_t)(divided / 4 / row));
     return least >= e->longest && (!compared || divided / 4 >= row) &&
            organ_scoring_continuations_fit(scoring, divided);
 }
@@ -335,7 +338,12 @@ static bool fits_window(void *context, uint64_t memory) { return divide_memory(c
 static bool fits_all(void *context, uint64_t memory)
 {
     const extent *const e = context;
-    return fits_window(context, memory) && e->scoring->batch_tokens == e->together;
+    const organ_scoring *const s = e->scoring;
+    const size_t head = organ_min(ORGAN_HEAD_TOKENS, e->together);
+    bool fits = fits_window(context, memory) && s->batch_tokens == e->together;
+    for (size_t m = 0; m < s->count; m++)
+        fits = fits && organ_forward_head_rows(s->models[m].forward, s->engine.memory) >= head;
+    return fits && (s->tile_rows >= head || (s->count == 1 && !scores_drafts(s, 0)));
 }
 
 /* Each call of `fits` (fits_window or fits_all) changes members of *scoring, so at the end the original
