@@ -221,12 +221,16 @@ typedef struct head_job {
     size_t first, tokens; /* the range of this pass in the caller's rows */
 } head_job;
 
+/* Floats from the logits of a token to those of the next: an odd number of lines, because lines that are a multiple of
+ * 4 KiB apart replace each other in the cache. */
+static size_t logits_stride(const organ_forward *f) { return (((size_t)f->config.vocabulary + 15) / 16 | 1) * 16; }
+
 static void pass_logits_row(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const head_job *const j = context;
     const organ_forward_config *c = &j->forward->config;
-    float *logits = j->logits + index * c->vocabulary;
+    float *logits = j->logits + index * logits_stride(j->forward);
     for (size_t w = 0; c->logit_scale != 1 && w < (size_t)c->vocabulary; w++)
         logits[w] *= (float)c->logit_scale;
     if (c->final_softcap > 0)
@@ -237,7 +241,7 @@ static void pass_logits_row(void *context, size_t index, size_t worker)
 /* The logits fit in a quarter of `memory`, for at least MIN_TOKENS and at most ORGAN_HEAD_TOKENS tokens. */
 size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
 {
-    const uint64_t fit = memory / 4 / (f->config.vocabulary * sizeof(float));
+    const uint64_t fit = memory / 4 / (logits_stride(f) * sizeof(float));
     return fit < MIN_TOKENS ? MIN_TOKENS : organ_min((size_t)fit, ORGAN_HEAD_TOKENS);
 }
 
@@ -246,7 +250,7 @@ size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
 uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
 {
     const uint64_t width = f->config.streams ? 3 * f->config.hidden : f->config.hidden;
-    return rows * (width + f->config.vocabulary) * (uint64_t)sizeof(float);
+    return rows * (width + logits_stride(f)) * (uint64_t)sizeof(float);
 }
 
 static organ_status make_other_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
@@ -292,8 +296,10 @@ static organ_status compute_logits(head_job *j, const float *hidden, const size_
 {
     const organ_forward *f = j->forward;
     if (norm_tokens(j, hidden, rows, error) ||
-        organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error) ||
-        run_head_products(j, error))
+        organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error))
+        return error->status;
+    j->products.items[j->products.count - 1].c_stride = logits_stride(f);
+    if (run_head_products(j, error))
         return error->status;
     const double work = ORGAN_SHARE_HARD * (double)j->tokens * (double)f->config.vocabulary;
     return organ_forward_share(f->engine, j->tokens, work, pass_logits_row, j, error);
@@ -339,7 +345,7 @@ static organ_status pass_logits(head_job *j, const organ_layer *held, const floa
     if (count == 0)
         return ORGAN_OK;
     j->normed = organ_forward_floats(together * (size_t)forward->config.hidden, error);
-    j->logits = organ_forward_floats(together * (size_t)forward->config.vocabulary, error);
+    j->logits = organ_forward_floats(together * logits_stride(forward), error);
     if (forward->config.streams)
         j->room = organ_forward_floats(2 * together * (size_t)forward->config.hidden, error);
     j->scratch = organ_forward_scratch(forward, error);
