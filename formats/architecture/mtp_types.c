@@ -14,6 +14,11 @@
     "vLLM gives the next step the outputs before the norm of the head; organ, llama.cpp and SGLang give it those "     \
     "after the norm"
 
+/* The row of a text's first token gets no embedding there (deepseek_mtp.py in vLLM, mimo_mtp.py in SGLang). */
+#define ZEROS_IN_VLLM                                                                                                  \
+    "vLLM replaces the embedding in the block's first row by zeros; organ, llama.cpp and SGLang do not"
+#define ZEROS_IN_BOTH "vLLM and SGLang replace the embedding in the block's first row by zeros; organ does not"
+
 /* vLLM gives the block of these types the number after those of the model's layers. */
 #define NUMBERED ".*\\.layers\\.#\\."
 
@@ -29,27 +34,33 @@ static const organ_mtp_type types[] = {
      .name = "GLM-4.5",
      .members = NEXTN,
      .runs = 1,
-     .dispute = RAW_IN_VLLM},
+     .dispute = RAW_IN_VLLM "; " ZEROS_IN_VLLM},
     {.types = "glm4_moe_lite",
      .family = "DeepSeek",
      .name = "GLM-4.7-Flash",
      .architecture = "deepseek2",
      .members = NEXTN,
      .runs = 1,
-     .dispute = RAW_IN_VLLM},
+     .dispute = RAW_IN_VLLM "; " ZEROS_IN_VLLM},
     {.types = "glm_moe_dsa glm-dsa",
      .family = "DeepSeek",
      .name = "GLM-5",
      .members = NEXTN,
      .runs = 1,
-     .dispute = "llama.cpp runs the block's attention without its indexer, on all tokens"},
-    {.types = "deepseek_v32 deepseek32", .family = "DeepSeek", .name = "DeepSeek-V3.2", .members = NEXTN, .runs = 1},
+     .dispute = "llama.cpp runs the block's attention without its indexer, on all tokens; " ZEROS_IN_VLLM},
+    {.types = "deepseek_v32 deepseek32",
+     .family = "DeepSeek",
+     .name = "DeepSeek-V3.2",
+     .members = NEXTN,
+     .runs = 1,
+     .dispute = ZEROS_IN_VLLM},
     {.types = "deepseek_v3 deepseek2 kimi_k2 kimi_k25",
      .family = "DeepSeek",
      .name = "DeepSeek-V3",
      .architecture = "deepseek2",
      .members = NEXTN,
-     .runs = 1},
+     .runs = 1,
+     .dispute = ZEROS_IN_VLLM},
     {.types = "deepseek_v4 deepseek4",
      .family = "DeepSeek-V4",
      .name = "DeepSeek-V4",
@@ -88,6 +99,7 @@ static const organ_mtp_type types[] = {
      .name = "MiMo-7B",
      .members = NEXTN,
      .reason = NO_GRAPH,
+     .dispute = ZEROS_IN_BOTH,
      .served = ".*mtp " NUMBERED " ^self_attn\\. ^mlp\\."},
     {.types = "step3p5 step3p7 step35",
      .family = "Step",
@@ -102,6 +114,7 @@ static const organ_mtp_type types[] = {
      .name = "ERNIE 4.5",
      .members = NEXTN,
      .reason = NO_GRAPH,
+     .dispute = ZEROS_IN_BOTH,
      .served = ".*mtp " NUMBERED " ^model\\.mtp_block\\."},
     {.types = "nemotron_h_moe nemotron_h",
      .family = "Nemotron-H",
@@ -115,12 +128,13 @@ static const organ_mtp_type types[] = {
      .members = NEXTN,
      .reason = NO_GRAPH,
      .served = ".*mtp " NUMBERED " ^self_attn\\. ^mlps\\. ^eh_proj"},
-    {.types = "hy_v3", .family = "HY", .name = "HY-3", .members = NEXTN, .runs = 16},
+    {.types = "hy_v3", .family = "HY", .name = "HY-3", .members = NEXTN, .runs = 16, .dispute = ZEROS_IN_VLLM},
     {.types = "bailing_hybrid bailing_moe_v3 bailingmoe3",
      .family = "HY",
      .name = "Bailing",
      .members = NEXTN,
-     .runs = 1},
+     .runs = 1,
+     .dispute = ZEROS_IN_VLLM},
     {.types = "sarvam_moe sarvam_mla", .family = "HY", .name = "Sarvam", .members = NEXTN, .reason = NO_GRAPH},
 };
 

@@ -56,9 +56,15 @@ judge "a norm of GLM changes" test "$(first a.gguf blk.4.nextn.enorm.weight)" = 
 ends 0 convert model -o a.gguf --to gguf --force
 says "2 tensors of the block for multi-token prediction, copies of embedding and head, are left out"
 says "vLLM gives the next step the outputs before the norm"
+says "vLLM replaces the embedding in the block's first row by zeros"
 ends 0 inspect model
 prints "named as in GLM-4.5."
 prints "Programs run it differently: vLLM gives the next step"
+for type in deepseek_v3:vLLM ernie4_5_moe:"vLLM and SGLang" mimo:"vLLM and SGLang"; do
+    with_block "${type%%:*}" other
+    ends 0 inspect other --json
+    holds ../out ".mtp.dispute | startswith(\"${type#*:} replace\")"
+done
 judge "the report does not name the block" test "$(jq -c '.mtp | [.family, .blocks, .only, .copies_left_out]' a.convert.json)" = '["GLM-4.5",1,false,2]'
 
 # ---- quantised GGUF: matrices of the block get the type of the scheme, its projection at least Q8_0 ----
