@@ -3,6 +3,7 @@
  * the text of a scoring, all of them on greedy continuations of pieces of that text. */
 #include "orchestrator/surgery/scoring/scoring.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
@@ -344,6 +345,7 @@ organ_status organ_scoring_add_drafts(organ_scoring *scoring, size_t m, json_t *
     ORGAN_FREE_ARRAYS(model->hidden, model->drafted);
     model->hidden = model->drafted = NULL;
     const organ_draft_family *const family = model->forward->drafts[0].family;
+    const organ_mtp_type *const type = organ_mtp_type_of(model->model->config.model_type);
     json_t *const text = text_json(model, error);
     json_t *const continued = continues(model) && text ? continue_texts(scoring, model, error) : json_null();
     json_t *const mtp = ORGAN_OBJECT(SET_COUNT("blocks", organ_forward_drafts(model->forward)),
@@ -351,7 +353,8 @@ organ_status organ_scoring_add_drafts(organ_scoring *scoring, size_t m, json_t *
                                      SET_TEXT("state", family->raw_state ? "raw" : "normed"),
                                      SET_TEXT("again", family->raw_again ? "raw" : "normed"),
                                      SET_TEXT("head", organ_draft_has_head(model->forward, 0) ? "own" : "model"),
-                                     SET("text", text), SET("continuations", continued));
+                                     SET_BYTES_OF("dispute", type ? type->dispute : NULL), SET("text", text),
+                                     SET("continuations", continued));
     if (!error->status && (!mtp || !ORGAN_ADD(entry, SET_HELD("mtp", mtp))))
         organ_fail_memory(error, model->path);
     json_decref(mtp);

@@ -3,6 +3,7 @@
 # Tests how much of a text perplexity and evaluate score (--max-error, --max-tokens), the plan before the work, the dry runs of evaluate, and the windows
 # that progress counts.
 . "$(dirname "$0")/../../kit/cli_kit.sh"
+. "$top/tests/surgery/mtp_kit.sh"
 ln -s "${model%/*}/tiny-llama" tiny-llama
 ln -s "${model%/*}/tasks" tasks
 text=tiny-llama/heldout.txt
@@ -169,6 +170,11 @@ ends 0 evaluate qwen3_5_text-mtp qwen3_5_text --text letters.txt --context 16 --
 judge "the terminal has no acceptance" grep -qE '^ +qwen3_.*-mtp +[0-9.]+ \+- [0-9.]+ +[0-9.]+ \+- ' ../out
 judge "a model without a block has one" grep -qE '^ +qwen3_5_text +- +- +- +- *$' ../out
 judge "the report has no positions" grep -qE '^\| *8 \|' drafted/EVALUATION_REPORT.md
+judge "programs agree on Qwen's block" test "$(jq .models[0].mtp.dispute mtp.json)" = null
+with_block glm4_moe glm
+ends 0 perplexity glm --text letters.txt --context 16 --mtp --continuations 0 -o disputed
+prints "Programs run the block differently: vLLM gives"
+judge "the report names no other program" grep -q "^glm: programs run the block differently: vLLM" disputed/PERPLEXITY_REPORT.md
 refused 3 "--mtp: the model has no block for multi-token prediction" perplexity qwen3_5_text "${drafts[@]}" --mtp
 refused 2 "--mtp belongs to --text" evaluate qwen3_5_text-mtp --tasks letters.txt --mtp
 finish
