@@ -90,7 +90,7 @@ static const organ_mtp_type types[] = {
      .family = "MiMo-V2",
      .name = "MiMo-V2",
      .optional = true,
-     .reason = "runs the block of MiMo-V2 only with q, k and v in one tensor, which organ does not write",
+     .runs = 3,
      .dispute = "vLLM gives the block the model's state after its final norm; organ, llama.cpp and SGLang give it the "
                 "state before the norm",
      .served = ".*mtp ^model\\.decoder\\."},

@@ -193,6 +193,7 @@ typedef enum place_kind {
     PLACE_HALVES,     /* the first and the second half of each matrix's rows are a tensor each */
     PLACE_KV_B,       /* kv_b_proj: rows of keys and of values of each head, as a stack of matrices each */
     PLACE_QKV,        /* fused q, k, v, ordered by head of k and v: all rows of q, then of k, then of v */
+    PLACE_JOINED,     /* q, k and v as one tensor: all rows of q, then of k, then of v */
     PLACE_QKVZ,       /* in_proj_qkvz of Qwen3-Next, ordered by key head: a tensor with q, k and v, one with z */
     PLACE_TRANSPOSED, /* each matrix is transposed; a stack of gate and up becomes two stacks */
     PLACE_FLAT,       /* stacks of DBRX, (experts x channels) x hidden_size */

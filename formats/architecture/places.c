@@ -116,6 +116,8 @@ static const char *layout_kv_b(layout_job *j)
 {
     const organ_forward_config *const c = j->config;
     const uint64_t plain = c->latent.plain, value = j->kind->value_dim, rank = c->latent.rank;
+    if (!j->kind->latent)
+        return "is of latent attention, which the configuration does not state";
     SET_SHAPE(&j->layout->gguf[0], c->heads, rank, plain);
     SET_SHAPE(&j->layout->gguf[1], c->heads, value, rank);
     if (j->source->gguf)
@@ -137,6 +139,25 @@ static const char *layout_qkv(layout_job *j)
                                            .rows = rows[k],
                                            .at = at[k],
                                            .step = rows[k]});
+    return NULL;
+}
+
+/* Described from GGUF, strip k is that of q, k and v in turn, and the shape in safetensors is that of q. */
+static const char *layout_joined(layout_job *j)
+{
+    const place_source *const s = j->source;
+    const uint64_t heads = j->kind->heads, kv = j->kind->kv_heads, head = j->kind->head_dim;
+    const uint64_t rows[] = {heads * head, kv * head, kv * j->kind->value_dim}, at[] = {0, rows[0], rows[0] + rows[1]};
+    const bool bias = s->gguf ? s->part.bias : s->part.part >= PART_BIAS_Q;
+    const unsigned first = s->gguf ? 0 : (unsigned)(s->part.part - (bias ? PART_BIAS_Q : PART_Q));
+    const uint64_t all = at[2] + rows[2];
+    if (s->rank != (bias ? 1 : 2) || s->shape[0] != (s->gguf ? all : rows[first]))
+        return "does not have the rows of the heads that the configuration states";
+    j->layout->hf.shape[0] = rows[first];
+    j->layout->gguf[0].shape[0] = all;
+    j->layout->gguf[0].part.bias = bias;
+    for (unsigned k = first; k < (s->gguf ? 3 : first + 1); k++)
+        add_strip(j->layout, (place_strip){.block = rows[k], .rows = rows[k], .at = at[k], .step = rows[k]});
     return NULL;
 }
 
@@ -322,6 +343,7 @@ typedef enum place_when {
     JOINT_SHARED,  /* and of the shared expert */
     STRAIGHT_DOWN, /* stacks of the down projection are stacks in safetensors */
     BY_HEAD,
+    JOINED_QKV,
     SPLIT_QKVZ,
     IN_GROUPS,
     BY_NUMBER,
@@ -386,6 +408,8 @@ static bool applies(const place_model *m, const place_source *s, const organ_lay
     case BY_HEAD: /* configurations of GGUF files have no `fused` */
         return s->gguf ? f->fused == ORGAN_FUSED_HEADS || (f->early == EARLY_BIGCODE && m->config->kv_heads > 1)
                        : m->config->fused == ORGAN_FUSED_HEADS;
+    case JOINED_QKV: /* GGUF files made of joined tensors have them in all layers */
+        return m->drafts && m->drafts->joined && (s->gguf || s->layer >= (int64_t)m->config->layers);
     case SPLIT_QKVZ: /* older GGUF files have one tensor, as safetensors files have */
         return r && r->gguf_split && (!s->gguf || m->config->recurrent.projections == ORGAN_PROJECTIONS_QKV);
     case IN_GROUPS:
@@ -431,6 +455,12 @@ static const struct {
     {PART_SHARED_GATE_UP, {PART_SHARED_GATE, PART_SHARED_UP}, PLACE_HALVES, JOINT_SHARED},
     {PART_GATE_UP, {PART_GATE, PART_UP}, PLACE_HALVES, JOINT_DENSE},
     {PART_KV_B, {PART_K_B, PART_V_B}, PLACE_KV_B, ALWAYS},
+    {PART_Q, {PART_QKV, PART_NAMES}, PLACE_JOINED, JOINED_QKV},
+    {PART_K, {PART_QKV, PART_NAMES}, PLACE_JOINED, JOINED_QKV},
+    {PART_V, {PART_QKV, PART_NAMES}, PLACE_JOINED, JOINED_QKV},
+    {PART_BIAS_Q, {PART_QKV, PART_NAMES}, PLACE_JOINED, JOINED_QKV},
+    {PART_BIAS_K, {PART_QKV, PART_NAMES}, PLACE_JOINED, JOINED_QKV},
+    {PART_BIAS_V, {PART_QKV, PART_NAMES}, PLACE_JOINED, JOINED_QKV},
     {PART_QKV, {PART_QKV, PART_NAMES}, PLACE_QKV, BY_HEAD},
     {PART_MIX_IN, {PART_MIX_IN, PART_MIX_Z}, PLACE_QKVZ, SPLIT_QKVZ},
     {PART_CONV, {PART_CONV, PART_NAMES}, PLACE_CONV, ALWAYS},
@@ -448,19 +478,13 @@ static const struct {
 };
 
 static const char *(*const layouts[])(layout_job *) = {
-    [PLACE_WHOLE] = layout_whole,
-    [PLACE_NUMBERED] = layout_numbered,
-    [PLACE_HALVES] = layout_halves,
-    [PLACE_KV_B] = layout_kv_b,
-    [PLACE_QKV] = layout_qkv,
-    [PLACE_QKVZ] = layout_qkvz,
-    [PLACE_TRANSPOSED] = layout_transposed,
-    [PLACE_FLAT] = layout_flat,
-    [PLACE_COLUMNS] = layout_columns,
-    [PLACE_CONV] = layout_conv,
-    [PLACE_VECTOR] = layout_vector,
-    [PLACE_GROUPED] = layout_grouped,
-    [PLACE_PADDED] = layout_padded,
+    [PLACE_WHOLE] = layout_whole,     [PLACE_NUMBERED] = layout_numbered,
+    [PLACE_HALVES] = layout_halves,   [PLACE_KV_B] = layout_kv_b,
+    [PLACE_QKV] = layout_qkv,         [PLACE_JOINED] = layout_joined,
+    [PLACE_QKVZ] = layout_qkvz,       [PLACE_TRANSPOSED] = layout_transposed,
+    [PLACE_FLAT] = layout_flat,       [PLACE_COLUMNS] = layout_columns,
+    [PLACE_CONV] = layout_conv,       [PLACE_VECTOR] = layout_vector,
+    [PLACE_GROUPED] = layout_grouped, [PLACE_PADDED] = layout_padded,
     [PLACE_TILED] = layout_tiled,
 };
 

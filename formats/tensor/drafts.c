@@ -36,6 +36,7 @@ static const organ_draft_family families[] = {
      .parts = {USUAL_PARTS("model.mtp.layers.#."), "model.mtp.layers.#.final_layernorm.weight"},
      .gguf_norm = "layer_output_norm.weight",
      .raw_state = true,
+     .joined = true,
      .layers = 1},
     /* ERNIE 4.5 */
     {.name = "ERNIE",
@@ -183,6 +184,16 @@ bool organ_draft_name(const organ_draft_family *f, bool gguf, unsigned block, or
     else
         snprintf(name, 256, "%s", pattern);
     return true;
+}
+
+const char *organ_draft_joined(const organ_draft_family *f, const char *tail)
+{
+    static const char *const apart[] = {"attn_q.weight", "attn_k.weight", "attn_v.weight",
+                                        "attn_q.bias",   "attn_k.bias",   "attn_v.bias"};
+    for (size_t k = 0; k < sizeof apart / sizeof *apart && f->joined; k++)
+        if (strcmp(tail, apart[k]) == 0)
+            return k < 3 ? "attn_qkv.weight" : "attn_qkv.bias";
+    return NULL;
 }
 
 static bool begins_name(const char *name, const char *word, size_t length)

@@ -36,6 +36,7 @@ typedef struct organ_draft_family {
     bool raw_end;    /* the output head reads the layer's outputs without a norm */
     bool own_head;   /* servers use DRAFT_HEAD of safetensors files, not the output head of the model in its place */
     bool windowed;   /* the layer has a sliding window, as the last one of the model's layers that has one */
+    bool joined;     /* llama.cpp requires q, k and v of the layer in one tensor, also where the model has them apart */
     unsigned layers; /* layers of the model's list that a block consists of */
     const char *gguf_norm; /* DRAFT_NORM_HEAD in GGUF files; NULL: as in organ_draft_gguf_parts */
 } organ_draft_family;
@@ -64,6 +65,10 @@ bool organ_draft_name(const organ_draft_family *family, bool gguf, unsigned bloc
 /* Returns whether the word from `word` to before `end` is the first of the names of a family that follow no layer of
  * the model, after "model.". */
 bool organ_draft_begins(const char *word, const char *end);
+
+/* Returns the name after that of the layer of the GGUF tensor in which blocks of a family with `joined` have the rows
+ * of the tensor `tail`, such as "attn_qkv.weight" for "attn_q.weight"; NULL: they have `tail`. */
+const char *organ_draft_joined(const organ_draft_family *family, const char *tail);
 
 /* Returns whether the part is a matrix; the others are norms. */
 static inline bool organ_draft_is_matrix(organ_draft_part part)

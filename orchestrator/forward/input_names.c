@@ -49,6 +49,13 @@ static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, org
     return false;
 }
 
+/* Returns whether GGUF files have q, k and v of the layer in one tensor because it is that of a block. */
+static bool is_joined_block(const organ_forward *f, int32_t layer)
+{
+    const unsigned block = (unsigned)layer - f->config.layers;
+    return (unsigned)layer >= f->config.layers && f->drafts[block].family->joined;
+}
+
 /* q, k and v in one tensor, or gate and up in one tensor, get the name of llama.cpp's joint tensor. Two names are
  * added for gate and up in one tensor that llama.cpp splits, and for a mixer's input that it splits. */
 static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
@@ -62,6 +69,11 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
         part++;
     if (part == PART_COUNT)
         return;
+    if (is_joined_block(f, layer) && part >= PART_Q && part <= PART_V) {
+        if (part == PART_Q) /* k and v have the same inputs */
+            add_input_name(f, layer, PART_QKV, place);
+        return;
+    }
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         if (parts[k].part == part && parts[k].joined &&
             organ_forward_part_name(f->family->names, parts[k].joined, /*gguf=*/false, 0))

@@ -26,7 +26,8 @@ static const struct {
                    {"qwen3_5_text", "qwen3_5_text-mtp", 1, 1e-5},
                    {"qwen3_next", "qwen3_next-mtp", 2, 4e-5},
                    {"ernie4_5", NULL, 1, 1e-5},
-                   {"mimo", NULL, 2, 1e-5}};
+                   {"mimo", NULL, 2, 1e-5},
+                   {"mimo_v2_flash", NULL, 2, 1e-5}};
 
 /* ---- a small model with its states ---- */
 

@@ -218,6 +218,7 @@ static organ_status check_tail(const organ_convert_job *job, const char *name, o
     const organ_layer_kind *const kinds = job->config.kinds;
     if (!dot || layer >= job->config.layers || strstr(dot, "sinks") || strstr(dot, "indexer"))
         return ORGAN_OK;
+    const char *const joined = organ_draft_joined(job->drafts, dot + 1);
     const bool attention = strncmp(dot, ".attn_", strlen(".attn_")) == 0 && layer == job->block_like;
     for (unsigned k = 0; k < job->blocks && !error->status; k++) {
         const organ_layer_kind *const own = &kinds[job->config.layers + k];
@@ -225,7 +226,11 @@ static organ_status check_tail(const organ_convert_job *job, const char *name, o
         const bool feed = layer == job->feed_like && strncmp(dot, ".ffn_", strlen(".ffn_")) == 0 &&
                           kinds[layer].mixture == own->mixture;
         snprintf(wanted, sizeof wanted, "blk.%u%s", job->config.layers + k, dot);
-        if ((attention || feed) && !has_tensor(job, wanted))
+        if (!(attention || feed) || has_tensor(job, wanted))
+            continue;
+        if (joined)
+            snprintf(wanted, sizeof wanted, "blk.%u.%s", job->config.layers + k, joined);
+        if (!joined || !has_tensor(job, wanted))
             refuse_missing(job, wanted, error);
     }
     return error->status;

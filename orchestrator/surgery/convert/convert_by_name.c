@@ -386,9 +386,9 @@ static organ_status plan_codes(organ_convert_job *job, convert_source *source, o
     if (coded == 0 && source->weight == source->own)
         source->codes = false;
     if (coded != (source->codes ? source->count : 0) || fitting != source->count)
-        return organ_convert_unknown(job, source->own->name,
-                                     "and another tensor of its stack do not have the same codes: use another `type`",
-                                     error);
+        return organ_convert_unknown(
+            job, source->own->name,
+            "and another one of the same output tensor do not have the same codes: use another `type`", error);
     if (source->codes)
         source->as = organ_convert_code_type(source->own);
     job->coded += source->codes;
@@ -422,9 +422,11 @@ static organ_status plan_check(const organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count; k++)
         if (job->facts[k].filled != job->facts[k].rows)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensors are missing: '%s' would have %" PRIu64 " of %" PRIu64 " rows",
-                              job->model->path, job->pieces[k].name, job->facts[k].filled, job->facts[k].rows);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors %s: '%s' would have %" PRIu64 " of %" PRIu64 " rows",
+                              job->model->path,
+                              job->facts[k].filled < job->facts[k].rows ? "are missing"
+                                                                        : "have the same rows of the output",
+                              job->pieces[k].name, job->facts[k].filled, job->facts[k].rows);
     return ORGAN_OK;
 }
 

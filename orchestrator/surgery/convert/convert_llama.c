@@ -26,6 +26,7 @@ static bool llama_lacks_scale(const organ_forward_config *c)
 {
     return c->experts && c->router_scale != 0 && c->router_scale != 1;
 }
+static bool llama_lacks_bias(const organ_forward_config *c) { return c->qkv_bias; }
 static bool llama_rounds_ramp(const organ_forward_config *c)
 {
     return c->rope.kind == ORGAN_ROPE_YARN && c->rope.exact_range;
@@ -49,6 +50,7 @@ static const struct {
     {"phi3", llama_has_window, "does not apply the sliding window, so longer texts get other scores"},
     {"olmo2", llama_has_one_base, "rotates layers with a window by the rope_theta of the other layers"},
     {"mimo2", llama_lacks_scale, "does not apply routed_scaling_factor"},
+    {"mimo2", llama_lacks_bias, "does not add the biases of q, k and v"},
     {"gpt-oss", llama_rounds_ramp, "rounds the bounds of YaRN's ramp to whole dimensions (\"truncate\": true)"},
     {"gemma3n", llama_caps_logits, "always applies a final_logit_softcapping of 30"},
     {NULL, llama_has_one_epsilon, "gives the norms of latent vectors the epsilon rms_norm_eps instead of 1e-6"},

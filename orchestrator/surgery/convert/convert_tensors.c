@@ -219,6 +219,26 @@ static organ_status tensor_mxfp4(const tensor_move *t)
     return t->error->status;
 }
 
+/* The rows of q, of k and of v become a tensor each. */
+static organ_status tensor_split(const tensor_move *t, const organ_weight *w)
+{
+    const place_layout *const l = &t->layout;
+    uint64_t unit = 0;
+    for (unsigned k = 0; k < l->strip_count; k++)
+        unit = unit ? organ_common_divisor(unit, l->strips[k].rows) : l->strips[k].rows;
+    for (unsigned k = 0; k < l->strip_count && !t->error->status; k++) {
+        place_tensor hf = l->hf;
+        hf.part.part = (forward_part)(PART_Q + k); /* with part.bias: the bias */
+        hf.shape[0] = l->strips[k].rows;
+        organ_row_place place = organ_convert_all(w, tensor_piece(t, &hf), 0);
+        place.block = place.rows = place.per_block = unit;
+        place.from = l->strips[k].at / unit;
+        place.blocks = hf.shape[0] / unit;
+        organ_convert_place(t->job, &place, t->error);
+    }
+    return t->error->status;
+}
+
 static organ_status tensor_backward(const tensor_move *t, const organ_weight *w)
 {
     const place_layout *const l = &t->layout;
@@ -233,6 +253,8 @@ static organ_status tensor_backward(const tensor_move *t, const organ_weight *w)
         return tensor_mxfp4(t);
     if (l->kind == PLACE_TILED)
         return organ_convert_tiled(t->job, w, l, tensor_piece(t, &hf), t->error);
+    if (l->kind == PLACE_JOINED)
+        return tensor_split(t, w);
     if (l->strip_count == 0)
         return tensor_straight(t, w, tensor_piece(t, &hf));
     for (unsigned k = 0; k < l->strip_count; k++)

@@ -149,6 +149,26 @@ static bool is_outside_layers(const organ_graft_job *job, const char *tail)
     return strcmp(tail, "embed_tokens.weight") == 0 || organ_model_find(job->target, tail);
 }
 
+/* Returns whether the layer of the target has q, k and v apart, which joined have the shape of the block's tensor. */
+static bool is_joined_in(const organ_graft_job *job, int32_t layer, const organ_tensor *from)
+{
+    static const char *const apart[] = {"attn_q.weight", "attn_k.weight", "attn_v.weight"};
+    uint64_t rows = 0;
+    for (size_t k = 0; k < 3; k++) {
+        const organ_tensor *const part = in_layer(job, layer, apart[k]);
+        if (!part || part->rank != 2 || from->rank != 2 || part->shape[1] != from->shape[1])
+            return false;
+        rows += part->shape[0];
+    }
+    return rows == from->shape[0];
+}
+
+static bool is_joined(const organ_graft_job *job, const char *tail)
+{
+    const graft_block_side *const s = &job->block.source;
+    return s->model->gguf && s->family->joined && strcmp(tail, organ_draft_joined(s->family, "attn_q.weight")) == 0;
+}
+
 /* A matrix of the block's layer has the shape that it has in one of the trunk's layers, whose settings are the
  * block's. Packed weights are compared by their schemes. */
 static void check_shape(const organ_graft_job *job, const organ_tensor *from, const char *tail)
@@ -159,7 +179,7 @@ static void check_shape(const organ_graft_job *job, const organ_tensor *from, co
         return;
     for (int32_t l = job->block.target.trunk - 1; l >= 0; l--) {
         const organ_tensor *const like = in_layer(job, l, tail);
-        if (like && ORGAN_SAME_SHAPE(like, from))
+        if (like ? ORGAN_SAME_SHAPE(like, from) : is_joined(job, tail) && is_joined_in(job, l, from))
             return;
         any = any ? any : like;
     }
@@ -228,7 +248,7 @@ static int32_t layer_like(const organ_graft_job *job)
             if (organ_mtp_block_of(tensor->name, &tensor->anatomy, s->trunk) == 0 &&
                 split_block_name(s, tensor, &part, &tail) && part == DRAFT_PARTS && tensor->rank > 1 &&
                 !is_outside_layers(job, tail))
-                all = in_layer(job, l, tail) != NULL;
+                all = in_layer(job, l, tail) || (is_joined(job, tail) && in_layer(job, l, "attn_q.weight"));
         }
         if (all)
             return l;
@@ -258,8 +278,9 @@ static void check_layer(const organ_graft_job *job)
         const organ_tensor *const tensor = &target->tensors[t];
         const char *const tail =
             tensor->anatomy.layer == like && tensor->rank > 1 ? after_number(tensor->name, like) : NULL;
+        const char *const joined = tail && target->gguf ? organ_draft_joined(job->block.source.family, tail) : NULL;
         for (int32_t b = 0; b < job->block.source.blocks && tail; b++)
-            if (!has_tail(&job->block.source, b, tail))
+            if (!has_tail(&job->block.source, b, tail) && !(joined && has_tail(&job->block.source, b, joined)))
                 organ_say(job->mismatches, "block: the source's block %d is not complete: it has no %s", (int)b, tail);
     }
 }

@@ -80,8 +80,88 @@ judge "the projection has few bits" test "$(types q.gguf nextn.eh_proj)" = Q8_0
 ends 0 quantize a.gguf -o q.gguf -s q4_0 --quiet --force --select 0-3
 judge "--select quantises the block, too" test "$(types q.gguf attn_q) $(types q.gguf nextn.eh_proj)" = "F32 F32"
 
+# ---- MiMo-V2: blocks have q, k and v in one tensor of a GGUF file, layers have them apart ----
+# values MODEL: prints name and digest of each tensor.
+values() {
+    local parts=../parts.$BASHPID
+    "$organ" extract "$1" -o "$parts" --quiet >/dev/null 2>&1 || echo "$1 cannot be extracted"
+    jq -r '.tensors | to_entries[] | "\(.key) \(.value.xxh3)"' "$parts/manifest.json" | sort
+    rm -rf "$parts"
+}
+# attention FILE: prints name and shape of each tensor of q, k and v.
+attention() { "$organ" inspect "$1" --tensors --json | jq -r '.tensors[] | select(.name | test("attn_(q|k|v|qkv)\\.")) | "\(.name) \(.shape | join("x"))"' | sort; }
+# biased: prints rows of model.tsv with biases of q, k and v.
+biased() { awk -F '\t' -v OFS='\t' '{ print } $2 ~ /self_attn\.[qkv]_proj\.weight/ { sub(/weight/, "bias", $2); sub(/x.*/, "", $3); print }'; }
+with_block mimo_v2_flash model
+to_gguf model a.gguf
+judge "the joined tensors" diff <(printf 'blk.%s 256x64\n' 4.attn_qkv.weight 5.attn_qkv.weight) <(attention a.gguf | grep -E 'blk\.[45]')
+judge "layers have joined tensors" test "$(attention a.gguf | grep -cE 'blk\.[0-3]\.attn_[qkv]\.weight') $(attention a.gguf | grep -cE 'blk\.[0-3]\.attn_qkv')" = "12 0"
+to_safetensors a.gguf back
+to_gguf back b.gguf
+to_safetensors b.gguf again
+judge "MiMo-V2: other values come back" cmp back/*.safetensors again/*.safetensors
+judge "MiMo-V2: other tensors come back" diff <(names model) <(names back)
+judge "MiMo-V2: the keys do not count the blocks" test "$(key a.gguf block_count) $(key a.gguf nextn_predict_layers)" = "6 2"
+judge "MiMo-V2: settings of layers lack the blocks" test "$(key a.gguf attention.sliding_window_pattern 4) $(key a.gguf attention.head_count_kv 4)" = "6 6"
+to_gguf model none.gguf bf16 --mtp none
+judge "MiMo-V2: --mtp none keeps a block" test "$(key none.gguf block_count) $(key none.gguf nextn_predict_layers) $(names none.gguf | grep -c 'blk\.[45]')" = "4 null 0"
+to_gguf model mtp-only.gguf bf16 --mtp only
+judge "MiMo-V2: --mtp only has other tensors" diff <(names a.gguf | grep -E '^(blk\.[45]\.|token_embd|output)') <(names mtp-only.gguf)
+to_safetensors a.gguf back --mtp only
+judge "MiMo-V2: --mtp only has other safetensors" diff <(names model | grep mtp) <(names back)
+to_gguf model a.gguf f32
+to_safetensors a.gguf back
+judge "MiMo-V2: FP32 values change" diff <(values model) <(values back)
+# The forward pass reads the joined tensor: the same acceptance, and the same importance matrix.
+head -c 3000 "$top/fixtures/tiny-qwen2/heldout.txt" >text.txt
+for of in model a.gguf; do
+    ends 0 evaluate model $of --mtp --text text.txt --context 64 --json
+    jq -c '[.. | .mtp? // empty | objects]' ../out >"$of.accepted"
+    ends 0 imatrix $of -o $of.imatrix --calibration text.txt --context 64 --quiet
+done
+judge "no acceptance" test "$(jq '.[1].blocks' model.accepted)" = 2
+judge "another acceptance of the GGUF file" cmp model.accepted a.gguf.accepted
+judge "another importance matrix of the GGUF file" cmp model.imatrix a.gguf.imatrix
+for scheme in q8_0 q4_0; do
+    ends 0 quantize a.gguf -o q.gguf -s $scheme --quiet --force
+    ends 0 quantize model -o p.gguf -s $scheme --quiet --force
+    judge "$scheme: another type of the joined tensor" test "$("$organ" inspect q.gguf --tensors --json | jq -r '.tensors[] | select(.name == "blk.4.attn_qkv.weight").dtype')" = ${scheme^^}
+    judge "$scheme: safetensors give another block" diff <(values q.gguf) <(values p.gguf)
+done
+# biases are joined, too, although llama.cpp ignores them
+with_block mimo_v2_flash model
+biased <fixture/model.tsv >rows && mv rows fixture/model.tsv && sed -i 's/"attention_bias": false/"attention_bias": true/' fixture/config.json
+rm -rf model && (cd "$top" && build/checks/arch_model "../../../../../../../../../..$scratch/area/fixture" "$scratch/area/model") >../out 2>&1 || bad "the model cannot be made" ../out
+ends 0 convert model -o a.gguf --to gguf --dtype f32 --force
+says "it does not add the biases of q, k and v"
+judge "no joined bias" test "$(attention a.gguf | grep -c 'blk.[45].attn_qkv.bias 256')" = 2
+to_safetensors a.gguf back
+judge "other biases come back" diff <(values model) <(values back)
+# blocks that do not fit
+for part in q k v; do
+    with_block mimo_v2_flash model "sed /layers.1.self_attn.${part}_proj/d"
+    refused 3 "tensors are missing: 'blk.5.attn_qkv.weight'" convert model -o no.gguf --to gguf
+    refused 3 "tensors are missing: 'blk.5.attn_qkv.weight'" convert model -o no.gguf --to gguf --mtp only
+done
+with_block mimo_v2_flash model "sed /layers.1.self_attn.[qkv]_proj/d"
+refused 3 "no tensor gives 'blk.5.attn_qkv.weight'" convert model -o no.gguf --to gguf
+with_block mimo_v2_flash model "sed /layers.1.self_attn.k_proj/s/96x64/48x64/"
+refused 3 "'model.mtp.layers.1.self_attn.k_proj.weight' does not have the rows of the heads" convert model -o no.gguf --to gguf
+with_block mimo_v2_flash model "sed s/layers.1/layers.3/"
+refused 3 "it has 4, and llama.cpp runs 3" convert model -o no.gguf --to gguf --mtp keep
+with_block mimo_v2_flash model
+to_gguf model a.gguf f32
+# edited FILE FROM TO: makes FILE of a.gguf with another name of the same length.
+edited() { sed "s/$2/$3/" a.gguf >"$1"; }
+edited twice.gguf blk.4.ffn_up.weight blk.4.attn_q.weight
+refused 3 "tensors have the same rows of the output: 'model.mtp.layers.0.self_attn.q_proj.weight' would have 192 of 96 rows" convert twice.gguf -o no --to safetensors
+edited lacks.gguf blk.4.attn_qkv.weight blk.4.attn_k_b.weight
+refused 3 "'blk.4.attn_k_b.weight' is of latent attention" convert lacks.gguf -o no --to safetensors
+sed 's/blk.4.attn_qkv/blk.4.ffn_dowN/; s/blk.4.ffn_down/blk.4.attn_qkv/; s/blk.4.ffn_dowN/blk.4.ffn_down/' a.gguf >short.gguf
+refused 3 "'blk.4.attn_qkv.weight' does not have the rows of the heads" convert short.gguf -o no --to safetensors
+
 # ---- families that llama.cpp does not run: left out with a note, and an explicit keep is refused ----
-for row in "ernie4_5_moe:has no graph for the block" "exaone_moe:stores the block of EXAONE" "mimo_v2_flash:q, k and v in one tensor"; do
+for row in "ernie4_5_moe:has no graph for the block" "exaone_moe:stores the block of EXAONE"; do
     if in_part && [[ $row != exaone* ]]; then continue; fi
     with_block "${row%%:*}" model
     ends 0 convert model -o a.gguf --to gguf --force

@@ -253,7 +253,7 @@ static const struct draft_row {
      4,
      0,
      3,
-     8,
+     6,
      "model.mtp.layers.#.enorm.weight",
      "model.mtp.layers.#.hnorm.weight",
      "model.mtp.layers.#.final_layernorm.weight",

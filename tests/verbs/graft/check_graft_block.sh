@@ -39,8 +39,8 @@ for type in glm4_moe qwen3_5_text hy_v3 mimo_v2_flash nemotron_h-moe-gguf ernie4
 done
 
 # ---- GGUF: the whole file, the file without the block, and the file mtp-NAME.gguf ----
-for type in glm4_moe qwen3_5_text qwen3_next hy_v3 deepseek_v3 deepseek_v32 nemotron_h-moe-gguf; do
-    if in_part && [[ $type != @(glm4_moe|qwen3_5_text) ]]; then continue; fi
+for type in mimo_v2_flash glm4_moe qwen3_5_text qwen3_next hy_v3 deepseek_v3 deepseek_v32 nemotron_h-moe-gguf; do
+    if in_part && [[ $type != @(glm4_moe|qwen3_5_text|mimo_v2_flash) ]]; then continue; fi
     with_block $type model
     ends 0 convert model -o whole.gguf --to gguf --dtype bf16 --quiet --force
     ends 0 convert model -o lost.gguf --to gguf --dtype bf16 --quiet --force --mtp none
@@ -133,6 +133,12 @@ mismatch "family: the source has a block of HY-3, the target is a model like GLM
 with_block qwen3_5_text other
 mismatch "norm offset: norms multiply by 1 + weight (source: yes, target: no)" other lost dir
 with_block mimo_v2_flash other
+ends 0 convert other -o other.gguf --to gguf --dtype bf16 --quiet --force
+ends 0 convert other -o bare.gguf --to gguf --dtype bf16 --quiet --force --mtp none
+sed 's/blk.4.attn_qkv/blk.4.ffn_dowN/; s/blk.4.ffn_down/blk.4.attn_qkv/; s/blk.4.ffn_dowN/blk.4.ffn_down/' other.gguf >odd.gguf
+mismatch "blk.4.attn_qkv.weight of the block has no counterpart in the target's layers" odd.gguf bare.gguf
+sed 's/blk.5.attn_qkv/blk.5.attn_kvq/' other.gguf >odd.gguf
+mismatch "the source's block 1 is not complete: it has no attn_k.weight" odd.gguf bare.gguf
 mismatch "state: the source's block reads the state before the model's final norm, the target's after it" other lost dir
 {
     printf 'tensor\tmodel.mtp_layers.0.%s.weight\t64\n' token_layernorm hidden_layernorm final_layernorm
