@@ -236,6 +236,22 @@ static organ_status check_tail(const organ_convert_job *job, const char *name, o
     return error->status;
 }
 
+/* Checks the tails of the GGUF tensors that would have the rows of a weight of safetensors. */
+static organ_status check_weight(const organ_convert_job *job, const organ_weight *w, organ_error *error)
+{
+    const place_model model = organ_convert_model(job);
+    char name[ORGAN_PLACE_NAME];
+    place_layout layout;
+    place_source source = {.name = w->name, .rank = w->rank, .shape = w->shape};
+    if (!organ_place_find(&model, /*gguf=*/false, w->name, &source.layer, &source.part) || source.layer < 0 ||
+        source.layer >= (int64_t)job->config.layers || organ_place_describe(&model, &source, &layout))
+        return ORGAN_OK;
+    for (unsigned k = 0; k < layout.count && !error->status; k++)
+        if (organ_place_name(&model, /*gguf=*/true, source.layer, &layout.gguf[k].part, name))
+            check_tail(job, name, error);
+    return error->status;
+}
+
 static organ_status check_parts(const organ_convert_job *job, unsigned block, organ_error *error)
 {
     char tail[256], name[ORGAN_PLACE_NAME];
@@ -262,9 +278,13 @@ organ_status organ_convert_check_blocks(organ_convert_job *job, organ_error *err
             job->feed_like = l;
     for (unsigned k = 0; k < job->blocks && !error->status; k++)
         check_parts(job, k, error);
-    const size_t count = job->to_gguf ? job->piece_count : job->weights->count;
-    for (size_t k = 0; k < count && job->blocks && !job->only && !error->status; k++)
-        check_tail(job, job->to_gguf ? job->pieces[k].name : job->weights->weights[k].name, error);
+    const bool plans_layers = job->to_gguf && !job->only;
+    const size_t count = plans_layers ? job->piece_count : job->weights->count;
+    for (size_t k = 0; k < count && job->blocks && !error->status; k++)
+        if (job->to_gguf && job->only)
+            check_weight(job, &job->weights->weights[k], error);
+        else
+            check_tail(job, plans_layers ? job->pieces[k].name : job->weights->weights[k].name, error);
     return error->status;
 }
 

@@ -89,7 +89,7 @@ values() {
     rm -rf "$parts"
 }
 # attention FILE: prints name and shape of each tensor of q, k and v.
-attention() { "$organ" inspect "$1" --tensors --json | jq -r '.tensors[] | select(.name | test("attn_(q|k|v|qkv)\\.")) | "\(.name) \(.shape | join("x"))"' | sort; }
+attention() { "$organ" inspect "$1" --tensors --json 2>../err | jq -r '.tensors[] | select(.name | test("attn_(q|k|v|qkv)\\.")) | "\(.name) \(.shape | join("x"))"' | sort; }
 # biased: prints rows of model.tsv with biases of q, k and v.
 biased() { awk -F '\t' -v OFS='\t' '{ print } $2 ~ /self_attn\.[qkv]_proj\.weight/ { sub(/weight/, "bias", $2); sub(/x.*/, "", $3); print }'; }
 with_block mimo_v2_flash model
@@ -128,6 +128,18 @@ for scheme in q8_0 q4_0; do
     judge "$scheme: another type of the joined tensor" test "$("$organ" inspect q.gguf --tensors --json | jq -r '.tensors[] | select(.name == "blk.4.attn_qkv.weight").dtype')" = ${scheme^^}
     judge "$scheme: safetensors give another block" diff <(values q.gguf) <(values p.gguf)
 done
+# layers of a GGUF file that were joined in the model, as in MiMo-V2.5, come back as three tensors
+rm -rf fixture && cp -r "$top/fixtures/architectures/mimo_v2_flash" fixture && chmod -R u+w fixture
+awk -F '\t' -v OFS='\t' '$1 == "tensor" { skip = $2 ~ /attn_[kv]\.weight/ } skip { next }
+    $2 ~ /attn_q\.weight/ { split($2, name, "."); sub(/attn_q/, "attn_qkv", $2); $3 = name[2] % 3 ? "256x64" : "176x64"; print; joined = 1; next }
+    { print } joined { for (k = 0; k < 2; k++) { sub(/[qk]_proj/, k ? "v_proj" : "k_proj", $2); print } joined = 0 }' \
+    "$top/fixtures/architectures/mimo_v2_flash/gguf.tsv" >fixture/gguf.tsv
+for row in "../../../../../../../../../..$scratch/area/fixture:joined" mimo_v2_flash:apart; do
+    (cd "$top" && build/checks/arch_model "${row%:*}" "$scratch/area/${row##*:}.gguf") >../out 2>&1 || bad "the file cannot be made" ../out
+    to_safetensors "${row##*:}.gguf" "${row##*:}"
+done
+judge "the layers are not joined" test "$(attention joined.gguf | grep -c attn_qkv) $(attention joined.gguf | wc -l)" = "4 4"
+judge "joined layers give other tensors" diff <(values apart) <(values joined)
 # biases are joined, too, although llama.cpp ignores them
 with_block mimo_v2_flash model
 biased <fixture/model.tsv >rows && mv rows fixture/model.tsv && sed -i 's/"attention_bias": false/"attention_bias": true/' fixture/config.json
@@ -145,6 +157,7 @@ for part in q k v; do
 done
 with_block mimo_v2_flash model "sed /layers.1.self_attn.[qkv]_proj/d"
 refused 3 "no tensor gives 'blk.5.attn_qkv.weight'" convert model -o no.gguf --to gguf
+refused 3 "no tensor gives 'blk.5.attn_qkv.weight'" convert model -o no.gguf --to gguf --mtp only
 with_block mimo_v2_flash model "sed /layers.1.self_attn.k_proj/s/96x64/48x64/"
 refused 3 "'model.mtp.layers.1.self_attn.k_proj.weight' does not have the rows of the heads" convert model -o no.gguf --to gguf
 with_block mimo_v2_flash model "sed s/layers.1/layers.3/"
@@ -180,6 +193,14 @@ judge "--mtp none keeps the block" test "$(names back | grep -c '^mtp\.') $(jq .
 to_safetensors draft.gguf back --mtp only
 judge "--mtp only has other tensors" test "$(names back | grep -c '^mtp\.') $(names back | wc -l) $(jq -c '[.num_hidden_layers, .mtp_num_hidden_layers]' back/config.json)" = "15 15 [4,1]"
 
+rm -rf fixture && cp -r "$top/fixtures/architectures/qwen3_5_text-mtp" fixture && chmod -R u+w fixture
+sed -i '/^tensor\tblk\.4\.attn_output/,+1d' fixture/gguf.tsv
+(cd "$top" && build/checks/arch_model "../../../../../../../../../..$scratch/area/fixture" "$scratch/area/lacks.gguf") >../out 2>&1 || bad "the file cannot be made" ../out
+for only in "" "--mtp only"; do
+    # shellcheck disable=SC2086 # words
+    refused 3 "no tensor gives 'blk.4.attn_output.weight'" convert lacks.gguf -o no --to safetensors $only
+done
+
 # ---- counts and tensors that do not fit ----
 with_block glm4_moe model "sed d"
 ends 0 convert model -o a.gguf --to gguf --force
@@ -196,6 +217,7 @@ for part in enorm eh_proj shared_head.norm self_attn.k_proj mlp.shared_experts.u
     if in_part && [[ $part != @(enorm|self_attn.k_proj|mlp.gate.weight) ]]; then continue; fi
     with_block glm4_moe model "sed /layers.4.$part/d"
     refused 3 "block for multi-token prediction is not complete" convert model -o no.gguf --to gguf
+    refused 3 "block for multi-token prediction is not complete" convert model -o no.gguf --to gguf --mtp only
 done
 with_block glm4_moe model "sed s/layers.4.enorm/layers.4.pre_fc_norm_embedding/"
 refused 3 "'model.layers.4.pre_fc_norm_embedding.weight' has no known name in GGUF" convert model -o no.gguf --to gguf

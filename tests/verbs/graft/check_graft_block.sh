@@ -148,7 +148,7 @@ mismatch "state: the source's block reads the state before the model's final nor
 with_block qwen2 other "cat ../area/mimo.rows"
 sed -i 's/"model_type": "qwen2"/"model_type": "mimo"/' other/config.json
 mismatch "order: the projection of the source's block reads the state first, that of the target's the embedding" other lost dir
-head -c 20000 mtp-only.gguf >short.gguf
+head -c 20000 split.gguf >short.gguf
 refused 3 "short.gguf" graft --source short.gguf --target lost.gguf -o no.gguf --select mtp
 
 # ---- quantised targets: the block keeps its precision, and config.json says so ----
