@@ -102,6 +102,33 @@ organ_status organ_draft_logits(organ_forward *f, unsigned block, const float *s
     return error->status;
 }
 
+organ_status organ_draft_logits_beside(organ_forward *f, const organ_drafted_beside *drafted, const float *hidden,
+                                       const size_t *rows, size_t count, void *context, organ_error *error)
+{
+    const forward_draft *const draft = &f->drafts[0];
+    const size_t width = (size_t)f->config.hidden;
+    size_t inputs = 0;
+    ORGAN_OWNED size_t *const places = malloc((count + 1) * sizeof *places);
+    float *const values = organ_forward_floats(organ_max(count, 1) * width, error);
+    if (!places)
+        organ_fail_memory(error, f->model->path);
+    for (size_t k = 0; k < count && !error->status; k++) {
+        places[k] = drafted->rows[k] == SIZE_MAX ? SIZE_MAX : inputs++;
+        if (places[k] != SIZE_MAX)
+            organ_draft_outputs(f, /*block=*/0, drafted->states + drafted->rows[k] * width, 1, draft->family->raw_end,
+                                values + places[k] * width);
+    }
+    const organ_head_beside beside = {.matrix = organ_draft_has_head(f, 0) ? draft->head : NULL,
+                                      .inputs = values,
+                                      .places = places,
+                                      .rows = drafted->room,
+                                      .each = drafted->each};
+    if (!error->status)
+        organ_forward_logits_beside(f, &beside, hidden, rows, count, context, error);
+    organ_forward_free(values);
+    return error->status;
+}
+
 /* ---- further drafted tokens ---- */
 
 struct organ_draft_cache {

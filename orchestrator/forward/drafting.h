@@ -60,6 +60,17 @@ organ_status organ_draft_tap(organ_forward *forward, const organ_layer *layer, c
 organ_status organ_draft_logits(organ_forward *forward, unsigned block, const float *states, const size_t *rows,
                                 size_t count, void *context, void (*each)(void *context, size_t k, float *logits),
                                 organ_error *error);
+/* Outputs of block 0 for organ_draft_logits_beside. */
+typedef struct organ_drafted_beside {
+    const float *states; /* results of organ_draft_windows */
+    const size_t *rows;  /* for each token, the row of `states` that predicts the same token; SIZE_MAX: none */
+    size_t room;         /* rows of logits that may be allocated besides those of organ_forward_logits */
+    void (*each)(void *context, size_t k, float *logits, const float *drafted); /* NULL: token k has none */
+} organ_drafted_beside;
+/* Computes logits like organ_forward_logits, together with those of block 0 that predict the same tokens. Also
+ * allocates hidden_size floats for each token. */
+organ_status organ_draft_logits_beside(organ_forward *forward, const organ_drafted_beside *drafted, const float *hidden,
+                                       const size_t *rows, size_t count, void *context, organ_error *error);
 /* Returns whether the output head of a block is one of its own: in GGUF files one that is stored, in safetensors that
  * of a family whose heads vLLM does not replace by the model's. */
 bool organ_draft_has_head(const organ_forward *forward, unsigned block);
@@ -80,10 +91,12 @@ organ_acceptance organ_logits_accept(const organ_kernels *kernels, const float *
 
 /* The block of a model, whose first drafted token is scored. */
 typedef struct organ_scored_block {
-    /* Computes logits like organ_logit_source.logits: those of row r predict the token after next, from the state of
-     * token r and the token after it, which is in the same window. NULL: the model has no block. */
-    organ_status (*logits)(void *context, const size_t *rows, size_t count, void *receiver,
-                           void (*each)(void *receiver, size_t k, float *logits), organ_error *error);
+    /* Computes logits like organ_logit_source.logits, together with those of the block: from the state of token
+     * drafted[k] and the token after it, rows[k], which predict the token after that. SIZE_MAX: rows[k] begins a
+     * window, `each` gets NULL. Member NULL: the model has no block. */
+    organ_status (*logits)(void *context, const size_t *rows, const size_t *drafted, size_t count, void *receiver,
+                           void (*each)(void *receiver, size_t k, float *logits, const float *block),
+                           organ_error *error);
     /* Results for each scored token of the plan, as the block predicts it from the state of the input before. overlap
      * and chosen are NAN for the first input of a window, before which there is none. */
     double *overlap, *chosen;
@@ -91,8 +104,7 @@ typedef struct organ_scored_block {
 } organ_scored_block;
 
 /* The same as organ_perplexity_score, with a block for each model; they have the `context` of their source. If a
- * model has a block, the logits of `tile_rows` tokens are kept for each of the first and one other model. `blocks`
- * NULL: no model has one. */
+ * model has a block, at most `tile_rows` tokens are given to it at a time. `blocks` NULL: no model has one. */
 organ_status organ_perplexity_score_blocks(const organ_kernels *kernels, const organ_perplexity_plan *plan,
                                            const organ_logit_source *sources, const organ_scored_block *blocks,
                                            size_t count, size_t batch_tokens, size_t tile_rows,

@@ -204,17 +204,23 @@ void organ_forward_final(const organ_forward *f, const float *hidden, size_t tok
         organ_forward_norm_by(&norm, hidden + t * width, width, normed + t * width);
 }
 
+typedef struct head_matrix {
+    forward_source source; /* without a reader if the matrix is in memory */
+    forward_linear linear;
+} head_matrix;
+
 typedef struct head_job {
     organ_forward *forward;
-    forward_source source; /* without a reader if the head is in memory */
-    forward_linear head;
+    head_matrix head, head_beside; /* the latter if beside->matrix is another */
     forward_products products;
-    float *normed, *logits;       /* of the tokens in this pass */
-    float *room;                  /* with AltUp: scratch for merging the streams of these tokens; else NULL */
-    const organ_weight *matrix;   /* that of the head; NULL: the model's */
-    bool normed_states;           /* the head reads the given states without a further norm */
-    const organ_head_rows *other; /* another matrix than the model's; NULL: none */
-    void *other_scratch;          /* with `other`: scratch of the workers, other_bytes for each */
+    float *normed, *logits;            /* of the tokens in this pass, then of their inputs beside */
+    const organ_head_beside *beside;   /* NULL: none */
+    size_t besides[ORGAN_HEAD_TOKENS]; /* for each token of this pass, the row of its input beside; SIZE_MAX: none */
+    float *room;                       /* with AltUp: scratch for merging the streams of these tokens; else NULL */
+    const organ_weight *matrix;        /* that of the head; NULL: the model's */
+    bool normed_states;                /* the head reads the given states without a further norm */
+    const organ_head_rows *other;      /* another matrix than the model's; NULL: none */
+    void *other_scratch;               /* with `other`: scratch of the workers, other_bytes for each */
     size_t other_bytes;
     void *scratch, *context;
     void (*each)(void *context, size_t k, float *logits);
@@ -225,17 +231,29 @@ typedef struct head_job {
  * 4 KiB apart replace each other in the cache. */
 static size_t logits_stride(const organ_forward *f) { return (((size_t)f->config.vocabulary + 15) / 16 | 1) * 16; }
 
-static void pass_logits_row(void *context, size_t index, size_t worker)
+/* Returns the logits of a row, scaled and capped as the model states. */
+static float *finished_logits(const head_job *j, size_t row)
 {
-    (void)worker;
-    const head_job *const j = context;
-    const organ_forward_config *c = &j->forward->config;
-    float *logits = j->logits + index * logits_stride(j->forward);
+    const organ_forward_config *const c = &j->forward->config;
+    float *const logits = j->logits + row * logits_stride(j->forward);
     for (size_t w = 0; c->logit_scale != 1 && w < (size_t)c->vocabulary; w++)
         logits[w] *= (float)c->logit_scale;
     if (c->final_softcap > 0)
         j->forward->engine->kernels->softcap(logits, (size_t)c->vocabulary, (float)c->final_softcap);
-    j->each(j->context, j->first + index, logits);
+    return logits;
+}
+
+static void pass_logits_row(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const head_job *const j = context;
+    float *const logits = finished_logits(j, index);
+    if (!j->beside) {
+        j->each(j->context, j->first + index, logits);
+        return;
+    }
+    const float *const beside = j->besides[index] == SIZE_MAX ? NULL : finished_logits(j, j->besides[index]);
+    j->beside->each(j->context, j->first + index, logits, beside);
 }
 
 /* The logits fit in a quarter of `memory`, for at least MIN_TOKENS and at most ORGAN_HEAD_TOKENS tokens. */
@@ -292,21 +310,64 @@ static organ_status norm_tokens(const head_job *j, const float *hidden, const si
     return error->status;
 }
 
+/* Copies the inputs beside to rows after those of the tokens; returns their number. */
+static size_t place_besides(head_job *j)
+{
+    const size_t width = (size_t)j->forward->config.hidden;
+    size_t row = j->tokens;
+    for (size_t k = 0; k < j->tokens; k++) {
+        const size_t place = j->beside->places[j->first + k];
+        j->besides[k] = place == SIZE_MAX ? SIZE_MAX : row;
+        if (place != SIZE_MAX)
+            memcpy(j->normed + row++ * width, j->beside->inputs + place * width, width * sizeof *j->normed);
+    }
+    return row - j->tokens;
+}
+
+/* Adds the products of `count` inputs from row `row` on to the list. */
+static organ_status add_rows(head_job *j, const head_matrix *matrix, size_t row, size_t count, organ_error *error)
+{
+    const size_t width = (size_t)j->forward->config.hidden, stride = logits_stride(j->forward);
+    if (error->status == ORGAN_OK && organ_forward_products_add(&j->products, j->normed + row * width, &matrix->linear,
+                                                                j->logits + row * stride, count, error) == ORGAN_OK)
+        j->products.items[j->products.count - 1].c_stride = stride;
+    return error->status;
+}
+
 static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
-    const organ_forward *f = j->forward;
-    if (norm_tokens(j, hidden, rows, error) ||
-        organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error))
+    const organ_forward *const f = j->forward;
+    size_t beside = 0;
+    if (norm_tokens(j, hidden, rows, error))
         return error->status;
-    j->products.items[j->products.count - 1].c_stride = logits_stride(f);
-    if (run_head_products(j, error))
+    if (j->beside)
+        beside = place_besides(j);
+    const bool same = !j->head_beside.linear.out;
+    add_rows(j, &j->head, 0, same ? j->tokens + beside : j->tokens, error);
+    if (!same && beside)
+        add_rows(j, &j->head_beside, j->tokens, beside, error);
+    if (error->status || run_head_products(j, error))
         return error->status;
-    const double work = ORGAN_SHARE_HARD * (double)j->tokens * (double)f->config.vocabulary;
+    const double work = ORGAN_SHARE_HARD * (double)(j->tokens + beside) * (double)f->config.vocabulary;
     return organ_forward_share(f->engine, j->tokens, work, pass_logits_row, j, error);
 }
 
-/* `held` is the loaded output head. If it is NULL, j->head becomes panels of rows that the products read from the
- * file. */
+/* The matrix becomes panels of rows that the products read from the file. `weight` NULL: the model's head. */
+static organ_status open_matrix(const organ_forward *f, const organ_weight *weight, head_matrix *matrix,
+                                organ_error *error)
+{
+    const bool own = !weight || weight == f->output;
+    const organ_weight *const output = own ? f->output : weight;
+    matrix->source.type = organ_forward_type(output);
+    matrix->linear = (forward_linear){.panels = organ_forward_panels(&matrix->source, 0),
+                                      .inputs = f->head.slots[0].inputs.round && own ? &f->head.slots[0].inputs : NULL,
+                                      .in = (size_t)f->config.hidden,
+                                      .out = (size_t)f->config.vocabulary,
+                                      .bias = own ? f->head_biases : NULL};
+    return organ_weight_reader_open(f->model, output, f->engine->kernels, NULL, &matrix->source.reader, error);
+}
+
+/* `held` is the loaded output head, or NULL. */
 static organ_status open_head(head_job *j, const organ_layer *held, organ_error *error)
 {
     const organ_forward *const f = j->forward;
@@ -314,26 +375,28 @@ static organ_status open_head(head_job *j, const organ_layer *held, organ_error 
     if (j->other) {
         j->other_bytes = organ_to_line(ORGAN_PRODUCT_SCRATCH) + organ_panel_bytes(width, ORGAN_REAL_F32);
         j->other_scratch = aligned_alloc(64, organ_workers_count(f->engine->workers) * j->other_bytes);
-        j->head = (forward_linear){.panels = {.make = make_other_rows, .source = j->other, .type = ORGAN_REAL_F32},
-                                   .in = width,
-                                   .out = words,
-                                   .bias = f->head_biases};
+        j->head.linear =
+            (forward_linear){.panels = {.make = make_other_rows, .source = j->other, .type = ORGAN_REAL_F32},
+                             .in = width,
+                             .out = words,
+                             .bias = f->head_biases};
         return j->other_scratch ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "panels of an output head");
     }
     if (held) {
-        j->head = organ_forward_linear_of(held, (forward_view){0, 0}, words);
-        j->head.bias = f->head_biases;
+        j->head.linear = organ_forward_linear_of(held, (forward_view){0, 0}, words);
+        j->head.linear.bias = f->head_biases;
         return ORGAN_OK;
     }
-    const bool own = !j->matrix || j->matrix == f->output;
-    const organ_weight *const output = own ? f->output : j->matrix;
-    j->source.type = organ_forward_type(output);
-    j->head = (forward_linear){.panels = organ_forward_panels(&j->source, 0),
-                               .inputs = f->head.slots[0].inputs.round && own ? &f->head.slots[0].inputs : NULL,
-                               .in = (size_t)f->config.hidden,
-                               .out = words,
-                               .bias = own ? f->head_biases : NULL};
-    return organ_weight_reader_open(f->model, output, f->engine->kernels, NULL, &j->source.reader, error);
+    if (open_matrix(f, j->matrix, &j->head, error) == ORGAN_OK && j->beside && j->beside->matrix)
+        open_matrix(f, j->beside->matrix, &j->head_beside, error);
+    return error->status;
+}
+
+/* Returns the number of tokens in a pass; those beside need as many rows again. */
+static size_t pass_tokens(const head_job *j, size_t count)
+{
+    const size_t rows = organ_forward_head_rows(j->forward, organ_engine_memory(j->forward->engine));
+    return organ_min(count, j->beside ? organ_min(ORGAN_HEAD_TOKENS, (rows + j->beside->rows) / 2) : rows);
 }
 
 static organ_status pass_logits(head_job *j, const organ_layer *held, const float *hidden, const size_t *rows,
@@ -341,11 +404,11 @@ static organ_status pass_logits(head_job *j, const organ_layer *held, const floa
 {
     organ_forward *const forward = j->forward;
     ORGAN_IN_PHASE(ORGAN_PHASE_HEAD);
-    const size_t together = organ_min(count, organ_forward_head_rows(forward, organ_engine_memory(forward->engine)));
+    const size_t together = pass_tokens(j, count), most = j->beside ? 2 * together : together;
     if (count == 0)
         return ORGAN_OK;
-    j->normed = organ_forward_floats(together * (size_t)forward->config.hidden, error);
-    j->logits = organ_forward_floats(together * logits_stride(forward), error);
+    j->normed = organ_forward_floats(most * (size_t)forward->config.hidden, error);
+    j->logits = organ_forward_floats(most * logits_stride(forward), error);
     if (forward->config.streams)
         j->room = organ_forward_floats(2 * together * (size_t)forward->config.hidden, error);
     j->scratch = organ_forward_scratch(forward, error);
@@ -355,7 +418,8 @@ static organ_status pass_logits(head_job *j, const organ_layer *held, const floa
         j->tokens = organ_min(together, count - j->first);
         compute_logits(j, hidden, rows + j->first, error);
     }
-    organ_weight_reader_close(j->source.reader);
+    organ_weight_reader_close(j->head.source.reader);
+    organ_weight_reader_close(j->head_beside.source.reader);
     organ_forward_products_release(&j->products);
     organ_forward_free(j->normed);
     organ_forward_free(j->room);
@@ -378,6 +442,13 @@ organ_status organ_forward_logits_with(organ_forward *forward, const organ_head_
 {
     ORGAN_OWN_ERROR(error);
     head_job j = {.forward = forward, .context = context, .each = each, .other = head};
+    return pass_logits(&j, /*held=*/NULL, hidden, rows, count, error);
+}
+
+organ_status organ_forward_logits_beside(organ_forward *forward, const organ_head_beside *beside, const float *hidden,
+                                         const size_t *rows, size_t count, void *context, organ_error *error)
+{
+    head_job j = {.forward = forward, .context = context, .beside = beside};
     return pass_logits(&j, /*held=*/NULL, hidden, rows, count, error);
 }
 

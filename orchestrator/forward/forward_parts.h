@@ -375,6 +375,17 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
 organ_status organ_forward_logits_of(organ_forward *forward, const organ_weight *matrix, const float *inputs,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error);
+/* Inputs of an output head beside the states of tokens, such as those of a block for multi-token prediction. */
+typedef struct organ_head_beside {
+    const organ_weight *matrix; /* NULL: the model's head, which then is read once for both */
+    const float *inputs;        /* hidden_size floats each, to which no norm is applied */
+    const size_t *places;       /* for each token, the number of its input; SIZE_MAX: it has none */
+    size_t rows;                /* rows of inputs and logits that may be allocated besides organ_forward_head_rows */
+    void (*each)(void *context, size_t k, float *logits, const float *beside); /* beside: NULL if token k has none */
+} organ_head_beside;
+/* Computes logits like organ_forward_logits, and those beside them: beside->each gets both. */
+organ_status organ_forward_logits_beside(organ_forward *forward, const organ_head_beside *beside, const float *hidden,
+                                         const size_t *rows, size_t count, void *context, organ_error *error);
 #define ORGAN_HEAD_TOKENS ((size_t)128) /* most tokens whose logits are computed in one pass over the output head */
 /* Returns the number of tokens whose logits are computed in one pass over the output head with `memory` bytes.
  * organ_forward_head_bytes returns the bytes that `rows` tokens need. */

@@ -76,62 +76,47 @@ typedef struct perplexity_score_tile {
     const organ_kernels *kernels;
     const uint32_t *targets;
     size_t vocabulary;
-    double *nll, *divergence;
+    double *nll, *divergence; /* divergence: NULL for the first model */
     unsigned char *agrees;
     /* rows of logits of the first model: written for it, read for the others; NULL if there is only one model */
     float *kept;
-    double *sums; /* organ_logits_log_sum of each row */
-    size_t *tops; /* with blocks: organ_logits_top of each row of the model; else NULL */
-    /* the same for a later model whose block is scored, written for it; for the first one `kept` and `sums`; else NULL
-     */
-    float *own;
-    double *own_sums;
+    double *sums;                    /* organ_logits_log_sum of each row */
     const organ_scored_block *block; /* of the model */
-    const size_t *drafted;           /* for each row of the block, the token that it predicts */
 } perplexity_score_tile;
 
-/* Sets the results of token k that need no other model, and keeps its logits for the block of the model or, of the
- * first model, for the comparison with others, if either is. Returns organ_logits_top. */
-static size_t score_token(const perplexity_score_tile *t, size_t k, const float *logits, double *sum)
+static void compare_token(const perplexity_score_tile *t, size_t k, const float *logits, double sum, size_t top)
 {
-    const size_t top = organ_logits_top(logits, t->vocabulary);
-    *sum = log_sum(t->kernels, logits, t->vocabulary, (double)logits[top]);
-    t->nll[k] = *sum - (double)logits[t->targets[k]];
-    if (t->tops)
-        t->tops[k] = top;
-    if (t->own) {
-        memcpy(t->own + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
-        t->own_sums[k] = *sum;
-    }
-    return top;
-}
-
-static void receive_first(void *receiver, size_t k, float *logits)
-{
-    double sum;
-    score_token(receiver, k, logits, &sum);
-}
-
-static void receive_other(void *receiver, size_t k, float *logits)
-{
-    const perplexity_score_tile *const t = receiver;
     const float *const first = t->kept + k * t->vocabulary;
-    double sum;
-    const size_t top = score_token(t, k, logits, &sum);
     t->divergence[k] = t->kernels->divergence(first, t->sums[k], logits, sum, t->vocabulary);
     t->agrees[k] = top == organ_logits_top(first, t->vocabulary);
 }
 
-static void receive_draft(void *receiver, size_t row, float *logits)
+static void keep_token(const perplexity_score_tile *t, size_t k, const float *logits, double sum)
+{
+    memcpy(t->kept + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
+    t->sums[k] = sum;
+}
+
+/* `block`: its logits for the same token; NULL: there are none. */
+static void receive_both(void *receiver, size_t k, float *logits, const float *block)
 {
     const perplexity_score_tile *const t = receiver;
-    const size_t k = t->drafted[row];
-    const organ_acceptance a =
-        organ_logits_accept(t->kernels, t->own + k * t->vocabulary, t->own_sums[k], t->tops[k], logits, t->vocabulary);
+    const size_t top = organ_logits_top(logits, t->vocabulary);
+    const double sum = log_sum(t->kernels, logits, t->vocabulary, (double)logits[top]);
+    t->nll[k] = sum - (double)logits[t->targets[k]];
+    if (t->divergence)
+        compare_token(t, k, logits, sum, top);
+    else if (t->kept)
+        keep_token(t, k, logits, sum);
+    if (!block)
+        return;
+    const organ_acceptance a = organ_logits_accept(t->kernels, logits, sum, top, block, t->vocabulary);
     t->block->overlap[k] = a.overlap;
     t->block->chosen[k] = a.chosen;
     t->block->greedy[k] = a.greedy;
 }
+
+static void receive_logits(void *receiver, size_t k, float *logits) { receive_both(receiver, k, logits, NULL); }
 
 /* ---- batches ---- */
 
@@ -146,10 +131,8 @@ typedef struct scoring_pass {
     float *kept;  /* tile_rows x vocabulary: the first model's logits of a tile; NULL for a single model */
     double *sums; /* tile_rows: organ_logits_log_sum of these logits */
     size_t *rows; /* tile_rows: the inputs whose predictions are scored, as indices in the batch */
-    float *own;   /* with blocks: kept and sums of another model than the first; NULL: there is none */
-    double *own_sums;
-    size_t *tops;    /* with blocks: tile_rows numbers of tokens */
-    size_t *drafted; /* with blocks: tile_rows numbers of scored tokens */
+    size_t
+        *drafted; /* with blocks: tile_rows numbers of the inputs before, from whose states blocks predict the same */
 } scoring_pass;
 
 static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
@@ -188,32 +171,34 @@ static bool begins_window(const organ_perplexity_plan *plan, size_t row)
     return plan->begin[low] == row;
 }
 
-/* Scores the block of model m for the tokens of a tile: the row before an input predicts the token after the input. */
-static organ_status score_drafts(scoring_pass *s, size_t m, perplexity_score_tile *t, size_t first, size_t count,
-                                 size_t origin, organ_error *error)
+static organ_status check_drafts(const scoring_pass *s, size_t m, const organ_scored_block *block, size_t first,
+                                 size_t count, organ_error *error)
+{
+    for (size_t k = 0; k < count; k++)
+        if (s->drafted[k] != SIZE_MAX && !isfinite(block->overlap[k]))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the logits of its block for multi-token prediction for scored token %zu of %zu are "
+                              "not finite numbers",
+                              s->sources[m].name, first + k + 1, s->plan->scored);
+    return ORGAN_OK;
+}
+
+/* Scores model m and its block for the tokens of a tile. */
+static organ_status score_both(scoring_pass *s, size_t m, perplexity_score_tile *t, size_t first, size_t count,
+                               organ_error *error)
 {
     const organ_scored_block *const all = &s->blocks[m];
     const organ_scored_block block = {
         .overlap = all->overlap + first, .chosen = all->chosen + first, .greedy = all->greedy + first};
-    size_t drafted = 0;
     for (size_t k = 0; k < count; k++) {
         block.overlap[k] = block.chosen[k] = NAN;
-        if (!begins_window(s->plan, s->plan->rows[first + k])) {
-            s->drafted[drafted] = k;
-            s->rows[drafted++] = s->plan->rows[first + k] - origin - 1;
-        }
+        s->drafted[k] = begins_window(s->plan, s->plan->rows[first + k]) ? SIZE_MAX : s->rows[k] - 1;
     }
     t->block = &block;
-    t->drafted = s->drafted;
-    if (all->logits(s->sources[m].context, s->rows, drafted, t, receive_draft, error) != ORGAN_OK)
+    if (all->logits(s->sources[m].context, s->rows, s->drafted, count, t, receive_both, error) != ORGAN_OK ||
+        check_finite(s, m, first, count, error) != ORGAN_OK)
         return error->status;
-    for (size_t d = 0; d < drafted; d++)
-        if (!isfinite(block.overlap[s->drafted[d]]))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: the logits of its block for multi-token prediction for scored token %zu of %zu are "
-                              "not finite numbers",
-                              s->sources[m].name, first + s->drafted[d] + 1, s->plan->scored);
-    return ORGAN_OK;
+    return check_drafts(s, m, &block, first, count, error);
 }
 
 static organ_status score_model(scoring_pass *s, size_t m, size_t first, size_t count, size_t origin,
@@ -228,18 +213,16 @@ static organ_status score_model(scoring_pass *s, size_t m, size_t first, size_t 
                                .divergence = m ? scores->divergence + first : NULL,
                                .agrees = m ? scores->agrees + first : NULL,
                                .kept = s->kept,
-                               .sums = s->sums,
-                               .tops = s->tops,
-                               .own = m ? s->own : s->kept,
-                               .own_sums = m ? s->own_sums : s->sums};
+                               .sums = s->sums};
     for (size_t k = 0; k < count; k++)
         s->rows[k] = s->plan->rows[first + k] - origin;
     if (organ_stop_is_requested(s->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "stopped while scoring");
-    if (source->logits(source->context, s->rows, count, &t, m ? receive_other : receive_first, error) != ORGAN_OK ||
-        check_finite(s, m, first, count, error) != ORGAN_OK)
-        return error->status;
-    return s->blocks && s->blocks[m].logits ? score_drafts(s, m, &t, first, count, origin, error) : ORGAN_OK;
+    if (s->blocks && s->blocks[m].logits)
+        return score_both(s, m, &t, first, count, error);
+    return source->logits(source->context, s->rows, count, &t, receive_logits, error) == ORGAN_OK
+               ? check_finite(s, m, first, count, error)
+               : error->status;
 }
 
 /* The tokens are in one batch, which begins with input `origin` of the plan. */
@@ -302,27 +285,21 @@ static void report_windows(const scoring_pass *s, size_t from, size_t to, size_t
         organ_progress_advance(progress, 0, "window", scored ? remark : NULL);
 }
 
-/* With a single model and no block, no logits are kept, so one tile can have all tokens. */
+/* With a single model and no block, one tile can have all tokens. */
 static organ_status allocate_tile(scoring_pass *s, size_t tile_rows, organ_error *error)
 {
     const size_t vocabulary = (size_t)s->sources[0].vocabulary;
-    bool drafts = false, own = false;
-    for (size_t m = 0; s->blocks && m < s->count; m++) {
+    const bool keeps = s->count > 1;
+    bool drafts = false;
+    for (size_t m = 0; s->blocks && m < s->count; m++)
         drafts = drafts || s->blocks[m].logits;
-        own = own || (m && s->blocks[m].logits);
-    }
-    const bool keeps = s->count > 1 || drafts;
-    s->tile_rows = keeps ? organ_max(tile_rows, 1) : s->plan->scored;
+    s->tile_rows = keeps || drafts ? organ_max(tile_rows, 1) : s->plan->scored;
     s->tile_rows = organ_min(s->tile_rows, s->plan->scored);
     s->rows = malloc((s->tile_rows + 1) * sizeof *s->rows);
     s->sums = malloc((s->tile_rows + 1) * sizeof *s->sums);
     s->kept = keeps ? malloc(s->tile_rows * vocabulary * sizeof *s->kept) : NULL;
-    s->own = own ? malloc(s->tile_rows * vocabulary * sizeof *s->own) : NULL;
-    s->own_sums = own ? malloc(s->tile_rows * sizeof *s->own_sums) : NULL;
-    s->tops = drafts ? malloc(s->tile_rows * sizeof *s->tops) : NULL;
     s->drafted = drafts ? malloc(s->tile_rows * sizeof *s->drafted) : NULL;
-    if (!s->rows || !s->sums || (keeps && !s->kept) || (own && (!s->own || !s->own_sums)) ||
-        (drafts && (!s->drafted || !s->tops)))
+    if (!s->rows || !s->sums || (keeps && !s->kept) || (drafts && !s->drafted))
         return organ_fail_errno(error, ENOMEM, "cannot allocate the logits of %zu tokens", s->tile_rows);
     return ORGAN_OK;
 }
@@ -350,7 +327,7 @@ organ_status organ_perplexity_score_blocks(const organ_kernels *kernels, const o
             report_windows(&s, w, to, next, progress);
         w = to;
     }
-    ORGAN_FREE_ARRAYS(s.rows, s.kept, s.sums, s.own, s.own_sums, s.tops, s.drafted);
+    ORGAN_FREE_ARRAYS(s.rows, s.kept, s.sums, s.drafted);
     return error->status;
 }
 

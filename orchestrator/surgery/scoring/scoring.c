@@ -274,10 +274,10 @@ static extent extent_of(organ_scoring *scoring)
                     plan->begin[organ_scoring_block_end(scoring, 0)]};
 }
 
-static bool scores_drafts(const organ_scoring *scoring, size_t from)
+static bool scores_drafts(const organ_scoring *scoring)
 {
     bool any = false;
-    for (size_t m = from; m < scoring->count; m++)
+    for (size_t m = 0; m < scoring->count; m++)
         any = any || scoring->models[m].drafts;
     return any;
 }
@@ -302,35 +302,37 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 /* For the last rows of other tiles the output head would be read once more. */
 static size_t whole_heads(size_t rows) { return rows > ORGAN_HEAD_TOKENS ? rows - rows % ORGAN_HEAD_TOKENS : rows; }
 
-/* Sets memory, engine.memory, batch_tokens and tile_rows of the scoring. kept_bytes are subtracted from `memory` first.
- * With one model the forward pass gets all remaining bytes. With several models, or blocks for multi-token prediction,
- * the forward passes get half of the remaining bytes, the hidden states of all models a quarter, and the logits that
- * are compared a quarter. Returns false if a share is too small for a window, or continuations do not fit. */
+/* Sets memory, engine.memory, batch_tokens, tile_rows and beside_rows of the scoring. kept_bytes are subtracted from
+ * `memory` first. With one model the forward pass gets all remaining bytes. With several models, or blocks for
+ * multi-token prediction, the forward passes get half of the remaining bytes, the hidden states of all models a
+ * quarter, and a tile a quarter: the logits that are compared and the inputs of blocks. Of this quarter the logits of
+ * blocks get half. Returns false if a share is too small for a window, or continuations do not fit. */
 static bool divide_memory(const extent *e, uint64_t memory)
 {
     organ_scoring *const scoring = e->scoring;
     const uint64_t kept = kept_bytes(scoring, e->tokens);
-    const bool drafts = scores_drafts(scoring, 0), compared = scoring->count > 1 || drafts;
-    const uint64_t rows = scores_drafts(scoring, 1) ? 2 : 1; /* logits of a token that are kept */
-    uint64_t states = 0, row = 0; /* bytes of the hidden states of a token, and of its logits */
+    const bool drafts = scores_drafts(scoring), several = scoring->count > 1, divides = several || drafts;
+    uint64_t states = 0, row = 0,
+             head = 0; /* bytes of a token: hidden states, in a tile, and in a pass over the head */
     size_t least = SIZE_MAX;
     scoring->memory = memory;
-    const uint64_t divided = memory > kept ? memory - kept : 0;
+    const uint64_t divided = memory > kept ? memory - kept : 0, tile = drafts ? divided / 8 : divided / 4;
     scoring->divided = divided;
-    scoring->engine.memory = compared ? divided / 2 : divided;
+    scoring->engine.memory = divides ? divided / 2 : divided;
     for (size_t m = 0; m < scoring->count; m++) {
-        const organ_forward_config *const config = organ_forward_describe(scoring->models[m].forward);
-        const size_t batch = organ_forward_batch(scoring->models[m].forward, e->longest);
-        least = organ_min(least, batch);
+        const organ_forward *const forward = scoring->models[m].forward;
+        const organ_forward_config *const config = organ_forward_describe(forward);
+        least = organ_min(least, organ_forward_batch(forward, e->longest));
         states += (config->state + (scoring->models[m].drafts ? config->hidden : 0)) * sizeof(float);
-        row = (rows * config->vocabulary + (drafts ? config->hidden : 0)) * sizeof(float);
+        row = ((several ? config->vocabulary : 0) + (drafts ? config->hidden : 0)) * sizeof(float);
+        head = organ_forward_head_bytes(forward, 1);
     }
-    if (compared && divided / 4 / states < least)
+    if (divides && divided / 4 / states < least)
         least = (size_t)(divided / 4 / states);
     scoring->batch_tokens = organ_min(least, e->together);
-    scoring->tile_rows = whole_heads((size_t)(divided / 4 / row));
-    return least >= e->longest && (!compared || divided / 4 >= row) &&
-           organ_scoring_continuations_fit(scoring, divided);
+    scoring->tile_rows = divides ? whole_heads((size_t)(tile / row)) : 0;
+    scoring->beside_rows = drafts ? organ_min(ORGAN_HEAD_TOKENS, (size_t)(tile / head)) : 0;
+    return least >= e->longest && (!divides || tile >= row) && organ_scoring_continuations_fit(scoring, divided);
 }
 
 static bool fits_window(void *context, uint64_t memory) { return divide_memory(context, memory); }
@@ -343,7 +345,9 @@ static bool fits_all(void *context, uint64_t memory)
     bool fits = fits_window(context, memory) && s->batch_tokens == e->together;
     for (size_t m = 0; m < s->count; m++)
         fits = fits && organ_forward_head_rows(s->models[m].forward, s->engine.memory) >= head;
-    return fits && (s->tile_rows >= head || (s->count == 1 && !scores_drafts(s, 0)));
+    if (scores_drafts(s))
+        fits = fits && s->beside_rows >= head;
+    return fits && (s->count == 1 || s->tile_rows >= head);
 }
 
 /* Each call of `fits` (fits_window or fits_all) changes members of *scoring, so at the end the original

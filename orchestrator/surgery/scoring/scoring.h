@@ -89,6 +89,7 @@ typedef struct organ_scoring {
     uint64_t words;             /* words of that text; only for style lm-eval */
     size_t batch_tokens;        /* upper bound of the tokens of a batch: windows that run through a layer together */
     size_t tile_rows;           /* number of tokens whose logits are kept together */
+    size_t beside_rows;         /* organ_drafted_beside.room */
     organ_input_sums *sums;     /* sums of the first model's inputs; NULL: no importance matrix is requested */
     double seconds;             /* duration of organ_scoring_run */
     /* The scoring ends after the first block of `block_windows` windows with which `error` is at most this. 0: all

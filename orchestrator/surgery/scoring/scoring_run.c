@@ -54,11 +54,14 @@ static organ_status scored_model_logits(void *context, const size_t *rows, size_
     return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
 }
 
-static organ_status draft_logits(void *context, const size_t *rows, size_t count, void *receiver,
-                                 void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
+static organ_status both_logits(void *context, const size_t *rows, const size_t *drafted, size_t count, void *receiver,
+                                void (*each)(void *receiver, size_t k, float *logits, const float *block),
+                                organ_error *error)
 {
     organ_scored_model *const m = context;
-    return organ_draft_logits(m->forward, /*block=*/0, m->drafted, rows, count, receiver, each, error);
+    const organ_drafted_beside beside = {
+        .states = m->drafted, .rows = drafted, .room = m->scoring->beside_rows, .each = each};
+    return organ_draft_logits_beside(m->forward, &beside, m->hidden, rows, count, receiver, error);
 }
 
 static organ_token_scores scores_from(const organ_scored_model *m, size_t first)
@@ -72,7 +75,7 @@ static organ_token_scores scores_from(const organ_scored_model *m, size_t first)
 static organ_scored_block block_from(const organ_scored_model *m, size_t first)
 {
     const organ_scored_block *const all = &m->block;
-    return m->drafts ? (organ_scored_block){.logits = draft_logits,
+    return m->drafts ? (organ_scored_block){.logits = both_logits,
                                             .overlap = all->overlap + first,
                                             .chosen = all->chosen + first,
                                             .greedy = all->greedy + first}
