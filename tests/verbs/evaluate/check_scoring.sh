@@ -170,6 +170,15 @@ ends 0 evaluate qwen3_5_text-mtp qwen3_5_text --text letters.txt --context 16 --
 judge "the terminal has no acceptance" grep -qE '^ +qwen3_.*-mtp +[0-9.]+ \+- [0-9.]+ +[0-9.]+ \+- ' ../out
 judge "a model without a block has one" grep -qE '^ +qwen3_5_text +- +- +- +- *$' ../out
 judge "the report has no positions" grep -qE '^\| *8 \|' drafted/EVALUATION_REPORT.md
+ends 0 evaluate qwen3_5_text-mtp qwen3_5_text-mtp "${drafts[@]}" --mtp --continuations 0 -n
+least=$(jq .plan.memory_enough ../out)
+judge "the least memory is not below the good one" test "$least" -lt "$(jq .plan.memory_good ../out)"
+for memory in "$least" 2G; do
+    ends 0 evaluate qwen3_5_text-mtp qwen3_5_text-mtp "${drafts[@]}" --mtp --continuations 0 --memory "$memory" --threads 1
+    jq '.models | map({figures, mtp: .mtp.text})' ../out >"mtp-$memory.json"
+done
+judge "the memory changes the acceptance" diff "mtp-$least.json" mtp-2G.json
+judge "a model compared with itself has another acceptance" test "$(jq '.[0].mtp == .[1].mtp and .[0].mtp == '"$(jq .models[0].mtp.text mtp.json)" mtp-2G.json)" = true
 judge "programs agree on Qwen's block" test "$(jq .models[0].mtp.dispute mtp.json)" = null
 with_block glm4_moe glm
 ends 0 perplexity glm --text letters.txt --context 16 --mtp --continuations 0 -o disputed
