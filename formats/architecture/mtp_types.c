@@ -92,7 +92,8 @@ static const organ_mtp_type types[] = {
      .optional = true,
      .runs = 3,
      .dispute = "vLLM gives the block the model's state after its final norm; organ, llama.cpp and SGLang give it the "
-                "state before the norm",
+                "state before the norm; organ and llama.cpp give a later block the outputs of the one before, without "
+                "the norm of the head, SGLang gives it the model's state, and vLLM runs only the first block",
      .served = ".*mtp ^model\\.decoder\\."},
     {.types = "mimo",
      .family = "MiMo",

@@ -18,8 +18,9 @@ const char *const organ_draft_gguf_parts[DRAFT_PARTS] = {USUAL_PARTS("nextn."), 
 
 /* The sources are the models of vLLM 0.33 (deepseek_mtp.py, qwen3_next_mtp.py, mimo_mtp.py, mimo_v2.py, step3p5_mtp.py,
  * ernie_mtp.py, nemotron_h_mtp.py, longcat_flash_mtp.py) and the graphs of llama.cpp. vLLM norms the state of MiMo-V2,
- * llama.cpp and SGLang do not: organ follows the two. vLLM's GLM-4 MoE hands raw outputs to the next step, all others
- * normed ones. Families with a list of types come first: they share names with the later ones. */
+ * llama.cpp and SGLang do not: organ follows the two. Its later blocks read the outputs of the one before, which are
+ * raw, in llama.cpp alone. vLLM's GLM-4 MoE hands raw outputs to the next step, all others normed ones. Families with a
+ * list of types come first: they share names with the later ones. */
 static const organ_draft_family families[] = {
     /* Step */
     {.name = "Step",
@@ -36,6 +37,7 @@ static const organ_draft_family families[] = {
      .parts = {USUAL_PARTS("model.mtp.layers.#."), "model.mtp.layers.#.final_layernorm.weight"},
      .gguf_norm = "layer_output_norm.weight",
      .raw_state = true,
+     .raw_again = true,
      .joined = true,
      .layers = 1},
     /* ERNIE 4.5 */

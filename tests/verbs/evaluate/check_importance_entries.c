@@ -257,7 +257,7 @@ static const struct draft_row {
      "model.mtp.layers.#.enorm.weight",
      "model.mtp.layers.#.hnorm.weight",
      "model.mtp.layers.#.final_layernorm.weight",
-     RAW_STATE,
+     RAW_STATE | RAW_AGAIN,
      0},
     {"qwen2",
      "mimo",
