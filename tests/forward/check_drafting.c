@@ -185,12 +185,70 @@ START_TEST(logits_are_those_of_transformers)
 }
 END_TEST
 
+/* ---- logits of the model and beside them ---- */
+
+enum { SEVERAL = 300, EACH = SEVERAL * WORDS }; /* tokens of more than two passes over the head */
+
+/* Copies of each token's logits, then of those beside. */
+static void copy_both(void *context, size_t k, float *logits, const float *beside)
+{
+    copy_row(context, k, logits);
+    if (beside)
+        memcpy((float *)context + EACH + k * WORDS, beside, WORDS * sizeof *beside);
+}
+
+/* `matrix` NULL: inputs are read by the model's head. */
+static void compare_beside(drafter *d, const organ_weight *matrix, size_t room)
+{
+    organ_error error = {0};
+    organ_forward *const f = d->s.forward;
+    float *const apart = calloc(2 * EACH, sizeof *apart), *const both = calloc(2 * EACH, sizeof *both),
+                 *const some = calloc(EACH, sizeof *some);
+    size_t rows[SEVERAL], places[SEVERAL], inputs[SEVERAL], count = 0;
+    for (size_t k = 0; k < SEVERAL; k++) {
+        rows[k] = k * 7 % TOKENS;
+        places[k] = k % 5 == 3 ? SIZE_MAX : k * 11 % TOKENS;
+        if (places[k] != SIZE_MAX)
+            inputs[count++] = places[k];
+    }
+    const organ_head_beside beside = {
+        .matrix = matrix, .inputs = d->outputs, .places = places, .rows = room, .each = copy_both};
+    ck_assert_int_eq(organ_forward_logits(f, d->hidden, rows, SEVERAL, apart, copy_row, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_forward_logits_of(f, matrix, d->outputs, inputs, count, some, copy_row, &error), ORGAN_OK);
+    for (size_t k = 0, at = 0; k < SEVERAL; k++)
+        if (places[k] != SIZE_MAX)
+            memcpy(apart + EACH + k * WORDS, some + at++ * WORDS, WORDS * sizeof *some);
+    ck_assert_int_eq(organ_forward_logits_beside(f, &beside, d->hidden, rows, SEVERAL, both, &error), ORGAN_OK);
+    ck_assert_msg(memcmp(apart, both, 2 * EACH * sizeof *both) == 0, "%zu rows more", room);
+    free(apart);
+    free(both);
+    free(some);
+}
+
+START_TEST(logits_beside_are_those_apart)
+{
+    static const size_t rooms[] = {0, 1, 77, 1000};
+    drafter d;
+    open_drafter(&d, "glm4_moe", NULL);
+    run_trunk(&d);
+    memcpy(d.outputs, d.hidden, TOKENS * 64 * sizeof *d.outputs);
+    const organ_weight *const other = organ_weights_named(d.s.forward->weights, "model.embed_tokens.weight");
+    ck_assert(other && other != d.s.forward->output);
+    for (size_t k = 0; k < sizeof rooms / sizeof *rooms; k++) {
+        compare_beside(&d, NULL, rooms[k]);
+        compare_beside(&d, other, rooms[k]);
+    }
+    close_drafter(&d);
+}
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("drafting");
     TCase *const goldens = tcase_create("goldens");
     tcase_add_checked_fixture(goldens, scratch_make, scratch_remove);
     tcase_add_loop_test(goldens, logits_are_those_of_transformers, 0, sizeof golden_rows / sizeof *golden_rows);
+    tcase_add_test(goldens, logits_beside_are_those_apart);
     suite_add_tcase(suite, goldens);
     return run_suites((Suite *const[]){suite, acceptance_suite(), NULL});
 }
