@@ -372,8 +372,6 @@ typedef struct organ_kernels {
     float (*exp_below)(float *values, size_t n, float top);
     /* Returns the sum of e^(values[k] - top) in FP64; values are not changed. */
     double (*exp_sum)(const float *values, size_t n, double top);
-    /* Returns the sum in FP64 of e^(min(first[k] + shift, other[k]) - top), each of which is computed in FP32. */
-    double (*smaller_exp_sum)(const float *first, float shift, const float *other, float top, size_t n);
     /* Returns the Kullback-Leibler divergence of two softmaxes: the sum of e^p (p - q) in FP64, p = first[k] -
      * first_sum, q = other[k] - other_sum. `first` and `other` are logits, first_sum and other_sum the logarithms of
      * the sums of their exponentials. */
@@ -502,6 +500,8 @@ typedef struct organ_kernels {
     /* Sets out[k], k < n, to base[k] plus a weighted sum of differences (organ_differences). */
     void (*merge_differences)(const organ_differences *differences, const float *base, size_t n, float *out);
     organ_encode_summed *encode_summed[ORGAN_CODES]; /* NULL where `encode` is */
+    /* Returns the sum in FP64 of e^(min(first[k] + shift, other[k]) - top), each of which is computed in FP32. */
+    double (*smaller_exp_sum)(const float *first, float shift, const float *other, float top, size_t n);
 } organ_kernels;
 
 /* Returns the bytes of scratch that the physarum kernels need for a tile of rows x cols: a multiple of 64, or 0 if the
