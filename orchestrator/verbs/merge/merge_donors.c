@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/merge/merge_job.h"
 
 #include "formats/architecture/config_readers.h"
+#include "formats/architecture/mtp_types.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/head.h"
 
@@ -14,10 +15,10 @@
 
 /* ---- layers and heads ---- */
 
-/* Draft layers that follow the model's own layers under the same names do not count. */
+/* Blocks for multi-token prediction that follow the model's own layers under the same names do not count. */
 static void count_layers(merge_donor *donor)
 {
-    const int64_t stated = donor->model->config.num_hidden_layers;
+    const int32_t stated = organ_mtp_trunk_layers(donor->model);
     int32_t last = -1;
     for (size_t k = 0; k < donor->weights->count; k++)
         last = donor->weights->weights[k].anatomy.layer > last ? donor->weights->weights[k].anatomy.layer : last;
@@ -223,6 +224,36 @@ static organ_status check_vocabularies(model_merge *job, organ_error *error)
     return error->status;
 }
 
+/* ---- tensors that are not merged ---- */
+
+bool organ_merge_is_apart(const merge_donor *donor, const organ_anatomy *anatomy)
+{
+    return organ_role_is_tower(anatomy->role) || anatomy->role == ORGAN_ROLE_MTP ||
+           (anatomy->layer >= 0 && (uint64_t)anatomy->layer >= donor->layers);
+}
+
+static size_t count_apart(const merge_donor *donor)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < donor->weights->count; k++)
+        count += organ_merge_is_apart(donor, &donor->weights->weights[k].anatomy);
+    return count;
+}
+
+/* Only the host's are written. */
+static void say_left_out(const model_merge *job)
+{
+    const merge_donor *const host = &job->donors[job->host];
+    const size_t own = count_apart(host);
+    for (size_t k = 0; k < job->recipe.donor_count && !own; k++) {
+        const size_t left = count_apart(&job->donors[k]);
+        if (left)
+            organ_progress_note(
+                job->progress, "%zu tensors of vision, audio or multi-token prediction of %s are left out: %s has none",
+                left, job->donors[k].name, host->name);
+    }
+}
+
 /* ---- all models ---- */
 
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
@@ -237,6 +268,7 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
         open_donor(job, k, error);
     if (error->status || organ_merge_compare_donors(job, error))
         return error->status;
+    say_left_out(job);
     organ_merge_know_names(job);
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         open_across(job, k, error);

@@ -283,6 +283,8 @@ void *organ_merge_take(model_merge *job, size_t size, organ_error *error);
 
 /* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
 const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role);
+/* Returns whether a tensor is not merged: those of towers and of blocks for multi-token prediction are the host's. */
+bool organ_merge_is_apart(const merge_donor *donor, const organ_anatomy *anatomy);
 
 /* Sets *path to the path or URL of a model in a recipe. Returns the errors of organ_name_resolve and
  * organ_hub_stream. */

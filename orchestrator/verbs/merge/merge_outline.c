@@ -24,17 +24,10 @@ typedef struct merge_step {
 
 /* ---- parts ---- */
 
-/* Towers and draft layers are not merged. */
-static bool is_apart(const merge_donor *donor, const organ_anatomy *anatomy)
-{
-    return organ_role_is_tower(anatomy->role) || anatomy->role == ORGAN_ROLE_MTP ||
-           (anatomy->layer >= 0 && (uint64_t)anatomy->layer >= donor->layers);
-}
-
 static bool is_in_part(const merge_step *step, const merge_donor *donor, size_t source, const organ_anatomy *anatomy)
 {
     const bool before = anatomy->role == ORGAN_ROLE_EMBED || anatomy->role == ORGAN_ROLE_POSITION;
-    if (is_apart(donor, anatomy))
+    if (organ_merge_is_apart(donor, anatomy))
         return false;
     if (step->part == PART_LAYER)
         return anatomy->layer >= 0 && (uint64_t)anatomy->layer == step->slice->sources[source].first + step->layer;
@@ -431,7 +424,7 @@ static organ_status add_apart(model_merge *job, organ_error *error)
     char name[MERGE_NAME];
     for (size_t k = 0; k < host->weights->count && !error->status; k++) {
         const organ_weight *const w = &host->weights->weights[k];
-        const bool apart = is_apart(host, &w->anatomy), numbers = organ_weight_has_numbers(w);
+        const bool apart = organ_merge_is_apart(host, &w->anatomy), numbers = organ_weight_has_numbers(w);
         if (!apart && (numbers || (job->recipe.sliced && w->anatomy.layer >= 0)))
             continue;
         if (name_apart(job, w->name, &w->anatomy, name, error))

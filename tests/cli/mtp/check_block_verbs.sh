@@ -18,6 +18,29 @@ counts() { jq -c '[.num_hidden_layers, .num_nextn_predict_layers // .mtp_num_hid
 changed() { diff <(bytes "$1") <(bytes "$2") | sed -n 's/^> \([^ ]*\) .*/\1/p'; }
 projections='layers\.[04]\.(self_attn\.[qkvo]_proj|mlp\.(experts\.[0-9]+\.|shared_experts\.)?(gate|up|down)_proj)\.weight$'
 
+# ---- merge: the block is the base's, whatever the format ----
+# blocks MODEL: prints the number of tensors that belong to a block in GGUF.
+blocks() { "$organ" inspect "$1" --tensors --json | jq '[.tensors[].name | select(contains("nextn"))] | length'; }
+for type in glm4_moe qwen3_5_text; do
+    rm -rf ./*.gguf tuned merged ./*.json ./*REPORT*
+    with_block $type whole
+    ends 0 prune whole -o tuned --sparsity 30 --method magnitude --quiet
+    ends 0 convert whole -o whole.gguf --to gguf --quiet
+    ends 0 convert tuned -o tuned.gguf --to gguf --quiet
+    ends 0 convert tuned -o none.gguf --to gguf --mtp none --quiet
+    for pair in "whole.gguf tuned.gguf" "whole.gguf tuned" "whole tuned.gguf" "whole.gguf none.gguf"; do
+        read -r base other <<<"$pair"
+        ends 0 merge "$base" "$other" --base "$base" -o merged.gguf --method linear --quiet --force
+        judge "$type, $pair: the block is lost" test "$(blocks merged.gguf)" = 4
+    done
+    ends 0 merge whole.gguf tuned.gguf -o merged --method linear --quiet
+    judge "$type: the block is not the base's" diff <("$organ" convert whole.gguf -o back --to safetensors --quiet >/dev/null && block back) <(block merged)
+    ends 0 merge none.gguf whole.gguf -o without.gguf --method linear --force
+    says "of whole.gguf are left out: none.gguf has none"
+    judge "$type: a block without a base" test "$(blocks without.gguf)" = 0
+    rm -rf back merged
+done
+
 for type in glm4_moe qwen3_5_text; do
     rm -rf tuned adapter merged packed plain pure sparse some
     with_block $type whole
