@@ -74,8 +74,9 @@ static const organ_option quantize_options[] = {
          "GGUF: type of the matrices whose names match GLOB (or another word of --select); the first match applies. "
          "TYPE is a scheme for GGUF, f16, bf16, f32, or keep for no change"),
     TEXT("mtp-scheme", "SCHEME", quantize.mtp_scheme,
-         "scheme of the block for multi-token prediction (MTP): keep: unquantised; same: that of --scheme; or another "
-         "one of the same format. Default: keep; GGUF: same"),
+         "scheme of the block for multi-token prediction (MTP), with --select of the matrices selected in it: keep: "
+         "unquantised; same: that of --scheme; or another one of the same format. Default: keep; GGUF or with "
+         "--select: same"),
     SHARD_SIZE(quantize),
     WRITING(quantize, "print what would be quantised" AND_PLAN)};
 

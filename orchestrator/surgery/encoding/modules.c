@@ -279,16 +279,25 @@ void organ_modules_append_served(const organ_model *model, const organ_tensor *t
     each_expression(model, outside, append_whole_name, &b);
 }
 
+static bool is_projection(const organ_tensor *tensor)
+{
+    return organ_role_describe(organ_mtp_role_of(tensor->name, &tensor->anatomy))->projection;
+}
+
 /* Servers build blocks from fused modules and experts, which single names do not match, and name them in their own way:
  * vLLM "mtp.*" or, for blocks that continue the layers, "model.layers.N.*", which SGLang calls "model.decoder.*". A
- * block of which a part is quantised has its single names only. */
+ * block of which a part is quantised has its single names only, each as both servers write it. */
 static void append_blocks(const organ_module_list *list, bool patterns, json_t *rows)
 {
     const block_set quantised = quantised_blocks(list);
     for (size_t k = 0; k < list->plain; k++) {
         const organ_tensor *const same = list->plain_at(list->context, k);
         const size_t block = same ? block_of(&quantised, same->name, &same->anatomy) : SIZE_MAX;
-        if (block == SIZE_MAX || (patterns && same->anatomy.role != ORGAN_ROLE_MTP))
+        if (block == SIZE_MAX)
+            continue;
+        if (quantised.has[block] && is_projection(same))
+            organ_modules_append_served(list->model, same, rows);
+        if (patterns && same->anatomy.role != ORGAN_ROLE_MTP)
             continue;
         const bool outside = same->anatomy.layer < 0;
         block_patterns b = {rows, outside ? quantised.trunk + (int32_t)block : same->anatomy.layer, !quantised.any,
@@ -324,6 +333,21 @@ static void append_target(void *context, const char *expression)
     append_expression(&whole, expression);
 }
 
+/* Returns what follows the prefix of the layer, "self_attn.q_proj.weight"; NULL if that is one module such as
+ * "eh_proj.weight", or the tensor is no part of a layer. */
+static const char *tail_with_word(const organ_weight *weight)
+{
+    const char *const tail = organ_mtp_tail_of(weight->name, &weight->anatomy);
+    return tail && strchr(tail, '.') != strrchr(tail, '.') ? tail : NULL;
+}
+
+/* Appends the whole names of a module that is no part of another one. */
+static void append_single(const organ_module_list *list, const organ_weight *weight, json_t *rows)
+{
+    organ_modules_append_weight(list->model, weight, rows);
+    organ_modules_append_served(list->model, weight->codes, rows);
+}
+
 json_t *organ_modules_of_blocks(const organ_module_list *list)
 {
     const block_set quantised = quantised_blocks(list);
@@ -333,7 +357,7 @@ json_t *organ_modules_of_blocks(const organ_module_list *list)
         for (size_t k = 0; k < list->quantised; k++) {
             const organ_weight *const weight = list->quantised_at(list->context, k);
             const size_t block = block_of(&quantised, weight->name, &weight->anatomy);
-            const char *const tail = block == SIZE_MAX ? NULL : organ_mtp_tail_of(weight->name, &weight->anatomy);
+            const char *const tail = block == SIZE_MAX ? NULL : tail_with_word(weight);
             const bool outside = weight->anatomy.layer < 0;
             block_patterns b = {rows, outside ? quantised.trunk + (int32_t)block : weight->anatomy.layer, true, true,
                                 end};
@@ -341,6 +365,8 @@ json_t *organ_modules_of_blocks(const organ_module_list *list)
                 add_word(tail, words);
             else if (tail)
                 each_expression(list->model, outside, append_target, &b);
+            else if (block != SIZE_MAX && pass == 1)
+                append_single(list, weight, rows);
             snprintf(end, sizeof end, "(.*\\.)?(%s)\\..*", words);
         }
     return rows;

@@ -91,7 +91,7 @@ static bool is_projection(const organ_tensor *tensor)
 }
 
 /* With keep all tensors of a GGUF block count, such as its projection and copies of the head. */
-static bool is_decided(const organ_quantize_job *job, const organ_tensor *tensor, int32_t trunk)
+static bool is_decided_unselected(const organ_quantize_job *job, const organ_tensor *tensor, int32_t trunk)
 {
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (organ_mtp_block_of(tensor->name, &tensor->anatomy, trunk) < 0)
@@ -100,12 +100,48 @@ static bool is_decided(const organ_quantize_job *job, const organ_tensor *tensor
                                      (job->block.keep || tensor->anatomy.role == ORGAN_ROLE_MTP));
 }
 
+/* With --select the option decides about those of the selected matrices that are the block's. */
+static bool is_decided(const organ_quantize_job *job, size_t t, int32_t trunk)
+{
+    const organ_tensor *const tensor = &job->model->tensors[t];
+    return job->options->targets
+               ? job->targets.chosen[t] && organ_mtp_block_of(tensor->name, &tensor->anatomy, trunk) >= 0
+               : is_decided_unselected(job, tensor, trunk);
+}
+
+static bool has_block(const organ_quantize_job *job, int32_t trunk)
+{
+    bool found = false;
+    for (size_t t = 0; t < job->model->tensor_count && !found; t++)
+        found = is_decided_unselected(job, &job->model->tensors[t], trunk);
+    return found;
+}
+
+static const char *path_of_model(const organ_quantize_job *job)
+{
+    return job->source ? job->source->model : job->model->path;
+}
+
+/* `count`: number of matrices that the option decides about. */
+static organ_status check_selected(const organ_quantize_job *job, size_t count, organ_error *error)
+{
+    if (!count && !job->block.keep && !job->block.same)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: `targets` selects no matrix of the block for multi-token prediction, for which "
+                          "`mtp_scheme` %s is",
+                          path_of_model(job), job->options->mtp_scheme);
+    if (job->options->targets && job->block.keep && count == job->targets.count)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: `targets` selects only matrices of the block for multi-token prediction, which "
+                          "`mtp_scheme` keep leaves unquantised",
+                          path_of_model(job));
+    return ORGAN_OK;
+}
+
 static organ_status refuse_without_block(const organ_quantize_job *job, organ_error *error)
 {
-    const bool converted = job->source != NULL;
     return organ_fail(error, ORGAN_USAGE, "%s: has no block for multi-token prediction%s, for which `mtp_scheme` is",
-                      converted ? job->source->model : job->model->path,
-                      converted ? " that the conversion to GGUF keeps" : "");
+                      path_of_model(job), job->source ? " that the conversion to GGUF keeps" : "");
 }
 
 static organ_status check_mlx(const organ_quantize_job *job, organ_error *error)
@@ -128,10 +164,10 @@ organ_status organ_quantize_block_open(organ_quantize_job *job, organ_error *err
     if (!(job->block.chosen = calloc(job->model->tensor_count + 1, sizeof *job->block.chosen)))
         return organ_fail_memory(error, job->model->path);
     for (size_t t = 0; t < job->model->tensor_count; t++)
-        count += job->block.chosen[t] = is_decided(job, &job->model->tensors[t], trunk);
-    if (!count)
+        count += job->block.chosen[t] = is_decided(job, t, trunk);
+    if (!has_block(job, trunk))
         return refuse_without_block(job, error);
-    if (check_mlx(job, error) || organ_encoding_is_gguf(job->encoding))
+    if (check_selected(job, count, error) || check_mlx(job, error) || organ_encoding_is_gguf(job->encoding))
         return error->status;
     return organ_targets_set(job->model, job->block.chosen, !job->block.keep, &job->targets, error);
 }

@@ -259,6 +259,8 @@ static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part
             organ_quantize_has_own_scheme(job, tensor) && job->fixed[tensor - job->model->tensors] == part->preferred
                 ? "--mtp-scheme"
                 : "--type-of";
+    else if (chosen && organ_quantize_has_own_scheme(job, tensor) && part->preferred == job->block.encoding)
+        first = "--mtp-scheme";
     if (!falls_back && !*first)
         return json_null();
     const int length = snprintf(why, sizeof why, "%s", first);

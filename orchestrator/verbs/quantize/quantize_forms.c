@@ -4,6 +4,7 @@
  * encoding; if none fits, organ quantize fails before it writes anything. */
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
 #include "orchestrator/machine/quantity.h"
@@ -61,9 +62,10 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_w
 /* ---- which encoding a target gets ---- */
 
 typedef struct experts {
-    uint64_t row_divisor; /* greatest common divisor of the lengths of their rows; 0: there are no such experts */
-    int32_t *layers;      /* layer of each of their tensors, ascending; a layer occurs once per tensor */
-    size_t count;         /* number of their tensors, and entries of `layers` */
+    /* Greatest common divisor of the lengths of the rows of those without a scheme of their own. 0: there are none */
+    uint64_t row_divisor;
+    int32_t *layers; /* layer of each of their tensors, ascending; a layer occurs once per tensor */
+    size_t count;    /* number of their tensors, and entries of `layers` */
 } experts;
 
 /* `codes` of an unpacked weight is the weight itself, or the tensor of which it is made. */
@@ -72,6 +74,21 @@ static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { 
 static bool is_packable(const organ_quantize_job *job, const organ_weight *weight)
 {
     return organ_quantize_is_target(job, weight->codes) && !kind_obstacle(job, weight);
+}
+
+/* Returns the anatomy that a tensor has in a layer: a block outside the layers ("mtp.layers.0") continues them. */
+static organ_anatomy anatomy_in_layer(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    char room[ORGAN_MTP_NAME_ROOM];
+    if (tensor->anatomy.role != ORGAN_ROLE_MTP || tensor->anatomy.layer >= 0)
+        return tensor->anatomy;
+    return organ_anatomy_of(organ_mtp_layer_name(tensor->name, organ_mtp_trunk_layers(job->model), room));
+}
+
+/* Returns whether the matrix is one of a routed expert, also in the block for multi-token prediction. */
+static bool is_routed(const organ_anatomy *anatomy)
+{
+    return anatomy->experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(anatomy->role)->projection;
 }
 
 /* Routed experts with a scheme of their own do not count. */
@@ -93,10 +110,12 @@ static organ_status list_experts(const organ_quantize_job *job, experts *found, 
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        if (!is_expert(job, t) || !is_packable(job, &job->weights->weights[k]))
+        const organ_anatomy in_layer = anatomy_in_layer(job, t);
+        if (!is_routed(&in_layer) || !is_packable(job, &job->weights->weights[k]))
             continue;
-        found->row_divisor = organ_common_divisor(found->row_divisor, columns(&job->weights->weights[k]));
-        found->layers[found->count++] = t->anatomy.layer;
+        if (is_expert(job, t))
+            found->row_divisor = organ_common_divisor(found->row_divisor, columns(&job->weights->weights[k]));
+        found->layers[found->count++] = in_layer.layer;
     }
     qsort(found->layers, found->count, sizeof *found->layers, by_layer);
     return ORGAN_OK;
@@ -108,19 +127,20 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
 {
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        if (!is_expert(job, t) || is_packable(job, &job->weights->weights[k]))
+        const organ_anatomy in_layer = anatomy_in_layer(job, t);
+        if (!is_routed(&in_layer) || is_packable(job, &job->weights->weights[k]))
             continue;
-        if (!bsearch(&t->anatomy.layer, found->layers, found->count, sizeof *found->layers, by_layer))
+        if (!bsearch(&in_layer.layer, found->layers, found->count, sizeof *found->layers, by_layer))
             continue;
         if (!organ_quantize_is_target(job, t))
             return organ_fail(error, ORGAN_USAGE,
                               "`targets` selects some experts of layer %d, but not '%s': loaders store the routed "
                               "experts of a layer as one tensor, so all of their projections must be targets or none",
-                              (int)t->anatomy.layer, t->name);
+                              (int)in_layer.layer, t->name);
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': %s Loaders store the routed experts of layer %d as one tensor, and the others "
                           "can be quantised: exclude all experts with `targets`",
-                          t->name, kind_obstacle(job, &job->weights->weights[k]), (int)t->anatomy.layer);
+                          t->name, kind_obstacle(job, &job->weights->weights[k]), (int)in_layer.layer);
     }
     return ORGAN_OK;
 }
@@ -150,7 +170,7 @@ static organ_status find_experts_encoding(organ_quantize_job *job, const organ_e
     if (list_experts(job, &found, error) == ORGAN_OK)
         check_whole_layers(job, &found, error);
     free(found.layers);
-    if (error->status || !found.count)
+    if (error->status || !found.row_divisor)
         return error->status;
     *encoding = organ_encoding_fitting(job->encoding, found.row_divisor);
     return *encoding ? ORGAN_OK : refuse_width(job, error);

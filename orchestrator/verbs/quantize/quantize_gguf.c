@@ -64,7 +64,7 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     if (job->recipe)
         return job->recipe_types[t];
     if (job->targets.chosen[t])
-        return job->encoding;
+        return organ_quantize_scheme_of(job, tensor);
     if (job->options->targets || tensor->rank < 2 || !tensor->elements)
         return NULL;
     const organ_encoding *const head = head_encoding(job, tensor);

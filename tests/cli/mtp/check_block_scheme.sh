@@ -86,11 +86,70 @@ rm -f x.gguf
 ends 0 quantize model -o x.gguf -s recipe:q4_0 --mtp-scheme bf16 --type-of 'blk.4.attn_q.weight=q8_0' --quiet --force
 judge "--type-of does not come first" test "$(types '^blk.4.attn_[qk].weight')" = '["BF16","Q8_0"]'
 
+# --select: a tensor that it does not select is not quantised, whatever --mtp-scheme says; those of the block that it selects have the scheme.
+schemes() { jq -c '[.tensors[] | [(.tensor | sub("\\.weight$"; "")), .scheme]] | sort' x/organ/quantize.json; }
+q=model.layers.4.self_attn.q_proj
+for scheme in int8-channel fp8-block128; do
+    made x -s "$scheme" --mtp-scheme same --select "$q.weight" --quiet
+    judge "another tensor is quantised" test "$(jq -c '[.tensors[].tensor]' x/organ/quantize.json)" = "[\"$q.weight\"]"
+    judge "the ignored modules are not the others" jq -e --arg q "$q" '.quantization_config | (.ignore // .modules_to_not_convert) as $i
+        | all(($q | sub("q_proj"; "k_proj", "v_proj", "o_proj")), "model.decoder.self_attn.k_proj", "model.layers.4.mlp.experts.3.up_proj", "model.layers.3.self_attn.q_proj";
+              IN($i[])) and (any($q, "model.decoder.self_attn.q_proj"; IN($i[])) | not)' x/config.json
+done
+made x -s int8-channel --mtp-scheme same --select 0-2 --quiet
+made y -s int8-channel --select 0-2 --quiet
+judge "same adds something to layers that do not have the block" cmp x/config.json y/config.json
+judge "same adds something to layers that do not have the block" cmp x/model.safetensors y/model.safetensors
+made y -s int8-channel --mtp-scheme keep --select 0-2 --quiet
+judge "keep differs without the block" cmp x/config.json y/config.json
+made x -s int8-channel --mtp-scheme int4-group32 --select q_proj --quiet
+values x "^$q.weight" x.block
+values x 'layers\.[0-3]\.' x.others
+judge "schemes of selected tensors" test "$(schemes)" = "$(jq -nc '[range(5) | ["model.layers.\(.).self_attn.q_proj", if . == 4 then "int4-group32" else "int8-channel" end]]')"
+judge "targets of the block" test "$(jq -c '.quantization_config.config_groups.group_0.targets' x/config.json)" = \
+    '["re:.*\\.layers\\.4\\.(.*\\.)?(self_attn)\\..*","re:^model\\.decoder\\.(.*\\.)?(self_attn)\\..*"]'
+judge "an unselected matrix of the block is not ignored" jq -e '[.quantization_config.ignore[] | select(test("^model.(layers.4|decoder).self_attn"))] | map(sub(".*\\."; "")) | sort ==
+    ["k_proj", "k_proj", "o_proj", "o_proj", "v_proj", "v_proj"]' x/config.json
+made y -s int4-group32 --select q_proj --quiet
+values y "^$q.weight" y.block
+judge "the selected matrix has other values" cmp x.block y.block
+made y -s int8-channel --select q_proj --quiet
+values y 'layers\.[0-3]\.' y.others
+judge "the layers have other values" cmp x.others y.others
+made x -s int8-channel --mtp-scheme keep --select q_proj,model.layers.4.eh_proj --quiet
+judge "keep quantises a selected matrix of the block" test "$(jq -c '[.tensors[].tensor | select(test("layers.4"))]' x/organ/quantize.json)" = '[]'
+judge "keep leaves out others" test "$(jq '.tensors | length' x/organ/quantize.json)" = 4
+# The projection is no part of a module of the block's layer: config.json has its whole names.
+made x -s int8-channel --mtp-scheme int4-group32 --select q_proj,model.layers.4.eh_proj --quiet
+judge "the projection has another scheme" jq -e '[.tensors[] | select(.tensor == "model.layers.4.eh_proj.weight") | .scheme] == ["int4-group32"]' x/organ/quantize.json
+judge "the projection is not in the group of the block" test "$(jq -c '.quantization_config.config_groups.group_0.targets[2:]' x/config.json)" = \
+    '["model.layers.4.eh_proj","model.decoder.eh_proj"]'
+ends 0 compare model x --json --quiet
+values x 'eh_proj' x.block
+made y -s int4-group32 --select eh_proj --quiet
+values y 'eh_proj' y.block
+judge "the projection is read back with other values" cmp x.block y.block
+
+# The same in GGUF: types.
+for own in same:Q4_0 q5_1:Q5_1 keep:; do
+    rm -f x.gguf
+    ends 0 quantize model -o x.gguf -s q4_0 --mtp-scheme "${own%:*}" --select q_proj --quiet --force
+    judge "types of the selected matrices with ${own%:*}" test "$("$organ" inspect x.gguf --tensors --json | jq -c '[.tensors[] | select(.dtype | test("^Q")) | [.name, .dtype]] | sort')" = \
+        "$(jq -nc --arg own "${own#*:}" '[range(4) | ["blk.\(.).attn_q.weight", "Q4_0"]] + if $own == "" then [] else [["blk.4.attn_q.weight", $own]] end')"
+done
+rm -f x.gguf
+ends 0 quantize model -o x.gguf -s q4_0 --mtp-scheme same --select 0-2 --quiet --force
+judge "the block is quantised" test "$(types '^blk.4.attn_q.weight')" = "$(types '^blk.3.attn_q.weight')"
+judge "the selected layers are not quantised" test "$(types '^blk.[0-2].attn_q.weight')" = '["Q4_0"]'
+
 # MLX: settings of single modules.
 made x -s int4-group32 --format mlx --mtp-scheme int8-group32
 says "mlx-lm leaves out the block for multi-token prediction when it loads the model"
 judge "settings of the block are missing" test "$(jq -c '.quantization["model.layers.4.self_attn.q_proj"]' x/config.json)" = '{"group_size":32,"bits":8,"mode":"affine"}'
 judge "settings of others are listed" test "$(jq -c '.quantization["model.layers.1.self_attn.q_proj"]' x/config.json)" = null
+made x -s int4-group32 --format mlx --mtp-scheme int8-group32 --select q_proj --quiet
+judge "settings of the selected matrix of the block" test "$(jq -c --arg q "$q" '.quantization[$q]' x/config.json)" = '{"group_size":32,"bits":8,"mode":"affine"}'
+judge "another matrix is quantised" test "$(jq -c '[.tensors[].tensor | sub("layers.[0-4]"; "")] | unique' x/organ/quantize.json)" = '["model..self_attn.q_proj.weight"]'
 
 # What the option cannot do is refused, and nothing is written.
 no() {
@@ -104,11 +163,28 @@ no "config.json states one scheme for all matrices" -s int8-channel --mtp-scheme
 no "which measures inputs for one scheme" -s int8-channel --mtp-scheme int4-group32 --activation-scale static --calibration calibration.txt
 no "with which transformers loads one scheme" -s int4-group32 --mtp-scheme int8-channel --repair-rank 4 --method gptq --calibration calibration.txt
 no "--mtp-scheme has no meaning with scheme none" -s none --smooth 0.5 --calibration calibration.txt --mtp-scheme keep
+for format in int8-channel:int4-group32 "int4-group32 --format mlx:int8-group32"; do
+    no "--select selects no matrix of the block for multi-token prediction, for which --mtp-scheme ${format#*:} is" -s ${format%:*} --mtp-scheme "${format#*:}" --select 0-2
+    no "which --mtp-scheme keep leaves unquantised" -s ${format%:*} --mtp-scheme keep --select mtp
+done
+for own in same int4-group32; do
+    no "--select selects some experts of layer 4, but not 'model.layers.4.mlp.experts.0.down_proj.weight'" -s int8-channel --mtp-scheme $own --select q_proj,model.layers.4.mlp.experts.0.up_proj
+done
+ends 2 quantize model -o no.gguf -s q4_0 --mtp-scheme q5_1 --select 0-2
+says "model: --select selects no matrix of the block for multi-token prediction, for which --mtp-scheme q5_1 is"
+ends 2 quantize model -o no.gguf -s q4_0 --mtp-scheme keep --select mtp
+says "model: --select selects only matrices of the block for multi-token prediction, which --mtp-scheme keep leaves unquantised"
+judge "an output is left" test -z "$(compgen -G '*no.*')"
 no "which chooses the width of each matrix" -s mixed --allocate global --budget 4bpw --method gptq --calibration calibration.txt --mtp-scheme keep
 with_block qwen3_next model
 no "mlx-lm does not run blocks for multi-token prediction" -s int4-group32 --format mlx --mtp-scheme int8-group32
 made x -s int4-group32 --mtp-scheme int8-channel
 says "SGLang names the block for multi-token prediction of Qwen3-Next like layer 0, and would load it as int4-group32"
+made x -s int8-channel --mtp-scheme same --select q_proj --quiet
+judge "a block outside the layers" test "$(jq -c '[.tensors[].tensor]' x/organ/quantize.json)" = \
+    '["model.layers.1.self_attn.q_proj.weight","model.layers.3.self_attn.q_proj.weight","mtp.layers.0.self_attn.q_proj.weight"]'
+no "--select selects some experts of layer 4, but not 'mtp.layers.0.mlp.experts.0.down_proj.weight'" -s int8-channel --select mtp.layers.0.mlp.experts.0.up_proj
+no "mlx-lm does not run blocks for multi-token prediction" -s int4-group32 --format mlx --mtp-scheme int8-group32 --select q_proj
 with_block glm4_moe model "grep -v layers.4"
 no "has no block for multi-token prediction, for which" -s int8-channel --mtp-scheme keep
 finish
