@@ -138,6 +138,10 @@ for own in same:Q4_0 q5_1:Q5_1 keep:; do
         "$(jq -nc --arg own "${own#*:}" '[range(4) | ["blk.\(.).attn_q.weight", "Q4_0"]] + if $own == "" then [] else [["blk.4.attn_q.weight", $own]] end')"
 done
 rm -f x.gguf
+ends 0 quantize model -o x.gguf -s q4_0 --mtp-scheme q5_1 --select 'router,*attn_q.weight' --quiet --force
+judge "types of routers with their role" test "$(types '^blk.4.ffn_gate_inp.weight')$(types '^blk.[1-3].ffn_gate_inp.weight')" = '["Q5_1"]["Q4_0"]'
+judge "the reason for the router is missing" jq -e '[.tensors[] | select(.tensor == "blk.4.ffn_gate_inp.weight") | .why] == ["--mtp-scheme"]' x.quantize.json
+rm -f x.gguf
 ends 0 quantize model -o x.gguf -s q4_0 --mtp-scheme same --select 0-2 --quiet --force
 judge "the block is quantised" test "$(types '^blk.4.attn_q.weight')" = "$(types '^blk.3.attn_q.weight')"
 judge "the selected layers are not quantised" test "$(types '^blk.[0-2].attn_q.weight')" = '["Q4_0"]'
