@@ -312,8 +312,8 @@ static bool divide_memory(const extent *e, uint64_t memory)
     organ_scoring *const scoring = e->scoring;
     const uint64_t kept = kept_bytes(scoring, e->tokens);
     const bool drafts = scores_drafts(scoring), several = scoring->count > 1, divides = several || drafts;
-    uint64_t states = 0, row = 0,
-             head = 0; /* bytes of a token: hidden states, in a tile, and in a pass over the head */
+    uint64_t states = 0, row = 0; /* bytes of a token: hidden states, and in a tile */
+    uint64_t head = 0;            /* and in a pass over the head */
     size_t least = SIZE_MAX;
     scoring->memory = memory;
     const uint64_t divided = memory > kept ? memory - kept : 0, tile = drafts ? divided / 8 : divided / 4;
@@ -324,8 +324,8 @@ static bool divide_memory(const extent *e, uint64_t memory)
         const organ_forward_config *const config = organ_forward_describe(forward);
         least = organ_min(least, organ_forward_batch(forward, e->longest));
         states += (config->state + (scoring->models[m].drafts ? config->hidden : 0)) * sizeof(float);
-        row = ((several ? config->vocabulary : 0) + (drafts ? config->hidden : 0)) * sizeof(float);
-        head = organ_forward_head_bytes(forward, 1);
+        row = organ_max(row, ((several ? config->vocabulary : 0) + (drafts ? config->hidden : 0)) * sizeof(float));
+        head = organ_max(head, organ_forward_head_bytes(forward, 1));
     }
     if (divides && divided / 4 / states < least)
         least = (size_t)(divided / 4 / states);
