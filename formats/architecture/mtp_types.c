@@ -247,6 +247,11 @@ organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy)
     return organ_anatomy_of(inside).role;
 }
 
+bool organ_mtp_is_projection(const organ_tensor *tensor)
+{
+    return organ_role_describe(organ_mtp_role_of(tensor->name, &tensor->anatomy))->projection;
+}
+
 size_t organ_mtp_name_prefix(const char *name, unsigned *layer)
 {
     organ_draft_part part;

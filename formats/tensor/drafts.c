@@ -188,12 +188,13 @@ bool organ_draft_name(const organ_draft_family *f, bool gguf, unsigned block, or
     return true;
 }
 
+const char *const organ_draft_apart[6] = {"attn_q.weight", "attn_k.weight", "attn_v.weight",
+                                          "attn_q.bias",   "attn_k.bias",   "attn_v.bias"};
+
 const char *organ_draft_joined(const organ_draft_family *f, const char *tail)
 {
-    static const char *const apart[] = {"attn_q.weight", "attn_k.weight", "attn_v.weight",
-                                        "attn_q.bias",   "attn_k.bias",   "attn_v.bias"};
-    for (size_t k = 0; k < sizeof apart / sizeof *apart && f->joined; k++)
-        if (strcmp(tail, apart[k]) == 0)
+    for (size_t k = 0; k < sizeof organ_draft_apart / sizeof *organ_draft_apart && f->joined; k++)
+        if (strcmp(tail, organ_draft_apart[k]) == 0)
             return k < 3 ? "attn_qkv.weight" : "attn_qkv.bias";
     return NULL;
 }

@@ -66,6 +66,8 @@ bool organ_draft_name(const organ_draft_family *family, bool gguf, unsigned bloc
  * the model, after "model.". */
 bool organ_draft_begins(const char *word, const char *end);
 
+/* The tensors of a layer that are one in GGUF for a family with `joined`: weights, and biases, of q, k and v. */
+extern const char *const organ_draft_apart[6];
 /* Returns the name after that of the layer of the GGUF tensor in which blocks of a family with `joined` have the rows
  * of the tensor `tail`, such as "attn_qkv.weight" for "attn_q.weight"; NULL: they have `tail`. */
 const char *organ_draft_joined(const organ_draft_family *family, const char *tail);

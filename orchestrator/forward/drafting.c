@@ -82,51 +82,61 @@ organ_status organ_draft_tap(organ_forward *forward, const organ_layer *layer, c
     return error->status;
 }
 
-organ_status organ_draft_logits(organ_forward *f, unsigned block, const float *states, const size_t *rows, size_t count,
-                                void *context, void (*each)(void *context, size_t k, float *logits), organ_error *error)
+/* Outputs of a block as an output head reads them, for some of `count` tokens. */
+typedef struct head_inputs {
+    float *values;
+    size_t *places;             /* for each token, the number of its input; SIZE_MAX: none */
+    const organ_weight *matrix; /* of the block's own head; NULL: the model's */
+} head_inputs;
+
+static void release_inputs(head_inputs *inputs)
+{
+    organ_forward_free(inputs->values);
+    free(inputs->places);
+}
+
+/* rows[k] is the row of `states` for token k, or SIZE_MAX. The caller releases *inputs, also after an error. */
+static organ_status make_inputs(const organ_forward *f, unsigned block, const float *states, const size_t *rows,
+                                size_t count, head_inputs *inputs, organ_error *error)
 {
     const forward_draft *const draft = &f->drafts[block];
     const size_t width = (size_t)f->config.hidden;
-    ORGAN_OWNED size_t *const places = malloc((count + 1) * sizeof *places);
-    float *const inputs = organ_forward_floats(organ_max(count, 1) * width, error);
-    if (!places)
+    size_t made = 0;
+    inputs->matrix = organ_draft_has_head(f, block) ? draft->head : NULL;
+    inputs->values = organ_forward_floats(organ_max(count, 1) * width, error);
+    inputs->places = malloc((count + 1) * sizeof *inputs->places);
+    if (!inputs->places)
         organ_fail_memory(error, f->model->path);
     for (size_t k = 0; k < count && !error->status; k++) {
-        places[k] = k;
-        organ_draft_outputs(f, block, states + rows[k] * width, 1, draft->family->raw_end, inputs + k * width);
+        inputs->places[k] = rows[k] == SIZE_MAX ? SIZE_MAX : made++;
+        if (rows[k] != SIZE_MAX)
+            organ_draft_outputs(f, block, states + rows[k] * width, 1, draft->family->raw_end,
+                                inputs->values + inputs->places[k] * width);
     }
-    if (!error->status)
-        organ_forward_logits_of(f, organ_draft_has_head(f, block) ? draft->head : NULL, inputs, places, count, context,
-                                each, error);
-    organ_forward_free(inputs);
     return error->status;
+}
+
+organ_status organ_draft_logits(organ_forward *f, unsigned block, const float *states, const size_t *rows, size_t count,
+                                void *context, void (*each)(void *context, size_t k, float *logits), organ_error *error)
+{
+    ORGAN_RELEASED_BY(release_inputs) head_inputs inputs = {0};
+    return make_inputs(f, block, states, rows, count, &inputs, error) == ORGAN_OK
+               ? organ_forward_logits_of(f, inputs.matrix, inputs.values, inputs.places, count, context, each, error)
+               : error->status;
 }
 
 organ_status organ_draft_logits_beside(organ_forward *f, const organ_drafted_beside *drafted, const float *hidden,
                                        const size_t *rows, size_t count, void *context, organ_error *error)
 {
-    const forward_draft *const draft = &f->drafts[0];
-    const size_t width = (size_t)f->config.hidden;
-    size_t inputs = 0;
-    ORGAN_OWNED size_t *const places = malloc((count + 1) * sizeof *places);
-    float *const values = organ_forward_floats(organ_max(count, 1) * width, error);
-    if (!places)
-        organ_fail_memory(error, f->model->path);
-    for (size_t k = 0; k < count && !error->status; k++) {
-        places[k] = drafted->rows[k] == SIZE_MAX ? SIZE_MAX : inputs++;
-        if (places[k] != SIZE_MAX)
-            organ_draft_outputs(f, /*block=*/0, drafted->states + drafted->rows[k] * width, 1, draft->family->raw_end,
-                                values + places[k] * width);
-    }
-    const organ_head_beside beside = {.matrix = organ_draft_has_head(f, 0) ? draft->head : NULL,
-                                      .inputs = values,
-                                      .places = places,
+    ORGAN_RELEASED_BY(release_inputs) head_inputs inputs = {0};
+    if (make_inputs(f, /*block=*/0, drafted->states, drafted->rows, count, &inputs, error) != ORGAN_OK)
+        return error->status;
+    const organ_head_beside beside = {.matrix = inputs.matrix,
+                                      .inputs = inputs.values,
+                                      .places = inputs.places,
                                       .rows = drafted->room,
                                       .each = drafted->each};
-    if (!error->status)
-        organ_forward_logits_beside(f, &beside, hidden, rows, count, context, error);
-    organ_forward_free(values);
-    return error->status;
+    return organ_forward_logits_beside(f, &beside, hidden, rows, count, context, error);
 }
 
 /* ---- further drafted tokens ---- */

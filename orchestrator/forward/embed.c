@@ -342,9 +342,9 @@ static organ_status compute_logits(head_job *j, const float *hidden, const size_
         return error->status;
     if (j->beside)
         beside = place_besides(j);
-    const bool same = !j->head_beside.linear.out;
-    add_rows(j, &j->head, 0, same ? j->tokens + beside : j->tokens, error);
-    if (!same && beside)
+    const bool apart = j->beside && j->beside->matrix;
+    add_rows(j, &j->head, 0, apart ? j->tokens : j->tokens + beside, error);
+    if (apart && beside)
         add_rows(j, &j->head_beside, j->tokens, beside, error);
     if (error->status || run_head_products(j, error))
         return error->status;

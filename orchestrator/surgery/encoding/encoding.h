@@ -240,8 +240,8 @@ typedef struct organ_module_list {
     const organ_weight *(*quantised_at)(const void *context, size_t k);
 } organ_module_list;
 
-/* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
-bool organ_modules_is_routed(const organ_tensor *tensor);
+/* Returns whether a tensor of this anatomy is a projection of a routed expert, or a stack of such projections. */
+bool organ_modules_is_routed(const organ_anatomy *anatomy);
 /* Returns the modules without quantisation, by their names in transformers, for `ignore` and similar members.
  * `patterns`: whole towers get patterns, "re:.*vision_tower.*". */
 json_t *organ_modules_ignored(const organ_module_list *list, bool patterns);

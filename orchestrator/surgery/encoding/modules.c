@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-bool organ_modules_is_routed(const organ_tensor *tensor)
+bool organ_modules_is_routed(const organ_anatomy *anatomy)
 {
-    return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
+    return anatomy->experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(anatomy->role)->projection;
 }
 
 /* Returns the length of the name of the module that a tensor belongs to: that of "model.layers.0.mlp.gate" in
@@ -23,7 +23,7 @@ bool organ_modules_is_routed(const organ_tensor *tensor)
 static size_t module_length(const organ_tensor *tensor)
 {
     const bool weight = organ_ends_with(tensor->name, ".weight");
-    const bool stack = tensor->rank == 3 && organ_modules_is_routed(tensor);
+    const bool stack = tensor->rank == 3 && organ_modules_is_routed(&tensor->anatomy);
     const char *const dot = strrchr(tensor->name, '.');
     if ((tensor->rank != 2 && !stack) || tensor->anatomy.role == ORGAN_ROLE_EMBED || !dot || (!weight && !stack))
         return 0;
@@ -279,11 +279,6 @@ void organ_modules_append_served(const organ_model *model, const organ_tensor *t
     each_expression(model, outside, append_whole_name, &b);
 }
 
-static bool is_projection(const organ_tensor *tensor)
-{
-    return organ_role_describe(organ_mtp_role_of(tensor->name, &tensor->anatomy))->projection;
-}
-
 /* Servers build blocks from fused modules and experts, which single names do not match, and name them in their own way:
  * vLLM "mtp.*" or, for blocks that continue the layers, "model.layers.N.*", which SGLang calls "model.decoder.*". A
  * block of which a part is quantised has its single names only, each as both servers write it. */
@@ -295,7 +290,7 @@ static void append_blocks(const organ_module_list *list, bool patterns, json_t *
         const size_t block = same ? block_of(&quantised, same->name, &same->anatomy) : SIZE_MAX;
         if (block == SIZE_MAX)
             continue;
-        if (quantised.has[block] && is_projection(same))
+        if (quantised.has[block] && organ_mtp_is_projection(same))
             organ_modules_append_served(list->model, same, rows);
         if (patterns && same->anatomy.role != ORGAN_ROLE_MTP)
             continue;

@@ -152,10 +152,9 @@ static bool is_outside_layers(const organ_graft_job *job, const char *tail)
 /* Returns whether the layer of the target has q, k and v apart, which joined have the shape of the block's tensor. */
 static bool is_joined_in(const organ_graft_job *job, int32_t layer, const organ_tensor *from)
 {
-    static const char *const apart[] = {"attn_q.weight", "attn_k.weight", "attn_v.weight"};
     uint64_t rows = 0;
     for (size_t k = 0; k < 3; k++) {
-        const organ_tensor *const part = in_layer(job, layer, apart[k]);
+        const organ_tensor *const part = in_layer(job, layer, organ_draft_apart[k]);
         if (!part || part->rank != 2 || from->rank != 2 || part->shape[1] != from->shape[1])
             return false;
         rows += part->shape[0];
@@ -166,7 +165,8 @@ static bool is_joined_in(const organ_graft_job *job, int32_t layer, const organ_
 static bool is_joined(const organ_graft_job *job, const char *tail)
 {
     const graft_block_side *const s = &job->block.source;
-    return s->model->gguf && s->family->joined && strcmp(tail, organ_draft_joined(s->family, "attn_q.weight")) == 0;
+    return s->model->gguf && s->family->joined &&
+           strcmp(tail, organ_draft_joined(s->family, organ_draft_apart[0])) == 0;
 }
 
 /* A matrix of the block's layer has the shape that it has in one of the trunk's layers, whose settings are the
@@ -248,7 +248,7 @@ static int32_t layer_like(const organ_graft_job *job)
             if (organ_mtp_block_of(tensor->name, &tensor->anatomy, s->trunk) == 0 &&
                 split_block_name(s, tensor, &part, &tail) && part == DRAFT_PARTS && tensor->rank > 1 &&
                 !is_outside_layers(job, tail))
-                all = in_layer(job, l, tail) || (is_joined(job, tail) && in_layer(job, l, "attn_q.weight"));
+                all = in_layer(job, l, tail) || (is_joined(job, tail) && in_layer(job, l, organ_draft_apart[0]));
         }
         if (all)
             return l;

@@ -27,7 +27,7 @@ static bool have_one_scale(const organ_weight *a, const organ_weight *b)
     const size_t set_a = organ_fused_set(a->name, &parent_a), set_b = organ_fused_set(b->name, &parent_b);
     if (set_a != set_b || (set_a == ORGAN_FUSED_SETS && strcmp(a->name + parent_a, b->name + parent_b) != 0))
         return false;
-    return (organ_modules_is_routed(a->codes) && organ_modules_is_routed(b->codes)) ||
+    return (organ_modules_is_routed(&a->codes->anatomy) && organ_modules_is_routed(&b->codes->anatomy)) ||
            (parent_a == parent_b && memcmp(a->name, b->name, parent_a) == 0);
 }
 
@@ -132,7 +132,7 @@ static uint64_t walk_memory(void *context, const organ_calibration_run *calib, b
     for (size_t k = 0; k < job->list.part_count && job->ranges.counted; k++) {
         const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
         own = tensor->anatomy.layer == layer ? own : 6;
-        own += !organ_modules_is_routed(tensor);
+        own += !organ_modules_is_routed(&tensor->anatomy);
         layer = tensor->anatomy.layer;
         most = own > most ? own : most;
     }

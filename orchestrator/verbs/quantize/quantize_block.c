@@ -84,10 +84,9 @@ organ_status organ_quantize_block_check(organ_quantize_job *job, organ_error *er
 
 /* ---- the matrices ---- */
 
-static bool is_projection(const organ_tensor *tensor)
+static bool is_matrix(const organ_tensor *tensor)
 {
-    return tensor->rank >= 2 && tensor->elements &&
-           organ_role_describe(organ_mtp_role_of(tensor->name, &tensor->anatomy))->projection;
+    return tensor->rank >= 2 && tensor->elements && organ_mtp_is_projection(tensor);
 }
 
 /* With keep all tensors of a GGUF block count, such as its projection and copies of the head. */
@@ -96,8 +95,8 @@ static bool is_decided_unselected(const organ_quantize_job *job, const organ_ten
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (organ_mtp_block_of(tensor->name, &tensor->anatomy, trunk) < 0)
         return false;
-    return is_projection(tensor) || (gguf && organ_recipe_quantises(job->model, tensor) &&
-                                     (job->block.keep || tensor->anatomy.role == ORGAN_ROLE_MTP));
+    return is_matrix(tensor) || (gguf && organ_recipe_quantises(job->model, tensor) &&
+                                 (job->block.keep || tensor->anatomy.role == ORGAN_ROLE_MTP));
 }
 
 /* With --select the option decides about those of the selected matrices that are the block's. */

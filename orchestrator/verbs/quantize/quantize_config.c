@@ -28,7 +28,7 @@ static bool has_plain_block(const organ_quantize_job *job)
     for (size_t k = 0; k < job->list.piece_count && !found; k++) {
         const organ_tensor *const same = plain_tensor(job, k);
         found = same && same->rank > 1 && organ_mtp_block_of(same->name, &same->anatomy, trunk) >= 0 &&
-                organ_role_describe(organ_mtp_role_of(same->name, &same->anatomy))->projection;
+                organ_mtp_is_projection(same);
     }
     return found;
 }
@@ -81,7 +81,7 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
     bool named = false; /* the list has experts_pattern */
     for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
-        const bool expert = pattern && organ_modules_is_routed(tensor);
+        const bool expert = pattern && organ_modules_is_routed(&tensor->anatomy);
         if (job->list.parts[k].encoding != encoding || organ_quantize_has_own_scheme(job, tensor) || (expert && named))
             continue;
         if (expert)

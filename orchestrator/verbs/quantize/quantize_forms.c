@@ -76,25 +76,10 @@ static bool is_packable(const organ_quantize_job *job, const organ_weight *weigh
     return organ_quantize_is_target(job, weight->codes) && !kind_obstacle(job, weight);
 }
 
-/* Returns the anatomy that a tensor has in a layer: a block outside the layers ("mtp.layers.0") continues them. */
-static organ_anatomy anatomy_in_layer(const organ_quantize_job *job, const organ_tensor *tensor)
-{
-    char room[ORGAN_MTP_NAME_ROOM];
-    if (tensor->anatomy.role != ORGAN_ROLE_MTP || tensor->anatomy.layer >= 0)
-        return tensor->anatomy;
-    return organ_anatomy_of(organ_mtp_layer_name(tensor->name, organ_mtp_trunk_layers(job->model), room));
-}
-
-/* Returns whether the matrix is one of a routed expert, also in the block for multi-token prediction. */
-static bool is_routed(const organ_anatomy *anatomy)
-{
-    return anatomy->experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(anatomy->role)->projection;
-}
-
 /* Routed experts with a scheme of their own do not count. */
 static bool is_expert(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    return organ_modules_is_routed(tensor) && !organ_quantize_has_own_scheme(job, tensor);
+    return organ_modules_is_routed(&tensor->anatomy) && !organ_quantize_has_own_scheme(job, tensor);
 }
 
 static int by_layer(const void *a, const void *b)
@@ -106,12 +91,13 @@ static int by_layer(const void *a, const void *b)
 /* The caller frees found->layers, also after an error. */
 static organ_status list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
 {
+    const int32_t trunk = organ_mtp_trunk_layers(job->model);
     if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        const organ_anatomy in_layer = anatomy_in_layer(job, t);
-        if (!is_routed(&in_layer) || !is_packable(job, &job->weights->weights[k]))
+        const organ_anatomy in_layer = organ_mtp_anatomy(t, trunk);
+        if (!organ_modules_is_routed(&in_layer) || !is_packable(job, &job->weights->weights[k]))
             continue;
         if (is_expert(job, t))
             found->row_divisor = organ_common_divisor(found->row_divisor, columns(&job->weights->weights[k]));
@@ -125,10 +111,11 @@ static organ_status list_experts(const organ_quantize_job *job, experts *found, 
  * excludes one, ORGAN_BAD_INPUT if no scheme can represent one. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
+    const int32_t trunk = organ_mtp_trunk_layers(job->model);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        const organ_anatomy in_layer = anatomy_in_layer(job, t);
-        if (!is_routed(&in_layer) || is_packable(job, &job->weights->weights[k]))
+        const organ_anatomy in_layer = organ_mtp_anatomy(t, trunk);
+        if (!organ_modules_is_routed(&in_layer) || is_packable(job, &job->weights->weights[k]))
             continue;
         if (!bsearch(&in_layer.layer, found->layers, found->count, sizeof *found->layers, by_layer))
             continue;
@@ -152,7 +139,7 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
     const size_t least = organ_encoding_is_fp4(job->encoding) ? job->encoding->grid.size : ORGAN_MIN_GROUP;
     for (size_t k = 0; k < job->weights->count && !odd; k++) {
         const organ_weight *const w = &job->weights->weights[k];
-        odd = organ_modules_is_routed(w->codes) && is_packable(job, w) && columns(w) % least ? w : NULL;
+        odd = organ_modules_is_routed(&w->codes->anatomy) && is_packable(job, w) && columns(w) % least ? w : NULL;
     }
     return organ_fail(
         error, ORGAN_BAD_INPUT,
@@ -200,7 +187,7 @@ static size_t packed_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
     for (size_t k = 0; k < job->list.part_count; k++)
-        count += organ_modules_is_routed(organ_quantize_next_part(job, k)->weight->codes);
+        count += organ_modules_is_routed(&organ_quantize_next_part(job, k)->weight->codes->anatomy);
     return count;
 }
 
@@ -208,7 +195,7 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
     for (size_t k = 0; k < job->weights->count; k++) {
-        count += organ_modules_is_routed(tensor_at(job, k)) && tensor_at(job, k)->rank == 2;
+        count += organ_modules_is_routed(&tensor_at(job, k)->anatomy) && tensor_at(job, k)->rank == 2;
         organ_rows_passed();
     }
     return count - packed_experts(job);

@@ -219,7 +219,7 @@ json_t *organ_quantize_inputs_document(const organ_quantize_job *job)
 static bool has_experts(const organ_quantize_job *job)
 {
     for (size_t k = 0; k < job->list.part_count; k++)
-        if (organ_modules_is_routed(organ_quantize_next_part(job, k)->weight->codes))
+        if (organ_modules_is_routed(&organ_quantize_next_part(job, k)->weight->codes->anatomy))
             return true;
     return false;
 }
