@@ -128,7 +128,8 @@ static organ_status allocate_slots(organ_pass_run_state *r, organ_error *error)
     r->slots = calloc(r->plan.slots, sizeof *r->slots);
     r->hands = calloc(workers, sizeof *r->hands);
     r->ended = calloc(r->pass->item_count + 1, sizeof *r->ended);
-    if (!r->slots || !r->hands || !r->ended)
+    r->writes = calloc(r->pass->model->file_count + 1, sizeof *r->writes);
+    if (!r->slots || !r->hands || !r->ended || !r->writes)
         return organ_fail_errno(error, ENOMEM, "cannot allocate the bands of a pass");
     for (size_t k = 0; k < workers; k++)
         r->hands[k].fd[0] = r->hands[k].fd[1] = -1;
@@ -160,7 +161,7 @@ static void release_slots(organ_pass_run_state *r)
     }
     for (size_t k = 0; r->hands && k < organ_workers_count(r->engine->workers); k++)
         organ_topology_free(topology, r->hands[k].scratch, r->pass->scratch_bytes);
-    ORGAN_FREE_ARRAYS(r->slots, r->hands, r->ended);
+    ORGAN_FREE_ARRAYS(r->slots, r->hands, r->ended, r->writes);
 }
 
 static void begin_run(organ_pass_run_state *r)
@@ -170,6 +171,7 @@ static void begin_run(organ_pass_run_state *r)
     r->more = r->more_ahead = true;
     r->last_item = SIZE_MAX;
     r->complete_end = &r->complete;
+    r->held_end = &r->held;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->changed, NULL);
     organ_condition_init(&r->finished);

@@ -130,7 +130,9 @@ typedef struct organ_pass_run {
     organ_pass_slot *tail; /* slot of the band claimed last if it is an item's and not retired, else NULL */
     organ_pass_open *open; /* item of the band claimed last; NULL: complete, or none */
     size_t last_item;      /* index of the item of which a band was claimed last; SIZE_MAX: none */
-    size_t writing;        /* bands that companions write or will write */
+    size_t writing;        /* bands that companions, or the workers that `writes` means, will write */
+    bool *writes;          /* for each file of the model, and for all others: a worker writes a band of it */
+    organ_queued_write *held, **held_end;      /* bands that such workers write next, in the order in which they came */
     organ_pass_open *complete, **complete_end; /* items to be finished by the calling thread */
     size_t unfinished;                         /* items of the queue, and those that the calling thread took off it */
     bool *ended;                               /* for each item: it is finished */

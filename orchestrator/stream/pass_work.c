@@ -5,6 +5,7 @@
 #include "formats/base/activity.h"
 #include "formats/base/files.h"
 #include "formats/base/owned.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -183,6 +184,14 @@ static void retire_chain(organ_pass_run_state *r, organ_pass_slot *s)
     }
 }
 
+/* Returns the number of the file of a band, which its output has too; that of files without weights is the number of
+ * the model's files. */
+static size_t pass_file(const organ_pass *pass, const organ_band_shape *shape)
+{
+    return shape->is_span ? organ_min(shape->part.file, pass->model->file_count)
+                          : pass->items[shape->item].tensor->file;
+}
+
 void organ_pass_write(organ_pass_run_state *r, organ_pass_slot *s)
 {
     const organ_pass *const pass = r->pass;
@@ -205,6 +214,42 @@ void organ_pass_write(organ_pass_run_state *r, organ_pass_slot *s)
     release_band(r, s);
 }
 
+/* Removes the first held band of this file from the list and returns its slot; NULL: there is none. The caller holds
+ * the lock. */
+static organ_pass_slot *take_held(organ_pass_run_state *r, size_t file)
+{
+    for (organ_queued_write **at = &r->held; *at; at = &(*at)->next) {
+        organ_pass_slot *const s = (organ_pass_slot *)*at;
+        if (pass_file(r->pass, &s->shape) != file)
+            continue;
+        if (r->held_end == &s->queued.next)
+            r->held_end = at;
+        *at = s->queued.next;
+        r->writing--;
+        return s;
+    }
+    return NULL;
+}
+
+/* The system lets only one thread write into a file in memory, and others would wait: a worker passes its band to the
+ * one that writes into the same file. */
+static void write_or_pass(organ_pass_run_state *r, organ_pass_slot *s)
+{
+    const size_t file = pass_file(r->pass, &s->shape);
+    if (r->writes[file]) {
+        s->queued.next = NULL;
+        *r->held_end = &s->queued;
+        r->held_end = &s->queued.next;
+        r->writing++;
+        return;
+    }
+    r->writes[file] = true;
+    do
+        organ_pass_write(r, s);
+    while ((s = take_held(r, file)));
+    r->writes[file] = false;
+}
+
 /* Continues with a band that is processed: queues or does its writing, and retires it and those after it in its chain
  * if it is their turn. Releases the lock meanwhile. The caller uses the slot no more. */
 static void pass_complete(organ_pass_run_state *r, organ_pass_slot *s)
@@ -218,7 +263,7 @@ static void pass_complete(organ_pass_run_state *r, organ_pass_slot *s)
     if (!s->retired)
         retire_chain(r, s);
     if (write && !queue)
-        organ_pass_write(r, s);
+        write_or_pass(r, s);
 }
 
 /* Bytes after the bands that are being read for which the kernel is asked to read ahead: enough for a disk to be busy

@@ -366,6 +366,80 @@ START_TEST(pass_returns_the_error_of_the_lowest_band)
 }
 END_TEST
 
+/* Context of a pass that writes ONE_AT_A_TIME bands into two files. */
+enum { ONE_AT_A_TIME = 12 };
+typedef struct turns {
+    const organ_pass_item *items;
+    atomic_int stored, written, inside[2], begun[2], overlaps;
+} turns;
+
+static organ_status store_and_count(void *context, const organ_band *band, organ_error *error)
+{
+    (void)band, (void)error;
+    atomic_fetch_add(&((turns *)context)->stored, 1);
+    return ORGAN_OK;
+}
+
+/* The first write into each file lasts until the other file is written and all bands are processed. */
+static organ_status write_in_turn(void *context, const organ_band *band, organ_error *error)
+{
+    turns *const t = context;
+    const size_t file = t->items[band->item].tensor->file;
+    (void)error;
+    if (atomic_fetch_add(&t->inside[file], 1))
+        atomic_fetch_add(&t->overlaps, 1);
+    if (!atomic_fetch_add(&t->begun[file], 1))
+        while (!atomic_load(&t->begun[!file]) || atomic_load(&t->stored) < ONE_AT_A_TIME)
+            sched_yield();
+    atomic_fetch_add(&t->written, 1);
+    atomic_fetch_sub(&t->inside[file], 1);
+    return ORGAN_OK;
+}
+
+static organ_status retire_any(void *context, const organ_band *band, organ_error *error)
+{
+    (void)context, (void)band, (void)error;
+    return ORGAN_OK;
+}
+
+/* While a worker writes into a file, others process bands of this file and write into the other one. */
+START_TEST(one_worker_at_a_time_writes_a_file)
+{
+    static const uint64_t shape[] = {64, 32};
+    organ_model *model = open_made();
+    organ_tensor tensors[ONE_AT_A_TIME];
+    organ_pass_item items[ONE_AT_A_TIME];
+    for (uint32_t k = 0; k < ONE_AT_A_TIME; k++) {
+        tensors[k] = fake_tensor(shape, 2, ORGAN_BF16);
+        tensors[k].file = k % 2;
+        tensors[k].offset = model->tensors[0].offset;
+        items[k] = (organ_pass_item){.tensor = &tensors[k]};
+    }
+    organ_topology *topology = NULL;
+    organ_workers *workers = NULL;
+    organ_error error = {0};
+    turns t = {.items = items};
+    const organ_pass pass = {.model = model,
+                             .items = items,
+                             .item_count = ONE_AT_A_TIME,
+                             .context = &t,
+                             .work = work_nothing,
+                             .retire = retire_any,
+                             .store = store_and_count,
+                             .write = write_in_turn};
+    ck_assert_uint_ge(model->file_count, 2);
+    ck_assert_int_eq(organ_topology_discover(&topology, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_workers_create(topology, 4, &workers, &error), ORGAN_OK);
+    const organ_engine engine = {.topology = topology, .workers = workers, .memory = 16 << 20};
+    ck_assert_msg(organ_pass_run(&pass, &engine, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(atomic_load(&t.written), ONE_AT_A_TIME);
+    ck_assert_int_eq(atomic_load(&t.overlaps), 0);
+    organ_workers_destroy(workers);
+    organ_topology_destroy(topology);
+    organ_model_close(model);
+}
+END_TEST
+
 START_TEST(pass_notices_a_cut_file)
 {
     organ_model *model = open_made();
@@ -411,8 +485,8 @@ Suite *pass_suite(void)
         {"bands", {bands_cover_everything_once, bands_do_not_cross_matrices, memory_too_small_is_told}},
         {"pass",
          {pass_is_the_same_for_any_threads_and_machine, pass_reads_counterparts, pass_ends_at_the_first_fault,
-          pass_returns_the_error_of_the_lowest_band, pass_notices_a_cut_file, pass_stops_when_asked,
-          quicker_tile_is_one_of_two}},
+          pass_returns_the_error_of_the_lowest_band, one_worker_at_a_time_writes_a_file, pass_notices_a_cut_file,
+          pass_stops_when_asked, quicker_tile_is_one_of_two}},
     };
     return suite_of("pass", cases, sizeof cases / sizeof *cases, setup, teardown);
 }
