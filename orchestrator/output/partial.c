@@ -34,6 +34,8 @@ bool organ_is_empty_folder(int folder)
         for (ssize_t at = 0; at < got && empty; at += ((const struct dirent64 *)(const void *)(entries + at))->d_reclen)
             empty = is_dots(((const struct dirent64 *)(const void *)(entries + at))->d_name);
     }
+    if (got >= 0)
+        errno = 0;
     return empty && got == 0;
 }
 

@@ -232,7 +232,13 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
     organ_partial partial = partial_of(publish);
     if (organ_naming_note_read(publish->note, &note, error))
         return error->status;
-    if (organ_is_empty_folder(partial.folder)) {
+    const bool empty = organ_is_empty_folder(partial.folder);
+    if (!empty && errno) {
+        organ_fail_errno(error, errno, "%s: cannot be read", publish->partial);
+        rmdir(publish->partial); /* if it is empty */
+        return error->status;
+    }
+    if (empty) {
         unlink(publish->note); /* of an output that the user has renamed; its inode may be that of the directory now */
         if (own_partial(publish, error) != ORGAN_OK && error->errnum != EBUSY)
             remove_partial(publish, &(organ_error){0});

@@ -352,7 +352,9 @@ START_TEST(an_empty_folder_is_known_without_memory_and_descriptors)
     ck_assert(empty && again);
     ck_assert_int_eq(mkdirat(folder, "below", 0777), 0);
     ck_assert(!organ_is_empty_folder(folder));
+    ck_assert_int_eq(errno, 0);
     ck_assert(!organ_is_empty_folder(-1));
+    ck_assert_int_eq(errno, EBADF);
     close(folder);
 }
 END_TEST
