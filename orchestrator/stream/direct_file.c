@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -30,6 +31,16 @@ static bool is_in_memory(int fd, uint64_t *room)
     return true;
 }
 
+/* Returns the lock of a file in memory. The system lets one thread at a time write into it, and the others use the
+ * processor while they wait; those that wait for this lock do not. Files may share one. */
+static pthread_mutex_t *turn_of(int fd)
+{
+    enum { TURNS = 64 };
+    static pthread_mutex_t turns[TURNS] = {[0 ... TURNS - 1] = PTHREAD_MUTEX_INITIALIZER};
+    struct stat info;
+    return fstat(fd, &info) ? NULL : &turns[info.st_ino % TURNS];
+}
+
 /* The file is opened twice: `fd` writes through the page cache, `direct` without it. `direct` is -1 if the file
  * system does not support that. */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
@@ -40,7 +51,9 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
         return organ_fail_errno(error, errno, "%s: cannot be opened for writing", path);
     /* Linux accepts O_DIRECT for files in memory (tmpfs) since 6.6, but there is no device. */
     uint64_t room;
-    if (!is_in_memory(file->fd, &room))
+    if (is_in_memory(file->fd, &room))
+        file->turn = turn_of(file->fd);
+    else
         file->direct = organ_open(path, O_WRONLY | O_DIRECT, 0);
     return ORGAN_OK;
 }
@@ -71,8 +84,8 @@ organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, 
     return organ_direct_resize(file, size, error);
 }
 
-static organ_status write_cached(const organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
-                                 organ_error *error)
+static organ_status write_all(const organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
+                              organ_error *error)
 {
     while (bytes) {
         const ssize_t put = pwrite(file->fd, data, bytes, (off_t)offset);
@@ -86,6 +99,17 @@ static organ_status write_cached(const organ_direct_file *file, const char *data
         bytes -= (size_t)put;
     }
     return ORGAN_OK;
+}
+
+static organ_status write_cached(const organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
+                                 organ_error *error)
+{
+    if (file->turn)
+        pthread_mutex_lock(file->turn);
+    write_all(file, data, bytes, offset, error);
+    if (file->turn)
+        pthread_mutex_unlock(file->turn);
+    return error->status;
 }
 
 /* Returns the number of written bytes. If this is less than `bytes` without an error, the caller writes the
@@ -262,8 +286,11 @@ organ_status organ_scratch_open(const char *directory, organ_direct_file *file, 
     file->fd = organ_open(directory, O_TMPFILE | O_EXCL | O_RDWR, 0600);
     if (file->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
         file->fd = open_named(directory);
-    return file->fd >= 0 ? ORGAN_OK
-                         : organ_fail_errno(error, errno, "%s: no scratch file can be created in it", directory);
+    if (file->fd < 0)
+        return organ_fail_errno(error, errno, "%s: no scratch file can be created in it", directory);
+    uint64_t room;
+    file->turn = is_in_memory(file->fd, &room) ? turn_of(file->fd) : NULL;
+    return ORGAN_OK;
 }
 
 organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,

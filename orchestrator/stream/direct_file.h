@@ -6,6 +6,7 @@
 #define ORGAN_STREAM_DIRECT_FILE_H
 
 #include <organ/base.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,8 @@ typedef struct organ_direct_file {
     const char *path; /* as passed to open; for messages */
     int fd;           /* descriptor with buffering; -1: closed */
     int direct;       /* the same file opened with O_DIRECT, or -1 if that is not supported or the file is in memory */
+    pthread_mutex_t
+        *turn;    /* of a file in memory: a thread that writes holds it; NULL: threads write at the same time */
     bool refused; /* a write to `direct` was refused (EINVAL); any thread may set it, so it is accessed atomically */
 } organ_direct_file;
 
