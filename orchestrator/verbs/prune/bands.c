@@ -168,9 +168,7 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
     for (size_t k = 0; k < workers; k++)
         organ_prune_count(w->job, w->unit, &w->counts[k]);
     organ_prune_part *const unit = &w->job->units[w->unit];
-    if (organ_prune_part_write(w->job, unit, w->bands.values, bytes, at, error) != ORGAN_OK)
-        return error->status;
-    return organ_prune_part_count(w->job, unit, w->bands.values, bytes, at, error);
+    return organ_prune_part_write(w->job, unit, w->bands.values, bytes, at, error);
 }
 
 /* ---- matrices ---- */
@@ -204,30 +202,53 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
-static organ_status prune_unit(organ_prune_job *job, size_t unit, organ_error *error)
+/* The memory for the band of a unit stays for the next ones: one thread would return its pages to the system. */
+typedef struct band_memory {
+    char *bytes;
+    size_t size;
+} band_memory;
+
+/* Sets the buffers of *w to parts of the memory, which it enlarges if necessary. Returns false if it cannot. */
+static bool lay_out_band(bands_writing *w, band_memory *memory)
 {
-    const size_t workers = organ_workers_count(job->engine->workers);
+    const size_t workers = organ_workers_count(w->job->engine->workers), values = organ_matrix_band_bytes(&w->bands, 0),
+                 keep = organ_to_line(w->bands.band_rows * w->bands.cols),
+                 rows = workers * w->bands.cols * weight_bytes(w->tensor), size = organ_to_line(values) + keep + rows;
+    if (size > memory->size) {
+        free(memory->bytes);
+        memory->bytes = organ_calibration_aligned_alloc(size);
+        memory->size = memory->bytes ? size : 0;
+    }
+    if (!memory->bytes)
+        return false;
+    w->bands.values = memory->bytes;
+    w->keep = (uint8_t *)memory->bytes + organ_to_line(values);
+    w->donor_rows = (char *)w->keep + keep;
+    return true;
+}
+
+static organ_status prune_unit(organ_prune_job *job, size_t unit, band_memory *memory, organ_error *error)
+{
     bands_writing w = {.job = job, .unit = unit, .part = job->units[unit].target, .tensor = job->units[unit].tensor};
     uint64_t least;
     (void)fit_bands(job, w.tensor, &w.bands, &least); /* organ_prune_bands_open has checked that they fit */
-    w.bands.values = organ_calibration_aligned_alloc(organ_matrix_band_bytes(&w.bands, 0));
-    w.keep = malloc(w.bands.band_rows * w.bands.cols);
-    w.donor_rows = malloc(workers * w.bands.cols * weight_bytes(w.tensor));
-    w.counts = calloc(workers, sizeof *w.counts);
-    if (!w.bands.values || !w.keep || !w.donor_rows || !w.counts)
+    w.counts = calloc(organ_workers_count(job->engine->workers), sizeof *w.counts);
+    if (!w.counts || !lay_out_band(&w, memory))
         organ_fail_memory(error, w.tensor->name);
     for (uint64_t m = 0; m < organ_tensor_matrices(w.tensor).count && !error->status; m++)
         prune_matrix(&w, m, error);
     if (!error->status)
         organ_prune_part_done(job, &job->units[unit], error);
-    ORGAN_FREE_ARRAYS(w.bands.values, w.keep, w.donor_rows, w.counts);
+    free(w.counts);
     return error->status;
 }
 
 organ_status organ_prune_bands_run(organ_prune_job *job, organ_error *error)
 {
+    band_memory memory = {0};
     for (size_t k = 0; k < job->stretches.count && !error->status; k++)
         if (!job->units[k].done)
-            prune_unit(job, k, error);
+            prune_unit(job, k, &memory, error);
+    free(memory.bytes);
     return error->status;
 }

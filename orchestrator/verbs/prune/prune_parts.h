@@ -145,13 +145,13 @@ void organ_prune_units_close(organ_prune_job *job);
 /* Sets `done` of the units that an interrupted run has completed or another rank makes. */
 void organ_prune_units_begin(organ_prune_job *job, organ_writing *writing);
 
-/* Counts the magnitudes of bytes [at, at + bytes) of a unit. Every byte of a unit that
- * organ_prune_part_write writes must be counted once, in any order; any number of threads may call it at the same time.
- * Returns the errors of organ_magnitudes_add. */
+/* Counts the magnitudes of bytes [at, at + bytes) of a unit. Every byte of a unit that organ_prune_part_write does not
+ * write must be counted once, in any order; any number of threads may call it at the same time. Returns the errors of
+ * organ_magnitudes_add. */
 organ_status organ_prune_part_count(organ_prune_job *job, const organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error);
-/* Writes bytes [at, at + bytes) of a unit into the output. Calls for one unit must be in order without gaps. Returns
- * ORGAN_IO if writing fails. */
+/* Writes bytes [at, at + bytes) of a unit into the output and counts their magnitudes, on all workers. Calls for one
+ * unit must be in order without gaps. Returns ORGAN_IO if writing fails, and the errors of organ_prune_part_count. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error);
 /* Appends the line of a completely written unit to the journal and marks the unit as done. Its counts are final.

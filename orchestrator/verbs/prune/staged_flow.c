@@ -93,15 +93,39 @@ static organ_status check_finite(const organ_engine *engine, organ_matrix_bands 
     return ORGAN_OK;
 }
 
+#define READ_TOGETHER ((size_t)1 << 18) /* bytes that one worker reads */
+
+typedef struct band_reading {
+    const organ_matrix_bands *bands;
+    uint64_t offset;
+    size_t bytes, each; /* of the band, and of a piece */
+} band_reading;
+
+static organ_status read_piece(void *context, size_t index, size_t worker, organ_error *error)
+{
+    const band_reading *const r = context;
+    const size_t from = index * r->each;
+    (void)worker;
+    return organ_model_read(r->bands->model, r->bands->file, (char *)r->bands->values + from,
+                            organ_min(r->each, r->bytes - from), r->offset + from, error);
+}
+
+/* If the threads that read at the same time are limited, one of them reads all. */
+static organ_status read_band(const organ_engine *engine, const organ_matrix_bands *b, size_t first, organ_error *error)
+{
+    const size_t bytes = organ_matrix_band_bytes(b, first);
+    band_reading r = {b, b->offset + (uint64_t)first * b->cols * matrix_bands_size_of(b), bytes,
+                      engine->readers ? organ_max(bytes, 1) : READ_TOGETHER};
+    return organ_share_try(engine, organ_pieces_of(bytes, r.each), read_piece, &r, error);
+}
+
 organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
     if (organ_stop_is_requested(engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", b->name);
     if (b->model && !(b->loaded && b->at == first)) {
-        const uint64_t offset = b->offset + (uint64_t)first * b->cols * matrix_bands_size_of(b);
         b->loaded = false;
-        if (organ_model_read(b->model, b->file, b->values, organ_matrix_band_bytes(b, first), offset, error) !=
-            ORGAN_OK)
+        if (read_band(engine, b, first, error))
             return error->status;
         b->loaded = true;
         b->at = first;

@@ -95,12 +95,36 @@ organ_status organ_prune_part_count(organ_prune_job *job, const organ_prune_part
                                 error);
 }
 
+#define WRITTEN_TOGETHER ((size_t)1 << 20) /* bytes that one worker writes and counts */
+
+typedef struct part_bytes {
+    organ_prune_job *job;
+    const organ_prune_part *unit;
+    const char *data;
+    size_t bytes;
+    uint64_t at;
+} part_bytes;
+
+/* Task 0 digests all bytes, which is possible in one order only; task k > 0 writes and counts piece k - 1. */
+static organ_status write_piece(void *context, size_t task, size_t worker, organ_error *error)
+{
+    const part_bytes *const w = context;
+    organ_prune_job *const job = w->job;
+    const size_t index = (size_t)(w->unit - job->units);
+    (void)worker;
+    if (task == 0)
+        return organ_stretches_digest(&job->stretches, index, w->data, w->bytes, w->at, error);
+    const size_t from = (task - 1) * WRITTEN_TOGETHER, some = organ_min(WRITTEN_TOGETHER, w->bytes - from);
+    if (organ_write_put(job->run, index, w->data + from, some, w->at + from, NULL, error))
+        return error->status;
+    return organ_prune_part_count(job, w->unit, w->data + from, some, w->at + from, error);
+}
+
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error)
 {
-    const size_t index = (size_t)(unit - job->units);
-    if (organ_write_put(job->run, index, data, bytes, at, NULL, error) ||
-        organ_stretches_digest(&job->stretches, index, data, bytes, at, error))
+    part_bytes w = {job, unit, data, bytes, at};
+    if (organ_share_try(job->engine, 1 + organ_pieces_of(bytes, WRITTEN_TOGETHER), write_piece, &w, error))
         return error->status;
     job->pruned_bytes += bytes;
     organ_progress_advance(job->progress, bytes, NULL, NULL);
@@ -309,9 +333,7 @@ static organ_status round_piece(void *context, size_t index, size_t worker, orga
     (void)worker;
     if (organ_model_read(job->donor, tensor->file, piece.donor, piece.bytes, tensor->offset + piece.at, error) !=
             ORGAN_OK ||
-        organ_calibration_round(job->calib, &piece, error) != ORGAN_OK ||
-        organ_prune_part_count(job, &job->units[x->storing->part], piece.stored, piece.bytes, piece.at, error) !=
-            ORGAN_OK)
+        organ_calibration_round(job->calib, &piece, error) != ORGAN_OK)
         return error->status;
     organ_prune_compare(job, tensor->dtype, piece.donor, piece.stored, piece.count, &counts);
     add_piece_counts(&x->counts, &counts);
