@@ -95,13 +95,15 @@ static void check_bands(way w, const char *const *names)
 
 /* ---- bit identity ---- */
 
-/* Makes matrices larger than the least memory, also stacked, of all types that can be pruned. */
+/* Makes matrices larger than the least memory, also stacked, of all types that can be pruned. With plenty of memory,
+ * several workers read and write parts of the largest one. */
 static void make_donor(void)
 {
     static const made_tensor tensors[] = {{"model.layers.0.mlp.down_proj.weight", ORGAN_F16, 2, {300, 1000}},
                                           {"model.layers.0.mlp.experts.down_proj", ORGAN_BF16, 3, {3, 2500, 40}},
                                           {"model.layers.0.mlp.up_proj.weight", ORGAN_BF16, 2, {4000, 72}},
-                                          {"model.layers.0.self_attn.q_proj.weight", ORGAN_F32, 2, {1577, 128}}};
+                                          {"model.layers.0.self_attn.q_proj.weight", ORGAN_F32, 2, {1577, 128}},
+                                          {"model.layers.0.self_attn.v_proj.weight", ORGAN_F32, 2, {5003, 128}}};
     mkdir(scratch_path("donor"), 0777);
     make_shard(scratch_path("donor/model.safetensors"), tensors, sizeof tensors / sizeof *tensors);
 }
