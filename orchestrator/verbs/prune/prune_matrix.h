@@ -221,8 +221,9 @@ typedef struct organ_prune_matrix_options {
     double effort; /* in (0, 100]. v2: factor of the numbers of products with H after the seven stages, 1/4, 1/4, 1, 1,
                     * 1, 1 and 3; v3: factor of the iterations of ADMM */
     bool measure;  /* compute output_error, with two more products with H */
-    organ_admm_factors *factors; /* physarum v3: factors shared by matrices with this calibration (organ_prune_share
-                                  * sets it); NULL: not shared */
+    /* Set by organ_prune_share for matrices with the same inputs; NULL: not shared. */
+    organ_admm_factors *factors; /* physarum v3 */
+    float **inverse;             /* sparsegpt: the factor of the inverse of H (organ_inverse_factor), if it is known */
 } organ_prune_matrix_options;
 
 typedef struct organ_prune_matrix_report {
@@ -242,15 +243,16 @@ typedef struct organ_prune_matrix_report {
                             diagonal; 0 for a matrix of zeros; NAN unless `measure` */
 } organ_prune_matrix_report;
 
-/* The factors that matrices with the same inputs share while they are pruned by physarum v3. All zero at first. */
+/* What matrices with the same inputs share while they are pruned. All zero at first. */
 typedef struct organ_prune_shared {
     const organ_calibration *of; /* the calibration that the factors were computed from; NULL: no factors */
-    organ_admm_factors factors;  /* factors of H + rho I */
+    organ_admm_factors factors;  /* physarum v3: factors of H + rho I */
+    float *inverse;              /* sparsegpt */
 } organ_prune_shared;
 
-/* Decides whether the matrix that will be pruned with *options uses shared factors: sets options->factors to those of
- * *shared, or to NULL if
- *   - the method is not physarum v3;
+/* Decides whether the matrix that will be pruned with *options uses shared factors: sets options->factors or
+ * options->inverse to those of *shared, or both to NULL if
+ *   - the method is neither physarum v3 nor sparsegpt;
  *   - no earlier matrix with this calibration has used them, and no later one will (`again` false);
  *   - they need more than `spare` bytes.
  * First frees the factors of another calibration. */

@@ -326,6 +326,7 @@ static void close_solving(solving *s)
 void organ_prune_share_end(organ_prune_shared *shared)
 {
     organ_admm_factors_release(&shared->factors);
+    organ_clear(&shared->inverse);
     shared->of = NULL;
 }
 
@@ -333,15 +334,19 @@ void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *o
                        const organ_calibration *calibration, bool again, uint64_t spare)
 {
     const organ_input_moments *const m = calibration ? organ_calibration_moments(calibration) : NULL;
+    const bool sweeps = options->method == ORGAN_PRUNE_SPARSEGPT;
     options->factors = NULL;
+    options->inverse = NULL;
     if (shared->of != calibration)
         organ_prune_share_end(shared);
-    if (options->method != ORGAN_PRUNE_PHYSARUM_V3 || !m || !(again || shared->of))
+    if ((options->method != ORGAN_PRUNE_PHYSARUM_V3 && !sweeps) || !m || !(again || shared->of))
         return;
-    if (organ_admm_factors_memory(m->features, m->block) > spare)
+    if ((sweeps ? organ_block_entries(m->features, m->block) * sizeof(float)
+                : organ_admm_factors_memory(m->features, m->block)) > spare)
         return;
     shared->of = calibration;
-    options->factors = &shared->factors;
+    options->factors = sweeps ? NULL : &shared->factors;
+    options->inverse = sweeps ? &shared->inverse : NULL;
 }
 
 /* The mask of the flow is only the start of ADMM, so no weight is removed yet. */

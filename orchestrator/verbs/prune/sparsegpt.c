@@ -149,12 +149,23 @@ static void enter_block(sparsegpt_sweep *s, size_t start)
     s->width = organ_min(s->job->moments->block, s->job->cols - start);
 }
 
-static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
+/* The factor of the caller is used if it is there, and becomes the caller's if it is computed here. */
+static organ_status make_factor(sparsegpt_sweep *s, organ_error *error)
 {
-    for (size_t start = 0; start < s->job->cols && !error->status; start += s->job->moments->block) {
-        enter_block(s, start);
-        sparsegpt_factorise(s, s->factor + start * s->job->moments->block, error);
+    const organ_matrix_job *const job = s->job;
+    float **const shared = job->options->inverse;
+    if (shared && *shared) {
+        s->factor = *shared;
+        return ORGAN_OK;
     }
+    if (!(s->factor = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, /*damping=*/0)))
+        return organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
+    for (size_t start = 0; start < job->cols && !error->status; start += job->moments->block) {
+        enter_block(s, start);
+        sparsegpt_factorise(s, s->factor + start * job->moments->block, error);
+    }
+    if (shared && !error->status)
+        *shared = s->factor;
     return error->status;
 }
 
@@ -182,16 +193,15 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
 
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
-    sparsegpt_sweep s = {.job = job,
-                         .factor = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, /*damping=*/0)};
+    sparsegpt_sweep s = {.job = job};
     s.search = (organ_edge_search){.engine = job->engine, .strip = STRIP};
     const bool searching = organ_edge_search_open(&s.search, job->rows * COLUMNS);
     s.scores = organ_floats(job->rows, COLUMNS);
     s.kept = malloc(job->rows * COLUMNS);
     s.scratch = aligned_alloc(64, organ_products_scratch(job->engine));
-    if (!searching || !s.factor || !s.scores || !s.kept || !s.scratch)
+    if (!searching || !s.scores || !s.kept || !s.scratch)
         organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
-    else if (factorise_blocks(&s, error) == ORGAN_OK) {
+    else if (make_factor(&s, error) == ORGAN_OK) {
         organ_clear_dead_inputs(job);
         for (size_t start = 0; start < job->cols && !error->status; start += job->moments->block) {
             enter_block(&s, start);
@@ -199,7 +209,9 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
         }
     }
     organ_edge_search_close(&s.search);
-    ORGAN_FREE_ARRAYS(s.factor, s.scores, s.kept, s.scratch);
+    if (!job->options->inverse || s.factor != *job->options->inverse)
+        free(s.factor);
+    ORGAN_FREE_ARRAYS(s.scores, s.kept, s.scratch);
     return error->status;
 }
 

@@ -278,7 +278,7 @@ void organ_prune_note(organ_prune_job *job, size_t part, const organ_calibration
 /* Prunes one matrix during a calibration walk, rounds it to the type that the donor stores, counts
  * the changes and writes it. */
 
-/* With physarum v3, factors (organ_prune_shared) are shared with the next matrices that have the same inputs, and
+/* Factors (organ_prune_shared) are shared with the next matrices that have the same inputs, and
  * freed after the last of these matrices. */
 static organ_status prune_sharing(organ_prune_shared *shared, const organ_engine *engine,
                                   const organ_calibration_matrix *m, organ_prune_matrix_options prune_options,

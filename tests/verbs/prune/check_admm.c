@@ -189,12 +189,49 @@ START_TEST(factors_are_shared)
 }
 END_TEST
 
+/* The same for the factor of SparseGPT. */
+START_TEST(the_inverse_is_shared)
+{
+    organ_prune_matrix_options options = {.method = ORGAN_PRUNE_SPARSEGPT, .sparsity = 50};
+    organ_prune_shared shared = {0};
+    organ_calibration *one = calibrate_moments(&engine, &given, false);
+    const organ_input_moments *const m = organ_calibration_moments(streams);
+    const uint64_t bytes = m->features * m->features * sizeof(float);
+    pruned alone = must_prune(streams, options);
+    organ_prune_share(&shared, &options, streams, false, bytes);
+    ck_assert_ptr_null(options.inverse);
+    organ_prune_share(&shared, &options, streams, true, bytes - 1);
+    ck_assert_ptr_null(options.inverse);
+    for (size_t k = 0; k < 2; k++) {
+        organ_prune_share(&shared, &options, streams, k == 0, bytes);
+        ck_assert_ptr_eq(options.inverse, &shared.inverse);
+        ck_assert_ptr_null(options.factors);
+        pruned p = must_prune(streams, options);
+        ck_assert_ptr_nonnull(shared.inverse);
+        ck_assert_mem_eq(p.weights, alone.weights, LAYER_WEIGHTS * sizeof *p.weights);
+        ck_assert_mem_eq(p.keep, alone.keep, LAYER_WEIGHTS);
+        free_pruned(&p);
+    }
+    shared.inverse[1] += 1;
+    pruned spoilt = must_prune(streams, options);
+    ck_assert(memcmp(spoilt.weights, alone.weights, LAYER_WEIGHTS * sizeof *spoilt.weights) != 0);
+    organ_prune_share(&shared, &options, one, false, bytes);
+    ck_assert_ptr_null(options.inverse);
+    ck_assert_ptr_null(shared.inverse);
+    organ_prune_share_end(&shared);
+    free_pruned(&alone);
+    free_pruned(&spoilt);
+    organ_calibration_destroy(one);
+}
+END_TEST
+
 Suite *admm_suite(void)
 {
-    suite_case cases[] = {{"golden", {physarum_v3_is_the_golden_one, alps_is_the_golden_one}},
-                          {"runs",
-                           {effort_is_iterations, the_flow_decides_how_many, weights_take_the_place_of_moments_for_v3,
-                            factors_are_shared, alps_sees_one_stream, alps_begins_lower_where_nothing_moves}}};
-    cases[1].tests[sampled_unless_all(6, 4, 4)] = NULL; /* the last ones need the most iterations of ALPS */
+    suite_case cases[] = {
+        {"golden", {physarum_v3_is_the_golden_one, alps_is_the_golden_one}},
+        {"runs",
+         {effort_is_iterations, the_flow_decides_how_many, weights_take_the_place_of_moments_for_v3, factors_are_shared,
+          the_inverse_is_shared, alps_sees_one_stream, alps_begins_lower_where_nothing_moves}}};
+    cases[1].tests[sampled_unless_all(7, 5, 5)] = NULL; /* the last ones need the most iterations of ALPS */
     return suite_of("physarum v3 and ALPS", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }
