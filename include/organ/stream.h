@@ -159,7 +159,7 @@ typedef struct organ_pass {
      * before `write` and `retire` get it. */
     organ_status (*store)(void *context, const organ_band *band, organ_error *error);
     /* Writes a processed band. Called for several bands at the same time, in any order, before or after `retire`; with
-     * `behind` on a thread that only writes, otherwise on a worker. */
+     * `behind` on a thread that only writes, otherwise on a worker, for one band of a file at a time. */
     organ_status (*write)(void *context, const organ_band *band, organ_error *error);
     /* Receives an item whose bands are all retired and written, in any order, one at a time, on the thread that runs
      * organ_pass_run. Not called if a band of the item failed. */

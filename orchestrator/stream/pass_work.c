@@ -231,8 +231,8 @@ static organ_pass_slot *take_held(organ_pass_run_state *r, size_t file)
     return NULL;
 }
 
-/* The system lets only one thread write into a file in memory, and others would wait: a worker passes its band to the
- * one that writes into the same file. */
+/* Without direct I/O the system lets only one thread write into a file, and others would wait: a worker passes its band
+ * to the one that writes into the same file. */
 static void write_or_pass(organ_pass_run_state *r, organ_pass_slot *s)
 {
     const size_t file = pass_file(r->pass, &s->shape);

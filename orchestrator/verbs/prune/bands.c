@@ -202,7 +202,8 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
-/* The memory for the band of a unit stays for the next ones: one thread would return its pages to the system. */
+/* The memory for the band of a unit is kept for the next ones: one thread alone would return its pages to the system.
+ */
 typedef struct band_memory {
     char *bytes;
     size_t size;
