@@ -67,7 +67,7 @@ const char *organ_mtp_tail_of(const char *name, const organ_anatomy *anatomy);
 /* Returns the role of a block's tensor in its layer: that of a tensor of the model's layers with the same end of its
  * name, ORGAN_ROLE_MTP for the block's projection. Other than in organ_anatomy, also for names such as mtp.layers.0. */
 organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy);
-/* Returns whether that is the role of a projection. */
+/* Returns whether the role of a block's tensor in its layer (organ_mtp_role_of) is that of a projection. */
 bool organ_mtp_is_projection(const organ_tensor *tensor);
 
 /* Returns the length of the beginning of a block's name that follows no layer of the model, with the dot after it, such

@@ -123,8 +123,8 @@ organ_status organ_naming_finish(const organ_naming_place *place, organ_error *e
 /* Removal of files and directories, and a look at whether a directory is empty. Allocates nothing, so it works also
  * when memory has run out. */
 
-/* Returns whether the open directory has no entries; false also if it cannot be read. Sets errno to the reason of that,
- * else to 0. */
+/* Returns whether the open directory has no entries; false also if it cannot be read. Sets errno to the error of
+ * reading, or to 0. */
 bool organ_is_empty_folder(int folder);
 
 /* Removes everything below an open directory, without following links; the mark of an unfinished output last. Returns 0

@@ -31,14 +31,19 @@ static bool is_in_memory(int fd, uint64_t *room)
     return true;
 }
 
-/* Returns the lock of a file in memory. The system lets one thread at a time write into it, and the others use the
- * processor while they wait; those that wait for this lock do not. Files may share one. */
+/* Returns the lock of a file in memory, NULL for other files. The system lets one thread at a time write into a file in
+ * memory, and threads that wait for it use the processor; threads that wait for this lock do not. Two files may have
+ * the same lock. */
 static pthread_mutex_t *turn_of(int fd)
 {
     enum { TURNS = 64 };
     static pthread_mutex_t turns[TURNS] = {[0 ... TURNS - 1] = PTHREAD_MUTEX_INITIALIZER};
-    struct stat info;
-    return fstat(fd, &info) ? NULL : &turns[info.st_ino % TURNS];
+    struct stat info = {0};
+    uint64_t room;
+    if (!is_in_memory(fd, &room))
+        return NULL;
+    fstat(fd, &info);
+    return &turns[info.st_ino % TURNS];
 }
 
 /* The file is opened twice: `fd` writes through the page cache, `direct` without it. `direct` is -1 if the file
@@ -50,10 +55,7 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
     if (file->fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened for writing", path);
     /* Linux accepts O_DIRECT for files in memory (tmpfs) since 6.6, but there is no device. */
-    uint64_t room;
-    if (is_in_memory(file->fd, &room))
-        file->turn = turn_of(file->fd);
-    else
+    if (!(file->turn = turn_of(file->fd)))
         file->direct = organ_open(path, O_WRONLY | O_DIRECT, 0);
     return ORGAN_OK;
 }
@@ -288,8 +290,7 @@ organ_status organ_scratch_open(const char *directory, organ_direct_file *file, 
         file->fd = open_named(directory);
     if (file->fd < 0)
         return organ_fail_errno(error, errno, "%s: no scratch file can be created in it", directory);
-    uint64_t room;
-    file->turn = is_in_memory(file->fd, &room) ? turn_of(file->fd) : NULL;
+    file->turn = turn_of(file->fd);
     return ORGAN_OK;
 }
 

@@ -19,8 +19,8 @@ typedef struct organ_direct_file {
     const char *path; /* as passed to open; for messages */
     int fd;           /* descriptor with buffering; -1: closed */
     int direct;       /* the same file opened with O_DIRECT, or -1 if that is not supported or the file is in memory */
-    pthread_mutex_t
-        *turn;    /* of a file in memory: a thread that writes holds it; NULL: threads write at the same time */
+    /* A thread holds this lock while it writes into a file in memory. NULL: the file is not in memory. */
+    pthread_mutex_t *turn;
     bool refused; /* a write to `direct` was refused (EINVAL); any thread may set it, so it is accessed atomically */
 } organ_direct_file;
 

@@ -171,7 +171,6 @@ static void begin_run(organ_pass_run_state *r)
     r->more = r->more_ahead = true;
     r->last_item = SIZE_MAX;
     r->complete_end = &r->complete;
-    r->held_end = &r->held;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->changed, NULL);
     organ_condition_init(&r->finished);

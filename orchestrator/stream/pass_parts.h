@@ -90,6 +90,7 @@ typedef struct organ_pass_slot {
     atomic_size_t done;  /* tiles processed, and one more when its reader takes no more tiles */
     bool filled;         /* the tiles can be taken */
     bool worked;         /* `store` has returned */
+    bool held;           /* the worker that writes its file will write it */
     bool written;        /* needs no more writing */
     bool turn;           /* the bands before it in its chain are retired */
     bool retired;        /* needs no more retiring */
@@ -130,9 +131,8 @@ typedef struct organ_pass_run {
     organ_pass_slot *tail; /* slot of the band claimed last if it is an item's and not retired, else NULL */
     organ_pass_open *open; /* item of the band claimed last; NULL: complete, or none */
     size_t last_item;      /* index of the item of which a band was claimed last; SIZE_MAX: none */
-    size_t writing;        /* bands that companions, or the workers that `writes` means, will write */
-    bool *writes;          /* for each file of the model, and for all others: a worker writes a band of it */
-    organ_queued_write *held, **held_end;      /* bands that such workers write next, in the order in which they came */
+    size_t writing;        /* bands that companions write or will write, and those that are held */
+    bool *writes;          /* for each file of the model, and one for all other files: a worker writes a band of it */
     organ_pass_open *complete, **complete_end; /* items to be finished by the calling thread */
     size_t unfinished;                         /* items of the queue, and those that the calling thread took off it */
     bool *ended;                               /* for each item: it is finished */

@@ -184,8 +184,8 @@ static void retire_chain(organ_pass_run_state *r, organ_pass_slot *s)
     }
 }
 
-/* Returns the number of the file of a band, which its output has too; that of files without weights is the number of
- * the model's files. */
+/* Returns the index of the file that has the band, in the model and in the output. Files without weights count as one,
+ * whose index is the number of the model's files. */
 static size_t pass_file(const organ_pass *pass, const organ_band_shape *shape)
 {
     return shape->is_span ? organ_min(shape->part.file, pass->model->file_count)
@@ -214,21 +214,21 @@ void organ_pass_write(organ_pass_run_state *r, organ_pass_slot *s)
     release_band(r, s);
 }
 
-/* Removes the first held band of this file from the list and returns its slot; NULL: there is none. The caller holds
+/* Returns the slot of the first held band of this file, which is held no more; NULL: there is none. The caller holds
  * the lock. */
 static organ_pass_slot *take_held(organ_pass_run_state *r, size_t file)
 {
-    for (organ_queued_write **at = &r->held; *at; at = &(*at)->next) {
-        organ_pass_slot *const s = (organ_pass_slot *)*at;
-        if (pass_file(r->pass, &s->shape) != file)
-            continue;
-        if (r->held_end == &s->queued.next)
-            r->held_end = at;
-        *at = s->queued.next;
-        r->writing--;
-        return s;
+    organ_pass_slot *first = NULL;
+    for (size_t k = 0; k < r->plan.slots; k++) {
+        organ_pass_slot *const s = &r->slots[k];
+        if (s->held && pass_file(r->pass, &s->shape) == file && (!first || s->number < first->number))
+            first = s;
     }
-    return NULL;
+    if (first) {
+        first->held = false;
+        r->writing--;
+    }
+    return first;
 }
 
 /* Without direct I/O the system lets only one thread write into a file, and others would wait: a worker passes its band
@@ -237,9 +237,7 @@ static void write_or_pass(organ_pass_run_state *r, organ_pass_slot *s)
 {
     const size_t file = pass_file(r->pass, &s->shape);
     if (r->writes[file]) {
-        s->queued.next = NULL;
-        *r->held_end = &s->queued;
-        r->held_end = &s->queued.next;
+        s->held = true;
         r->writing++;
         return;
     }

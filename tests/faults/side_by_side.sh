@@ -7,8 +7,8 @@ dd if=/dev/zero of=probe bs=4096 count=1 oflag=direct status=none 2>"$scratch/er
 case $(stat -f -c %T .) in tmpfs | ramfs) in_turn=yes ;; esac
 rm -f probe
 side_by_side() {
-    local reads=$1 writes=${in_turn:+0} others code
-    writes=${writes:-$2}
+    local reads=$1 writes=$2 others code
+    [[ -z $in_turn ]] || writes=0
     shift 2
     here="organ $* with $reads reads and $writes writes side by side"
     rm -f "$scratch/side"

@@ -312,8 +312,8 @@ static bool divide_memory(const extent *e, uint64_t memory)
     organ_scoring *const scoring = e->scoring;
     const uint64_t kept = kept_bytes(scoring, e->tokens);
     const bool drafts = scores_drafts(scoring), several = scoring->count > 1, divides = several || drafts;
-    uint64_t states = 0, row = 0; /* bytes of a token: hidden states, and in a tile */
-    uint64_t head = 0;            /* and in a pass over the head */
+    uint64_t states = 0, row = 0; /* bytes of a token: its hidden states, and what a tile has of it */
+    uint64_t head = 0;            /* bytes of a token in a pass over the head */
     size_t least = SIZE_MAX;
     scoring->memory = memory;
     const uint64_t divided = memory > kept ? memory - kept : 0, tile = drafts ? divided / 8 : divided / 4;

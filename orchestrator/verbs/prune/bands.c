@@ -202,8 +202,8 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
-/* The memory for the band of a unit is kept for the next ones: one thread alone would return its pages to the system.
- */
+/* The memory that the bands of all units use, one unit after another: if each unit freed its own, one thread would
+ * return the pages to the system while the others wait. */
 typedef struct band_memory {
     char *bytes;
     size_t size;

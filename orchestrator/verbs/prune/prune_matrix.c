@@ -246,6 +246,35 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
     return 2 * mask + organ_masked_squares_memory(rows, cols); /* the mask, and that of the last flow */
 }
 
+/* ---- factors of matrices with the same inputs ---- */
+
+void organ_prune_share_end(organ_prune_shared *shared)
+{
+    organ_admm_factors_release(&shared->factors);
+    organ_clear(&shared->inverse);
+    shared->of = NULL;
+}
+
+void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
+                       const organ_calibration *calibration, bool again, uint64_t spare)
+{
+    const organ_input_moments *const m = calibration ? organ_calibration_moments(calibration) : NULL;
+    const bool solves = options->method == ORGAN_PRUNE_PHYSARUM_V3, sweeps = options->method == ORGAN_PRUNE_SPARSEGPT;
+    options->factors = NULL;
+    options->inverse = NULL;
+    if (shared->of != calibration)
+        organ_prune_share_end(shared);
+    if (!(solves || sweeps) || !m || !(again || shared->of))
+        return;
+    const uint64_t bytes = solves ? organ_admm_factors_memory(m->features, m->block)
+                                  : organ_block_entries(m->features, m->block) * sizeof(float);
+    if (bytes > spare)
+        return;
+    shared->of = calibration;
+    options->factors = solves ? &shared->factors : NULL;
+    options->inverse = sweeps ? &shared->inverse : NULL;
+}
+
 /* ---- in bands ---- */
 
 organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options,

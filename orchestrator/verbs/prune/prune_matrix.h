@@ -221,9 +221,10 @@ typedef struct organ_prune_matrix_options {
     double effort; /* in (0, 100]. v2: factor of the numbers of products with H after the seven stages, 1/4, 1/4, 1, 1,
                     * 1, 1 and 3; v3: factor of the iterations of ADMM */
     bool measure;  /* compute output_error, with two more products with H */
-    /* Set by organ_prune_share for matrices with the same inputs; NULL: not shared. */
+    /* Factors that organ_prune_share lets matrices with the same inputs use together; NULL: not shared. */
     organ_admm_factors *factors; /* physarum v3 */
-    float **inverse;             /* sparsegpt: the factor of the inverse of H (organ_inverse_factor), if it is known */
+    float **inverse; /* sparsegpt: the factor of the inverse of H (organ_inverse_factor); *inverse NULL: the matrix sets
+                      * it */
 } organ_prune_matrix_options;
 
 typedef struct organ_prune_matrix_report {
@@ -243,11 +244,11 @@ typedef struct organ_prune_matrix_report {
                             diagonal; 0 for a matrix of zeros; NAN unless `measure` */
 } organ_prune_matrix_report;
 
-/* What matrices with the same inputs share while they are pruned. All zero at first. */
+/* Factors that matrices with the same inputs share while they are pruned. All members are zero at first. */
 typedef struct organ_prune_shared {
     const organ_calibration *of; /* the calibration that the factors were computed from; NULL: no factors */
     organ_admm_factors factors;  /* physarum v3: factors of H + rho I */
-    float *inverse;              /* sparsegpt */
+    float *inverse;              /* sparsegpt: the factor of the inverse of H; NULL: not computed yet */
 } organ_prune_shared;
 
 /* Decides whether the matrix that will be pruned with *options uses shared factors: sets options->factors or

@@ -323,32 +323,6 @@ static void close_solving(solving *s)
 
 /* ---- physarum v3 ---- */
 
-void organ_prune_share_end(organ_prune_shared *shared)
-{
-    organ_admm_factors_release(&shared->factors);
-    organ_clear(&shared->inverse);
-    shared->of = NULL;
-}
-
-void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
-                       const organ_calibration *calibration, bool again, uint64_t spare)
-{
-    const organ_input_moments *const m = calibration ? organ_calibration_moments(calibration) : NULL;
-    const bool sweeps = options->method == ORGAN_PRUNE_SPARSEGPT;
-    options->factors = NULL;
-    options->inverse = NULL;
-    if (shared->of != calibration)
-        organ_prune_share_end(shared);
-    if ((options->method != ORGAN_PRUNE_PHYSARUM_V3 && !sweeps) || !m || !(again || shared->of))
-        return;
-    if ((sweeps ? organ_block_entries(m->features, m->block) * sizeof(float)
-                : organ_admm_factors_memory(m->features, m->block)) > spare)
-        return;
-    shared->of = calibration;
-    options->factors = sweeps ? NULL : &shared->factors;
-    options->inverse = sweeps ? &shared->inverse : NULL;
-}
-
 /* The mask of the flow is only the start of ADMM, so no weight is removed yet. */
 static organ_status ignore_band(void *context, size_t first, organ_error *error)
 {

@@ -23,11 +23,11 @@
 
 typedef struct sparsegpt_sweep {
     const organ_matrix_job *job;
-    float *factor;          /* first H, then U with H^-1 = U^T U on and above the diagonal; in diagonal blocks like H */
-    float *scores;          /* scores of the pass, then sweep_row's errors: rows x n, n at most COLUMNS */
-    uint8_t *kept;          /* mask of the pass by these scores, rows x n; not used with a pattern */
-    unsigned char *scratch; /* scratch of the product kernel, ORGAN_PRODUCT_SCRATCH bytes per worker */
-    size_t first, n;        /* the pass has columns [first, first + n) */
+    const float *factor;      /* U with H^-1 = U^T U on and above the diagonal; in diagonal blocks like H */
+    float *scores;            /* scores of the pass, then sweep_row's errors: rows x n, n at most COLUMNS */
+    uint8_t *kept;            /* mask of the pass by these scores, rows x n; not used with a pattern */
+    unsigned char *scratch;   /* scratch of the product kernel, ORGAN_PRODUCT_SCRATCH bytes per worker */
+    size_t first, n;          /* the pass has columns [first, first + n) */
     organ_edge_search search; /* of the mask `kept` */
     size_t start, width;      /* the pass is in the diagonal block of H with columns [start, start + width) */
     const float *u;           /* U of this block from element (first, first) on; rows are `width` values apart */
@@ -149,23 +149,23 @@ static void enter_block(sparsegpt_sweep *s, size_t start)
     s->width = organ_min(s->job->moments->block, s->job->cols - start);
 }
 
-/* The factor of the caller is used if it is there, and becomes the caller's if it is computed here. */
-static organ_status make_factor(sparsegpt_sweep *s, organ_error *error)
+static organ_status refuse_memory(const organ_matrix_job *job, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
+}
+
+/* Computes the factor in *factor, which stays NULL after an error. */
+static organ_status make_factor(sparsegpt_sweep *s, float **factor, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
-    float **const shared = job->options->inverse;
-    if (shared && *shared) {
-        s->factor = *shared;
-        return ORGAN_OK;
-    }
-    if (!(s->factor = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, /*damping=*/0)))
-        return organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
+    if (!(*factor = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, /*damping=*/0)))
+        return refuse_memory(job, error);
     for (size_t start = 0; start < job->cols && !error->status; start += job->moments->block) {
         enter_block(s, start);
-        sparsegpt_factorise(s, s->factor + start * job->moments->block, error);
+        sparsegpt_factorise(s, *factor + start * job->moments->block, error);
     }
-    if (shared && !error->status)
-        *shared = s->factor;
+    if (error->status)
+        organ_clear(factor);
     return error->status;
 }
 
@@ -193,6 +193,8 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
 
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
+    ORGAN_OWNED float *own = NULL; /* the factor, if it is not shared */
+    float **const factor = job->options->inverse ? job->options->inverse : &own;
     sparsegpt_sweep s = {.job = job};
     s.search = (organ_edge_search){.engine = job->engine, .strip = STRIP};
     const bool searching = organ_edge_search_open(&s.search, job->rows * COLUMNS);
@@ -200,8 +202,9 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
     s.kept = malloc(job->rows * COLUMNS);
     s.scratch = aligned_alloc(64, organ_products_scratch(job->engine));
     if (!searching || !s.scores || !s.kept || !s.scratch)
-        organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
-    else if (make_factor(&s, error) == ORGAN_OK) {
+        refuse_memory(job, error);
+    else if (*factor || make_factor(&s, factor, error) == ORGAN_OK) {
+        s.factor = *factor;
         organ_clear_dead_inputs(job);
         for (size_t start = 0; start < job->cols && !error->status; start += job->moments->block) {
             enter_block(&s, start);
@@ -209,8 +212,6 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
         }
     }
     organ_edge_search_close(&s.search);
-    if (!job->options->inverse || s.factor != *job->options->inverse)
-        free(s.factor);
     ORGAN_FREE_ARRAYS(s.scores, s.kept, s.scratch);
     return error->status;
 }

@@ -105,7 +105,7 @@ typedef struct part_bytes {
     uint64_t at;
 } part_bytes;
 
-/* Task 0 digests all bytes, which is possible in one order only; task k > 0 writes and counts piece k - 1. */
+/* Task 0 digests all bytes, because a digest needs them in order; task k > 0 writes and counts piece k - 1. */
 static organ_status write_piece(void *context, size_t task, size_t worker, organ_error *error)
 {
     const part_bytes *const w = context;
@@ -278,8 +278,8 @@ void organ_prune_note(organ_prune_job *job, size_t part, const organ_calibration
 /* Prunes one matrix during a calibration walk, rounds it to the type that the donor stores, counts
  * the changes and writes it. */
 
-/* Factors (organ_prune_shared) are shared with the next matrices that have the same inputs, and
- * freed after the last of these matrices. */
+/* Matrices with the same inputs that follow this one use its factors (organ_prune_shared), which are freed after the
+ * last of them. */
 static organ_status prune_sharing(organ_prune_shared *shared, const organ_engine *engine,
                                   const organ_calibration_matrix *m, organ_prune_matrix_options prune_options,
                                   float *weights, uint8_t *keep, organ_prune_matrix_report *report, organ_error *error)
