@@ -75,14 +75,9 @@ static void scale_row(void *context, size_t row, size_t worker)
         s->problem.target[row * n + j] /= s->root[j];
 }
 
-static size_t block_entries(size_t size, size_t block)
-{
-    return size / block * block * block + size % block * (size % block);
-}
-
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block)
 {
-    return ORGAN_ADMM_FACTORS * block_entries((size_t)size, (size_t)block) * sizeof(float);
+    return ORGAN_ADMM_FACTORS * organ_block_entries((size_t)size, (size_t)block) * sizeof(float);
 }
 
 void organ_admm_factors_release(organ_admm_factors *factors)
@@ -154,7 +149,7 @@ static float *buffer_for_factor(organ_admm *s)
     organ_admm_factors *const shared = s->problem.factors;
     float **const room = shared && shared->count < ORGAN_ADMM_FACTORS ? &shared->values[shared->count] : &s->own;
     if (!*room)
-        *room = organ_floats(block_entries(s->cols, s->problem.h.block), 1);
+        *room = organ_floats(organ_block_entries(s->cols, s->problem.h.block), 1);
     return *room;
 }
 
