@@ -234,7 +234,7 @@ a text, and converted to other types.
   biases, heads or sizes that published models do not have (`fixtures/logits.tsv`, made by `bench/compare_logits.py`).
 - **cache** has what `organ models` prints for the model in a Hugging Face cache; "all" means open, score, calibrate and
   cut.
-- **smooth** has the channels that [`--smooth`](definitions/quantisation.md#smoothing) scales in some layer: outputs of
+- **smooth** has the channels that [`--smooth`](definitions/mixed_precision.md#smoothing) scales in some layer: outputs of
   norms, rows of up and of v.
 
 `tests/cli/check_models.sh --write` makes this page from small test models with random weights. The suite `forward`

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Chooses the factors of channels with which a product of quantised weights and quantised inputs has the least
- * predicted error (docs/definitions/quantisation.md, "Smoothing"). */
+ * predicted error (docs/definitions/mixed_precision.md, "Smoothing"). */
 #ifndef ORGAN_SURGERY_FOLDS_SMOOTH_SEARCH_H
 #define ORGAN_SURGERY_FOLDS_SMOOTH_SEARCH_H
 

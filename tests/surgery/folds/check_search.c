@@ -52,7 +52,7 @@ static void make_problem(random_problem *r, size_t group, double weight_levels, 
                                   false};
 }
 
-/* The formula of docs/definitions/quantisation.md, by its words. */
+/* The formula of docs/definitions/mixed_precision.md, by its words. */
 static double error_by_definition(const organ_smooth_problem *p, const float *factors)
 {
     double weights = 0, tokens = 0, products = 0;
