@@ -7,6 +7,7 @@
 
 #include "formats/base/json.h"
 #include "formats/base/owned.h"
+#include "formats/base/quant_sections.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -165,12 +166,15 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
 /* The linear layers of BitNet also quantise their inputs (AutoBitLinear of transformers). */
 static void refuse_bitnet(const config_hf_source *s)
 {
-    const json_t *const method =
-        organ_config_member(organ_config_member(s->file, "quantization_config"), "quant_method");
-    const char *const word = organ_json_plain(method);
-    if (word && strcmp(word, "bitnet") == 0)
-        organ_config_refuse(s, "quantization_config.quant_method", method,
-                            "a supported method: its linear layers also quantise their inputs");
+    const organ_quant_section *section;
+    char field[64];
+    for (size_t k = 0; (section = organ_quant_section_at(k)); k++) {
+        const json_t *const method = organ_config_member(organ_config_member(s->file, section->key), "quant_method");
+        const char *const word = organ_json_plain(method);
+        snprintf(field, sizeof field, "%s.quant_method", section->key);
+        if (word && strcmp(word, "bitnet") == 0)
+            organ_config_refuse(s, field, method, "a supported method: its linear layers also quantise their inputs");
+    }
 }
 
 /* The word "vision" of Gemma 4 concerns only images. */

@@ -4,6 +4,7 @@
 #include "formats/architecture/sizes.h"
 #include "formats/base/files.h"
 #include "formats/base/json.h"
+#include "formats/base/quant_sections.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 
@@ -106,12 +107,16 @@ static organ_json_object enter_member(const organ_json_object *from, const char 
 
 static organ_status read_quantisation(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
-    if (*config->quant_method)
-        return ORGAN_OK;
-    const organ_json_object inner = enter_member(from, "quantization_config", error);
-    const json_t *method = organ_json_value(&inner, "quant_method");
-    return method ? read_word(&inner, "quant_method", method, config->quant_method, sizeof config->quant_method, error)
-                  : error->status;
+    const organ_quant_section *section;
+    for (size_t k = 0; (section = organ_quant_section_at(k)) && !*config->quant_method && !error->status; k++) {
+        if (!section->methods)
+            continue;
+        const organ_json_object inner = enter_member(from, section->key, error);
+        const json_t *const method = organ_json_value(&inner, "quant_method");
+        if (method)
+            read_word(&inner, "quant_method", method, config->quant_method, sizeof config->quant_method, error);
+    }
+    return error->status;
 }
 
 static organ_status read_fields(const organ_json_object *from, organ_hf_config *config, organ_error *error)

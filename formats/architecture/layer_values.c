@@ -3,6 +3,7 @@
 #include "formats/architecture/layer_values.h"
 
 #include "formats/architecture/config_readers.h"
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/owned.h"
 #include "formats/base/word_lists.h"
 
@@ -126,8 +127,7 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
         "interleave_moe_layer_step decoder_sparse_step attn_layer_period attn_layer_offset "
         "expert_layer_period expert_layer_offset global_attn_every_n_layers full_attention_interval "
         "no_rope_layer_interval num_kv_shared_layers index_skip_topk_offset layer_switch "
-        /* of draft layers, towers, encoders, adapters, training and blocks of a sequence */
-        "num_nextn_predict_layers num_mtp_layers mtp_num_layers mtp_num_hidden_layers num_mtp_hidden_layers "
+        /* of towers, encoders, adapters, training and blocks of a sequence */
         "vision_feature_layer spatial_vision_layer encoder_layers decoder_layers num_decoder_layers "
         "num_encoder_layers hidden_size_per_layer_input vocab_size_per_layer_input block_size "
         "block_multiple_of block_ffn_dim_multiplier block_ff_dim summary_first_dropout decoder_start_token_id "
@@ -137,7 +137,8 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
 
 bool organ_layer_member_is(const char *name, layer_member kind)
 {
-    return organ_lists_word(members[kind], ' ', name, strlen(name));
+    return organ_lists_word(members[kind], ' ', name, strlen(name)) ||
+           (kind == LAYER_MEMBER_KNOWN && organ_mtp_is_counter(name));
 }
 
 /* ---- values of members ---- */

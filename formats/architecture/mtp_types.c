@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NEXTN "num_nextn_predict_layers num_mtp_layers"
-#define QWEN  "mtp_num_hidden_layers num_nextn_predict_layers"
+#define NEXTN "num_nextn_predict_layers"
+#define QWEN  "mtp_num_hidden_layers"
 
 #define RAW_IN_VLLM                                                                                                    \
     "vLLM gives the next step the outputs before the norm of the head; organ, llama.cpp and SGLang give it those "     \
@@ -32,58 +32,58 @@ static const organ_mtp_type types[] = {
     {.types = "glm4_moe glm4moe",
      .family = "DeepSeek",
      .name = "GLM-4.5",
-     .members = NEXTN,
+     .counter = NEXTN,
      .runs = 1,
      .dispute = RAW_IN_VLLM "; " ZEROS_IN_VLLM},
     {.types = "glm4_moe_lite",
      .family = "DeepSeek",
      .name = "GLM-4.7-Flash",
      .architecture = "deepseek2",
-     .members = NEXTN,
+     .counter = NEXTN,
      .runs = 1,
      .dispute = RAW_IN_VLLM "; " ZEROS_IN_VLLM},
     {.types = "glm_moe_dsa glm-dsa",
      .family = "DeepSeek",
      .name = "GLM-5",
-     .members = NEXTN,
+     .counter = NEXTN,
      .runs = 1,
      .dispute = "llama.cpp runs the block's attention without its indexer, on all tokens; " ZEROS_IN_VLLM},
     {.types = "deepseek_v32 deepseek32",
      .family = "DeepSeek",
      .name = "DeepSeek-V3.2",
-     .members = NEXTN,
+     .counter = NEXTN,
      .runs = 1,
      .dispute = ZEROS_IN_VLLM},
     {.types = "deepseek_v3 deepseek2 kimi_k2 kimi_k25",
      .family = "DeepSeek",
      .name = "DeepSeek-V3",
      .architecture = "deepseek2",
-     .members = NEXTN,
+     .counter = NEXTN,
      .runs = 1,
      .dispute = ZEROS_IN_VLLM},
     {.types = "deepseek_v4 deepseek4",
      .family = "DeepSeek-V4",
      .name = "DeepSeek-V4",
-     .members = NEXTN,
+     .counter = NEXTN,
      .reason = "runs the block of DeepSeek-V4, but organ does not convert that model"},
     {.types = "qwen3_next qwen3next",
      .family = "Qwen",
      .name = "Qwen3-Next",
-     .members = QWEN,
+     .counter = QWEN,
      .optional = true,
      .runs = 1,
      .like_first = true},
     {.types = "qwen3_5 qwen3_5_text qwen3_5_moe qwen3_5_moe_text qwen35 qwen35moe",
      .family = "Qwen",
      .name = "Qwen3.5",
-     .members = QWEN,
+     .counter = QWEN,
      .optional = true,
      .runs = 1},
-    {.types = "mellum", .family = "Mellum", .name = "Mellum", .members = NEXTN, .reason = NO_GRAPH},
+    {.types = "mellum", .family = "Mellum", .name = "Mellum", .counter = NEXTN, .reason = NO_GRAPH},
     {.types = "exaone_moe exaone-moe exaone4_5 exaone4_5_text",
      .family = "Qwen",
      .name = "EXAONE",
-     .members = NEXTN,
+     .counter = NEXTN,
      .reason = "stores the block of EXAONE, but has no graph that runs it",
      .like_first = true},
     {.types = "mimo_v2_flash mimo_v2 mimo_v2_pro mimo2",
@@ -98,14 +98,14 @@ static const organ_mtp_type types[] = {
     {.types = "mimo",
      .family = "MiMo",
      .name = "MiMo-7B",
-     .members = NEXTN,
+     .counter = NEXTN,
      .reason = NO_GRAPH,
      .dispute = ZEROS_IN_BOTH,
      .served = ".*mtp " NUMBERED " ^self_attn\\. ^mlp\\."},
     {.types = "step3p5 step3p7 step35",
      .family = "Step",
      .name = "Step-3.5",
-     .members = NEXTN,
+     .counter = NEXTN,
      .runs = 3,
      .dispute =
          "transformers gives the block of Step-3.7 the model's state after its final norm; organ, llama.cpp, vLLM "
@@ -113,30 +113,30 @@ static const organ_mtp_type types[] = {
     {.types = "ernie4_5 ernie4_5_moe ernie4_5-moe",
      .family = "ERNIE",
      .name = "ERNIE 4.5",
-     .members = NEXTN,
+     .counter = NEXTN,
      .reason = NO_GRAPH,
      .dispute = ZEROS_IN_BOTH,
      .served = ".*mtp " NUMBERED " ^model\\.mtp_block\\."},
     {.types = "nemotron_h_moe nemotron_h",
      .family = "Nemotron-H",
      .name = "Nemotron-H",
-     .members = NEXTN,
+     .counter = NEXTN,
      .runs = 1,
      .dispute = "the norm before the head is RMSNorm in vLLM and LayerNorm in llama.cpp"},
     {.types = "longcat_flash longcat-flash",
      .family = "LongCat-Flash",
      .name = "LongCat-Flash",
-     .members = NEXTN,
+     .counter = NEXTN,
      .reason = NO_GRAPH,
      .served = ".*mtp " NUMBERED " ^self_attn\\. ^mlps\\. ^eh_proj"},
-    {.types = "hy_v3", .family = "HY", .name = "HY-3", .members = NEXTN, .runs = 16, .dispute = ZEROS_IN_VLLM},
+    {.types = "hy_v3", .family = "HY", .name = "HY-3", .counter = NEXTN, .runs = 16, .dispute = ZEROS_IN_VLLM},
     {.types = "bailing_hybrid bailing_moe_v3 bailingmoe3",
      .family = "HY",
      .name = "Bailing",
-     .members = NEXTN,
+     .counter = NEXTN,
      .runs = 1,
      .dispute = ZEROS_IN_VLLM},
-    {.types = "sarvam_moe sarvam_mla", .family = "HY", .name = "Sarvam", .members = NEXTN, .reason = NO_GRAPH},
+    {.types = "sarvam_moe sarvam_mla", .family = "HY", .name = "Sarvam", .counter = NEXTN, .reason = NO_GRAPH},
 };
 
 const organ_mtp_type *organ_mtp_type_of(const char *type)
@@ -159,16 +159,31 @@ int64_t organ_mtp_stated(const organ_gguf *gguf, const char *architecture)
     return organ_gguf_integer(gguf, organ_mtp_key(architecture, key), -1);
 }
 
-int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, const char **member, size_t *length)
+const char *organ_mtp_counter(size_t k)
 {
-    *member = type->members ? type->members : "";
-    *length = strcspn(*member, " ");
-    for (const char *at = *member; *at; at += strcspn(at, " "), at += *at == ' ') {
-        const json_t *const value = json_object_getn(config, at, strcspn(at, " "));
+    static const char *const counters[] = {"num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers",
+                                           "mtp_num_layers", "num_mtp_hidden_layers"};
+    return k < sizeof counters / sizeof *counters ? counters[k] : NULL;
+}
+
+bool organ_mtp_is_counter(const char *member)
+{
+    const char *counter;
+    for (size_t k = 0; (counter = organ_mtp_counter(k)); k++)
+        if (strcmp(counter, member) == 0)
+            return true;
+    return false;
+}
+
+int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, const char **member)
+{
+    const char *counter = type->counter;
+    *member = type->counter;
+    for (size_t k = 0; type->counter && counter; counter = organ_mtp_counter(k++)) {
+        const json_t *const value = json_object_get(config, counter);
         if (!json_is_integer(value))
             continue;
-        *member = at;
-        *length = strcspn(at, " ");
+        *member = counter;
         return json_integer_value(value);
     }
     return -1;

@@ -3,6 +3,7 @@
  * its path. Functions keep the first error in `error` of the scope; values that they set after an error are void. */
 #include "formats/weights/quant_config.h"
 
+#include "formats/base/quant_sections.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
@@ -285,14 +286,18 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
 /* Returns whether the file states a quantisation. */
 static bool read_config_json(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
-    static const char *const keys[] = {"quantization_config", "compression_config"};
+    const organ_quant_section *at;
     const scope top = load_config_file(config, model, "config.json", error),
                 inner = organ_quant_enter(&top, "text_config");
     scope section = {.object = NULL};
     if (!top.object || organ_quant_read_mlx(model, &top, &inner))
         return top.object;
-    for (size_t k = 0; k < 4 && !section.object; k++) /* both keys in `top`, then in `inner` */
-        section = organ_quant_enter(k < 2 ? &top : &inner, keys[k % 2]);
+    for (size_t k = 0; (at = organ_quant_section_at(k)) && !section.object; k++)
+        if (at->methods)
+            section = organ_quant_enter(&top, at->key);
+    for (size_t k = 0; (at = organ_quant_section_at(k)) && !section.object; k++)
+        if (at->methods)
+            section = organ_quant_enter(&inner, at->key);
     if (section.object)
         read_section(&section, "");
     return section.object;

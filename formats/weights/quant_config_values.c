@@ -2,6 +2,7 @@
  * Reads single values of quantisation settings and checks their types and ranges. */
 #include "formats/weights/quant_config.h"
 
+#include "formats/base/quant_sections.h"
 #include "formats/base/text.h"
 
 #include <ctype.h>
@@ -184,16 +185,25 @@ static void read_section(const organ_quant_scope *at)
 }
 
 /* A section with `quant_method` is the config of another method, left over from the model that was converted. */
+static organ_quant_scope mlx_section(const organ_quant_scope *in)
+{
+    organ_quant_scope section = {.object = NULL};
+    const organ_quant_section *at;
+    for (size_t k = 0; (at = organ_quant_section_at(k)) && !section.object; k++) {
+        section = at->mlx ? organ_quant_enter(in, at->key) : section;
+        if (organ_quant_member(&section, "quant_method"))
+            section.object = NULL;
+    }
+    return section;
+}
+
 bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top, const organ_quant_scope *inner)
 {
-    static const char *const keys[] = {"quantization", "quantization_config"};
     organ_quant_scope section = {.object = NULL};
-    const bool words = has_packed_weights(model);
-    for (size_t k = 0; words && k < 4 && !section.object; k++) {
-        section = organ_quant_enter(k < 2 ? top : inner, keys[k % 2]);
-        if (organ_quant_member(&section, "quant_method"))
-            section.object = NULL; /* settings of another method */
-    }
+    if (!has_packed_weights(model))
+        return false;
+    for (size_t k = 0; k < 2 && !section.object; k++)
+        section = mlx_section(k ? inner : top);
     if (section.object)
         read_section(&section);
     return section.object;

@@ -103,13 +103,12 @@ organ_status organ_convert_find_blocks(organ_convert_job *job, organ_error *erro
 static int64_t declared_blocks(const organ_convert_job *job, char member[ORGAN_MTP_KEY_ROOM])
 {
     const char *name;
-    size_t length;
     organ_mtp_key(job->pairing->gguf, member);
     if (!job->to_gguf)
         return organ_mtp_stated(job->model->gguf, job->pairing->gguf);
-    const int64_t count = organ_mtp_counted(job->mtp, job->text, &name, &length);
-    if (job->mtp->members)
-        snprintf(member, ORGAN_MTP_KEY_ROOM, "%.*s", (int)length, name);
+    const int64_t count = organ_mtp_counted(job->mtp, job->text, &name);
+    if (name)
+        snprintf(member, ORGAN_MTP_KEY_ROOM, "%s", name);
     return count;
 }
 
@@ -133,7 +132,7 @@ static organ_status check_count(const organ_convert_job *job, organ_error *error
 {
     char member[ORGAN_MTP_KEY_ROOM] = "", stated[32] = "nothing";
     const int64_t count = declared_blocks(job, member);
-    if (count == job->blocks || (count < 0 && job->mtp->optional) || (count < 0 && !job->mtp->members && job->to_gguf))
+    if (count == job->blocks || (count < 0 && job->mtp->optional) || (count < 0 && !job->mtp->counter && job->to_gguf))
         return ORGAN_OK;
     if (count >= 0)
         snprintf(stated, sizeof stated, "%lld", (long long)count);
@@ -291,8 +290,7 @@ organ_status organ_convert_check_blocks(organ_convert_job *job, organ_error *err
 int organ_convert_put_blocks(const organ_convert_job *job, json_t *config)
 {
     const bool stated = organ_mtp_stated(job->model->gguf, job->pairing->gguf) >= 0;
-    if (!job->mtp || !job->mtp->members || (job->blocks == 0 && !stated))
+    if (!job->mtp || !job->mtp->counter || (job->blocks == 0 && !stated))
         return 0;
-    ORGAN_OWNED char *const member = strndup(job->mtp->members, strcspn(job->mtp->members, " "));
-    return !member || json_object_set_new(config, member, json_integer(job->blocks));
+    return json_object_set_new(config, job->mtp->counter, json_integer(job->blocks));
 }

@@ -341,7 +341,7 @@ organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *erro
 {
     ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
     if (organ_json_edit_begin(&edit, "config.json", job->own_config, strlen(job->own_config), error) == ORGAN_OK &&
-        organ_json_edit_remove(&edit, "quantization_config", NULL, error) == ORGAN_OK)
+        organ_config_drop_quantisation(&edit, error) == ORGAN_OK)
         organ_gguf_writer_set_string(job->gguf, ORGAN_GGUF_CONFIG, edit.bytes, edit.length, error);
     return error->status;
 }

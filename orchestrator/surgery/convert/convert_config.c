@@ -449,7 +449,7 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     const json_t *const own = json_object_get(made, "torch_dtype");
     if (begun && !json_equal(json_object_get(job->file, type), own))
         organ_json_edit_set(&edit, NULL, type, own, error);
-    if (!error->status && organ_json_edit_remove(&edit, "quantization_config", NULL, error) == ORGAN_OK && codes)
+    if (!error->status && organ_config_drop_quantisation(&edit, error) == ORGAN_OK && codes)
         organ_json_edit_set(&edit, NULL, "quantization_config", codes, error);
     char *const text = error->status ? NULL : edit.bytes;
     if (text)

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/encoding/encoding.h"
 
 #include "formats/base/owned.h"
+#include "formats/base/quant_sections.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
@@ -547,12 +548,18 @@ organ_status organ_config_set(organ_json_edit *config, const char *name, json_t 
     return error->status;
 }
 
+organ_status organ_config_drop_quantisation(organ_json_edit *config, organ_error *error)
+{
+    const organ_quant_section *section;
+    for (size_t k = 0; (section = organ_quant_section_at(k)) && !error->status; k++)
+        organ_json_edit_remove(config, section->key, NULL, error);
+    return error->status;
+}
+
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
 {
     const char *const name = organ_torch_dtype(dtype);
-    if (organ_json_edit_remove(config, "quantization_config", NULL, error) ||
-        organ_json_edit_remove(config, "compression_config", NULL, error) ||
-        organ_json_edit_remove(config, "quantization", NULL, error) || !packed)
+    if (organ_config_drop_quantisation(config, error) || !packed)
         return error->status;
     if (set_type(config, "text_config", name, /*add=*/false, error))
         return error->status;

@@ -272,8 +272,11 @@ json_t *organ_compressed_config(json_t *groups, const char *format, json_t *igno
 
 /* ---- config.json of a model that is no longer quantised ---- */
 
-/* Removes quantization_config, compression_config and quantization from a config.json. If `packed` (the source model
- * had packed tensors), also declares `dtype` as the type of the weights, at the top and in text_config. */
+/* Removes the sections that describe quantised weights (quant_sections.h), at the top and in text_config. */
+organ_status organ_config_drop_quantisation(organ_json_edit *config, organ_error *error);
+
+/* As organ_config_drop_quantisation; if `packed` (the source model had packed tensors), also declares `dtype` as the
+ * type of the weights, at the top and in text_config. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error);
 
 /* Files beside config.json that describe a packed model and would be false for a plain one; the list ends with NULL. */

@@ -3,6 +3,7 @@
  * and vLLM read it. */
 #include "orchestrator/surgery/repack/repack_parts.h"
 
+#include "formats/base/quant_sections.h"
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -46,7 +47,6 @@ static organ_status check_section(const repack_job *job, const json_t *section, 
 
 organ_status organ_repack_check_config(const repack_job *job, organ_error *error)
 {
-    static const char *const keys[] = {"quantization_config", "compression_config"};
     ORGAN_OWNED char *bytes = NULL;
     ORGAN_OWNED_JSON json_t *root = NULL;
     organ_json_source text = {.label = "config.json"};
@@ -58,9 +58,11 @@ organ_status organ_repack_check_config(const repack_job *job, organ_error *error
     text.bytes = bytes;
     if (organ_json_parse_object(&text, &root, error))
         return error->status;
-    const json_t *const objects[] = {root, json_object_get(root, "text_config")};
-    for (size_t k = 0; k < 4 && !error->status; k++)
-        check_section(job, json_object_get(objects[k / 2], keys[k % 2]), error);
+    const json_t *const inner = json_object_get(root, "text_config");
+    const organ_quant_section *section;
+    for (size_t k = 0; (section = organ_quant_section_at(k)) && !error->status; k++)
+        if (check_section(job, json_object_get(root, section->key), error) == ORGAN_OK)
+            check_section(job, json_object_get(inner, section->key), error);
     return error->status;
 }
 
@@ -177,7 +179,7 @@ organ_status organ_repack_config(void *context, organ_json_edit *config, organ_e
     const organ_module_list modules = {job->model, job, job->piece_count, job->part_count, plain_tensor, part_weight};
     const unsigned long refusals = organ_memory_refusals(); /* of appends to the lists, too */
     ORGAN_OWNED_JSON json_t *made = NULL;
-    if (organ_config_make_plain(config, ORGAN_BF16, /*packed=*/false, error))
+    if (organ_config_drop_quantisation(config, error))
         return error->status;
     if (job->to == REPACK_COMPRESSED)
         made = organ_compressed_config(groups_json(job), "pack-quantized",

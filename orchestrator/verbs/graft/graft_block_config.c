@@ -3,9 +3,9 @@
  * that are not quantised, if the model is and the block is not. */
 #include "orchestrator/verbs/graft/graft_block.h"
 
+#include "formats/base/quant_sections.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "formats/base/word_lists.h"
 #include "formats/weights/weight_search.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/surgery/encoding/encoding.h"
@@ -61,11 +61,13 @@ static bool has_text(const json_t *list, const char *text)
 /* Returns whether a group of quantization_config is for certain modules, not for all linear layers. */
 static bool has_named_groups(const json_t *root)
 {
-    const json_t *const groups = json_object_get(json_object_get(root, "quantization_config"), "config_groups");
+    const organ_quant_section *section;
     const char *key;
     json_t *group;
-    json_object_foreach((json_t *)groups, key,
-                        group) if (!has_text(json_object_get(group, "targets"), "Linear")) return true;
+    for (size_t k = 0; (section = organ_quant_section_at(k)); k++) {
+        json_t *const groups = json_object_get(json_object_get(root, section->key), "config_groups");
+        json_object_foreach(groups, key, group) if (!has_text(json_object_get(group, "targets"), "Linear")) return true;
+    }
     return false;
 }
 
@@ -189,11 +191,11 @@ static organ_status add_ignored(const organ_graft_job *job, const struct ignored
 static organ_status edit_quantization(organ_graft_job *job, organ_json_edit *config, const char *inside,
                                       const json_t *object, bool noted, organ_error *error)
 {
-    static const char *const keys[] = {"quantization_config", "compression_config"};
     const struct ignored_form *const form = form_of(job->block.targets->method);
-    for (size_t k = 0; form && k < sizeof keys / sizeof *keys; k++) {
-        const json_t *const old = json_object_get(object, keys[k]);
-        if (!json_is_object(old))
+    const organ_quant_section *section;
+    for (size_t k = 0; form && (section = organ_quant_section_at(k)); k++) {
+        const json_t *const old = json_object_get(object, section->key);
+        if (!json_is_object(old) || !section->methods)
             continue;
         ORGAN_OWNED_JSON json_t *const made = json_copy((json_t *)old);
         const char *const key = json_object_get(old, form->older) ? form->older : form->key;
@@ -203,10 +205,10 @@ static organ_status edit_quantization(organ_graft_job *job, organ_json_edit *con
             return error->status ? error->status : organ_fail_memory(error, job->options->target);
         if (json_equal(list, json_object_get(old, key)) || (!json_array_size(list) && !json_object_get(old, key)))
             continue;
-        if (organ_json_edit_set(config, inside, keys[k], made, error))
+        if (organ_json_edit_set(config, inside, section->key, made, error))
             return error->status;
         if (noted)
-            organ_say(job->metadata, "config.json: %s.%s lists the modules of the block.", keys[k], key);
+            organ_say(job->metadata, "config.json: %s.%s lists the modules of the block.", section->key, key);
     }
     return error->status;
 }
@@ -227,28 +229,29 @@ static organ_status set_block_member(organ_graft_job *job, organ_json_edit *conf
 static organ_status edit_count(organ_graft_job *job, organ_json_edit *config, const char *inside, const json_t *object,
                                bool noted, organ_error *error)
 {
-    const int32_t blocks = job->block.source.blocks;
-    const char *member;
-    size_t length;
-    const int64_t stated = organ_mtp_counted(job->block.target.type, object, &member, &length);
-    if (!length || stated == blocks)
-        return ORGAN_OK;
-    ORGAN_OWNED char *const key = strndup(member, length);
-    ORGAN_OWNED_JSON json_t *const value = json_integer(blocks);
-    return key && value ? set_block_member(job, config, inside, key, value, noted, error)
-                        : organ_fail_memory(error, job->options->target);
+    ORGAN_OWNED_JSON json_t *const value = json_integer(job->block.source.blocks);
+    const char *member, *other;
+    if (!value)
+        return organ_fail_memory(error, job->options->target);
+    if (organ_mtp_counted(job->block.target.type, object, &member) != json_integer_value(value) && member)
+        set_block_member(job, config, inside, member, value, noted, error);
+    for (size_t k = 0; member && (other = organ_mtp_counter(k)) && !error->status; k++) {
+        const json_t *const stated = json_object_get(object, other);
+        if (json_is_integer(stated) && !json_equal(stated, value) && strcmp(other, member) != 0)
+            set_block_member(job, config, inside, other, value, noted, error);
+    }
+    return error->status;
 }
 
 /* Members that begin with mtp_ describe the block, such as mtp_hybrid_override_pattern. */
 static organ_status edit_own_members(organ_graft_job *job, organ_json_edit *config, const char *inside,
                                      const json_t *object, bool noted, organ_error *error)
 {
-    const char *const counts = job->block.target.type->members, *key;
+    const char *key;
     json_t *value;
     json_object_foreach((json_t *)job->source_config.object, key, value)
     {
-        const bool counted = counts && organ_lists_word(counts, ' ', key, strlen(key));
-        if (strncmp(key, "mtp_", 4) || counted || json_equal(value, json_object_get(object, key)))
+        if (strncmp(key, "mtp_", 4) || organ_mtp_is_counter(key) || json_equal(value, json_object_get(object, key)))
             continue;
         if (set_block_member(job, config, inside, key, value, noted, error))
             return error->status;

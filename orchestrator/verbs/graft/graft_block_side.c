@@ -38,20 +38,19 @@ static bool has_undeclared(const graft_block_side *side)
 static void read_statement(graft_block_side *side)
 {
     const char *member;
-    size_t length;
     if (side->model->gguf) {
         side->stated = organ_mtp_stated(side->model->gguf, side->model->config.model_type);
         organ_mtp_key(side->model->config.model_type, side->member);
         return;
     }
-    side->stated = organ_mtp_counted(side->type, side->config->object, &member, &length);
-    snprintf(side->member, sizeof side->member, "%.*s", (int)length, member);
+    side->stated = organ_mtp_counted(side->type, side->config->object, &member);
+    snprintf(side->member, sizeof side->member, "%s", member ? member : "");
 }
 
 /* Reports what the model states and does not have, or has and does not state. */
 static void check_statement(const graft_block_side *side, json_t *mismatches)
 {
-    const bool optional = side->stated < 0 && !side->model->gguf && (side->type->optional || !side->type->members);
+    const bool optional = side->stated < 0 && !side->model->gguf && (side->type->optional || !side->type->counter);
     char stated[32] = "nothing";
     if (side->stated >= 0)
         snprintf(stated, sizeof stated, "%lld", (long long)side->stated);

@@ -3,8 +3,10 @@
  * how many members of c->object they found the number that they edit; 0 means that the object does not state it. */
 #include "orchestrator/verbs/shrink/cut.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/architecture/pairing.h"
 #include "formats/base/json.h"
+#include "formats/base/quant_sections.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <inttypes.h>
@@ -209,13 +211,32 @@ static size_t edit_heads(const organ_cut_config *c)
 
 /* ---- blocks ---- */
 
+/* Returns the number of blocks for multi-token prediction that c->object states, 0 if it states none. */
+static uint64_t drafts_of(const organ_cut_config *c)
+{
+    const char *counter;
+    uint64_t number = 0;
+    for (size_t k = 0; (counter = organ_mtp_counter(k)) && !number; k++)
+        number = config_number_of(c, counter);
+    return number;
+}
+
+/* Sets all members that state this number. */
+static void set_drafts(const organ_cut_config *c, uint64_t number)
+{
+    const char *counter;
+    for (size_t k = 0; (counter = organ_mtp_counter(k)); k++)
+        if (config_number_of(c, counter) > 0)
+            set_number(c, counter, number);
+}
+
 /* A member counts as the number of layers only if it fits run->own_layers, the layers that have tensors: these may
  * include layers for multi-token prediction. Without such a member, the length of layers_block_type is the number of
  * layers. Returns how many members state the number of layers. */
 static size_t edit_blocks(organ_cut_config *c)
 {
     static const char *const lists[] = {"layers_block_type"}; /* Nemotron-H of transformers 5 has no number */
-    const uint64_t later = config_number_of(c, "num_nextn_predict_layers"); /* layers for multi-token prediction */
+    const uint64_t later = drafts_of(c);                      /* layers for multi-token prediction */
     char count[ORGAN_MEMBER_ROOM];
     size_t members = 0;
     c->layers = 0;
@@ -232,34 +253,24 @@ static size_t edit_blocks(organ_cut_config *c)
         members += c->layers && c->layers <= c->run->own_layers && c->layers + later >= c->run->own_layers;
     }
     if (members && later && c->layers < c->run->own_layers)
-        set_number(c, "num_nextn_predict_layers",
-                   organ_cut_kept_before(c->run, c->run->own_layers) - organ_cut_kept_before(c->run, c->layers));
+        set_drafts(c, organ_cut_kept_before(c->run, c->run->own_layers) - organ_cut_kept_before(c->run, c->layers));
     if (members)
         organ_cut_edit_layers(c);
     return members;
-}
-
-/* Members that count blocks for multi-token prediction. */
-static void edit_drafts(const organ_cut_config *c)
-{
-    static const char *const counts[] = {"mtp_num_hidden_layers", "num_nextn_predict_layers", "num_mtp_layers"};
-    for (size_t k = 0; k < COUNT_OF(counts); k++)
-        if (config_number_of(c, counts[k]) > 0)
-            set_number(c, counts[k], 0);
 }
 
 /* ---- names of modules ---- */
 
 static void edit_module_names(const organ_cut_config *c)
 {
-    static const char *const keys[] = {"quantization_config", "compression_config", "quantization"};
-    for (size_t k = 0; k < COUNT_OF(keys) && !c->error->status; k++) {
-        const json_t *const value = json_object_get(c->object, keys[k]);
+    const organ_quant_section *section;
+    for (size_t k = 0; (section = organ_quant_section_at(k)) && !c->error->status; k++) {
+        const json_t *const value = json_object_get(c->object, section->key);
         bool changed = false;
         ORGAN_OWNED_JSON json_t *const made =
-            value ? organ_cut_renamed(c->run, keys[k], value, &changed, c->error) : NULL;
-        if (made && changed && organ_json_edit_set(c->edit, c->inside, keys[k], made, c->error) == ORGAN_OK)
-            organ_cut_note(c->run, "config.json", NULL, keys[k], NULL, json_string("names of modules follow"),
+            value ? organ_cut_renamed(c->run, section->key, value, &changed, c->error) : NULL;
+        if (made && changed && organ_json_edit_set(c->edit, c->inside, section->key, made, c->error) == ORGAN_OK)
+            organ_cut_note(c->run, "config.json", NULL, section->key, NULL, json_string("names of modules follow"),
                            c->error);
     }
 }
@@ -304,7 +315,7 @@ static void edit_object(organ_cut_config *c, found_settings *f)
     f->heads += c->run->cuts_heads ? edit_heads(c) : 0;
     f->blocks += c->run->cuts_blocks ? edit_blocks(c) : 0;
     if (c->run->drops_drafts)
-        edit_drafts(c);
+        set_drafts(c, 0);
     edit_module_names(c);
 }
 

@@ -72,6 +72,17 @@ START_TEST(nested)
 }
 END_TEST
 
+/* compression_config is a section as quantization_config is; mlx-lm's section has no quant_method. */
+START_TEST(other_sections)
+{
+    organ_hf_config c =
+        read_text("{\"quantization\":\"none\",\"compression_config\":{\"quant_method\":\"compressed-tensors\"}}");
+    ck_assert_str_eq(c.quant_method, "compressed-tensors");
+    c = read_text("{\"compression_config\":{\"quant_method\":\"a\"},\"quantization_config\":{\"quant_method\":\"b\"}}");
+    ck_assert_str_eq(c.quant_method, "b");
+}
+END_TEST
+
 /* null counts as absent; a list gives no single size; NaN and Infinity are no JSON but occur in files. */
 START_TEST(odd_but_legal)
 {
@@ -183,6 +194,7 @@ Suite *config_suite(void)
     tcase_add_test(files, absent);
     tcase_add_test(files, plain);
     tcase_add_test(files, nested);
+    tcase_add_test(files, other_sections);
     tcase_add_test(files, odd_but_legal);
     tcase_add_loop_test(files, tied_or_not, 0, COUNT(ties));
     tcase_add_loop_test(files, refused, 0, COUNT(bad_configs));

@@ -182,6 +182,43 @@ START_TEST(parts_for_each_layer)
 }
 END_TEST
 
+/* Names of modules follow in each section that describes quantised weights. */
+START_TEST(sections_of_quantised_weights)
+{
+    static const char *const sections[] = {"quantization_config", "compression_config", "quantization"};
+    char config[256];
+    for (size_t k = 0; k < 3; k++) {
+        snprintf(config, sizeof config, "{\"num_hidden_layers\": 6, \"%s\": {\"ignore\": [\"model.layers.5.mlp\"]}}",
+                 sections[k]);
+        rig_donor(config, SIX);
+        must_cut("out", (cut_way){.cut = "d1", .force = true});
+        ck_assert_str_eq(config_says("out", sections[k]), "{\"ignore\":[\"model.layers.4.mlp\"]}");
+    }
+}
+END_TEST
+
+/* Every member that counts layers of multi-token prediction, alone and beside another. */
+START_TEST(counters_of_prediction_layers)
+{
+    static const char *const counters[] = {"num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers",
+                                           "mtp_num_layers", "num_mtp_hidden_layers"};
+    char config[256];
+    for (size_t k = 0; k < 5; k++) {
+        const char *const other = counters[(k + 1) % 5];
+        snprintf(config, sizeof config, "{\"num_hidden_layers\": 5, \"%s\": 1}", counters[k]);
+        rig_donor(config, SIX);
+        must_cut("out", (cut_way){.cut = "d1", .force = true});
+        ck_assert_str_eq(config_says("out", "num_hidden_layers"), "4");
+        ck_assert_str_eq(config_says("out", counters[k]), "1");
+        snprintf(config, sizeof config, "{\"num_hidden_layers\": 5, \"%s\": 1, \"%s\": 1}", counters[k], other);
+        rig_donor(config, SIX);
+        must_cut("bare", (cut_way){.cut = "d5", .force = true});
+        ck_assert_str_eq(config_says("bare", counters[k]), "0");
+        ck_assert_str_eq(config_says("bare", other), "0");
+    }
+}
+END_TEST
+
 /* Layers of multi-token prediction follow the others. */
 START_TEST(prediction_layers)
 {
@@ -269,7 +306,8 @@ Suite *cut_blocks_suite(void)
     const suite_case cases[] = {
         {"blocks",
          {names_close_up, what_is_told_of_layers, layers_by_a_list, parts_for_each_layer, prediction_layers,
-          other_files_with_names, blocks_of_gguf, keys_of_blocks}},
+          counters_of_prediction_layers, sections_of_quantised_weights, other_files_with_names, blocks_of_gguf,
+          keys_of_blocks}},
     };
     return suite_of("cut blocks", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
 }

@@ -238,7 +238,8 @@ END_TEST
  * numbers. */
 START_TEST(drafts_follow_experts)
 {
-    rig_donor("{\"num_experts\": 4, \"mtp_num_hidden_layers\": 1, \"num_experts_per_tok\": 1, \"quantization_config\": "
+    rig_donor("{\"num_experts\": 4, \"mtp_num_hidden_layers\": 1, \"mtp_num_layers\": 1, \"num_experts_per_tok\": 1, "
+              "\"quantization_config\": "
               "{\"quant_method\": \"fp8\", "
               "\"ignored_layers\": [\"mtp.layers.0.mlp.experts.1.up_proj\", \"re:^mtp\\\\.layers\\\\.0\\\\..*\", "
               "\"model.mtp.layers.0.mlp.experts.3\", \"model.layers.0.mlp.experts.0\"]}}",
@@ -249,6 +250,7 @@ START_TEST(drafts_follow_experts)
     made_of("out", "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n" E "up_proj.weight = " E
                    "up_proj.weight 0:1,3\n");
     ck_assert_str_eq(config_says("out", "mtp_num_hidden_layers"), "0");
+    ck_assert_str_eq(config_says("out", "mtp_num_layers"), "0");
     rig_donor("{\"num_experts\": 4, \"mtp_num_hidden_layers\": 1, \"num_experts_per_tok\": 1}",
               "model.layers.0.mlp.gate.weight BF16 4,8\n" E "up_proj.weight BF16 4,6,8\n"
               "mtp.layers.0.mlp.up_proj.weight BF16 6,8\n");
