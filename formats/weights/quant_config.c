@@ -14,6 +14,9 @@
 
 typedef organ_quant_scope scope;
 
+#define MODELOPT_FILE    "hf_quant_config.json"
+#define MODELOPT_SECTION "quantization"
+
 /* ---- lists of modules ---- */
 
 static void add_rule(const scope *at, const char *key, organ_quant_rules *rules, organ_rule_kind kind, const char *text,
@@ -308,7 +311,7 @@ static bool read_config_json(organ_quant_config *config, const organ_model *mode
 static organ_status read_files(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     /* file; member with the settings ("": the whole file); method if quant_method is missing */
-    static const char *const files[][3] = {{"hf_quant_config.json", "quantization", "modelopt"},
+    static const char *const files[][3] = {{MODELOPT_FILE, MODELOPT_SECTION, "modelopt"},
                                            {"quantize_config.json", "", "gptq"},
                                            {"quant_config.json", "", "awq"}};
     if (read_config_json(config, model, error))
@@ -351,6 +354,15 @@ void organ_quant_config_free(organ_quant_config *config)
     free(config);
 }
 
+/* ModelOpt writes hf_quant_config.json beside a config.json whose section may say nothing about the cache. */
+static void read_cache_beside(organ_quant_config *config, const organ_model *model, organ_error *error)
+{
+    const scope top = load_config_file(config, model, MODELOPT_FILE, error),
+                section = organ_quant_enter(&top, MODELOPT_SECTION);
+    if (section.object)
+        organ_quant_read_cache(&section);
+}
+
 organ_status organ_cache_declared(const organ_model *model, organ_cache_codes *codes, char text[64], organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
@@ -359,12 +371,14 @@ organ_status organ_cache_declared(const organ_model *model, organ_cache_codes *c
     *text = '\0';
     if (model->gguf || organ_quant_config_read(model, &config, error) != ORGAN_OK)
         return error->status;
-    if (*config->cache_text) {
+    if (!*config->cache_text && strcmp(config->file, "config.json") == 0)
+        read_cache_beside(config, model, error);
+    if (!error->status && *config->cache_text) {
         *codes = config->cache ? ORGAN_CACHE_E4M3 : ORGAN_CACHE_OTHER;
         snprintf(text, 64, "%s", config->cache_text);
     }
     organ_quant_config_free(config);
-    return ORGAN_OK;
+    return error->status;
 }
 
 /* The name of a module in transformers or mlx-lm may differ from that in the file. */

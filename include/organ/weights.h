@@ -201,8 +201,9 @@ typedef enum organ_cache_codes {
     ORGAN_CACHE_E4M3,  /* as E4M3 codes, with stored scales of a tensor or of each head of keys */
     ORGAN_CACHE_OTHER  /* in another way, which organ does not compute */
 } organ_cache_codes;
-/* Sets *codes to what the configuration of a model states: kv_cache_scheme of compressed-tensors and ModelOpt, or
- * kv_cache_quant_algo of ModelOpt. `text` becomes the name of this member or of its algorithm; "" if there is none.
+/* Sets *codes to what the configuration of a model states: kv_cache_scheme of compressed-tensors and ModelOpt, an
+ * object or a word, or kv_cache_quant_algo of ModelOpt (hf_quant_config.json too). `text` becomes the name of the
+ * object or the word; "" if there is none.
  * Returns the errors of a malformed configuration, as organ_weights_find. */
 organ_status organ_cache_declared(const organ_model *model, organ_cache_codes *codes, char text[64],
                                   organ_error *error);

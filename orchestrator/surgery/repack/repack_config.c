@@ -40,9 +40,16 @@ static organ_status check_section(const repack_job *job, const json_t *section, 
         if (json_is_object(json_object_get(group, members[k])))
             return refuse_member(job, name, k ? "outputs are" : "inputs are", error);
     }
-    if (json_is_object(json_object_get(section, "kv_cache_scheme")))
-        return refuse_member(job, "kv_cache_scheme", "the cache is", error);
     return ORGAN_OK;
+}
+
+static organ_status check_cache(const repack_job *job, organ_error *error)
+{
+    organ_cache_codes codes;
+    char declared[64];
+    if (organ_cache_declared(job->model, &codes, declared, error) || !*declared)
+        return error->status;
+    return refuse_member(job, declared, "the cache is", error);
 }
 
 organ_status organ_repack_check_config(const repack_job *job, organ_error *error)
@@ -63,7 +70,7 @@ organ_status organ_repack_check_config(const repack_job *job, organ_error *error
     for (size_t k = 0; (section = organ_quant_section_at(k)) && !error->status; k++)
         if (check_section(job, json_object_get(root, section->key), error) == ORGAN_OK)
             check_section(job, json_object_get(inner, section->key), error);
-    return error->status;
+    return error->status ? error->status : check_cache(job, error);
 }
 
 /* ---- the output's ---- */

@@ -102,9 +102,14 @@ for what in "input_activations:inputs are" "output_activations:outputs are"; do
     rm -r changed
 done
 cp -r one changed
-jq '.quantization_config.kv_cache_scheme = {}' one/config.json >changed/config.json
-refused 3 "kv_cache_scheme states that the cache is quantised" convert changed -o none --to safetensors --format gptq
-rm changed/config.json
+for scheme in '{"num_bits": 8, "type": "float"}' '"FP8"'; do
+    jq ".quantization_config.kv_cache_scheme = $scheme" one/config.json >changed/config.json
+    refused 3 "states that the cache is quantised" convert changed -o none --to safetensors --format gptq
+done
+cp one/config.json changed
+echo '{"quantization": {"kv_cache_quant_algo": "NVFP4"}}' >changed/hf_quant_config.json
+refused 3 "NVFP4 states that the cache is quantised" convert changed -o none --to safetensors --format gptq
+rm changed/*config.json
 refused 3 "has no config.json" convert changed -o none --to safetensors --format gptq
 rm -r changed
 LC_ALL=C sed 's/"shape":\[3,8\]/"shape":[8,3]/' fixtures/awq-gemm-32/model.safetensors >faulty.safetensors

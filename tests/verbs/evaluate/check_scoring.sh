@@ -130,6 +130,22 @@ declares '{"num_bits": 8, "type": "int"}'
 ends 0 perplexity declared "${cache[@]:0:4}" --json
 judge "there is no note about another kind" grep -q "declares a quantised KV cache (quantization_config.kv_cache_scheme), which organ does not round" ../err
 holds ../out '.models[0].kv_cache.rounded == false'
+for word in FP8 fp8_e4m3 NVFP4; do
+    declares "\"$word\""
+    ends 0 perplexity declared "${cache[@]}"
+    holds ../out '.models[0].kv_cache | .declared == "'$word'" and .rounded == ("'$word'" != "NVFP4")'
+done
+for nothing in null false '{}' '""' '"none"'; do
+    declares "$nothing"
+    ends 0 perplexity declared "${cache[@]}"
+    holds ../out '.models[0].kv_cache == null' '.models[0].figures.nll == '"$plain"
+done
+declares 8
+refused 3 "kv_cache_scheme is 8, not an object or a word" perplexity declared "${cache[@]}"
+declares null
+echo '{"quantization": {"kv_cache_quant_algo": "NVFP4"}}' >declared/hf_quant_config.json
+ends 0 perplexity declared "${cache[@]}"
+holds ../out '.models[0].kv_cache | .declared == "NVFP4" and (.rounded | not)'
 cp tiny-llama/config.json declared
 for algorithm in FP8 NVFP4; do
     echo "{\"quantization\": {\"kv_cache_quant_algo\": \"$algorithm\"}}" >declared/hf_quant_config.json
