@@ -51,6 +51,11 @@ sed -E 's/\t(HAAR_LEVELS)\t5/\t\1\t6/; s/\tTAU\t/\tTAUX\t/; s/(\tFAR\t.*)autopsy
 differing "$scratch/wrong.tsv" >"$scratch/differing"
 if [[ $(wc -l <"$scratch/differing") == 3 ]]; then pass; else fail "three wrong constants give: $(cat "$scratch/differing")"; fi
 
+# docs/formats.md lists the flags of tokenizer_config.json that the source applies.
+sed -nE '/ flags\[\] = /,/^};/s/^ *\{"([a-z_]+)",.*/\1/p' formats/tokenizer/config_flags.c | sort >"$scratch/flags"
+sed -nE '/change ids in transformers/,/^Tokens that/s/^\|`([a-z_]+)`\|.*/\1/p' docs/formats.md | sort | diff - "$scratch/flags" >"$scratch/differing"
+if [[ -s $scratch/flags && ! -s $scratch/differing ]]; then pass; else fail "flags of docs/formats.md and formats/tokenizer/config_flags.c: $(cat "$scratch/differing")"; fi
+
 # The pages contain every definition that a document can name, and the sources contain every schema that the pages name.
 grep -rhoE '"[a-z0-9-]+/1"' orchestrator --include='*.[ch]' | tr -d '"' | sort -u >"$scratch/named"
 while read -r name; do

@@ -491,8 +491,10 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    encoding e = {
-        .tokenizer = tokenizer, .special = special, .ids.max = max, .growth = organ_growth_of(tokenizer, bytes)};
+    encoding e = {.tokenizer = tokenizer,
+                  .special = special && !tokenizer->splits_special,
+                  .ids.max = max,
+                  .growth = organ_growth_of(tokenizer, bytes)};
     e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};
     ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes repaired = {0};
     const bool valid = organ_utf8_is_valid_text(text, bytes);

@@ -145,7 +145,7 @@ static void make_digest(organ_tokenizer *t)
                             t->fuse_unknown,
                             hash_steps(t->pretokenizer, t->pretokenizer_count, 6),
                             t->ignore_merges,
-                            t->byte_level,
+                            t->byte_level + 2u * t->splits_special,
                             t->unknown};
     snprintf(t->facts.digest, sizeof t->facts.digest, "%016llx",
              (unsigned long long)hash_numbers(all, sizeof all / sizeof *all));

@@ -130,15 +130,14 @@ const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t leng
     return NULL;
 }
 
-/* The rules of a row are NFC or no normalizer, ignore_merges, the patterns in their order as Split steps that
- * isolate, then the step that replaces bytes by letters. */
+/* The rules of a row are NFC or no normalizer, the patterns in their order as Split steps that isolate, then the step
+ * that replaces bytes by letters. */
 static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokenizer *pretokenizer)
 {
     const bool nfc =
         t->normalizer_count == 1 && t->normalizer[0].kind == ORGAN_STEP_NORMAL_FORM && t->normalizer[0].form == 0;
     size_t at = 0;
-    if ((t->normalizer_count > 0 && !nfc) || nfc != ((pretokenizer->rules & ORGAN_CUT_NFC) != 0) ||
-        t->ignore_merges != ((pretokenizer->rules & ORGAN_CUT_WHOLE) != 0))
+    if ((t->normalizer_count > 0 && !nfc) || nfc != ((pretokenizer->rules & ORGAN_CUT_NFC) != 0))
         return false;
     for (; at < ORGAN_PRETOKENIZER_PATTERNS && pretokenizer->patterns[at]; at++)
         if (at >= t->pretokenizer_count || !t->pretokenizer[at].pattern ||
@@ -149,20 +148,27 @@ static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokeni
 }
 
 /* The architecture precedes the other names of the rows that match. */
-const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length)
+static const char *name_with(const organ_tokenizer *t, const char *architecture, bool whole, size_t *length)
 {
     const organ_pretokenizer *found = NULL;
     for (size_t k = 0; k < sizeof pretokenizers / sizeof *pretokenizers; k++) {
-        if (!matches_pretokenizer(t, &pretokenizers[k]))
+        const organ_pretokenizer *const row = &pretokenizers[k];
+        if (whole != ((row->rules & ORGAN_CUT_WHOLE) != 0) || !matches_pretokenizer(t, row))
             continue;
-        if (organ_lists_word(pretokenizers[k].names, ' ', architecture, strlen(architecture))) {
+        if (organ_lists_word(row->names, ' ', architecture, strlen(architecture))) {
             *length = strlen(architecture);
             return architecture;
         }
-        found = found ? found : &pretokenizers[k];
+        found = found ? found : row;
     }
     *length = found ? strcspn(found->names, " ") : 0;
     return found ? found->names : NULL;
+}
+
+const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length)
+{
+    const char *const name = name_with(t, architecture, t->ignore_merges, length);
+    return name ? name : name_with(t, architecture, !t->ignore_merges, length);
 }
 
 /* An empty pattern (ORGAN_CUT_BYTES) stands for the step that replaces bytes by letters; without an empty pattern,

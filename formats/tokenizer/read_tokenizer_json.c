@@ -388,11 +388,13 @@ organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer
     organ_json_span top[TOP_COUNT] = {{0}};
     r.config_label = model ? organ_tokenizer_label(model, t, "tokenizer_config.json") : r.text.label;
     r.top = read_members(&r, (organ_json_span){0, r.text.length}, /*what=*/NULL, top_names, TOP_SMALL, TOP_COUNT, top);
+    if (!error->status && (!model || organ_tokenizer_config(model, t, &r.config, error) == ORGAN_OK))
+        read_model(&r, top[TOP_MODEL]);
+    if (!error->status && model)
+        organ_tokenizer_flags(model, t, r.config_label, r.config, r.top, error);
     if (!error->status)
         organ_tokenizer_steps(t, r.text.label, json_object_get(r.top, "normalizer"),
                               json_object_get(r.top, "pre_tokenizer"), error);
-    if (!error->status && (!model || organ_tokenizer_config(model, t, &r.config, error) == ORGAN_OK))
-        read_model(&r, top[TOP_MODEL]);
     if (!error->status && model)
         organ_tokenizer_settings(t, r.config_label, r.config, /*from_json=*/true,
                                  json_object_get(r.top, "post_processor"), error);

@@ -61,7 +61,9 @@ typedef struct organ_tokenizer_gguf_options {
 /* Adds tokens, merges or scores, ids of special tokens and the chat template of the model's tokenizer files to the
  * writer. A model without tokenizer files gets tokenizer.ggml.model "none". Then reads the tokenizer from the writer
  * and compares it with that of the files. If `pre` is set, *difference
- * receives the first text that gets other ids, or why the value of `pre` cannot be compared. Returns ORGAN_BAD_INPUT if
+ * receives the first text that gets other ids, or why the value of `pre` cannot be compared; without `pre` the first
+ * text that gets other ids only because llama.cpp puts blanks before other texts than the class of the tokenizer in
+ * transformers does. Returns ORGAN_BAD_INPUT if
  *   - tokenizer.json is malformed, or its kind is neither byte-level BPE nor SentencePiece BPE;
  *   - no value of tokenizer.ggml.pre stands for its rules and `pre` is NULL;
  *   - some text gets other ids and `pre` is NULL: the message has the text and the ids;

@@ -170,6 +170,9 @@ struct organ_tokenizer {
     bool fuse_unknown;      /* a run of unknown characters becomes one unknown token */
     bool ignore_merges;     /* a word that is a token becomes this token, whatever the merges are */
     bool byte_level;        /* the texts of tokens consist of letters that represent bytes, as in GPT-2 */
+    bool splits_special;    /* names of special tokens in a text never become these tokens (split_special_tokens) */
+    bool adds_nothing;      /* the class in transformers ignores the post_processor */
+    bool blanks_by_class;   /* the class in transformers, not the file, decides where a text gets a blank before it */
     uint32_t unknown;       /* id of the unknown token, or ORGAN_NO_ID */
     organ_step normalizer[ORGAN_STEP_LIMIT], pretokenizer[ORGAN_STEP_LIMIT];
     size_t normalizer_count, pretokenizer_count;
@@ -313,6 +316,12 @@ organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t
  * otherwise, as transformers does. Called when the vocabulary and the added tokens of tokenizer.json are entered,
  * before organ_tokenizer_ready. */
 organ_status organ_tokenizer_config_tokens(organ_tokenizer *t, const char *label, json_t *config, organ_error *error);
+/* Applies the flags of the config (NULL for none) that change ids in transformers: changes the normalizer and the
+ * pre_tokenizer in `document`, the members of tokenizer.json, and sets t->splits_special, adds_nothing and
+ * blanks_by_class. Called when all tokens are entered, before organ_tokenizer_steps. Returns ORGAN_BAD_INPUT for a
+ * value that transformers rejects and for a malformed config.json, ORGAN_IO if a file cannot be read. */
+organ_status organ_tokenizer_flags(const organ_model *model, organ_tokenizer *t, const char *label,
+                                   const json_t *config, json_t *document, organ_error *error);
 /* Sets facts.bos, facts.eos and facts.adds_bos from the config (NULL for none), whose path is `label`, and from the
  * post_processor of tokenizer.json (NULL for none). `from_json`: the tokenizer is that of a tokenizer.json, so the
  * post-processor and not add_bos_token decides on BOS. */
@@ -363,7 +372,8 @@ typedef struct organ_pretokenizer {
 const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t length);
 /* Returns a value for tokenizer.ggml.pre: the name, not NUL-terminated, of a row that has the rules of the tokenizer,
  * and sets *length. Prefers `architecture` (the general.architecture of the model) if a row with these rules has that
- * name, else takes the first name of the first row with these rules. Returns NULL if no row has these rules. */
+ * name, else takes the first name of the first row with these rules. A row whose only difference is ORGAN_CUT_WHOLE
+ * comes last: the ids are equal if merges make every token, which the caller compares. Returns NULL if no row fits. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length);
 /* Adds the steps of a row to the tokenizer: NFC if its rules require it, its patterns, then the step that replaces
  * bytes by letters, unless ORGAN_CUT_BYTES is among the patterns. The caller applies ORGAN_CUT_WHOLE and

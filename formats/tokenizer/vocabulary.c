@@ -448,19 +448,13 @@ static const json_t *before_text(const json_t *post, unsigned depth)
     return NULL;
 }
 
-static bool class_adds_nothing(const json_t *config)
-{
-    const char *const class = json_string_value(json_object_get(config, "tokenizer_class"));
-    return class && (strcmp(class, "GPTNeoXTokenizer") == 0 || strcmp(class, "GPTNeoXTokenizerFast") == 0);
-}
-
 /* transformers 5 ignores add_bos_token if there is a tokenizer.json: its post_processor alone decides. A true
  * facts.adds_bos without a BOS token is rejected. */
 organ_status organ_tokenizer_settings(organ_tokenizer *t, const char *label, const json_t *config, bool from_json,
                                       const json_t *post, organ_error *error)
 {
     const json_t *const requested = json_object_get(config, "add_bos_token");
-    const json_t *const first = class_adds_nothing(config) ? NULL : before_text(post, 0);
+    const json_t *const first = t->adds_nothing ? NULL : before_text(post, 0);
     if (requested && !json_is_boolean(requested) && !json_is_null(requested))
         return organ_refuse(error, label, "'add_bos_token' is neither true nor false");
     t->facts.adds_bos = from_json ? first != NULL : json_is_true(requested);

@@ -350,8 +350,13 @@ static organ_status keys_tokenizer(const organ_convert_job *job, organ_error *er
                                                     .config = job->text};
     if (organ_tokenizer_to_gguf(job->model, &tokenizer, job->gguf, &difference, error) != ORGAN_OK)
         return error->status;
-    if (difference.found)
+    if (difference.found && job->options->pre)
         organ_progress_warn(job->progress, "--pre %s: %s", job->options->pre, difference.text);
+    else if (difference.found)
+        organ_progress_warn(job->progress,
+                            "llama.cpp puts a blank before texts between special tokens, the class of the tokenizer in "
+                            "transformers does not: %s",
+                            difference.text);
     if (beyond)
         organ_progress_warn(
             job->progress,

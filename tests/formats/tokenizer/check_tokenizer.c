@@ -290,6 +290,7 @@ int main(void)
                              tokenizer_fault_suite(),
                              tokenizer_ranks_suite(),
                              tokenizer_converted_suite(),
+                             tokenizer_flags_suite(),
                              NULL};
     return run_suites(suites);
 }

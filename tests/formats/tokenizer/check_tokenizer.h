@@ -3,6 +3,8 @@
 #ifndef ORGAN_TEST_CHECK_TOKENIZER_H
 #define ORGAN_TEST_CHECK_TOKENIZER_H
 
+#include "formats/tokenizer/tokenizer_files.h"
+
 #include <organ/tokenizer.h>
 
 #include <check.h>
@@ -37,9 +39,15 @@ char *tokenizer_hard_text(size_t *bytes);
  * opened by `open`, gives for the text. Returns the number of lines. */
 size_t tokenizer_golden(const char *path, const char *text, size_t bytes, organ_tokenizer *(*open)(const char *name));
 
+/* Writes the tokenizer of the model at `path` to made.gguf in the scratch directory, with this number of rows of the
+ * embedding, if it has a form in GGUF. */
+organ_status tokenizer_to_gguf(const char *path, const char *architecture, const char *pre, uint64_t rows,
+                               organ_tokenizer_difference *difference, organ_error *error);
+
 Suite *tokenizer_named_suite(void);
 Suite *tokenizer_fault_suite(void);
 Suite *tokenizer_ranks_suite(void);
 Suite *tokenizer_converted_suite(void);
+Suite *tokenizer_flags_suite(void);
 
 #endif

@@ -102,14 +102,13 @@ static char *variant_text(const struct variant *v)
     return made;
 }
 
-/* Writes the tokenizer of the model at `path` to made.gguf in the scratch directory, if it has a form in GGUF. */
-static organ_status to_gguf(const char *path, const char *architecture, const char *pre,
-                            organ_tokenizer_difference *difference, organ_error *error)
+organ_status tokenizer_to_gguf(const char *path, const char *architecture, const char *pre, uint64_t rows,
+                               organ_tokenizer_difference *difference, organ_error *error)
 {
     organ_gguf_writer *writer;
     organ_model *model;
     organ_gguf_layout layout;
-    const organ_tokenizer_gguf_options options = {.vocabulary = ROWS, .pre = pre, .architecture = architecture};
+    const organ_tokenizer_gguf_options options = {.vocabulary = rows, .pre = pre, .architecture = architecture};
     ck_assert_int_eq(organ_model_open(path, &model, error), ORGAN_OK);
     ck_assert_int_eq(organ_gguf_writer_create(&writer, error), ORGAN_OK);
     organ_gguf_writer_set_string(writer, "general.architecture", architecture, strlen(architecture), error);
@@ -161,7 +160,7 @@ static void check_variant(const struct variant *v, const char *text, size_t byte
     snprintf(what, sizeof what, "%s %s", v->fixture, v->change);
     organ_tokenizer *const before = tokenizer_good(tokenizer_model(json, strlen(json)));
     uint32_t *const ids = tokenizer_ids(before, text, bytes, true, &count);
-    const organ_status status = to_gguf(scratch_path(""), architecture, NULL, &difference, &error);
+    const organ_status status = tokenizer_to_gguf(scratch_path(""), architecture, NULL, ROWS, &difference, &error);
     ck_assert_msg(status == (v->accepted ? ORGAN_OK : ORGAN_BAD_INPUT), "%s: status %d: %s", what, status,
                   error.message);
     if (v->accepted) {
@@ -196,9 +195,9 @@ START_TEST(a_chosen_name_is_written_with_the_difference)
     organ_error error = {0};
     char *const json = variant_text(&lower);
     tokenizer_model(json, strlen(json));
-    ck_assert_int_eq(to_gguf(scratch_path(""), "gpt2", "gpt-2", &difference, &error), ORGAN_OK);
+    ck_assert_int_eq(tokenizer_to_gguf(scratch_path(""), "gpt2", "gpt-2", ROWS, &difference, &error), ORGAN_OK);
     ck_assert_msg(difference.found && strstr(difference.text, "the text 'It's"), "%s", difference.text);
-    ck_assert_int_eq(to_gguf(scratch_path(""), "gpt2", "gpt-9", &difference, &error), ORGAN_OK);
+    ck_assert_int_eq(tokenizer_to_gguf(scratch_path(""), "gpt2", "gpt-9", ROWS, &difference, &error), ORGAN_OK);
     ck_assert_msg(strstr(difference.text, "key 'tokenizer.ggml.pre': 'gpt-9' is not supported"), "%s", difference.text);
     free(json);
 }
