@@ -43,7 +43,8 @@ static void set_request_deadline(const organ_server_request *request, unsigned s
  * reserve for tokens with the role run. */
 static bool admit_connection(const organ_server_request *request)
 {
-    return !request->admitted || organ_watch_admit(request->server->watch, request->watched, request->runs);
+    const organ_request_account *const account = request->account;
+    return !account->admitted || organ_watch_admit(request->server->watch, request->watched, account->runs);
 }
 
 void organ_http_on_slow(void *context, const char *peer)
@@ -84,12 +85,12 @@ static void log_request(const organ_server_request *request, bool complete)
  * which only routes of jobs have. */
 static void audit_request(const organ_server_request *request)
 {
-    const char *job = request->job;
+    const char *job = request->account->job;
     for (size_t k = 0; k < request->parameter_count; k++)
         if (!*job && strcmp(request->parameters[k].name, "id") == 0)
             job = request->parameters[k].value;
     const organ_audit_entry entry = {.address = request->address,
-                                     .token = request->token_name,
+                                     .token = request->account->token_name,
                                      .method = request->verb,
                                      .path = request->target,
                                      .job = job,
@@ -125,7 +126,7 @@ static void free_request(organ_server_request *request)
     for (size_t k = 0; k < request->parameter_count; k++)
         ORGAN_FREE_ARRAYS((char *)request->parameters[k].name, (char *)request->parameters[k].value);
     __atomic_sub_fetch(&request->server->body_bytes, request->body_capacity, __ATOMIC_RELAXED);
-    ORGAN_FREE_ARRAYS(request->target, request->path, request->query_text, request->body, request);
+    ORGAN_FREE_ARRAYS(request->target, request->path, request->query_text, request->body, request->account, request);
 }
 
 /* libmicrohttpd calls it so that a program can decode %xx. */
@@ -139,17 +140,19 @@ size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, 
 void *organ_http_on_target(void *context, const char *target, struct MHD_Connection *connection)
 {
     organ_server_request *const request = calloc(1, sizeof *request);
+    organ_request_account *const account = calloc(1, sizeof *account);
     char *const copy = strdup(target);
     const union MHD_ConnectionInfo *const info =
         organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    if (!request || !copy || !info || !info->socket_context) {
-        ORGAN_FREE_ARRAYS(request, copy);
+    if (!request || !account || !copy || !info || !info->socket_context) {
+        ORGAN_FREE_ARRAYS(request, account, copy);
         return NULL;
     }
     request->began = organ_seconds_now();
     request->server = context;
     request->app = &request->server->app;
     request->connection = connection;
+    request->account = account;
     request->target = copy;
     request->line = target;
     request->watched = info->socket_context;
@@ -235,7 +238,7 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
     if (!admit_connection(request) && good) {
         organ_http_problem(&request->reply, 429,
                            "the other connections are reserved for tokens with the role run; '%s' has the role read",
-                           request->token_name);
+                           request->account->token_name);
         organ_http_reply_header(&request->reply, "Retry-After", "5");
         good = false;
     }

@@ -249,17 +249,17 @@ bool organ_http_target_read(organ_server_request *request)
 /* admit_connection keeps the watch from closing an admitted connection to make room for others. */
 void organ_http_done_by(const organ_server_request *request, const char *token_name, bool runs)
 {
-    organ_server_request *const admitted = (organ_server_request *)request;
-    snprintf(admitted->token_name, sizeof admitted->token_name, "%s", token_name);
-    admitted->admitted = true;
-    admitted->runs = runs;
+    organ_request_account *const account = request->account;
+    snprintf(account->token_name, sizeof account->token_name, "%s", token_name);
+    account->admitted = true;
+    account->runs = runs;
 }
 
-const char *organ_http_token_name(const organ_server_request *request) { return request->token_name; }
+const char *organ_http_token_name(const organ_server_request *request) { return request->account->token_name; }
 
 void organ_http_about_job(const organ_server_request *request, const char *id)
 {
-    snprintf(((organ_server_request *)request)->job, sizeof request->job, "%s", id);
+    snprintf(request->account->job, sizeof request->account->job, "%s", id);
 }
 
 organ_app *organ_http_app(const organ_server_request *request) { return request->app; }

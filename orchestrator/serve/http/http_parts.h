@@ -141,24 +141,29 @@ typedef enum organ_request_state {
 
 typedef struct organ_server organ_server;
 
+/* What the guard and handlers state about a request, which they cannot change otherwise. */
+typedef struct organ_request_account {
+    bool admitted;       /* the request has a valid token, or the server needs none */
+    bool runs;           /* the token has the role run, or the server needs none */
+    char token_name[64]; /* of the valid token; "": none */
+    char job[40];        /* the job that the audit log lists; "": none */
+} organ_request_account;
+
 struct organ_server_request {
     organ_server *server;
     organ_app *app; /* server->app */
     bool requested; /* the library has called organ_http_on_request once after the last byte of the body */
     bool delayed;   /* the reply is complete, but the queue sends it later (organ_request_queue_delay) */
     bool counted;   /* server->answering includes this request */
-    bool admitted;  /* the request has a valid token, or the server needs none */
-    bool runs;      /* the token has the role run, or the server needs none */
     struct MHD_Connection *connection;
     organ_request_state state;
-    double began;        /* time of the first line, in seconds of organ_seconds_now */
-    char *target;        /* path and query as received, a copy */
-    const char *line;    /* the target in the memory of the library, between the other parts of the first line */
-    char *path;          /* the decoded path without a trailing slash */
-    char verb[16];       /* the method as received */
-    char address[64];    /* address of the client: the peer's, or the one reported by a trusted proxy */
-    char token_name[64]; /* of the valid token; "": none */
-    char job[40];        /* the job that the audit log lists; "": none */
+    double began;     /* time of the first line, in seconds of organ_seconds_now */
+    char *target;     /* path and query as received, a copy */
+    const char *line; /* the target in the memory of the library, between the other parts of the first line */
+    char *path;       /* the decoded path without a trailing slash */
+    char verb[16];    /* the method as received */
+    char address[64]; /* address of the client: the peer's, or the one reported by a trusted proxy */
+    organ_request_account *account; /* allocated and freed with the request */
     organ_http_method method;
     bool head;                                   /* the request has the method HEAD; `method` is then GET */
     const organ_http_route *route;               /* NULL until organ_http_routed has found it */

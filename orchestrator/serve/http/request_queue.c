@@ -211,7 +211,7 @@ bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *r
 {
     enum { RESERVED_FRACTION = 8 };
     ORGAN_LOCKED(&queue->lock);
-    const bool room = queue->waiting + (request->runs ? 0 : queue->max / RESERVED_FRACTION) < queue->max;
+    const bool room = queue->waiting + (request->account->runs ? 0 : queue->max / RESERVED_FRACTION) < queue->max;
     if (room) {
         request->state = REQUEST_IN_POOL;
         /* Suspends the connection before a thread can take the request, because that thread resumes the connection. */
