@@ -77,7 +77,7 @@ const organ_verb organ_experts_verb = {
              "fourth window is held out: if the error on these windows does not fall, the layer stays unchanged. It "
              "needs down projections of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K).\n"
              "Every layer must keep the same number of experts, because config.json and GGUF store one number for "
-             "all layers: --per-layer global with --dry-run only prints the number that each layer would keep.\n"
+             "all layers: --per-layer global fails otherwise, and its message has the number of each layer.\n"
              "Blocks for multi-token prediction are scored on the inputs that they have in use, and cut like layers, "
              "but not refitted. A block with experts that the forward pass does not run is removed, with a warning.\n"
              "--predict measures before anything is removed: held-out windows of the text run through the model with "

@@ -64,9 +64,6 @@ static const organ_field layers[] = {
     FIELD_WORDS("kept", "{kept_experts?{kept_experts:size}|{experts?all|-}}", 0),
     FIELD_WORDS("kept experts", "{kept_experts?{kept_experts:join}|{experts?all|-}}", ORGAN_FIELD_LEFT)};
 
-static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("kept", "keep"),
-                                     FIELD_WORDS("missed", "{missed:share}", 0)};
-
 static const organ_field healed[] = {FIELD_COUNT("layer", "layer"), FIELD_WORDS("error before", "{before:~3}", 0),
                                      FIELD_WORDS("error after", "{after:~3}", 0), FIELD_WORDS("lambda", "{lambda}", 0),
                                      FIELD_WORDS("refitted", "{healed?yes|no}", 0)};
@@ -78,9 +75,6 @@ static const organ_block experts_blocks[] = {
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
-    WARN(ON_ALL, "uneven",
-         "One budget for all layers leaves a different number of experts in each, but config.json and GGUF have one "
-         "number for all: this is only a plan, because no program could load such a model."),
     TABLE(ON_TERMINAL, NULL, "settings", FIELDS(experts_settings)),
     SAY(ON_TEXT, NULL,
         "{experts_after:count} of {experts_before:count} experts {dry_run?would be kept|are kept} in each layer: "
@@ -111,8 +105,6 @@ static const organ_block experts_blocks[] = {
          .name = "name", .values = "flags",
          .caption = "1: kept, 0: removed; experts have the numbers of the original model."),
     TABLE(ON_FILES, NULL, "layers", FIELDS(layers), .caption = "Experts of each layer, and the kept ones",
-          .max = EVERY_TENSOR, .what = "layers"),
-    TABLE(ON_ALL, "uneven", "losses", FIELDS(losses), .caption = "Experts of each layer by one budget",
           .max = EVERY_TENSOR, .what = "layers"),
     SECTION(ON_FILES, "heal&!dry_run", "Refit"),
     BARS("heal&!dry_run", "heal.layers",

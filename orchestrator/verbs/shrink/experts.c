@@ -3,12 +3,14 @@
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "formats/architecture/mtp_types.h"
+#include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
+#include <inttypes.h>
 #include <organ/base.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,20 +77,19 @@ static size_t count_left_out(const organ_experts_job *job)
                : 0;
 }
 
-/* Member "layers" is empty in two cases: in a dry run without scores, because the kept experts are then unknown; and
- * if layers keep different numbers of experts, which no loader supports. */
+/* Member "layers" is empty in a dry run without scores, because the kept experts are then unknown. */
 static json_t *experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;
     json_t *const cut = organ_cut_json(made);
     const size_t drafts = count_draft_tensors(job);
-    if (cut && (!job->known || job->uneven) && !ORGAN_ADD(cut, SET("layers", json_array()))) {
+    if (cut && !job->known && !ORGAN_ADD(cut, SET("layers", json_array()))) {
         json_decref(cut);
         return NULL;
     }
     return organ_json_joined(
         cut,
-        ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", count_left_out(job)),
+        ORGAN_OBJECT(SET_COUNT("left_out", count_left_out(job)),
                      SET_IF(drafts, "draft_tensors", json_integer((json_int_t)drafts)), SET_COUNT("keep", job->keep),
                      SET_TEXT("score", organ_expert_score_name(job->score)), SET_FLAG("measured", job->known),
                      SET_HELD("measurement", job->needs),
@@ -200,13 +201,33 @@ static void experts_choose(organ_experts_job *job)
         if (s->of[l].dense)
             continue;
         uint32_t *const kept = job->kept + l * s->experts;
-        /* organ_cut_make rejects layers with different numbers of experts, because no loader supports them. A dry run
-         * still reports the numbers in job->counts, and computes sizes with `each` experts. */
-        const uint32_t count = job->options->write.dry_run ? each : job->counts[l];
-        choose_layer(job, l, count, kept);
-        job->layers[l].experts = (organ_cut_keep){kept, count};
-        job->uneven |= job->counts[l] != each;
+        choose_layer(job, l, job->counts[l], kept);
+        job->layers[l].experts = (organ_cut_keep){kept, job->counts[l]};
     }
+}
+
+/* The message has the numbers of all layers with experts, in their order. */
+static organ_status refuse_uneven(const organ_experts_job *job, organ_error *error)
+{
+    const organ_expert_scores *const s = &job->scores;
+    organ_text list;
+    ORGAN_OWNED char *numbers = NULL;
+    bool uneven = false;
+    if (organ_text_open(&list, error) != ORGAN_OK)
+        return error->status;
+    const char *before = "";
+    for (size_t l = 0; l < s->layers && l < job->layer_count; l++)
+        if (!s->of[l].dense) {
+            organ_fprintf(list.out, "%s%" PRIu32, before, job->counts[l]);
+            before = ", ";
+            uneven |= job->counts[l] != job->keep;
+        }
+    if (organ_text_finish(&list, &numbers, error) == ORGAN_OK && uneven)
+        organ_fail(error, ORGAN_USAGE,
+                   "`per_layer` global: the layers would keep %s experts, but config.json and GGUF have one number of "
+                   "experts for all layers, and neither transformers nor llama.cpp reads a list",
+                   numbers);
+    return error->status;
 }
 
 /* ---- refit ---- */
@@ -265,7 +286,8 @@ static organ_status experts_decide(organ_cut_out *cut, organ_writing *writing, o
     if (organ_experts_load_scores(job, writing, error) != ORGAN_OK)
         return error->status;
     experts_choose(job);
-    if (open_heal(job, error) || organ_memory_work_check(job->model->path, error) || !job->heal)
+    if (refuse_uneven(job, error) || open_heal(job, error) || organ_memory_work_check(job->model->path, error) ||
+        !job->heal)
         return error->status;
     cut->refitted = job->heal->refitted;
     cut->refit_context = job->heal;

@@ -220,7 +220,6 @@ typedef struct organ_experts_job {
     json_t *needs;                 /* dry run: memory that the measurement would need; NULL: no measurement is needed */
     organ_expert_measure *measure; /* open until the run has decided; NULL: --scores has all scores */
     uint32_t keep;                 /* experts to keep in each layer; with a global budget their average */
-    bool uneven;                   /* some layers keep another number of experts than `keep` */
     bool drops_blocks;             /* the blocks have experts, but the forward pass does not run them */
     organ_cut_layer *layers;       /* for each layer of the donor, what the output keeps of it */
     size_t layer_count;            /* layers of the donor, including those for multi-token prediction */
