@@ -174,14 +174,24 @@ void organ_output_remove_report(const char *path)
 }
 
 /* A run without a journal cannot be continued, so it always replaces the files of an interrupted run. */
+static organ_publish_mode mode_of(const organ_output *output, bool resume)
+{
+    return (organ_publish_mode){.resume = resume,
+                                .force = output->force,
+                                .discard = !output->journal,
+                                .journal = output->journal,
+                                .closed = output->closed};
+}
+
 static organ_status begin_partial(organ_output *output, bool resume, organ_error *error)
 {
-    const organ_publish_mode way = {.resume = resume,
-                                    .force = output->force,
-                                    .discard = !output->journal,
-                                    .journal = output->journal,
-                                    .closed = output->closed};
-    return organ_publish_begin(output->path, output->like, way, &output->publish, error);
+    return organ_publish_begin(output->path, output->like, mode_of(output, resume), &output->publish, error);
+}
+
+organ_status organ_output_try(const organ_output *output, organ_error *error)
+{
+    const organ_publish_mode mode = mode_of(output, output->journal && output->resume);
+    return output->path ? organ_publish_try(output->path, output->like, mode, error) : ORGAN_OK;
 }
 
 /* An interrupted run that had no journal, or wrote no first line into it, cannot be continued: its hidden directory

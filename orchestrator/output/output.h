@@ -91,6 +91,10 @@ unsigned organ_output_closed(const organ_model *model);
  * `force` is set and organ_check_replaceable accepts the existing output (`like` as in organ_output). */
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error);
 
+/* For a dry run, whose output may have no path: returns ORGAN_USAGE if organ_output_begin would reject existing files,
+ * also those of an interrupted run. */
+organ_status organ_output_try(const organ_output *output, organ_error *error);
+
 /* Creates the hidden directory in which the output is written, and removes files that a killed run left there. Returns
  * ORGAN_IO if the disk has no room for `bytes`. With `journal`, files of an interrupted run give ORGAN_USAGE unless
  * `resume` continues that run (output->publish.resumed is then set, and the journal has its lines) or `force` removes

@@ -216,6 +216,38 @@ static organ_status reopen_finished(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
+/* What an earlier run left in a partial directory that is not empty. */
+typedef struct leftovers {
+    bool complete; /* the output that the note names */
+    bool reopened; /* this output has a journal, as the caller's outputs do */
+} leftovers;
+
+/* Returns ORGAN_USAGE if organ_publish_begin rejects what an earlier run left in publish->lock. Changes nothing. */
+static organ_status judge_leftovers(const organ_publish *publish, organ_publish_mode way, leftovers *left,
+                                    organ_error *error)
+{
+    organ_naming_note note;
+    if (organ_naming_note_read(publish->note, &note, error))
+        return error->status;
+    left->complete = has_noted_output(publish, &note);
+    left->reopened = left->complete && note.journal && way.journal;
+    const bool unfinished = left->complete ? !note.journal && !way.journal : is_unfinished(publish);
+    if (left->reopened)
+        return ORGAN_OK;
+    if (!unfinished && (left->complete || !has_nothing_of_value(publish)))
+        return organ_publish_fail_awaiting(publish, error);
+    if (unfinished && !way.resume && !way.force && !way.discard)
+        return organ_publish_fail_unfinished(publish->final, publish->partial, error);
+    return ORGAN_OK;
+}
+
+organ_status organ_publish_fail_unfinished(const char *final, const char *partial, organ_error *error)
+{
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: an unfinished run was found in %s: `resume` continues it, `force` starts over", final,
+                      partial);
+}
+
 /* Reopens, removes or rejects the locked partial directory of an earlier run:
  *   - an empty directory, because a run has just created it: takes it;
  *   - a finished output whose note has a journal, if the caller uses journals (way.journal): reopens it;
@@ -228,10 +260,8 @@ static organ_status reopen_finished(organ_publish *publish, organ_error *error)
  * directory stays locked, so that no other process can have taken its path. */
 static organ_status take_over_partial(organ_publish *publish, organ_publish_mode way, bool *gone, organ_error *error)
 {
-    organ_naming_note note;
+    leftovers left;
     organ_partial partial = partial_of(publish);
-    if (organ_naming_note_read(publish->note, &note, error))
-        return error->status;
     const bool empty = organ_is_empty_folder(partial.folder);
     if (!empty && errno) {
         organ_fail_errno(error, errno, "%s: cannot be read", publish->partial);
@@ -244,21 +274,15 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
             remove_partial(publish, &(organ_error){0});
         return error->status;
     }
-    const bool complete = has_noted_output(publish, &note),
-               unfinished = complete ? !note.journal && !way.journal : is_unfinished(publish);
-    if (complete && note.journal && way.journal)
+    if (judge_leftovers(publish, way, &left, error))
+        return error->status;
+    if (left.reopened)
         return reopen_finished(publish, error);
-    if (!unfinished && (complete || !has_nothing_of_value(publish)))
-        return organ_publish_fail_awaiting(publish, error);
-    if (unfinished && !way.resume && !way.force && !way.discard)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: an unfinished run was found in %s: `resume` continues it, `force` starts over",
-                          publish->final, publish->partial);
     publish->resumed = way.resume;
     if (way.resume)
         return own_partial(publish, error);
     /* The mark is set first: after a kill it permits the next run to remove the rest, also without the note. */
-    const int fault = complete ? organ_partial_set_mark(&partial, "") : 0;
+    const int fault = left.complete ? organ_partial_set_mark(&partial, "") : 0;
     publish->mark = partial.mark;
     if (fault)
         return organ_fail_errno(error, fault, "%s/%s: cannot be created", publish->partial, ORGAN_GROWING_MARK);
@@ -347,6 +371,24 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
     if (publish_split(final, &publish, error) == ORGAN_OK &&
         organ_check_parent(publish.final, publish.parent, error) == ORGAN_OK)
         publish_check_place(&publish, error);
+    organ_publish_end(&publish);
+    return error->status;
+}
+
+organ_status organ_publish_try(const char *final, const char *like, organ_publish_mode way, organ_error *error)
+{
+    organ_publish publish = {.lock = -1, .like = like, .force = way.force};
+    leftovers left;
+    if (publish_split(final, &publish, error) == ORGAN_OK &&
+        organ_check_parent(publish.final, publish.parent, error) == ORGAN_OK &&
+        publish_check_place(&publish, error) == ORGAN_OK && organ_partial_is_begun(publish.partial)) {
+        publish.lock = open(publish.partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (publish.lock >= 0)
+            judge_leftovers(&publish, way, &left, error);
+    }
+    if (publish.lock >= 0)
+        close(publish.lock);
+    publish.lock = -1;
     organ_publish_end(&publish);
     return error->status;
 }

@@ -60,6 +60,13 @@ typedef struct organ_publish_mode {
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error);
 
+/* For a dry run: returns the errors that organ_publish_begin would return because of existing files, and changes
+ * nothing that organ_publish_check does not change. Does not determine whether another process has locked the
+ * directory. */
+organ_status organ_publish_try(const char *final, const char *like, organ_publish_mode way, organ_error *error);
+/* Returns ORGAN_USAGE with the message that the directory `partial` has an unfinished run of the output `final`. */
+organ_status organ_publish_fail_unfinished(const char *final, const char *partial, organ_error *error);
+
 /* Allows other ranks to write into this output: stores `token`, a text of less than 64 bytes, in the mark of the
  * unfinished output (ORGAN_GROWING_MARK), where organ_publish_join reads it. */
 organ_status organ_publish_set_token(organ_publish *publish, const char *token, organ_error *error);

@@ -46,6 +46,35 @@ for name in x.DEQUANTIZE_REPORT.md x.DEQUANTIZE_REPORT.html x.dequantize.json ./
     refused 2 "x.gguf" dequantize $plain -o x.gguf --html $name
 done
 
+# ---- an unfinished run is rejected by a dry run as by a run ----
+# unfinished ARGS...: --resume or --force is missing. The directory is as a killed run leaves it.
+unfinished() {
+    local output=$1 option
+    for option in --dry-run --quiet; do
+        mkdir -p ".$output.organ-partial/organ" && echo '{}' >".$output.organ-partial/organ/journal.jsonl"
+        refused 2 "unfinished" "${@:2}" -o "$output" $option
+        rm -r ".$output.organ-partial"
+    done
+}
+tuned=$(dirname "$model")/tiny-lora
+cp -r "$model" tuned
+unfinished out prune tiny-qwen2
+unfinished out prune tiny-qwen2 --method sparsegpt --sparsity 50 --calibration text.txt --samples 2 --context 64 --then int4-group32
+unfinished out quantize tiny-qwen2 --scheme int4-group32
+unfinished out quantize tiny-qwen2 --scheme int4-group32 --smooth auto --calibration text.txt --samples 2 --context 64
+unfinished out.gguf quantize tiny-qwen2 --scheme q4_0
+unfinished out.gguf dequantize $plain
+unfinished out.gguf convert tiny-qwen2 --to gguf
+unfinished out layers tiny-qwen2 --drop 2-2
+unfinished out width tiny-qwen2 --ffn 50% --calibration text.txt
+unfinished out purify tiny-qwen2 --method haar
+unfinished out extract tiny-qwen2
+unfinished out graft --source tiny-qwen2 --target tiny-qwen2 --layers 1-2
+unfinished out merge tiny-qwen2 tuned --method linear
+unfinished out merge tiny-qwen2 tuned --method linear --then fp8-channel
+unfinished out lora merge --base tiny-qwen2 --adapter "$tuned"
+unfinished out lora extract --base tiny-qwen2 --tuned tuned --rank 4
+
 # ---- files that a run reads or extends ----
 calibrated=(prune tiny-qwen2 --method sparsegpt --calibration text.txt --allocate global --budget 30% -o p --quiet)
 refused 2 "--allocation p" "${calibrated[@]}" --allocation p

@@ -264,7 +264,7 @@ static organ_status write_output(organ_writing *w, json_t **report, organ_error 
 /* Choices of an unfinished run with the same inputs and parameters are known. */
 static organ_status report_dry_run(organ_writing *w, json_t **report, organ_error *error)
 {
-    if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK ||
+    if (organ_output_try(&w->output, error) != ORGAN_OK ||
         (w->write->decide && w->output.path &&
          organ_run_journal_peek(&w->journal, organ_writing_head(w), w->output.path, error)) ||
         write_decide(w, error) != ORGAN_OK)
