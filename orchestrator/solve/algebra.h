@@ -99,9 +99,8 @@ bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *de
 void organ_factor_solve(const organ_kernels *kernels, const float *factor, size_t n, float *rows, size_t count,
                         size_t stride, float *panel, void *scratch);
 
-/* Returns an upper bound of the bytes that organ_inverse_factor or organ_block_factor allocates for an n x n matrix,
- * without the scratch of workers. */
-uint64_t organ_inverse_factor_memory(uint64_t n);
+/* Returns an upper bound of the bytes that organ_inverse_factor or organ_block_factor allocates for an n x n matrix. */
+uint64_t organ_inverse_factor_memory(const organ_engine *engine, uint64_t n);
 
 /* Writes the n diagonal elements of A^-1 to `diagonal`. Reads the lower triangle of A (n x n), and overwrites A.
  * `scratch` has n x n values. Returns false if A is not positive definite. */

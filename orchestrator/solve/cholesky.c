@@ -238,11 +238,12 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
         memcpy(x->h + (from + i) * x->n + from, x->factor + (from + i) * BLOCK, width * sizeof *x->h);
 }
 
-/* The buffers are two FP64 blocks, the inverses of diagonal blocks, and a block column. */
-uint64_t organ_inverse_factor_memory(uint64_t n)
+/* The buffers are two FP64 blocks, the inverses of diagonal blocks, a block column, and the scratch of workers. */
+uint64_t organ_inverse_factor_memory(const organ_engine *engine, uint64_t n)
 {
     const uint64_t blocks = (n + BLOCK - 1) / BLOCK;
-    return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float);
+    return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float) +
+           organ_products_scratch(engine);
 }
 
 /* The caller calls inversion_close in any case. */

@@ -41,8 +41,10 @@ const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return choos
 
 /* ---- memory ---- */
 
+static size_t bytes_of_worker(const organ_ridge_solver *solver) { return ORGAN_PRODUCT_SCRATCH + solver->worker_bytes; }
+
 /* The sizes are added in FP64, which cannot overflow. TOO_MUCH stands for TOO_MUCH bytes or more. */
-uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
+uint64_t organ_ridge_memory(const organ_engine *engine, const organ_ridge_shape *shape)
 {
     const double width = (double)shape->width, used = (double)shape->used, blocks = (double)shape->blocks,
                  outputs = (double)shape->outputs;
@@ -56,7 +58,9 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
     /* `shared`: arrays of ridge_allocate and of organ_inverse_factor; the others: arrays of the solvers */
     const double tiles = n / (double)ORGAN_RIDGE_TILE + 1;
     const double shared = 4 * (n + outputs) * rows + 4 * outputs * n +
-                          (double)organ_inverse_factor_memory((uint64_t)n) + tiles * (double)sizeof(organ_product);
+                          (double)organ_inverse_factor_memory(engine, (uint64_t)n) +
+                          tiles * (double)sizeof(organ_product) +
+                          (double)(organ_workers_count(engine->workers) * bytes_of_worker(solver));
     /* sums of both parts in FP64, and their chunks in FP32 */
     const double by_inputs = 16 * (n + outputs) * n + 8 * (double)ORGAN_RIDGE_CHUNK * (features + outputs);
     /* for each token: a row of Z Z^T, the targets, and its rows of inputs with block and token */
@@ -70,7 +74,7 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
  * Returns false if memory cannot be allocated. */
 static bool ridge_allocate(organ_ridge *ridge)
 {
-    ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->solver->worker_bytes;
+    ridge->worker_bytes = bytes_of_worker(ridge->solver);
     const size_t rows = ridge->solver == &organ_ridge_by_blocks ? ridge->features : ridge->n;
     ridge->factor = organ_floats(rows, ridge->n);
     ridge->solution = organ_floats(rows, ridge->shape.outputs);
@@ -87,7 +91,7 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
 {
     *ridge = NULL;
     if (shape->tokens[ORGAN_RIDGE_FIT] == 0 || shape->outputs == 0 || shape->width == 0 || shape->used == 0 ||
-        shape->used > shape->blocks || organ_ridge_memory(shape) == TOO_MUCH ||
+        shape->used > shape->blocks || organ_ridge_memory(engine, shape) == TOO_MUCH ||
         (double)ridge_tokens_of(shape) * (double)shape->used > (double)UINT32_MAX)
         return organ_fail(
             error, ORGAN_USAGE, "%s: least squares over %zu tokens of %zu times %zu inputs, %zu used, and %zu outputs",

@@ -39,9 +39,8 @@ const char *organ_ridge_solved_by(const organ_ridge_shape *shape);
 
 typedef struct organ_ridge organ_ridge; /* a regression: sums over the tokens added so far, and D */
 
-/* Returns an upper bound of the bytes that a ridge of this shape allocates, without the scratch of workers; at most
- * 2^62. */
-uint64_t organ_ridge_memory(const organ_ridge_shape *shape);
+/* Returns an upper bound of the bytes that a ridge of this shape allocates; at most 2^62. */
+uint64_t organ_ridge_memory(const organ_engine *engine, const organ_ridge_shape *shape);
 
 /* Opens a ridge; `engine` must outlive it. Returns ORGAN_USAGE for a shape without inputs, outputs or tokens, or for
  * too many of them; ORGAN_IO if memory cannot be allocated or the scratch directory has too little space. *ridge is

@@ -337,9 +337,10 @@ START_TEST(shapes_without_anything)
     refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 2, 1, 0, NULL});
     refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 1, 0, 0, NULL});
     refused_shape((organ_ridge_shape){"r", {(size_t)1 << 31, 1}, 1, (size_t)1 << 31, 1, 1, 0, NULL});
-    ck_assert_uint_eq(organ_ridge_memory(&(organ_ridge_shape){
-                          "r", {SIZE_MAX, SIZE_MAX}, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, NULL}),
-                      UINT64_C(1) << 62);
+    ck_assert_uint_eq(
+        organ_ridge_memory(
+            engine, &(organ_ridge_shape){"r", {SIZE_MAX, SIZE_MAX}, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, NULL}),
+        UINT64_C(1) << 62);
     organ_ridge_close(NULL);
 }
 END_TEST

@@ -103,6 +103,7 @@ organ_status organ_donor_target_find(organ_donor_target *donor, const organ_engi
 
 uint64_t organ_donor_target_memory(const organ_engine *engine, uint64_t cols, uint64_t block)
 {
-    return sizeof(float) * 2 * cols * block + organ_inverse_factor_memory(block) + organ_products_scratch(engine) +
+    return sizeof(float) * 2 * cols * block + organ_inverse_factor_memory(engine, block) +
+           organ_products_scratch(engine) +
            organ_workers_count(engine->workers) * STRIP * ORGAN_FACTOR_BLOCK * sizeof(float);
 }

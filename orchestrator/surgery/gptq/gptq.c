@@ -296,17 +296,6 @@ static size_t strip_rows_of(size_t rows, size_t workers)
     return organ_max((even + 15) / 16 * 16, 16);
 }
 
-/* The terms are job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale, the
- * points of a codebook, and the factorisation of H. */
-uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
-{
-    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
-    const uint64_t points = kind ? organ_ggml_count_points(kind) * (sizeof(float) * kind->points.length + 1) : 0;
-    const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
-    return sizeof(float) * (3 * rows * cols + (numbers + (grid->scale_of == ORGAN_SCALE_TENSOR ? TRIES : 0)) * padded) +
-           3 * rows * sizeof(double) + points + organ_inverse_factor_memory(cols);
-}
-
 /* Operations per weight; from times of the types on four layers of 512 x 1536. */
 #define SOLVE_POINTS_OF_8 105000 /* 1,024 points; also points of 4 with an even number of signs among 8 */
 #define SOLVE_POINTS_OF_4 63000
@@ -347,6 +336,21 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
         job->passes = 0;
     job->strip_rows = strip_rows_of(part->rows, organ_workers_count(job->inputs->engine->workers));
     job->scratch_bytes = organ_to_line(worker_scratch_bytes(job));
+}
+
+/* The terms are job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale, the
+ * points of a codebook, the scratch of workers, and the factorisation of H. */
+uint64_t organ_gptq_memory(const organ_engine *engine, const organ_grid *grid, uint64_t rows, uint64_t cols)
+{
+    const organ_gptq matrix = {.grid = *grid, .rows = (size_t)rows, .cols = (size_t)cols};
+    organ_gptq_job job = {.inputs = &(organ_gptq_inputs){.engine = engine}, .matrix = &(organ_gptq){.grid = *grid}};
+    size_job(&job, &matrix);
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    const uint64_t points = kind ? organ_ggml_count_points(kind) * (sizeof(float) * kind->points.length + 1) : 0;
+    const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
+    return sizeof(float) * (3 * rows * cols + (numbers + (grid->scale_of == ORGAN_SCALE_TENSOR ? TRIES : 0)) * padded) +
+           3 * rows * sizeof(double) + points + organ_workers_count(engine->workers) * job.scratch_bytes +
+           organ_inverse_factor_memory(engine, cols);
 }
 
 /* ---- the second moments of inputs, damped, and their factor in the order of columns ---- */

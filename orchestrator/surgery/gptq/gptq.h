@@ -70,8 +70,8 @@ typedef struct organ_gptq {
 organ_status organ_gptq_run(organ_gptq_inputs *inputs, organ_gptq *matrix, organ_error *error);
 
 /* Returns the bytes that organ_gptq_run and organ_gptq_inputs_open need for a matrix, including organ_gptq.values. Does
- * not count organ_gptq.weights and scales, H and its factor, and the scratch of workers. */
-uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols);
+ * not count organ_gptq.weights and scales, H and its factor. */
+uint64_t organ_gptq_memory(const organ_engine *engine, const organ_grid *grid, uint64_t rows, uint64_t cols);
 
 /* Returns the work of GPTQ on a matrix, with the refit of scales and the descent, for the plan of a dry run; members as
  * in organ_plan_solve. */

@@ -36,11 +36,14 @@ struct organ_moments_fit {
     unsigned char *scratch;
 };
 
-uint64_t organ_moments_fit_memory(uint64_t features, uint64_t rows, bool drift)
+uint64_t organ_moments_fit_memory(const organ_engine *engine, uint64_t features, uint64_t rows, bool drift)
 {
     const uint64_t square = features * features, strips = 2 * ORGAN_MOMENTS_ROWS * features;
-    const uint64_t models = square * (drift ? 3 : 1), factor = square + organ_inverse_factor_memory(features) / 4;
-    return sizeof(float) * (square + organ_max(models, factor) + rows * features + strips);
+    const uint64_t models = square * (drift ? 3 : 1),
+                   factor = square + organ_inverse_factor_memory(engine, features) / 4;
+    const uint64_t panels = organ_workers_count(engine->workers) * TOGETHER * ORGAN_FACTOR_BLOCK;
+    return sizeof(float) * (square + organ_max(models, factor) + rows * features + strips + panels) +
+           organ_products_scratch(engine);
 }
 
 static void free_model(organ_moments_fit *f)

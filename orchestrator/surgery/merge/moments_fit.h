@@ -24,9 +24,9 @@ typedef struct organ_moments_part {
 /* Most rows of a call of organ_moments_fit_add and of organ_moments_fit_solve. */
 #define ORGAN_MOMENTS_ROWS ((size_t)512)
 
-/* Returns an upper bound of the bytes that a fit of matrices with `rows` rows together allocates, without the scratch
- * of workers. `drift`: with organ_moments_part.own. */
-uint64_t organ_moments_fit_memory(uint64_t features, uint64_t rows, bool drift);
+/* Returns an upper bound of the bytes that a fit of matrices with `rows` rows together allocates. `drift`: with
+ * organ_moments_part.own. */
+uint64_t organ_moments_fit_memory(const organ_engine *engine, uint64_t features, uint64_t rows, bool drift);
 
 /* Opens a fit of `count` matrices of rows[i] x features. `name` is for messages; it, `rows` and `engine` must outlive
  * the fit. Returns ORGAN_IO, with *fit NULL, if memory cannot be allocated. */

@@ -108,7 +108,7 @@ static refit_needs needs_of(const organ_graft_refit *r, bool scratch)
     const organ_ridge_shape shape = shape_of(r);
     const uint64_t width = width_of(r), rows = organ_min(ROWS, rows_of_window(r));
     return (refit_needs){r, 2 * organ_calibration_states_memory(&r->chunks, /*copied=*/false, scratch) +
-                                organ_ridge_memory(&shape) + organ_draft_project_bytes(r->forwards[SOURCE]) +
+                                organ_ridge_memory(r->engine, &shape) + organ_draft_project_bytes(r->forwards[SOURCE]) +
                                 (4 * rows + 4 * width) * width * sizeof(float)};
 }
 

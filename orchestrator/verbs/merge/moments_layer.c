@@ -228,7 +228,7 @@ static uint64_t sums_memory(const merge_moments *m, uint64_t cols, uint64_t rows
         tokens = organ_max(tokens, chunk_tokens(&m->inputs[k]));
     return organ_calibration_memory(cols, 0, drift, /*undivided=*/true) +
            (drift ? organ_calibration_memory(cols, 0, /*two_streams=*/false, /*undivided=*/true) : 0) +
-           (drift ? tokens * cols * sizeof(float) : 0) + organ_moments_fit_memory(cols, rows, drift);
+           (drift ? tokens * cols * sizeof(float) : 0) + organ_moments_fit_memory(m->job->engine, cols, rows, drift);
 }
 
 /* A matrix is written while its group is in memory: its values, and in the type of the output. */

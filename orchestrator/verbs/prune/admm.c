@@ -101,11 +101,14 @@ static bool admm_allocate(organ_admm *s)
     return organ_edge_search_open(&s->search, rows * n) && s->root && s->z && s->a && s->panels && s->scratch;
 }
 
-uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
+uint64_t organ_admm_memory(const organ_engine *engine, uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    /* Z; `a` and `b`; the roots, `equals` and the solver itself, rounded up; the buffers of organ_block_factor. */
-    return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + rows + organ_inverse_factor_memory(cols);
+    const uint64_t panels = organ_workers_count(engine->workers) * MOST_ROWS * ORGAN_FACTOR_BLOCK * sizeof(float);
+    /* Z; `a` and `b`; the roots and the solver itself, rounded up; the buffers of organ_block_factor. */
+    return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + panels + organ_products_scratch(engine) +
+           organ_edge_search_memory(engine, rows * cols, ROWS_PER_BATCH * cols) +
+           organ_inverse_factor_memory(engine, cols);
 }
 
 /* H gets ones on its diagonal: with d = sqrt(diag H), H_ij is divided by d_i d_j and T_ij by d_j. */

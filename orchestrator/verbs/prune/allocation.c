@@ -105,9 +105,10 @@ static void release_shared(void *context) { organ_prune_share_end(&((organ_prune
 /* The sparsity of 50 percent is arbitrary: it does not change the memory. */
 static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 {
-    const organ_prune_matrix_options options = options_at(context, tensor->name, /*sparsity=*/50, /*effort=*/1);
+    const organ_prune_allocation *const a = context;
+    const organ_prune_matrix_options options = options_at(a, tensor->name, /*sparsity=*/50, /*effort=*/1);
     const organ_matrices m = organ_tensor_matrices(tensor);
-    return organ_prune_matrix_memory(&options, m.rows, m.cols);
+    return organ_prune_matrix_memory(a->job->engine, &options, m.rows, m.cols);
 }
 
 static organ_curves_store store_of(const organ_prune_allocation *a)

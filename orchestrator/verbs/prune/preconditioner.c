@@ -281,6 +281,13 @@ size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
     return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_max(gathered, shares) + 15) / 16 * 16;
 }
 
+/* A part has at most a quarter as many directions as columns. */
+uint64_t organ_preconditioner_most_scratch(uint64_t cols, uint64_t rows)
+{
+    const uint64_t gathered = cols * DIRECTIONS, shares = rows * (cols / 4 + 1);
+    return ORGAN_PRODUCT_SCRATCH / sizeof(float) + organ_max(gathered, shares) + 15;
+}
+
 /* The second area follows the ORGAN_PRODUCT_SCRATCH bytes of the product kernel. */
 static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 

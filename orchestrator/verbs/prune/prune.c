@@ -23,8 +23,9 @@
 
 static uint64_t then_memory(void *context, uint64_t rows, uint64_t cols)
 {
-    const organ_prune_matrix_options prune_options = organ_prune_options_of(context, /*part=*/0, /*name=*/"");
-    return organ_prune_matrix_memory(&prune_options, rows, cols);
+    const organ_prune_job *const job = context;
+    const organ_prune_matrix_options prune_options = organ_prune_options_of(job, /*part=*/0, /*name=*/"");
+    return organ_prune_matrix_memory(job->engine, &prune_options, rows, cols);
 }
 
 static organ_status then_prune(void *context, const organ_calibration_matrix *matrix, float *weights, uint8_t *keep,

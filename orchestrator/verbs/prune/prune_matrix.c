@@ -232,18 +232,18 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     return change_and_report(&job, before, error);
 }
 
-uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols)
+uint64_t organ_prune_matrix_memory(const organ_engine *engine, const organ_prune_matrix_options *options, uint64_t rows,
+                                   uint64_t cols)
 {
     const uint64_t mask = rows * cols;
     if (!method_compensates(options))
         return mask;
-    /* 5 bytes for score and mask of each weight of 128 columns, and 8 a row for the search of the mask */
     if (options->method == ORGAN_PRUNE_SPARSEGPT)
-        return mask + 648 * rows + organ_inverse_factor_memory(cols);
+        return organ_prune_sweep_memory(engine, rows, cols);
     if (options->method == ORGAN_PRUNE_ALPS || options->method == ORGAN_PRUNE_PHYSARUM_V3)
         /* for each weight: 1 byte for the mask, 4 for ADMM's target, 1 for the mask of ALPS's last comparison */
-        return 6 * mask + organ_admm_memory(rows, cols);
-    return 2 * mask + organ_masked_squares_memory(rows, cols); /* the mask, and that of the last flow */
+        return 6 * mask + organ_admm_memory(engine, rows, cols);
+    return 2 * mask + organ_masked_squares_memory(engine, rows, cols); /* the mask, and that of the last flow */
 }
 
 /* ---- factors of matrices with the same inputs ---- */

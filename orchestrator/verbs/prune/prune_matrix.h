@@ -196,9 +196,8 @@ void organ_admm_write_result(organ_admm *admm, const uint8_t *keep, float *weigh
 organ_status organ_admm_finish(organ_admm *admm, const uint8_t *keep, unsigned steps, float *weights,
                                organ_error *error);
 
-/* Returns an upper bound of the bytes that *admm allocates for a matrix of rows x cols, without the factors and the
- * buffers of workers. */
-uint64_t organ_admm_memory(uint64_t rows, uint64_t cols);
+/* Returns an upper bound of the bytes that *admm allocates for a matrix of rows x cols, without the factors. */
+uint64_t organ_admm_memory(const organ_engine *engine, uint64_t rows, uint64_t cols);
 
 #define ORGAN_PRUNE_STAGES 7 /* stages of physarum v2 */
 
@@ -301,7 +300,8 @@ bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method
 /* Returns an upper bound of the bytes that organ_prune_matrix needs for a matrix of rows x cols. Includes `keep`;
  * excludes the weights, the calibration, the FP32 copies of H and the buffers of the threads. options->measure is
  * ignored; it needs 8 more bytes per weight. Sparsity and name make no difference. */
-uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols);
+uint64_t organ_prune_matrix_memory(const organ_engine *engine, const organ_prune_matrix_options *options, uint64_t rows,
+                                   uint64_t cols);
 
 /* ---- least squares over kept weights ---- */
 
@@ -338,9 +338,9 @@ float *organ_masked_squares_residual(organ_masked_squares *squares);
 organ_status organ_masked_squares_solve(organ_masked_squares *squares, const uint8_t *keep, unsigned products, float *v,
                                         organ_error *error);
 
-/* Returns an upper bound of the bytes for a matrix of rows x cols, without H and the buffers of workers. The bound is
- * valid for a whole H, and for a block-diagonal H with blocks of 256. */
-uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols);
+/* Returns an upper bound of the bytes for a matrix of rows x cols, without H. The bound is valid for a whole H, and for
+ * a block-diagonal H with blocks of 256. */
+uint64_t organ_masked_squares_memory(const organ_engine *engine, uint64_t rows, uint64_t cols);
 
 /* ---- what the methods of prune_matrix.h share ---- */
 
@@ -372,6 +372,8 @@ void organ_clear_dead_inputs(const organ_matrix_job *job);
  * organ_prune_matrix. */
 organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error); /* physarum v2 */
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error);  /* sparsegpt */
+/* Returns the bytes that organ_prune_by_sweep allocates, without a factor. */
+uint64_t organ_prune_sweep_memory(const organ_engine *engine, uint64_t rows, uint64_t cols);
 organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error);
 organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *error); /* physarum v3 */
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error); /* physarum v2 without compensation, in
@@ -405,6 +407,8 @@ void organ_preconditioner_destroy(organ_preconditioner *preconditioner); /* NULL
 /* Returns the number of floats of `scratch` that the functions below need for `rows` rows: a multiple of 16. The caller
  * aligns `scratch` to 64 bytes. */
 size_t organ_preconditioner_scratch(const organ_preconditioner *preconditioner, size_t rows);
+/* Returns an upper bound of organ_preconditioner_scratch for an H of cols x cols. */
+uint64_t organ_preconditioner_most_scratch(uint64_t cols, uint64_t rows);
 
 /* Updates the k x k matrices of one row after its mask has lost columns. `before` is the old mask and `keep` the new
  * one, h.size values each; a lost column has `before` 1 and `keep` 0. Threads may call it for different rows at the
@@ -467,6 +471,8 @@ typedef struct organ_edge_search {
 /* Allocates the buffers for at most `most` scores. Returns false if memory cannot be allocated. The caller calls
  * organ_edge_search_close in any case. */
 bool organ_edge_search_open(organ_edge_search *search, size_t most);
+/* Returns the bytes that a search of up to `most` scores in strips of `strip` scores allocates. */
+uint64_t organ_edge_search_memory(const organ_engine *engine, uint64_t most, uint64_t strip);
 void organ_edge_search_close(organ_edge_search *search);
 
 /* Begins a search over `count` scores, of which `removed` are removed, with the mask in `keep`. */

@@ -155,6 +155,12 @@ static void clear_tables(organ_edge_search *s)
     s->used = 0;
 }
 
+uint64_t organ_edge_search_memory(const organ_engine *engine, uint64_t most, uint64_t strip)
+{
+    return organ_workers_count(engine->workers) * ORGAN_EDGE_DIGIT * sizeof(uint64_t) +
+           organ_pieces_of(most, strip) * sizeof(uint64_t);
+}
+
 bool organ_edge_search_open(organ_edge_search *s, size_t most)
 {
     s->counts = calloc(organ_workers_count(s->engine->workers), ORGAN_EDGE_DIGIT * sizeof *s->counts);

@@ -191,6 +191,14 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
     return ORGAN_OK;
 }
 
+/* The terms are the mask, scores and mask of a pass, its search, the factor's buffers, and the scratch of workers. */
+uint64_t organ_prune_sweep_memory(const organ_engine *engine, uint64_t rows, uint64_t cols)
+{
+    return rows * cols + rows * COLUMNS * (sizeof(float) + 1) +
+           organ_edge_search_memory(engine, rows * COLUMNS, STRIP) + organ_inverse_factor_memory(engine, cols) +
+           organ_products_scratch(engine);
+}
+
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
     ORGAN_OWNED float *own = NULL; /* the factor, if it is not shared */
@@ -436,12 +444,15 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
                                      ROWS_PER_BATCH, error);
 }
 
-uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
+uint64_t organ_masked_squares_memory(const organ_engine *engine, uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER, blocks = (cols + 255) / 256;
     /* The preconditioner's 4 k (k + 1) bytes per row: k = 64 for a whole H, k = 16 for each block of 256 columns. */
     const uint64_t whole = 16640, blockwise = 1088 * blocks;
     /* `r`, `ahead` and `last_mask`: 4 + 4 + 1 bytes per weight. `p` and `hp`. The preconditioner's matrices. Its
      * directions and the buffers for finding them, per column. */
-    return 9 * rows * cols + 8 * together * cols + (blockwise > whole ? blockwise : whole) * rows + 1664 * cols;
+    const uint64_t of_worker =
+        sizeof(float) * (ROWS_PER_BATCH * cols + organ_preconditioner_most_scratch(cols, ROWS_PER_BATCH));
+    return 9 * rows * cols + 8 * together * cols + (blockwise > whole ? blockwise : whole) * rows + 1664 * cols +
+           organ_workers_count(engine->workers) * of_worker;
 }

@@ -356,8 +356,10 @@ static organ_status store_strip(void *context, const organ_calibration_strip *s,
 static uint64_t matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_calibration_matrices(calib, tensor);
-    const organ_prune_matrix_options options = organ_prune_options_of(context, /*part=*/0, tensor->name);
-    return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_calibration_strip_memory(calib, tensor);
+    const organ_prune_job *const job = context;
+    const organ_prune_matrix_options options = organ_prune_options_of(job, /*part=*/0, tensor->name);
+    return organ_prune_matrix_memory(job->engine, &options, m.rows, m.cols) +
+           organ_calibration_strip_memory(calib, tensor);
 }
 
 static bool matrix_done(void *context, size_t target)

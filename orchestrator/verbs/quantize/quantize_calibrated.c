@@ -293,7 +293,7 @@ static uint64_t matrix_memory(void *context, const organ_calibration_run *calib,
     const organ_quantize_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_encoding *const encoding = job->encodings[tensor - job->model->tensors];
-    const uint64_t gptq = organ_gptq_memory(&encoding->grid, m.rows, m.cols),
+    const uint64_t gptq = organ_gptq_memory(job->engine, &encoding->grid, m.rows, m.cols),
                    stored = storing_memory(encoding, organ_workers_count(job->engine->workers), m.rows, m.cols);
     const uint64_t weights = m.rows * m.cols;
     (void)calib;

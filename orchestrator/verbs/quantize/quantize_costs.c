@@ -342,8 +342,8 @@ uint64_t organ_quantize_anchor_memory(void *context, const organ_tensor *tensor)
     for (size_t k = 0; k < w->type_count; k++)
         if (organ_quantize_type_fits(w, k, (size_t)m.cols)) {
             const organ_grid *const grid = &w->types[k]->grid;
-            const uint64_t gptq =
-                organ_gptq_memory(grid, rows, m.cols) + sizeof(float) * rows * organ_grid_numbers(grid, (size_t)m.cols);
+            const uint64_t gptq = organ_gptq_memory(w->job->engine, grid, rows, m.cols) +
+                                  sizeof(float) * rows * organ_grid_numbers(grid, (size_t)m.cols);
             most = organ_max(most, gptq);
         }
     return most + sizeof(float) * m.cols * (3 * rows + 2 + organ_workers_count(w->job->engine->workers)) +

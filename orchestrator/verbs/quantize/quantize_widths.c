@@ -148,7 +148,7 @@ static uint64_t tensor_memory(void *context, const organ_tensor *tensor)
     const organ_quantize_widths *const w = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_grid *const grid = &w->job->encoding->grid;
-    return organ_gptq_memory(grid, m.rows, m.cols) + sizeof(float) * m.rows * (m.cols / grid->size);
+    return organ_gptq_memory(w->job->engine, grid, m.rows, m.cols) + sizeof(float) * m.rows * (m.cols / grid->size);
 }
 
 /* ---- opening ---- */

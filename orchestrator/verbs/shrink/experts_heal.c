@@ -5,6 +5,7 @@
  * rank. All ranks check their memory before the text is read. */
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -65,7 +66,7 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
         if (h->layers[l].cut) {
             organ_ridge_shape shape = heal_shape(h, &h->layers[l]);
             shape.scratch = scratch ? "" : NULL;
-            ridge = organ_ridge_memory(&shape) > ridge ? organ_ridge_memory(&shape) : ridge;
+            ridge = organ_max(ridge, organ_ridge_memory(h->options.engine, &shape));
         }
     /* bytes per value of a matrix: FP32 of the matrix and of its change, and of a transposed copy */
     const uint64_t matrices = has_transposed(h, organ_calibration_run_facts_of(calib)->forward) ? 12 : 8;

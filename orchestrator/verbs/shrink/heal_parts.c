@@ -224,7 +224,8 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *p
     /* 4 floats are as large as a token's entry in blocks, gates and routed for each expert. */
     const bool normed = organ_forward_describe(h->forward)->norms != ORGAN_NORMS_BEFORE;
     const uint64_t captured = tokens * (part->used * (part->width + 4) + (normed ? 3 : 2) * hidden);
-    return organ_ridge_memory(&shape) + (captured + 2 * largest + 2 * part->outputs * part->width) * sizeof(float);
+    return organ_ridge_memory(h->options.engine, &shape) +
+           (captured + 2 * largest + 2 * part->outputs * part->width) * sizeof(float);
 }
 
 /* ---- judging candidates of a heal ---- */

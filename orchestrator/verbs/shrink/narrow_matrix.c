@@ -433,10 +433,10 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
 }
 
 /* P and G are excluded: organ_calibration_memory counts two FP32 copies of H. */
-uint64_t organ_narrow_memory(uint64_t rows, uint64_t cols, uint64_t group)
+uint64_t organ_narrow_memory(const organ_engine *engine, uint64_t rows, uint64_t cols, uint64_t group)
 {
     const uint64_t together = rows < STRIP ? rows : STRIP, bands = cols / BAND + cols / ORGAN_CALIBRATION_BLOCK + 2;
     return (3 * together + 3 * PENDING) * cols * sizeof(float) + 4 * cols * sizeof(double) +
-           organ_inverse_factor_memory(cols) + bands * sizeof(organ_product) +
-           (group > 1 ? 3 * group * group * sizeof(double) : 0);
+           organ_inverse_factor_memory(engine, cols) + organ_products_scratch(engine) + bands * sizeof(organ_product) +
+           (group > 1 ? organ_workers_count(engine->workers) * 3 * group * group * sizeof(double) : 0);
 }

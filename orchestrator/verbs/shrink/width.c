@@ -90,7 +90,7 @@ static uint64_t choose_matrix_memory(void *context, const organ_calibration_run 
                                  ? organ_calibration_memory(m.cols, m.rows, /*two_streams=*/false, /*undivided=*/true)
                                  : 0;
     (void)calib;
-    return moments + organ_narrow_memory(m.rows, m.cols, job->shares[kind].columns) +
+    return moments + organ_narrow_memory(job->engine, m.rows, m.cols, job->shares[kind].columns) +
            organ_max(STRIP_BYTES, (size_t)m.cols * sizeof(float));
 }
 

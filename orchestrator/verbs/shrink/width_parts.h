@@ -52,7 +52,7 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
 
 /* Returns the bytes that organ_narrow_matrix needs with a whole H, in addition to the weights, the calibration and the
  * scratch of each thread. `group`: organ_narrow_options.group. */
-uint64_t organ_narrow_memory(uint64_t rows, uint64_t cols, uint64_t group);
+uint64_t organ_narrow_memory(const organ_engine *engine, uint64_t rows, uint64_t cols, uint64_t group);
 
 /* Kinds of units that can be removed. */
 typedef enum organ_width_kind {

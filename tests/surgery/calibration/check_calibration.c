@@ -304,7 +304,7 @@ static void solve_row(const squares *s, size_t row, double *solution)
 START_TEST(memory_of_a_wide_block_diagonal_matrix)
 {
     const uint64_t rows = 8192, cols = 28672, weights = rows * cols, directions = 16;
-    ck_assert_uint_ge(organ_masked_squares_memory(rows, cols),
+    ck_assert_uint_ge(organ_masked_squares_memory(&engine, rows, cols),
                       9 * weights + 4 * directions * (directions + 1) * rows * (cols / 256));
 }
 END_TEST
