@@ -21,7 +21,7 @@ fi
 libraries=$1
 shift
 version=$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' orchestrator/version.h)
-name=liborgan.so.4 # the soname in build.ninja
+name=liborgan.so.5 # the soname in build.ninja
 
 install -D -m 755 build/organ "$to/bin/organ"
 install -D -m 644 build/liborgan.a "$lib/liborgan.a"

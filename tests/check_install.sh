@@ -41,9 +41,9 @@ holds "completion of fish" diff <("$prefix/bin/organ" completion fish) "$prefix/
 # ---- the shared library: its names, and no symbols but those of public headers ----
 library=$prefix/lib/liborgan.so
 if [[ $(readlink -f "$library") == "$(readlink -f "$prefix/lib/liborgan.so.$version")" ]]; then good; else bad "liborgan.so is not $version"; fi
-holds "no soname" grep -q 'Library soname: \[liborgan.so.4\]' <(readelf -d "$library")
+holds "no soname" grep -q 'Library soname: \[liborgan.so.5\]' <(readelf -d "$library")
 nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort >"$scratch/exported"
-holds "a symbol without version" bash -c "! grep -v '@@ORGAN_4$' '$scratch/exported'"
+holds "a symbol without version" bash -c "! grep -v '@@ORGAN_5$' '$scratch/exported'"
 sed -i 's/@@.*//' "$scratch/exported"
 # Lists the functions and data that the headers declare, from the compiler's preprocessed output.
 echo "#include <organ/organ.h>" >"$scratch/all.c"
@@ -83,7 +83,7 @@ if [[ $(pkg-config --modversion organ) == "$version" ]]; then good; else bad "or
     holds "zeros.c with liborgan.a" ${CC:-cc} -std=c11 docs/examples/zeros.c $(words --cflags organ) -L "$scratch/static" \
         $(words --static --libs organ | sed "s,-L$prefix/lib ,,") -o "$scratch/alone"
 }
-holds "is not linked with liborgan.so.4" grep -q 'NEEDED.*\[liborgan.so.4\]' <(readelf -d "$scratch/shared")
+holds "is not linked with liborgan.so.5" grep -q 'NEEDED.*\[liborgan.so.5\]' <(readelf -d "$scratch/shared")
 holds "liborgan.a is not in the program" bash -c "! readelf -d '$scratch/alone' | grep liborgan"
 "$prefix/bin/organ" prune fixtures/tiny-qwen2 -o "$scratch/pruned" --quiet >/dev/null || bad "the installed program does not prune"
 LD_LIBRARY_PATH=$prefix/lib "$scratch/shared" "$scratch/pruned" >"$scratch/shown" 2>&1 || bad "zeros fails" "$scratch/shown"

@@ -285,8 +285,7 @@ static const forward_multipliers falcon_multipliers = {
 static const forward_multipliers granite_multipliers = {
     .embedding = "embedding_multiplier", .attention = "attention_multiplier", .residual = "residual_multiplier",
     .logit_divisor = "logits_scaling"};
-/* The multipliers become scales of the products. A bias would have to be divided by its scale, so models with biases
- * are refused. */
+/* A conversion to GGUF multiplies the weights by the multipliers that follow them, and has no form for biases. */
 static const forward_fixed falcon_fixed[] = {
     {"attention_bias", "false"}, {"mamba_proj_bias", "false"}, {"projectors_bias", "false"}, {"mlp_bias", "false"},
     {0}};

@@ -160,7 +160,7 @@ void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
         (l < s->block ? read_stated_kind : read_kind)(s, l, mixer, &c->kinds[l]);
     share_heads(c);
     c->recurrent = (organ_recurrent_config){
-        .norm_eps = c->rms_eps, .step_max = INFINITY, .out_scale = 1, .tiled = r->gguf_tiled, .exp_stored = true};
+        .norm_eps = c->rms_eps, .step_max = INFINITY, .tiled = r->gguf_tiled, .exp_stored = true};
     if (mixer == ORGAN_MIXER_SHORT_CONV)
         c->recurrent.kernel = organ_key_needed(s, "shortconv.l_cache");
     else if (r->by_channel)

@@ -114,18 +114,18 @@ static void read_multipliers(const config_hf_source *s, const forward_multiplier
 }
 
 /* The defaults are those of MiniCPM3Config of transformers: embeddings are multiplied by scale_emb, residuals by
- * scale_depth / sqrt(layers), logits by dim_model_base / hidden_size. A null for scale_depth or dim_model_base means
- * no factor. */
+ * scale_depth / sqrt(layers), the input of the output head by dim_model_base / hidden_size. A null for scale_depth or
+ * dim_model_base means no factor. */
 static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const depth = "scale_depth", *const base = "dim_model_base";
     const double layers = sqrt((double)c->layers), hidden = (double)c->hidden;
     c->embedding_scale = organ_config_real(s, s->root, "scale_emb", 12);
     c->residual_scale = organ_config_real(s, s->root, depth, json_object_get(s->root, depth) ? layers : 1.4) / layers;
-    c->logit_scale = organ_config_real(s, s->root, base, json_object_get(s->root, base) ? hidden : 256) / hidden;
-    if (!isfinite(c->embedding_scale) || !isfinite(c->residual_scale) || !(c->logit_scale > 0))
+    c->head_scale = organ_config_real(s, s->root, base, json_object_get(s->root, base) ? hidden : 256) / hidden;
+    if (!isfinite(c->embedding_scale) || !isfinite(c->residual_scale) || !(c->head_scale > 0))
         organ_refuse(s->error, s->label, "scale_emb is %g, scale_depth %g, not finite, or %s %g, not above 0",
-                     c->embedding_scale, c->residual_scale * layers, base, c->logit_scale * hidden);
+                     c->embedding_scale, c->residual_scale * layers, base, c->head_scale * hidden);
 }
 
 static double read_softcap(const config_hf_source *s, const char *key, double otherwise)

@@ -238,30 +238,29 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
                      sizes->step_max);
 }
 
-/* The model multiplies the attention's input by attention_in_multiplier. Because q, k and v have no biases, the
- * forward pass applies this factor after their projections: scores get attention_in_multiplier^2 x key_multiplier,
- * values attention_in_multiplier x attention_out_multiplier. Each of the five scales of Mamba-2 is ssm_in_multiplier
- * times an item of ssm_multipliers. */
-static void read_factors(const config_hf_source *s, organ_forward_config *c)
+static float multiplier_of(const config_hf_source *s, const char *key)
 {
-    organ_recurrent_config *const sizes = &c->recurrent;
-    const double in = organ_config_real(s, s->root, "attention_in_multiplier", 1),
-                 out = organ_config_real(s, s->root, "attention_out_multiplier", 1),
-                 ssm = organ_config_real(s, s->root, "ssm_in_multiplier", 1);
-    c->attention_scale *= in * in * organ_config_real(s, s->root, "key_multiplier", 1);
-    c->value_scale = in * out;
-    c->gate_scale = (float)item_of(s, "mlp_multipliers", /*index=*/0, /*count=*/2, 1);
-    c->up_scale = (float)item_of(s, "mlp_multipliers", /*index=*/1, /*count=*/2, 1);
-    sizes->scaled = true;
-    sizes->out_scale = (float)organ_config_real(s, s->root, "ssm_out_multiplier", 1);
-    bool finite = isfinite(c->attention_scale) && isfinite(c->value_scale) && isfinite(c->gate_scale) &&
-                  isfinite(c->up_scale) && isfinite(sizes->out_scale);
+    return (float)organ_config_real(s, s->root, key, 1);
+}
+
+static void read_multipliers(const config_hf_source *s, organ_forward_config *c)
+{
+    organ_multipliers *const m = &c->multipliers;
+    *m = (organ_multipliers){.attention_in = multiplier_of(s, "attention_in_multiplier"),
+                             .key = multiplier_of(s, "key_multiplier"),
+                             .attention_out = multiplier_of(s, "attention_out_multiplier"),
+                             .gate = (float)item_of(s, "mlp_multipliers", /*index=*/0, /*count=*/2, 1),
+                             .down = (float)item_of(s, "mlp_multipliers", /*index=*/1, /*count=*/2, 1),
+                             .recurrent_in = multiplier_of(s, "ssm_in_multiplier"),
+                             .recurrent_out = multiplier_of(s, "ssm_out_multiplier")};
+    bool finite = isfinite(m->attention_in) && isfinite(m->key) && isfinite(m->attention_out) && isfinite(m->gate) &&
+                  isfinite(m->down) && isfinite(m->recurrent_in) && isfinite(m->recurrent_out);
     for (size_t k = 0; k < 5; k++) {
-        sizes->scales[k] = (float)(ssm * item_of(s, "ssm_multipliers", k, /*count=*/5, 1));
-        finite = finite && isfinite(sizes->scales[k]);
+        m->projections[k] = (float)item_of(s, "ssm_multipliers", k, /*count=*/5, 1);
+        finite = finite && isfinite(m->projections[k]);
     }
-    if (!finite || c->value_scale == 0)
-        organ_refuse(s->error, s->label, "a multiplier is not finite, or those of the attention multiply to 0");
+    if (!finite)
+        organ_refuse(s->error, s->label, "a multiplier is not finite");
 }
 
 /* alpha and beta belong to the residual additions of MiniMaxDecoderLayer of transformers. */
@@ -331,8 +330,7 @@ void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
                                             .normed = organ_config_flag_of(s, r->normed),
                                             .norm_first = organ_config_flag_of(s, r->norm_first),
                                             .step_norms = r->step_norms,
-                                            .step_norms_bare = r->step_norms_bare,
-                                            .out_scale = 1};
+                                            .step_norms_bare = r->step_norms_bare};
     if (r->norm_eps_key)
         c->recurrent.norm_eps = organ_config_real(s, s->root, r->norm_eps_key, r->norm_eps);
     read_head(s, c);
@@ -341,7 +339,7 @@ void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
         read_lightning(s, c);
     read_steps(s, c);
     if (r->scaled)
-        read_factors(s, c);
+        read_multipliers(s, c);
     if (s->family->adjusted_feed)
         adjust_feed(s, c);
 }

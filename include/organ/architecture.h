@@ -134,12 +134,22 @@ typedef struct organ_recurrent_config {
     bool step_norms;      /* Mamba: that vector, B and C pass a norm each */
     bool step_norms_bare; /* with step_norms: these norms have no weights */
     /* the members from here on are for Mamba-2 */
-    double step_min, step_max;  /* limits of softplus(dt + dt_bias) */
-    bool normed;                /* y silu(z) passes a norm with weights, over the heads of each group */
-    bool norm_first;            /* with `normed`: y passes the norm before the product with silu(z) */
-    bool scaled;                /* the projections z, x, B, C and dt are multiplied by `scales` */
-    float scales[5], out_scale; /* one for each of these five; factor of the output before its projection */
+    double step_min, step_max; /* limits of softplus(dt + dt_bias) */
+    bool normed;               /* y silu(z) passes a norm with weights, over the heads of each group */
+    bool norm_first;           /* with `normed`: y passes the norm before the product with silu(z) */
 } organ_recurrent_config;
+
+/* The multipliers of Falcon-H1, which stand before and after its linear layers; 1 in all other models. */
+typedef struct organ_multipliers {
+    float attention_in;   /* multiplies the input of q, k and v */
+    float key;            /* multiplies k, before its rotation */
+    float attention_out;  /* multiplies the output of o */
+    float gate;           /* multiplies the gate of a dense feed-forward, before its activation */
+    float down;           /* multiplies the output of a dense feed-forward */
+    float recurrent_in;   /* Mamba-2: multiplies the input of the first projection, */
+    float projections[5]; /* multiply its outputs z, x, B, C and dt, */
+    float recurrent_out;  /* and multiplies the output of the last projection */
+} organ_multipliers;
 
 /* The structure of one layer. */
 typedef struct organ_layer_kind {
@@ -240,7 +250,7 @@ typedef struct organ_forward_config {
     organ_activation activation;
     /* limit of gate and up, and alpha, of the clamped SwiGLU of gpt-oss; gate_limit 0: no limit */
     double gate_limit, gate_alpha;
-    float gate_scale, up_scale; /* multiply gate and up of dense feed-forwards; both 0: no factors */
+    organ_multipliers multipliers;
     /* rope_local: rotation of the layers with a sliding window, which may differ from that of the others (Gemma 3) */
     organ_rope_config rope, rope_local;
     unsigned window; /* tokens of the sliding window of the layers that have one; 0: no layer has one */
@@ -250,6 +260,7 @@ typedef struct organ_forward_config {
      * feed-forward, with alpha and beta of the layer (organ_layer_kind). */
     bool residual_normed;
     double logit_scale; /* multiplies the logits before the soft cap */
+    double head_scale;  /* multiplies the input of the output head; 1: no effect (MiniCPM 3 has another) */
     organ_norm_placement norms;
     organ_norm norm;
     organ_qk_norm qk_norm;
@@ -285,7 +296,7 @@ typedef struct organ_forward_config {
     bool gate_in_q; /* q_proj contains the gate: the rows of each head of q are followed by those of the head's gate */
     /* the gate has one number for each head; false: one for each number of the attention's output */
     bool gate_heads;
-    double value_scale;              /* multiplies v; 0: no factor */
+    double value_scale;              /* multiplies v before it enters the KV cache; 0: no factor */
     bool norm_adds_one, tied_output; /* norms multiply by 1 + weight; the embedding matrix is also the output head */
     bool embedding_norm;             /* embeddings are divided by their root mean square (a norm without weights) */
     bool sub_norms;    /* norms before the output projections of attention and dense feed-forward (BitNet) */

@@ -229,12 +229,12 @@ organ_status organ_forward_round_cache(organ_forward *forward, organ_error *erro
 const organ_cache_rounding *organ_forward_cache(const organ_forward *forward);
 
 /* A callback that receives the keys, after their rotation, and the values of `tokens` tokens of the batch as they enter
- * the cache: tokens x kv_heads x head_dim and tokens x kv_heads x value_dim numbers. A server keeps `factor` x values.
- * Called on the thread that runs the layer. */
+ * the cache: tokens x kv_heads x head_dim and tokens x kv_heads x value_dim numbers. Called on the thread that runs the
+ * layer. */
 typedef struct organ_cache_tap {
     void *context;
     organ_status (*rows)(void *context, unsigned layer, size_t tokens, const float *keys, const float *values,
-                         float factor, organ_error *error);
+                         organ_error *error);
 } organ_cache_tap;
 /* Later runs of the layer call `tap`, which must outlive them; NULL: none. Does nothing for layers that keep no keys
  * and values of heads: those without attention, with latent attention, or with the keys of an earlier layer. */
@@ -348,8 +348,8 @@ typedef struct organ_final_norm {
     bool biased; /* a bias is added to the weighted values */
 } organ_final_norm;
 organ_final_norm organ_forward_final_norm(const organ_forward *forward);
-/* Applies the norm before the output head to tokens x hidden_size hidden states; `normed` is the input of the head.
- * Copies the hidden states if the model has no such norm. */
+/* Applies the norm before the output head, if the model has one, to tokens x hidden_size hidden states, and multiplies
+ * the result by config.head_scale. `normed` is the input of the head. */
 void organ_forward_final(const organ_forward *forward, const float *hidden, size_t tokens, float *normed);
 
 /* Computes final norm and output head for some tokens of the batch. `rows` are token indices, ascending. Calls

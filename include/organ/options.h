@@ -15,7 +15,7 @@ ORGAN_API_BEGIN
 
 /* Defines the function of a verb that returns its options as the command line has them when none is given: for `prune`
  * prune_defaults with the prefix organ_. `size` tells the library which members the structure of its caller has; 0 in a
- * zeroed structure means those of the first liborgan.so.4. In a zeroed structure, members have their defaults or are
+ * zeroed structure means those of the first liborgan.so.5. In a zeroed structure, members have their defaults or are
  * refused by name. Structures that options contain do not grow. */
 #define ORGAN_DEFAULTS(verb, ...)                                                                                      \
     static inline organ_##verb##_options organ_##verb##_defaults(void)                                                 \

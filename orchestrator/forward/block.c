@@ -24,6 +24,12 @@ static const forward_mixer mixers[] = {
                                organ_forward_lightning_scratch},
 };
 
+/* Returns whether mixers need a copy of their input, times a multiplier. */
+static bool mixers_scale_inputs(const organ_forward_config *c)
+{
+    return c->multipliers.attention_in != 1 || c->multipliers.recurrent_in != 1;
+}
+
 bool organ_forward_attends(const organ_layer_kind *kind)
 {
     return kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION;
@@ -33,7 +39,8 @@ size_t organ_forward_mixer_width(const organ_forward_config *c, const organ_laye
 {
     const forward_mixer *const one = &mixers[kind->mixer], *const two = &mixers[kind->second];
     const size_t first = one->width ? one->width(c, kind) : 0, second = two->width ? two->width(c, kind) : 0;
-    return organ_max(first, second) + (two->run ? (size_t)c->hidden : 0); /* output of the second */
+    const size_t rows = (two->run ? 1 : 0) + mixers_scale_inputs(c); /* the output of the second; the scaled input */
+    return organ_max(first, second) + rows * (size_t)c->hidden;
 }
 
 size_t organ_forward_mixer_state(const organ_forward_config *c, const organ_layer_kind *kind)
@@ -60,6 +67,27 @@ static size_t mixer_room(const organ_forward *f, size_t tokens)
            organ_forward_index_room(&f->config.latent, tokens, tokens);
 }
 
+/* Multiplies input and output by the multipliers of Falcon-H1. */
+static organ_status run_mixer(forward_group *g, organ_mixer mixer, const float *normed, float *out, float *scratch,
+                              organ_error *error)
+{
+    const organ_multipliers *const m = &g->forward->config.multipliers;
+    const bool attends = mixer == ORGAN_MIXER_ATTENTION;
+    const float of_input = attends ? m->attention_in : m->recurrent_in,
+                of_output = attends ? m->attention_out : m->recurrent_out;
+    const float *input = normed;
+    if (of_input != 1) {
+        const size_t floats = g->tokens * (size_t)g->forward->config.hidden;
+        input = memcpy(scratch, normed, floats * sizeof *scratch);
+        if (organ_forward_combine(g, scratch, /*from=*/NULL, g->tokens, of_input, error))
+            return error->status;
+        scratch += floats;
+    }
+    if (mixers[mixer].run(g, input, out, scratch, error) == ORGAN_OK && of_output != 1)
+        organ_forward_combine(g, out, /*from=*/NULL, g->tokens, of_output, error);
+    return error->status;
+}
+
 /* A hybrid layer runs two mixers on the same input and adds the sum of their outputs. The state of recurrent mixers
  * in the cache is cleared if no token was processed before. */
 static organ_status forward_mix(forward_group *g, organ_error *error)
@@ -77,9 +105,9 @@ static organ_status forward_mix(forward_group *g, organ_error *error)
     if (organ_forward_keep_normed(g, /*half=*/0, normed, g->hidden, g->tokens, error))
         return error->status;
     if (kind->second == ORGAN_MIXER_NONE)
-        mixers[kind->mixer].run(g, normed, out, other, error);
-    else if (mixers[kind->mixer].run(g, normed, out, other, error) == ORGAN_OK &&
-             mixers[kind->second].run(g, normed, other, other + floats, error) == ORGAN_OK)
+        run_mixer(g, kind->mixer, normed, out, other, error);
+    else if (run_mixer(g, kind->mixer, normed, out, other, error) == ORGAN_OK &&
+             run_mixer(g, kind->second, normed, other, other + floats, error) == ORGAN_OK)
         organ_forward_combine(g, out, other, g->tokens, /*scale=*/1, error);
     return error->status ? error->status
                          : organ_forward_add_all(g, PART_NORM_POST_ATTENTION, g->hidden, out, g->tokens, error);

@@ -202,6 +202,8 @@ void organ_forward_final(const organ_forward *f, const float *hidden, size_t tok
         memcpy(normed, hidden, tokens * width * sizeof *normed);
     for (size_t t = 0; t < tokens && !f->config.last_norm_missing; t++)
         organ_forward_norm_by(&norm, hidden + t * width, width, normed + t * width);
+    for (size_t k = 0; f->config.head_scale != 1 && k < tokens * width; k++)
+        normed[k] *= (float)f->config.head_scale;
 }
 
 typedef struct head_matrix {

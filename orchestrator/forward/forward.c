@@ -19,7 +19,7 @@
 organ_status organ_forward_config_read(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    *config = (organ_forward_config){0};
+    *config = (organ_forward_config){.multipliers = {1, 1, 1, 1, 1, 1, {1, 1, 1, 1, 1}, 1}, .head_scale = 1};
     const organ_status status =
         model->gguf ? organ_forward_config_gguf(model, config, error) : organ_forward_config_hf(model, config, error);
     if (status)

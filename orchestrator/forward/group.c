@@ -13,9 +13,9 @@ typedef struct token_job {
     const float *from;
     float *to, *up; /* gated feed-forwards: `to` is the gate */
     size_t tokens, width;
-    float scale;                /* factor of sums; of cut_tokens: gate_cut */
-    float limit, alpha;         /* of the clamped SwiGLU; limit 0: not clamped */
-    float gate_scale, up_scale; /* factors of gate and up; both 0: no factors */
+    float scale;        /* factor of sums; of cut_tokens: gate_cut */
+    float limit, alpha; /* of the clamped SwiGLU; limit 0: not clamped */
+    float gate_scale;   /* factor of the gate */
     const organ_kernels *kernels;
     organ_activation activation;
     forward_xielu xielu;
@@ -34,15 +34,12 @@ static void add_tokens(void *context, size_t t)
         j->to[k] += j->from[k] * j->scale;
 }
 
-/* Without up, gate = act(gate). First multiplies gate and up by gate_scale and up_scale if the model has these; uses
- * the clamped SwiGLU if `limit` is above 0. */
+/* Without up, gate = act(gate). Uses the clamped SwiGLU if `limit` is above 0. */
 static void gate_numbers(const token_job *j, size_t t, size_t first, size_t count)
 {
     float *const gate = j->to + t * j->width + first, *const up = j->up ? j->up + t * j->width + first : NULL;
-    for (size_t k = 0; up && (j->gate_scale != 0 || j->up_scale != 0) && k < count; k++) {
+    for (size_t k = 0; up && j->gate_scale != 1 && k < count; k++)
         gate[k] *= j->gate_scale;
-        up[k] *= j->up_scale;
-    }
     if (!up)
         organ_forward_activate(j->kernels, j->activation, &j->xielu, gate, count);
     else if (j->limit > 0)
@@ -138,7 +135,7 @@ bool organ_layer_output_norm(const organ_layer *layer, bool ffn, organ_output_no
     const forward_part part = ffn ? PART_NORM_POST_FFN : PART_NORM_POST_ATTENTION;
     *norm = (organ_output_norm){.plus = c->norm_adds_one ? 1 : 0, .eps = c->rms_eps, .scale = (float)c->residual_scale};
     const float *const layer_scale = organ_forward_values(layer, PART_LAYER_SCALE);
-    norm->scale *= layer_scale ? *layer_scale : 1;
+    norm->scale *= (layer_scale ? *layer_scale : 1) * (ffn ? c->multipliers.down : c->multipliers.attention_out);
     if (norms == ORGAN_NORMS_BEFORE)
         return !c->residual_normed;
     norm->weights = organ_forward_values(layer, part);
@@ -198,8 +195,7 @@ static token_job gate_job_of(const forward_group *g, float *gate, float *up, siz
                    .up = up,
                    .limit = (float)c->gate_limit,
                    .alpha = (float)c->gate_alpha,
-                   .gate_scale = c->gate_scale,
-                   .up_scale = c->up_scale,
+                   .gate_scale = c->multipliers.gate,
                    .tokens = tokens,
                    .width = width,
                    .kernels = g->forward->engine->kernels,
@@ -367,9 +363,12 @@ organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inn
     if (run_gate_and_up(g, gate, inner, tokens, normed, gates, ups, error) ||
         (gate == PART_GATE && organ_forward_norm_inner(g, PART_NORM_INNER, gates, tokens, inner, error)) ||
         organ_forward_tap(g, parts[down], g->first + first, tokens, inner, gates, error) ||
-        group_add_product(g, down, hidden, tokens, gates, out, error))
+        group_add_product(g, down, hidden, tokens, gates, out, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
-    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+    const float of_output = g->forward->config.multipliers.down;
+    return gate == PART_GATE && of_output != 1 ? organ_forward_combine(g, out, /*from=*/NULL, tokens, of_output, error)
+                                               : ORGAN_OK;
 }
 
 /* ---- attention by head and position: the scale of queries, ALiBi, and the gate of the output ---- */

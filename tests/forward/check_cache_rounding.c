@@ -80,15 +80,13 @@ static float twin(float value, float scale)
 typedef struct first_layer {
     float keys[TOKENS * 64], values[TOKENS * 64];
     size_t key_width, value_width, tokens, layers;
-    float factor;
 } first_layer;
 
 static organ_status keep_rows(void *context, unsigned layer, size_t tokens, const float *keys, const float *values,
-                              float factor, organ_error *error)
+                              organ_error *error)
 {
     first_layer *const f = context;
     f->layers++;
-    f->factor = factor;
     if (layer == 0) {
         memcpy(f->keys + f->tokens * f->key_width, keys, tokens * f->key_width * sizeof *keys);
         memcpy(f->values + f->tokens * f->value_width, values, tokens * f->value_width * sizeof *values);

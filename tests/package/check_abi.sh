@@ -61,7 +61,7 @@ for file in packaging/liborgan.map:"ORGAN_$number {" packaging/install.sh:"libor
     if grep -qF "${file#*:}" "${file%%:*}"; then good; else bad "${file%%:*} has another number than $number"; fi
 done
 # The list contains a function and a structure that it must have.
-for line in '^symbol organ_model_open@@ORGAN_4 function$' '^struct organ_error [0-9]+: .*message@[0-9]+' '^enum organ_status [0-9]+: ORGAN_OK@0 '; do
+for line in '^symbol organ_model_open@@ORGAN_5 function$' '^struct organ_error [0-9]+: .*message@[0-9]+' '^enum organ_status [0-9]+: ORGAN_OK@0 '; do
     if grep -qE "$line" "$scratch/now"; then good; else bad "there is no $line"; fi
 done
 finish

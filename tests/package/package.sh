@@ -21,7 +21,7 @@ version=$(dpkg-parsechangelog -l organ/debian/changelog -S Version)
 if [[ $version == "$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' organ/orchestrator/version.h)" ]]; then good; else
     bad "debian/changelog has the version $version"
 fi
-for package in organ organ-mpi liborgan4 liborgan-dev; do
+for package in organ organ-mpi liborgan5 liborgan-dev; do
     if compgen -G "${package}_${version}_*.deb" >/dev/null; then good; else bad "there is no package $package"; fi
 done
 lintian --allow-root --fail-on error,warning,info --info ./*.changes >"$scratch/lint" 2>&1
@@ -48,7 +48,7 @@ if [[ $(chroot "$root" readlink -f "/usr/lib/$(dpkg-architecture -q DEB_HOST_MUL
     bad "liborgan.so is not $version"
 fi
 if [[ -s $root/lib/systemd/system/organ.service ]]; then good; else bad "there is no unit"; fi
-if chroot "$root" apt-get purge -y organ organ-mpi liborgan4 liborgan-dev >"$scratch/log" 2>&1; then good; else bad "apt-get purge" "$scratch/log"; fi
+if chroot "$root" apt-get purge -y organ organ-mpi liborgan5 liborgan-dev >"$scratch/log" 2>&1; then good; else bad "apt-get purge" "$scratch/log"; fi
 if find "$root/usr" "$root/etc" "$root/lib" "$root/var/lib" \( -name '*organ*' -o -path '*/organ/*' \) -not -path '*/dpkg/*' -not -path '*/apt/*' | grep .; then
     bad "something is left"
 else good; fi

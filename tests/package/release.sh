@@ -43,7 +43,7 @@ fi
     for arch in $arches; do
         deb=amd64
         [[ $arch == x86_64 ]] || deb=arm64
-        printf '%s\n' "organ-$version-linux-$arch"{,.spdx.json} "organ-$version-py3-none-manylinux2014_$arch.musllinux_1_1_$arch.whl" {organ,liborgan4,liborgan-dev}_"${version}_$deb.deb"
+        printf '%s\n' "organ-$version-linux-$arch"{,.spdx.json} "organ-$version-py3-none-manylinux2014_$arch.musllinux_1_1_$arch.whl" {organ,liborgan5,liborgan-dev}_"${version}_$deb.deb"
         [[ $arch != "$(uname -m)" ]] || echo "organ-mpi_${version}_$deb.deb"
     done
 } | LC_ALL=C sort >"$scratch/names"

@@ -130,11 +130,20 @@ static void norm_values(const attention_job *j, float *heads)
         organ_forward_norm(heads + h * dim, NULL, 0, c->rms_eps, dim, heads + h * dim);
 }
 
+static void scale_values(float factor, float *values, size_t n)
+{
+    for (size_t k = 0; factor != 1 && k < n; k++)
+        values[k] *= factor;
+}
+
 /* If the layer has no projection for v (value_is_key), v is a copy of k. If later layers use k and v (shared_at),
  * both are copied to the token's state, where these layers read them if there is no KV cache. */
 static void complete_keys_and_values(const attention_job *j, size_t t)
 {
+    const organ_forward_config *const c = &j->group->forward->config;
     float *const k = j->k + (j->cached_tokens + t) * j->k_width, *const v = j->v + (j->cached_tokens + t) * j->v_width;
+    scale_values(c->multipliers.key, k, j->k_width);
+    scale_values(c->value_scale != 0 ? (float)c->value_scale : 1, v, j->v_width);
     if (j->kind->value_is_key)
         memcpy(v, k, j->v_width * sizeof *v);
     norm_values(j, v);
@@ -265,8 +274,6 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
  * follow the scores of a block. */
 static void attend_head(const attention_job *j, const attention_tile *t, const attention_head *head, float *scratch)
 {
-    const double factor = j->group->forward->config.value_scale;
-    const float scale = factor != 0 ? (float)factor : 1;
     const size_t lo = first_key(j->kind, t->query), until = t->query + t->queries;
     float *const out = head->out, *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS;
     for (size_t i = 0; i < t->queries; i++) {
@@ -281,7 +288,7 @@ static void attend_head(const attention_job *j, const attention_tile *t, const a
     }
     for (size_t i = 0; i < t->queries; i++)
         for (size_t x = 0; x < j->value_dim; x++)
-            out[i * head->out_stride + x] = out[i * head->out_stride + x] * scale / sums[i];
+            out[i * head->out_stride + x] = out[i * head->out_stride + x] / sums[i];
 }
 
 /* Maps q to queries for the latent vectors, which are keys and values of all heads; attends to them; and maps the

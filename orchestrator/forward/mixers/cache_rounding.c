@@ -5,8 +5,6 @@
 
 #include "orchestrator/machine/quantity.h"
 
-#include <math.h>
-
 /* ---- rounding ---- */
 
 static void round_head(const organ_kernels *kernels, float scale, float *values, size_t n)
@@ -19,17 +17,14 @@ static void round_head(const organ_kernels *kernels, float scale, float *values,
     }
 }
 
-/* A server stores values times config.value_scale, which organ multiplies sums of values by. */
 void organ_forward_round_cached(const organ_forward *f, const organ_layer_kind *kind, float *keys, float *values)
 {
-    const organ_forward_config *const c = &f->config;
-    const size_t layer = (size_t)(kind - c->kinds), heads = f->cache.heads;
-    const float factor = c->value_scale != 0 ? fabsf((float)c->value_scale) : 1;
-    if (!f->cache.keys || layer >= c->layers)
+    const size_t layer = (size_t)(kind - f->config.kinds), heads = f->cache.heads;
+    if (!f->cache.keys || layer >= f->config.layers)
         return;
     for (size_t h = 0; h < kind->kv_heads; h++) {
         round_head(f->engine->kernels, f->cache.keys[layer * heads + h], keys + h * kind->head_dim, kind->head_dim);
-        round_head(f->engine->kernels, f->cache.values[layer * heads + h] / factor, values + h * kind->value_dim,
+        round_head(f->engine->kernels, f->cache.values[layer * heads + h], values + h * kind->value_dim,
                    kind->value_dim);
     }
 }
@@ -40,11 +35,9 @@ organ_status organ_forward_tap_cache(const forward_group *g, const float *keys, 
 {
     const organ_cache_tap *const tap = g->layer->cache;
     const organ_layer_kind *const kind = g->layer->kind;
-    const double factor = g->forward->config.value_scale;
     if (!tap)
         return ORGAN_OK;
-    return tap->rows(tap->context, (unsigned)(kind - g->forward->config.kinds), g->tokens, keys, values,
-                     factor != 0 ? (float)factor : 1, error);
+    return tap->rows(tap->context, (unsigned)(kind - g->forward->config.kinds), g->tokens, keys, values, error);
 }
 
 void organ_layer_tap_cache(organ_layer *layer, const organ_cache_tap *tap) { layer->cache = tap; }

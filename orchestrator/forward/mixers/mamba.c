@@ -341,14 +341,15 @@ size_t organ_forward_mamba2_scratch(const organ_forward_config *c)
     return organ_max(head_floats(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Only Falcon-H1 has these factors, sizes->scales. */
+/* Only Falcon-H1 has factors other than 1. */
 static void scale_rows(void *context, size_t t)
 {
     const mamba2_job *const j = context;
+    const float *const factors = j->group->forward->config.multipliers.projections;
     const size_t ends[] = {j->row.x, j->row.b, j->row.c, j->row.dt, j->row.end};
     for (size_t part = 0, k = 0; part < 5; part++)
         for (; k < ends[part]; k++)
-            j->rows[t * j->row.end + k] *= j->sizes->scales[part];
+            j->rows[t * j->row.end + k] *= factors[part];
 }
 
 /* dt of each head becomes the step s, which gives the decay g (equations at the top of this file). */
@@ -408,7 +409,7 @@ static void norm_groups(const mamba2_job *j, float *values)
         organ_forward_norm(values + at, j->norms + at, 0, j->sizes->norm_eps, width, values + at);
 }
 
-/* y becomes (y + D x) silu(z), times out_scale. The norm of groups is applied after the product with silu(z), or
+/* y becomes (y + D x) silu(z). The norm of groups is applied after the product with silu(z), or
  * with norm_first before it. */
 static void gate_tokens(void *context, size_t t)
 {
@@ -424,8 +425,11 @@ static void gate_tokens(void *context, size_t t)
     memcpy(y, z, inner * sizeof *y);
     if (!r->norm_first)
         norm_groups(j, y);
-    for (size_t k = 0; r->out_scale != 1 && k < inner; k++)
-        y[k] *= r->out_scale;
+}
+
+static bool is_scaled(const float factors[5])
+{
+    return factors[0] != 1 || factors[1] != 1 || factors[2] != 1 || factors[3] != 1 || factors[4] != 1;
 }
 
 static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, organ_error *error)
@@ -444,7 +448,8 @@ static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, o
     const double tokens = (double)g->tokens, state = (double)r->heads * r->key_dim * r->value_dim;
     if (organ_forward_run_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j->rows,
                                  j->row.end, error) ||
-        (r->scaled && organ_forward_tokens(engine, g->tokens, tokens * (double)j->row.end, scale_rows, j, error)) ||
+        (is_scaled(g->forward->config.multipliers.projections) &&
+         organ_forward_tokens(engine, g->tokens, tokens * (double)j->row.end, scale_rows, j, error)) ||
         organ_forward_convolve(g, &conv, error) ||
         organ_forward_tokens(engine, g->tokens, 2 * tokens * r->heads * ORGAN_SHARE_HARD, prepare_steps, j, error) ||
         organ_forward_share(engine, r->heads * (g->until - g->window), 4 * tokens * state, recur_head, j, error) ||

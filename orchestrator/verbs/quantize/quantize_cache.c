@@ -48,7 +48,7 @@ static size_t width_of(const organ_quantize_cache *c) { return 2 * c->heads; }
 static float greater(float greatest, float value) { return value > greatest || !isfinite(value) ? value : greatest; }
 
 static organ_status measure_rows(void *context, unsigned number, size_t tokens, const float *keys, const float *values,
-                                 float factor, organ_error *error)
+                                 organ_error *error)
 {
     organ_quantize_job *const job = context;
     organ_quantize_cache *const c = &job->cache;
@@ -59,7 +59,7 @@ static organ_status measure_rows(void *context, unsigned number, size_t tokens, 
             const size_t at = t * kind->kv_heads + h;
             c->chunk[h] = greater(c->chunk[h], amax(keys + at * kind->head_dim, kind->head_dim));
             c->chunk[c->heads + h] =
-                greater(c->chunk[c->heads + h], factor * amax(values + at * kind->value_dim, kind->value_dim));
+                greater(c->chunk[c->heads + h], amax(values + at * kind->value_dim, kind->value_dim));
         }
     return error->status;
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Tests of rounded activations: the configuration that quantize writes is read back as the kind that was asked for, and
- * static scales are those of an independent computation on the inputs of the first layer. */
-#include "tests/verbs/quantize/convert_rig.h"
+ * Tests of rounded activations: the configuration that quantize writes is read back as the kind that was asked for,
+ * static scales are those of an independent computation on the inputs of the first layer, and scales of inputs, keys
+ * and values are the greatest magnitudes in transformers. */
+#include "tests/forward/golden_inputs.h"
+#include "tests/kit/arch_maker.h"
 #include "tests/kit/suite_table.h"
+#include "tests/verbs/quantize/convert_rig.h"
 
 #include "orchestrator/surgery/calibration/calibration.h"
 
@@ -247,6 +250,81 @@ START_TEST(static_scales_are_those_of_the_inputs)
 }
 END_TEST
 
+/* ---- scales of what the modules of transformers read ---- */
+
+/* Models with factors before and after their layers, of values, of experts' inputs or of residuals, and one without. */
+static const char *const references[] = {"falcon_h1",     "falcon_h1-norm", "mimo_v2_flash",    "llama4_text",
+                                         "gemma3n_text",  "granite",        "granitemoehybrid", "minicpm3",
+                                         "longcat_flash", "llama"};
+
+static float bf16_in(const organ_model *model, const organ_tensor *tensor)
+{
+    uint16_t stored;
+    organ_error error = {0};
+    ck_assert_msg(tensor->dtype == ORGAN_BF16 && tensor->bytes == sizeof stored, "%s", tensor->name);
+    ck_assert_int_eq(organ_model_read(model, tensor->file, &stored, sizeof stored, tensor->offset, &error), ORGAN_OK);
+    const uint32_t bits = (uint32_t)stored << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Sets `name` to the place of a tensor of scales in the table; false: the tensor has none, or is an expert's, whose
+ * inputs a few tokens decide. */
+static bool place_of(const organ_tensor *tensor, char name[300])
+{
+    static const struct {
+        const char *end, *place;
+    } kinds_of_scales[] = {{".input_scale", NULL}, {".k_scale", "keys"}, {".v_scale", "values"}};
+    for (size_t k = 0; k < 3; k++) {
+        const char *const end = strstr(tensor->name, kinds_of_scales[k].end);
+        if (!end || end[strlen(kinds_of_scales[k].end)] || strstr(tensor->name, "experts."))
+            continue;
+        if (kinds_of_scales[k].place)
+            snprintf(name, 300, "%s.%d", kinds_of_scales[k].place, (int)tensor->anatomy.layer);
+        else
+            snprintf(name, 300, "%.*s.weight", (int)(end - tensor->name), tensor->name);
+        return true;
+    }
+    return false;
+}
+
+/* The parts of a fused set have the inputs of one module. */
+START_TEST(scales_are_those_of_transformers)
+{
+    const char *const donor = scratch_path("%s", references[_i]);
+    arch_reference r = arch_make(references[_i], donor);
+    golden_inputs golden = golden_read(references[_i]);
+    const bool latent = golden_place_of(&golden, "keys.0")->expected < 0;
+    size_t count = 0;
+    char name[300];
+    golden_write_text(scratch_path("%s/tokenizer.json", references[_i]), scratch_path("text"), r.tokens, r.count);
+    must_convert("out", (convert_way){.model = donor,
+                                      .scheme = "fp8-tensor",
+                                      .calibration = scratch_path("text"),
+                                      .nearest = true,
+                                      .samples = 1,
+                                      .context = (unsigned)r.count,
+                                      .activation_scale = "static",
+                                      .kv_cache = latent ? NULL : "tensor"});
+    organ_model *const made = open_sound("out");
+    for (size_t k = 0; k < made->tensor_count; k++) {
+        if (!place_of(&made->tensors[k], name))
+            continue;
+        if (!strstr(name, ".weight") && golden_place_of(&golden, name)->expected < 0) /* a layer with another's keys */
+            continue;
+        const double found = (double)bf16_in(made, &made->tensors[k]), expected = golden_of(&golden, name) / 448;
+        ck_assert_msg(fabs(found / expected - 1) <= 1.0 / 256, "%s: %s: %.7g, not %.7g", references[_i], name, found,
+                      expected);
+        count++;
+    }
+    ck_assert_uint_gt(count, 12);
+    organ_model_close(made);
+    free(golden.items);
+    arch_reference_free(&r);
+}
+END_TEST
+
 /* ---- bytes ---- */
 
 /* The codes are those of the same scheme without options. */
@@ -342,6 +420,7 @@ int main(void)
     tcase_set_timeout(loops, 60);
     tcase_add_loop_test(loops, quantize_writes_the_kind_that_is_asked_for, 0, sizeof kinds / sizeof *kinds);
     tcase_add_loop_test(loops, static_scales_are_those_of_the_inputs, 0, 2);
+    tcase_add_loop_test(loops, scales_are_those_of_transformers, 0, sizeof references / sizeof *references);
     tcase_add_loop_test(loops, what_no_loader_knows_is_refused, 0, sizeof refusals / sizeof *refusals);
     suite_add_tcase(suite, loops);
     return run_suites((Suite *const[]){suite, NULL});

@@ -42,6 +42,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                           .activation_type = w->activation_type,
                                           .activation_scale = w->activation_scale,
                                           .activation_observer = w->activation_observer,
+                                          .kv_cache = w->kv_cache,
                                           .calibration.text = w->calibration,
                                           .calibration.samples = w->samples,
                                           .calibration.context = w->context,

@@ -23,7 +23,7 @@ typedef struct convert_way {
     unsigned samples, context;
     uint64_t max;
     bool resume, force, dry_run, saturate, nearest, activations;
-    const char *activation_type, *activation_scale, *activation_observer;
+    const char *activation_type, *activation_scale, *activation_observer, *kv_cache;
     const organ_progress *progress;
     organ_stop *stop;
 } convert_way;
