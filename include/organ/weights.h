@@ -228,12 +228,12 @@ typedef enum organ_adapter_layout {
 struct organ_adapter_pair;
 
 /* How the factors of a pair are made from the stored factors of other pairs. Set for adapters that were translated from
- * the names of peft to those of GGUF or back. */
+ * the names or the layout of a base. */
 typedef struct organ_adapter_origin {
     const struct organ_adapter_pair **pairs; /* `count` stored pairs: one, or one for each expert (NULL: zeros) */
     size_t count;
     int64_t expert;       /* the expert of a stored stack to use; -1: all */
-    uint64_t first, step; /* row k of B is row first + k * step of the stored B */
+    uint64_t first, step; /* row k of B is row first + k * step of the stored B; step 0: the pair joins several pairs */
     uint64_t head; /* number of rows of B in an attention head, which are reordered as `halves` states before first and
                       step apply; 0: not reordered */
     /* the first n = `rotated` rows of a head are taken in this order, the others in theirs: true: 0, 2, ..., 1, 3, ...;

@@ -137,12 +137,13 @@ const organ_verb organ_lora_sanitize_verb = {
     .name = "lora sanitize",
     .shares = true,
     .summary = "make a LoRA adapter that servers accept, or check one",
-    .about = "Writes an adapter that vLLM accepts and peft loads. organ removes factors of stacked experts, tensors "
-             "that are not factors A or B, and tensors whose names contain lm_head, embed_tokens, norm, bias, "
-             "layernorm or rotary_emb; the report lists each with the norm of the lost change. In "
+    .about = "Writes an adapter that vLLM 0.32 accepts and peft loads. organ removes tensors that are not factors A or "
+             "B, factors of norms, biases and rotary embeddings, and those of stacked experts, embeddings and head "
+             "if vLLM has no LoRA on them for the model type of --base; the report lists each with the norm of the "
+             "lost change. For model types of which vLLM loads stacks of experts, organ joins factors of each expert. In "
              "adapter_config.json, target_modules keeps only modules that still have factors, and modules_to_save "
              "becomes null.\n"
-             "A server uses one rank and one scale for an adapter. organ therefore multiplies the scale of each "
+             "Some servers use one rank and one scale for an adapter. organ therefore multiplies the scale of each "
              "module (rsLoRA, alpha_pattern, rank_pattern) into its factor B, pads lower ranks with zeros and sets "
              "lora_alpha to r; the report measures the rounding of B. Adapters with DoRA are rejected, because organ "
              "cannot fold their norms into the factors without the base. Other files of the adapter are copied.",

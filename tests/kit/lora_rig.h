@@ -69,6 +69,7 @@ void lora_poison(const char *tensor, size_t at, uint32_t bits);
 Suite *lora_merge_suite(void);
 Suite *lora_peft_suite(void);
 Suite *lora_rank_suite(void);
+Suite *lora_served_suite(void);
 Suite *lora_faults_suite(void);
 
 #endif

@@ -179,6 +179,7 @@ static const organ_item sanitize_highlights[] = {
     {NULL, "rank of every module", "{output.r:count}"}};
 
 static const organ_field findings[] = {FIELD_TEXT("where", "where", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                       FIELD_COUNT("number", "count"),
                                        FIELD_TEXT("why a server rejects it", "text", 0)};
 static const organ_field dropped[] = {
     FIELD_WORDS("removed", "{tensor:module}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE | ORGAN_FIELD_LEFT),
@@ -194,6 +195,8 @@ static const organ_field dropped[] = {
             "512, "                                                                                                    \
             "the limit of vLLM: organ lora resize reduces it.}")
 
+#define OF_KIND "{where}{count>1? and {count:count} in all}: "
+
 static const organ_block sanitize_blocks[] = {
     LINES(NULL, "{check?Checked|{output.to?Converted|Sanitised}} " ADAPTER "{base?\nagainst {base:model}}\n\n"),
     HEADING("A sanitised adapter"),
@@ -201,9 +204,11 @@ static const organ_block sanitize_blocks[] = {
     SAY(ON_MARKDOWN, NULL, "Made of " ADAPTER "."),
     HIGHLIGHTS(NULL, sanitize_highlights),
     SECTION(ON_PAGE, NULL, "{check?Findings that a server would reject|Findings that a server would have rejected}"),
-    EACH_IF(ON_TERMINAL, "check", "findings", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  REFUSED  ", "{where}: {text}"))),
+    EACH_IF(ON_TERMINAL, "check", "findings", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  REFUSED  ", OF_KIND "{text}"))),
+    EACH_IF(ON_TERMINAL, "check", "conditions", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  SERVED   ", OF_KIND "{text}"))),
     TABLE(ON_PAGE, "findings", "findings", FIELDS(findings), .max = MAX_FINDINGS, .what = "findings",
           .caption = "{check?|In the original adapter}"),
+    EACH(ON_PAGE, "conditions", BLOCKS(SAY(ON_PAGE, NULL, OF_KIND "{text}."))),
     SAY(ON_PAGE, "!findings", "Nothing that a server would reject."),
     SAY(ON_TERMINAL, "check&!findings", "Nothing that a server would reject."),
     SECTION(ON_PAGE, NULL, "{check?Changes that sanitising would make|Changes}"),

@@ -16,6 +16,7 @@ typedef struct adapted_pair {
     const organ_adapter *adapter;
     const organ_adapter_pair *pair;
     const organ_weight *weight;
+    bool transposed; /* the weight is stored as in_features x out_features */
     const organ_kernels *kernels;
     organ_merge_change change;
 } adapted_pair;
@@ -79,7 +80,8 @@ static organ_status open_pair(const void *context, void **state, organ_error *er
 static size_t pair_scratch(const void *context, size_t rows)
 {
     const adapted_pair *const p = context;
-    return rows * (size_t)p->pair->in_features * sizeof(float) + ORGAN_PRODUCT_SCRATCH;
+    const uint64_t cols = p->transposed ? p->pair->out_features : p->pair->in_features;
+    return rows * (size_t)cols * sizeof(float) + ORGAN_PRODUCT_SCRATCH;
 }
 
 /* The sums of B A and their order are those of organ lora merge. `scratch` (pair_scratch) is first that of the product,
@@ -89,19 +91,11 @@ static organ_status change_rows(const void *context, const void *state, uint64_t
 {
     const adapted_pair *const p = context;
     const organ_lora_factors *const all = state;
-    const size_t cols = all->in;
-    const organ_lora_factors f = organ_lora_factors_of(all, (size_t)(first / all->out));
+    const size_t cols = p->transposed ? all->out : all->in;
     const float scale = (float)p->pair->scale;
     float *const d = (float *)(void *)((unsigned char *)scratch + ORGAN_PRODUCT_SCRATCH);
-    const organ_product product = {.m = rows,
-                                   .n = cols,
-                                   .k = f.rank,
-                                   .a = organ_by_rows(f.b + first % all->out * f.rank, f.rank),
-                                   .b = organ_by_columns(f.a, f.in),
-                                   .c = d,
-                                   .c_stride = cols};
     (void)error;
-    p->kernels->product(&product, scratch);
+    organ_lora_multiply(p->kernels, all, p->transposed, first, rows, d, scratch);
     for (size_t k = 0; k < rows * cols; k++)
         values[k] += d[k] * scale;
     return ORGAN_OK;
@@ -119,12 +113,11 @@ static organ_status cannot(const organ_adapted *a, const char *what, const char 
         a->adapter->path, what, name, a->model->path, a->adapter->path);
 }
 
-/* A square stack is refused, because its shape does not show whether it is stored transposed. */
 static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, const organ_adapter_pair *pair,
                                const organ_kernels *kernels, organ_error *error)
 {
     const organ_weight *const w = organ_lora_names_find(&a->names, pair->weight);
-    const bool stack = pair->experts > 1;
+    bool transposed;
     if (!w && organ_anatomy_of(pair->weight).role == ORGAN_ROLE_OUTPUT && a->model->config.tie_word_embeddings)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: it changes '%s', but the output head of %s is its embedding, which must not "
@@ -132,14 +125,11 @@ static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, c
                           a->adapter->path, pair->weight, a->model->path);
     if (!w || !organ_weight_has_numbers(w))
         return cannot(a, "its base lacks the weight", pair->weight, error);
-    const organ_matrices m = organ_weight_matrices(w);
-    const organ_lora_orientation orientation = organ_lora_orientation_of(a->model, a->weights, adapter);
-    if (pair->embedding || w->rank != (stack ? 3u : 2u) || m.count != pair->experts || m.rows != pair->out_features ||
-        m.cols != pair->in_features || pair->in_features > INT_MAX || pair->out_features > INT_MAX ||
-        orientation == ORGAN_LORA_AMBIGUOUS || (stack && m.rows == m.cols) || organ_lora_is_turned(orientation, w))
+    if (!organ_lora_fits(&a->form, pair, w, &transposed) || organ_lora_is_ambiguous(&a->form, pair, w) ||
+        pair->in_features > INT_MAX || pair->out_features > INT_MAX)
         return cannot(a, "its factors have another layout than the weight", w->name, error);
     adapted_pair *const p = &a->pairs[a->pair_count++];
-    *p = (adapted_pair){.adapter = adapter, .pair = pair, .weight = w, .kernels = kernels};
+    *p = (adapted_pair){.adapter = adapter, .pair = pair, .weight = w, .transposed = transposed, .kernels = kernels};
     p->change = (organ_merge_change){
         .context = p,
         .open = open_pair,
@@ -173,6 +163,7 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
     if (organ_adapter_translate(a->adapter, model, &a->names, &a->translated, error))
         return error->status;
     const organ_adapter *const adapter = a->translated ? a->translated : a->adapter;
+    a->form = organ_lora_form_of(model, weights, adapter);
     if (!(a->pairs = calloc(adapter->pair_count + 1, sizeof *a->pairs)))
         return organ_fail_memory(error, path);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++)

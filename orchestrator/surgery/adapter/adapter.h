@@ -30,13 +30,29 @@ typedef struct organ_lora_factors {
 
 /* Reads A and B of all experts of a pair into *factors. If pair->origin is set, reads them from the stored pairs of the
  * origin. Multiplies B by `scale` and rounds it once to FP32 (scale 1: B unchanged). If the origin has one stored pair
- * for each expert, also multiplies the B of each expert by the scale of its stored pair. Returns ORGAN_BAD_INPUT, with
+ * for each expert or part, also multiplies the B of each by the scale of its stored pair. Returns ORGAN_BAD_INPUT, with
  * the tensor's name, if a value is not finite; ORGAN_IO if reading or memory fails. The caller frees *factors with
  * organ_lora_factors_release, also after an error. */
 organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
                                      const organ_kernels *kernels, double scale, organ_lora_factors *factors,
                                      organ_error *error);
 void organ_lora_factors_release(organ_lora_factors *factors);
+
+/* The origin of a pair for a weight that is fused of two parts of equal rows, gate and up, which have a stored pair
+ * each. The rank is the sum of the parts' ranks, and B is zero outside the blocks of the parts. */
+typedef struct organ_lora_fused {
+    organ_adapter_origin origin; /* its step is 0, and its pairs are [experts][2]; NULL: zeros */
+    bool interleaved;            /* row k of part p is row 2 k + p of the weight; false: the parts follow each other */
+} organ_lora_fused;
+
+/* Returns the origin of a pair that joins two pairs; NULL for other pairs. */
+static inline const organ_lora_fused *organ_lora_fused_of(const organ_adapter_pair *pair)
+{
+    return pair->origin && pair->origin->step == 0 ? (const organ_lora_fused *)pair->origin : NULL;
+}
+
+/* Returns the columns of B that belong to a part: the largest rank of its stored pairs. */
+uint64_t organ_lora_part_rank(const organ_adapter_origin *origin, size_t part);
 
 /* Returns a view into `factors`: the factors of one expert (index below factors->experts). */
 organ_lora_factors organ_lora_factors_of(const organ_lora_factors *factors, size_t expert);
@@ -234,8 +250,8 @@ const organ_weight *organ_lora_names_find(const organ_lora_names *names, const c
 
 /* Sets *made to an adapter whose pairs have the names of the base's weights. organ_lora_factors_read reads the factors
  * of these pairs from `adapter`, which must stay open until *made is freed. The function translates between peft's
- * names and those of llama.cpp, between numbered experts and stacks of experts, and from fused gate and up projections
- * to separate ones. If the architecture requires it, it also reorders the rows of Q and K. A pair for which the base
+ * names and those of llama.cpp, between numbered experts and stacks of experts, and between fused and separate gate and
+ * up projections. If the architecture requires it, it also reorders the rows of Q and K. A pair for which the base
  * has no weight keeps its name. Sets *made to NULL if every pair already has the name of a weight, or the architecture
  * is unknown. Returns ORGAN_BAD_INPUT if the adapter uses DoRA, two pairs change the same weight, or numbered experts
  * do not fit their stack; ORGAN_IO if memory runs out; and errors of organ_forward_config_read. */
@@ -302,6 +318,31 @@ bool organ_lora_stacks_are_turned(const struct forward_mixture *mixture);
 bool organ_lora_pair_is_turned(organ_lora_orientation orientation, const organ_adapter_pair *pair,
                                const organ_weight *weight);
 
+/* How a base stores the weights that an adapter changes. */
+typedef struct organ_lora_form {
+    organ_lora_orientation orientation;
+    bool turned_stacks;  /* organ_lora_stacks_are_turned */
+    bool fan_in_fan_out; /* of the adapter */
+} organ_lora_form;
+
+organ_lora_form organ_lora_form_of(const organ_model *base, const organ_weights *weights, const organ_adapter *adapter);
+
+/* Returns whether the factors of a pair fit a weight, and sets *transposed to whether the base stores it as in_features
+ * x out_features. The shape decides; for square matrices the form of the base. */
+bool organ_lora_fits(const organ_lora_form *form, const organ_adapter_pair *pair, const organ_weight *weight,
+                     bool *transposed);
+
+/* Returns whether a weight is square, and its orientation is unknown. */
+bool organ_lora_is_ambiguous(const organ_lora_form *form, const organ_adapter_pair *pair, const organ_weight *weight);
+
+/* Returns whether a weight is the transpose of what a pair changes, or square. */
+bool organ_lora_has_turned_shape(const organ_adapter_pair *pair, const organ_weight *weight);
+
+/* Sets `d` to rows of B A, or of its transpose for a weight that is stored transposed, without a scale. `first` is
+ * counted over the matrices of a stack; all these rows belong to one matrix. `scratch`: ORGAN_PRODUCT_SCRATCH bytes. */
+void organ_lora_multiply(const organ_kernels *kernels, const organ_lora_factors *factors, bool transposed,
+                         uint64_t first, size_t rows, float *d, void *scratch);
+
 /* ---- models of the form MODEL+ADAPTER ---- */
 
 /* Models of the form MODEL+ADAPTER: rows of a weight W become those of W + scale B A, in FP32, while they are read. */
@@ -312,6 +353,7 @@ typedef struct organ_adapted {
     const organ_model *model;
     const organ_weights *weights;
     organ_lora_names names;
+    organ_lora_form form;
     struct adapted_pair *pairs;
     size_t pair_count;
 } organ_adapted;

@@ -6,6 +6,7 @@
 #include "formats/architecture/families.h"
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/solve/algebra.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -70,11 +71,26 @@ organ_status organ_output_check_not_adapter(const char *path, const organ_adapte
     return organ_output_check_not_input(path, &whole, error);
 }
 
+/* The parameter of a stack that the translation made. peft wraps the module of the experts once for each of its
+ * parameters, in the order of its class; the wrapper of gate_up_proj is then in that of down_proj. */
+static char *parameter_key(const organ_adapter_pair *pair, char factor)
+{
+    size_t length = strlen(pair->module);
+    const bool inner = organ_cut_end(pair->module, &length, ".gate_up_proj");
+    const char *const dot = strrchr(pair->module, '.');
+    if (!inner && dot)
+        length = (size_t)(dot - pair->module);
+    return organ_format("base_model.model.%.*s%s.lora_%c.weight", (int)length, pair->module, inner ? ".base_layer" : "",
+                        factor);
+}
+
 char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
 {
     organ_adapter_name stored = {.module = pair->module, .length = strlen(pair->module)};
     if (gguf)
         return organ_format("%s.weight.lora_%c", pair->module, factor == 'A' ? 'a' : 'b');
+    if (pair->layout == ORGAN_FACTORS_PARAMETER && pair->origin)
+        return parameter_key(pair, factor);
     /* Factors of a parameter (ORGAN_FACTORS_PARAMETER) keep the module name of the stored A, the name of peft's
      * ParamWrapper, because `module` has the name of the parameter instead. */
     if (pair->layout == ORGAN_FACTORS_PARAMETER && !pair->origin)
@@ -168,4 +184,65 @@ bool organ_lora_pair_is_turned(organ_lora_orientation orientation, const organ_a
     if (pair->in_features == pair->out_features)
         return organ_lora_is_turned(orientation, weight);
     return weight->rank == 2 && weight->shape[0] == pair->in_features && weight->shape[1] == pair->out_features;
+}
+
+/* ---- factors and weights ---- */
+
+organ_lora_form organ_lora_form_of(const organ_model *base, const organ_weights *weights, const organ_adapter *adapter)
+{
+    const forward_family *const family = organ_forward_family_named(base->config.architecture, /*gguf=*/false);
+    return (organ_lora_form){
+        .orientation = organ_lora_orientation_of(base, weights, adapter),
+        .turned_stacks = !base->gguf && family && organ_lora_stacks_are_turned(family->mixture),
+        .fan_in_fan_out = adapter->fan_in_fan_out,
+    };
+}
+
+static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
+{
+    return w->rank == (experts > 1 ? 3u : 2u) && w->shape[w->rank - 2] == rows && w->shape[w->rank - 1] == cols &&
+           (experts == 1 || w->shape[0] == experts);
+}
+
+bool organ_lora_has_turned_shape(const organ_adapter_pair *p, const organ_weight *w)
+{
+    return has_shape(w, p->experts, p->in_features, p->out_features);
+}
+
+static bool has_own_shape(const organ_adapter_pair *p, const organ_weight *w)
+{
+    return has_shape(w, p->experts, p->out_features, p->in_features);
+}
+
+bool organ_lora_fits(const organ_lora_form *form, const organ_adapter_pair *p, const organ_weight *w, bool *transposed)
+{
+    const bool same = has_own_shape(p, w), turned = organ_lora_has_turned_shape(p, w);
+    const bool stored = p->experts > 1 ? form->turned_stacks : organ_lora_is_turned(form->orientation, w);
+    *transposed = p->embedding || (same && turned ? stored : turned);
+    if (p->embedding)
+        return turned;
+    return same || (turned && (p->experts > 1 || stored || form->fan_in_fan_out));
+}
+
+bool organ_lora_is_ambiguous(const organ_lora_form *form, const organ_adapter_pair *p, const organ_weight *w)
+{
+    return form->orientation == ORGAN_LORA_AMBIGUOUS && !p->embedding && p->experts == 1 && has_own_shape(p, w) &&
+           organ_lora_has_turned_shape(p, w) && w->anatomy.layer >= 0;
+}
+
+void organ_lora_multiply(const organ_kernels *kernels, const organ_lora_factors *factors, bool transposed,
+                         uint64_t first, size_t rows, float *d, void *scratch)
+{
+    const size_t matrix_rows = transposed ? factors->in : factors->out, cols = transposed ? factors->out : factors->in;
+    const organ_lora_factors f = organ_lora_factors_of(factors, (size_t)(first / matrix_rows));
+    const size_t row = (size_t)(first % matrix_rows);
+    const organ_product product = {.m = rows,
+                                   .n = cols,
+                                   .k = f.rank,
+                                   .a = transposed ? organ_by_columns(f.a + row, f.in)
+                                                   : organ_by_rows(f.b + row * f.rank, f.rank),
+                                   .b = transposed ? organ_by_rows(f.b, f.rank) : organ_by_columns(f.a, f.in),
+                                   .c = d,
+                                   .c_stride = cols};
+    kernels->product(&product, scratch);
 }

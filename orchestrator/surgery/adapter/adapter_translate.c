@@ -156,6 +156,15 @@ typedef struct translated_rows {
     bool halves;
 } translated_rows;
 
+/* peft stores the factors of stacks as those of parameters, except of stacks that it takes for experts x in_features x
+ * out_features although the factors of the base's matrices are for their transpose. */
+static organ_adapter_layout layout_of_stack(const translation *t, uint64_t experts)
+{
+    const forward_mixture *const mixture = t->family->mixture;
+    const bool other = mixture && mixture->transposed && !organ_lora_stacks_are_turned(mixture);
+    return experts > 1 && !t->to_gguf && !other ? ORGAN_FACTORS_PARAMETER : ORGAN_FACTORS_PLAIN;
+}
+
 static organ_status no_memory(translation *t) { return organ_fail_memory(t->error, t->from->path); }
 
 static organ_status fail_twice_changed(translation *t, const organ_adapter_pair *pair, const organ_adapter_pair *made)
@@ -175,8 +184,14 @@ static organ_status add_translated_pair(translation *t, const translated_rows *s
     if (made->a)
         return fail_twice_changed(t, from, made);
     list[0] = from;
-    *origin =
-        (organ_adapter_origin){list, 1, s->expert, s->first, s->step, s->turned.head, s->halves, s->turned.rotated};
+    *origin = (organ_adapter_origin){.pairs = list,
+                                     .count = 1,
+                                     .expert = s->expert,
+                                     .first = s->first,
+                                     .step = s->step,
+                                     .head = s->turned.head,
+                                     .halves = s->halves,
+                                     .rotated = s->turned.rotated};
     made->a = from->a;
     made->b = from->b;
     made->rank = from->rank;
@@ -185,6 +200,7 @@ static organ_status add_translated_pair(translation *t, const translated_rows *s
     made->scale = from->scale;
     made->embedding = from->embedding;
     made->experts = s->expert < 0 ? from->experts : 1;
+    made->layout = layout_of_stack(t, made->experts);
     made->origin = origin;
     return ORGAN_OK;
 }
@@ -215,10 +231,65 @@ static organ_status add_to_stack(translation *t, const translated_part *p, const
         made->out_features = from->out_features;
         made->scale = 1; /* the scales of the experts may differ; reading applies them */
         made->experts = experts;
+        made->layout = layout_of_stack(t, experts);
         made->origin = origin;
     }
     made->origin->pairs[p->part.number] = from;
     made->rank = from->rank > made->rank ? from->rank : made->rank;
+    return ORGAN_OK;
+}
+
+/* Fills the pair `made`, which is new, for a fused weight of two parts. */
+static organ_status begin_fused(translation *t, const translated_part *p, const organ_weight *fused,
+                                organ_adapter_pair *made)
+{
+    const organ_adapter_pair *const from = p->pair;
+    const uint64_t experts = fused->rank == 3 ? fused->shape[0] : 1;
+    organ_lora_fused *const origin = organ_arena_take(&t->to->arena, sizeof *origin);
+    const organ_adapter_pair **const list = organ_arena_take(&t->to->arena, 2 * (size_t)experts * sizeof *list);
+    if (!origin || !list)
+        return no_memory(t);
+    for (uint64_t k = 0; k < 2 * experts; k++)
+        list[k] = NULL;
+    *origin = (organ_lora_fused){.origin = {.pairs = list, .count = 2 * (size_t)experts, .expert = -1},
+                                 .interleaved = experts > 1 && t->family->mixture && t->family->mixture->pairs};
+    made->a = from->a;
+    made->b = from->b;
+    made->in_features = from->in_features;
+    made->out_features = 2 * from->out_features;
+    made->scale = 1; /* the scales of the parts may differ; reading applies them */
+    made->experts = experts;
+    made->layout = layout_of_stack(t, experts);
+    made->origin = &origin->origin;
+    return ORGAN_OK;
+}
+
+/* Adds the pair as part `part` of a weight that is fused of gate (0) and up (1): as that of one expert, if the part has
+ * a number, else as that of all matrices. */
+static organ_status add_to_fused(translation *t, const translated_part *p, const organ_weight *fused, size_t part)
+{
+    const organ_adapter_pair *const from = p->pair;
+    organ_adapter_pair *const made = find_or_add_pair(t, fused->name);
+    const uint64_t experts = fused->rank == 3 ? fused->shape[0] : 1;
+    const int64_t number = p->part.number;
+    if (!made)
+        return no_memory(t);
+    if ((fused->rank != 2 && fused->rank != 3) || number >= (int64_t)experts || (fused->rank == 3 && experts < 2) ||
+        (number < 0 && from->experts != experts) || (made->origin && !organ_lora_fused_of(made)) ||
+        (made->origin && (made->in_features != from->in_features || made->out_features != 2 * from->out_features)))
+        return organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' does not fit the other parts of '%s'", t->from->path,
+                          from->b->name, fused->name);
+    if (!made->origin && made->a)
+        return fail_twice_changed(t, from, made);
+    if (!made->origin && begin_fused(t, p, fused, made))
+        return t->error->status;
+    const uint64_t first = number < 0 ? 0 : (uint64_t)number, end = number < 0 ? experts : first + 1;
+    for (uint64_t e = first; e < end; e++) {
+        if (made->origin->pairs[2 * e + part])
+            return fail_twice_changed(t, from, made);
+        made->origin->pairs[2 * e + part] = from;
+    }
+    made->rank = organ_lora_part_rank(made->origin, 0) + organ_lora_part_rank(made->origin, 1);
     return ORGAN_OK;
 }
 
@@ -258,6 +329,27 @@ static bool add_halves(translation *t, const translated_part *p, const forward_p
     return true;
 }
 
+/* Returns false if `part` is no gate or up projection, or the base has no fused weight of both; true also if adding
+ * failed, with t->error set. */
+static bool add_fused(translation *t, const translated_part *p)
+{
+    static const struct {
+        forward_part gate, up, fused;
+    } rows[] = {{PART_GATE, PART_UP, PART_GATE_UP},
+                {PART_SHARED_GATE, PART_SHARED_UP, PART_SHARED_GATE_UP},
+                {PART_EXPERTS_GATE, PART_EXPERTS_UP, PART_EXPERTS_GATE_UP},
+                {PART_EXPERT_GATE, PART_EXPERT_UP, PART_EXPERTS_GATE_UP}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        if (p->part.part != rows[k].gate && p->part.part != rows[k].up)
+            continue;
+        const organ_weight *const fused = weight_of(t, p->layer, rows[k].fused, /*number=*/-1);
+        if (fused)
+            add_to_fused(t, p, fused, p->part.part == rows[k].up);
+        return fused != NULL;
+    }
+    return false;
+}
+
 /* Returns false if the base has no weight for the pair; true also if adding failed, with t->error set. The parts of
  * stacks (PART_EXPERTS_...) and those of numbered experts (PART_EXPERT_...) have the same order: gate, up, down. */
 static bool add_part(translation *t, const translated_part *p)
@@ -279,6 +371,8 @@ static bool add_part(translation *t, const translated_part *p)
         add_translated_pair(t, &s);
         return true;
     }
+    if (add_fused(t, p))
+        return true;
     switch (part) {
     case PART_EXPERT_GATE:
     case PART_EXPERT_UP:

@@ -149,6 +149,59 @@ static organ_status place_stored(const organ_adapter *adapter, const organ_adapt
     return error->status;
 }
 
+/* ---- pairs of the parts of a fused weight ---- */
+
+uint64_t organ_lora_part_rank(const organ_adapter_origin *origin, size_t part)
+{
+    uint64_t rank = 0;
+    for (size_t k = part; k < origin->count; k += 2)
+        if (origin->pairs[k] && origin->pairs[k]->rank > rank)
+            rank = origin->pairs[k]->rank;
+    return rank;
+}
+
+/* `offset` is the first of the part's rows of A and columns of B in the joined factors `f` of one expert. */
+static void place_part(const organ_adapter_pair *pair, const stored_pair *s, size_t part, size_t offset, const float *a,
+                       const float *b, const organ_lora_factors *f)
+{
+    const size_t rows = f->out / 2;
+    const organ_adapter_pair of_part = {.rank = f->rank, .out_features = rows};
+    place_a(s, a, f->a + offset * f->in);
+    if (!organ_lora_fused_of(pair)->interleaved) {
+        place_b(&of_part, s, b, f->b + part * rows * f->rank + offset);
+        return;
+    }
+    /* a weight of one row after the other, whose rows are as far apart as those of the part */
+    const organ_adapter_pair apart = {.rank = 2 * f->rank, .out_features = rows};
+    place_b(&apart, s, b, f->b + part * f->rank + offset);
+}
+
+/* A stored stack has the factors of all experts, so it is read once. */
+static organ_status place_parts(const organ_adapter *adapter, const organ_adapter_pair *pair, size_t part,
+                                size_t offset, const organ_kernels *kernels, double scale, organ_lora_factors *f,
+                                organ_error *error)
+{
+    const organ_adapter_pair *read = NULL;
+    float *a = NULL, *b = NULL;
+    for (size_t e = 0; e < f->experts && !error->status; e++) {
+        const organ_adapter_pair *const stored = pair->origin->pairs[2 * e + part];
+        const organ_lora_factors one = organ_lora_factors_of(f, e);
+        const stored_pair s = {stored, stored && stored->experts > 1 ? e : 0};
+        if (stored && stored != read) {
+            organ_clear(&a);
+            organ_clear(&b);
+            if (read_factor(adapter, stored->a, kernels, /*scale=*/1, &a, error) == ORGAN_OK)
+                read_factor(adapter, stored->b, kernels, scale * stored->scale, &b, error);
+            read = stored;
+        }
+        if (stored && !error->status)
+            place_part(pair, &s, part, offset, a, b, &one);
+    }
+    free(a);
+    free(b);
+    return error->status;
+}
+
 organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
                                      const organ_kernels *kernels, double scale, organ_lora_factors *factors,
                                      organ_error *error)
@@ -165,6 +218,13 @@ organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_a
     factors->b = calloc(experts * factors->rank, factors->out * sizeof(float));
     if (!factors->a || !factors->b)
         return organ_fail_memory(error, pair->module);
+    const bool fused = organ_lora_fused_of(pair) != NULL;
+    for (size_t part = 0, offset = 0; part < 2 && fused && !error->status; part++) {
+        place_parts(adapter, pair, part, offset, kernels, scale, factors, error);
+        offset += (size_t)organ_lora_part_rank(pair->origin, part);
+    }
+    if (fused)
+        return error->status;
     /* Number of experts that one stored pair has. */
     const size_t step = pair->origin && pair->origin->count > 1 ? 1 : experts;
     for (size_t e = 0; e < experts && !error->status; e += step)

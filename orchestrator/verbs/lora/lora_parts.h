@@ -314,6 +314,7 @@ typedef struct organ_merge_sums {
     double delta, applied; /* sums of D^2 and of T^2 */
     double dot, miss;      /* sums of T D and of (T - D)^2 */
     uint64_t overflow;     /* 1 + index of the first value that exceeded the range of the type; 0: none */
+    uint64_t without_norm; /* DoRA: 1 + index of the first row of W + scale B A with norm 0; 0: none */
 } organ_merge_sums;
 
 /* A weight of the base that the adapter changes or replaces. */

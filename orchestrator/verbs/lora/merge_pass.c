@@ -42,26 +42,6 @@ static size_t scratch_bytes(const merge_pass_run *r)
     return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH + feedback;
 }
 
-/* Sets `d` to rows of B A, without the scale. `first` is counted over the matrices of a stack; all these rows must
- * belong to one matrix. */
-static void multiply_factors(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
-                             size_t cols, float *d, void *scratch)
-{
-    const uint64_t matrix_rows = part->transposed ? part->factors.in : part->factors.out;
-    const organ_lora_factors one = organ_lora_factors_of(&part->factors, (size_t)(first / matrix_rows));
-    const organ_lora_factors *const f = &one;
-    first %= matrix_rows;
-    const organ_product product = {.m = rows,
-                                   .n = cols,
-                                   .k = f->rank,
-                                   .a = part->transposed ? organ_by_columns(f->a + first, f->in)
-                                                         : organ_by_rows(f->b + first * f->rank, f->rank),
-                                   .b = part->transposed ? organ_by_rows(f->b, f->rank) : organ_by_columns(f->a, f->in),
-                                   .c = d,
-                                   .c_stride = cols};
-    kernels->product(&product, scratch);
-}
-
 /* `before` and `after` are W and W + D, both rounded to the output's type, so that errors of dequantisation do not
  * count; `d` is D (organ_merge_sums). */
 static void add_sums(organ_merge_sums *sums, const float *before, const float *after, const float *d, size_t n)
@@ -91,8 +71,9 @@ static void round_through(const organ_kernels *kernels, organ_dtype dtype, float
 }
 
 /* With DoRA row i of W + scale B A, which is values + d, is scaled to the norm norms[i]; d becomes the merged
- * weight. */
-static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d)
+ * weight. A row of norm 0 has no direction: *without_norm becomes first + 1 + its number, unless it is set already. */
+static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d, uint64_t first,
+                       uint64_t *without_norm)
 {
     for (size_t i = 0; i < rows; i++) {
         double squares = 0;
@@ -100,6 +81,8 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
             const double v = (double)(values[k] + d[k]);
             squares += v * v;
         }
+        if (!(squares > 0) && !*without_norm)
+            *without_norm = first + i + 1;
         const float factor = (float)((double)norms[i] / sqrt(squares));
         for (size_t k = i * cols; k < (i + 1) * cols; k++)
             d[k] = factor * (values[k] + d[k]);
@@ -174,11 +157,11 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
     }
     const float scale = (float)part->scale;
     float *const sum = codes; /* FP32 sum in the same memory until it is rounded to codes */
-    multiply_factors(kernels, part, first, rows, cols, d, codes);
+    organ_lora_multiply(kernels, &part->factors, part->transposed, first, rows, d, codes);
     for (size_t k = 0; k < n; k++)
         d[k] = d[k] * scale;
     if (part->row_norms)
-        scale_rows(part->row_norms + first, rows, cols, values, d);
+        scale_rows(part->row_norms + first, rows, cols, values, d, first, &sums->without_norm);
     /* With row norms, d is the merged weight here, and becomes its difference from W. */
     for (size_t k = 0; k < n; k++) {
         sum[k] = part->row_norms ? d[k] : values[k] + d[k];
@@ -318,6 +301,13 @@ static organ_status merge_strip(void *context, const organ_weight_strip *strip, 
 static organ_status check_range(const organ_merge_job *job, size_t piece, const organ_merge_sums *sums,
                                 organ_error *error)
 {
+    if (sums->without_norm)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%s': row %" PRIu64
+                          " of W + scale B A has norm 0, so DoRA cannot give it the norm "
+                          "that the adapter states (peft makes it NaN): the row is zero in the base, and the adapter "
+                          "does not change it",
+                          job->base->path, job->pieces[piece].name, sums->without_norm - 1);
     if (!sums->overflow)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT,

@@ -59,45 +59,7 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 
 /* ---- pairs ---- */
 
-static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
-{
-    return w->rank == (experts > 1 ? 3u : 2u) && w->shape[w->rank - 2] == rows && w->shape[w->rank - 1] == cols &&
-           (experts == 1 || w->shape[0] == experts);
-}
-
-static bool is_same_orientation(const organ_weight *w, const organ_adapter_pair *p)
-{
-    return has_shape(w, p->experts, p->out_features, p->in_features);
-}
-
-/* A square weight has both shapes. */
-static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
-{
-    return has_shape(w, p->experts, p->in_features, p->out_features);
-}
-
-/* peft may take stacks of experts as experts x in_features x out_features. This decides for stacks of square
- * matrices, whose shape fits both orientations. */
-static bool has_turned_stacks(const organ_merge_job *job)
-{
-    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, /*gguf=*/false);
-    return !job->base->gguf && family && organ_lora_stacks_are_turned(family->mixture);
-}
-
-/* *transposed is whether the base stores the weight as in_features x out_features. The shape decides; for a square
- * weight, the orientation of the base. */
-static bool find_orientation(const organ_merge_job *job, const organ_adapter_pair *p, const organ_weight *w,
-                             organ_lora_orientation orientation, bool *transposed)
-{
-    const bool same = is_same_orientation(w, p), turned = is_transposed(w, p);
-    const bool stored = p->experts > 1 ? has_turned_stacks(job) : organ_lora_is_turned(orientation, w);
-    *transposed = p->embedding || (same && turned ? stored : turned);
-    if (p->embedding)
-        return turned;
-    return same || (turned && (p->experts > 1 || stored || job->adapter->fan_in_fan_out));
-}
-
-static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, organ_lora_orientation orientation,
+static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, const organ_lora_form *form,
                                organ_error *error)
 {
     char shape[ORGAN_SHAPE_TEXT];
@@ -108,13 +70,13 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     if (!organ_weight_has_numbers(w))
         return note_unplaced(job, p->a, p->b, error, "the base stores it as %s, which is not a type of numbers",
                              organ_dtype_describe(w->codes->dtype)->name);
-    if (!find_orientation(job, p, w, orientation, &transposed) || p->in_features > INT_MAX || p->out_features > INT_MAX)
+    if (!organ_lora_fits(form, p, w, &transposed) || p->in_features > INT_MAX || p->out_features > INT_MAX)
         return note_unplaced(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s",
                              (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
                              organ_shape_text(w->rank, w->shape, shape),
-                             !p->embedding && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
-    if (orientation == ORGAN_LORA_AMBIGUOUS && !p->embedding && p->experts == 1 && is_same_orientation(w, p) &&
-        is_transposed(w, p) && w->anatomy.layer >= 0)
+                             !p->embedding && organ_lora_has_turned_shape(p, w) ? " and fan_in_fan_out is not set"
+                                                                                : "");
+    if (organ_lora_is_ambiguous(form, p, w))
         return note_unplaced(job, p->a, p->b, error,
                              "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
     organ_merge_part *const part = part_of_weight(job, w);
@@ -452,9 +414,9 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
         return organ_fail_memory(error, job->options->adapter);
     for (size_t k = 0; k < weights; k++)
         job->part_of[k] = ORGAN_NO_PART;
-    const organ_lora_orientation orientation = organ_lora_orientation_of(job->base, job->weights, adapter);
+    const organ_lora_form form = organ_lora_form_of(job->base, job->weights, adapter);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
-        place_pair(job, &adapter->pairs[k], orientation, error);
+        place_pair(job, &adapter->pairs[k], &form, error);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
         place_replacement(job, adapter->rest[k], error);
     if (!error->status && check_magnitudes(job, error) == ORGAN_OK)

@@ -469,6 +469,14 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
 
 /* ---- documents ---- */
 
+static bool has_module(const organ_adapter *adapter, const char *name)
+{
+    bool has = false;
+    for (size_t k = 0; k < adapter->pair_count && !has; k++)
+        has = strcmp(adapter->pairs[k].module, name) == 0;
+    return has;
+}
+
 /* alpha_pattern equals rank_pattern. It is empty, but for the stacks "gate_up_proj" that peft makes from numbered
  * experts: it joins their factors to twice the rank. */
 static json_t *folded_pattern(const organ_adapter *adapter, uint64_t rank)
@@ -480,10 +488,9 @@ static json_t *folded_pattern(const organ_adapter *adapter, uint64_t rank)
         numbered = numbered || adapter->pairs[k].anatomy.expert >= 0;
     for (size_t k = 0; k < json_array_size(targets) && numbered; k++) {
         const char *const name = json_string_value(json_array_get(targets, k));
-        ORGAN_OWNED char *const pattern =
-            organ_ends_in_words(name, "gate_up_proj") && !organ_adapter_find(adapter, name)
-                ? organ_adapter_pattern(name)
-                : NULL;
+        ORGAN_OWNED char *const pattern = organ_ends_in_words(name, "gate_up_proj") && !has_module(adapter, name)
+                                              ? organ_adapter_pattern(name)
+                                              : NULL;
         if (pattern)
             json_object_set_new(patterns, pattern, json_integer((json_int_t)(2 * rank)));
     }

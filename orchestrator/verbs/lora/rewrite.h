@@ -5,6 +5,7 @@
 #define ORGAN_VERBS_LORA_REWRITE_H
 
 #include "orchestrator/surgery/adapter/adapter.h"
+#include "orchestrator/verbs/lora/servers.h"
 
 /* Checks an adapter that peft can read for properties that vLLM rejects or silently handles in another way. "Servers"
  * means vLLM here. */
@@ -16,22 +17,40 @@
  * 0 if there is none. */
 unsigned organ_served_rank(uint64_t rank);
 
-/* Returns the reason why servers cannot load the tensor `name` of an adapter: the name has a word such as "lm_head" or
- * "norm", or `factor` is false, which means that the tensor is not a factor of a pair. Returns NULL if servers can load
- * the tensor. Does not check the words for a GGUF adapter, because llama.cpp applies factors of any weight. */
-const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor);
+/* Returns the reason why servers cannot load the tensor `name` of an adapter (orchestrator/verbs/lora/servers.h), or
+ * that it is not a factor of a pair (`factor` false). `architecture` is that of the base, NULL if it is unknown.
+ * Returns NULL if servers can load the tensor. For a GGUF adapter names do not matter, because llama.cpp applies
+ * factors of any weight. */
+const organ_served *organ_lora_unservable(const organ_adapter *adapter, const char *architecture, const char *name,
+                                          bool factor);
 
 /* Returns the reason why servers cannot load a pair of factors: a reason of organ_lora_unservable, or, unless the
- * adapter is GGUF, that the pair belongs to a stack of experts. Returns NULL if they can load the pair. */
-const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ_adapter_pair *pair);
+ * adapter is GGUF, that they load factors of experts in another form. Returns NULL if they can load the pair. */
+const organ_served *organ_lora_pair_unservable(const organ_adapter *adapter, const char *architecture,
+                                               const organ_adapter_pair *pair);
 
-/* Appends a row {"rule", "where", "text"} to `findings` for each setting, tensor and rank (above `max`) that a server
- * would reject, and one row if no module remains. "rule" is "field", "target", "key", "rank" or "base"; "where" is the
- * name of the setting, tensor or module. For a GGUF adapter checks neither settings nor ranks. `model` is the base and
- * `base` has its weights; if they are not NULL, modules that the base lacks or has in another shape are also findings.
- * Does not read values of tensors. Returns ORGAN_IO if memory runs out. */
-organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model *model, const organ_lora_names *base,
-                                 uint64_t max, json_t *findings, organ_error *error);
+/* Returns whether a tensor is the base's embedding or head, which peft stores beside factors and servers skip. */
+bool organ_lora_is_base_copy(const char *name);
+
+/* Returns the rank that vLLM compares with --max-lora-rank: the largest of r and the values of rank_pattern. */
+uint64_t organ_lora_compared_rank(const organ_adapter *adapter);
+
+typedef struct organ_lora_check {
+    const organ_adapter *adapter;
+    const organ_adapter *fit;     /* the adapter with the names of the base, or `adapter` */
+    const organ_model *model;     /* the base; NULL: none */
+    const organ_lora_names *base; /* of the base; NULL: none */
+    uint64_t max;                 /* largest rank that is no finding */
+} organ_lora_check;
+
+/* Appends rows {"rule", "where", "text", "count"} to `findings`, one for each kind of setting, tensor and rank that a
+ * server would reject, and one row if no module remains; and to `conditions`, one for each property that vLLM 0.32
+ * loads and other servers may not. "rule" is "field", "target", "key", "rank" or "base"; "where" is the name of the
+ * setting, or of the first tensor or module. For a GGUF adapter checks neither settings nor ranks. With a base, modules
+ * that it lacks or has in another shape are also findings. Does not read values of tensors. Returns ORGAN_IO if memory
+ * runs out. */
+organ_status organ_lora_findings(const organ_lora_check *checked, json_t *findings, json_t *conditions,
+                                 organ_error *error);
 
 /* Returns whether an entry of target_modules selects the module: it equals the module's name, or one or more of the
  * last words of this name, which dots separate ("q_proj", "self_attn.q_proj"). */

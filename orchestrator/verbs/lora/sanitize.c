@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/lora/rewrite.h"
+#include "orchestrator/verbs/lora/servers.h"
 
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
@@ -17,16 +18,24 @@ typedef struct sanitize_job {
     const organ_lora_sanitize_options *options;
     /* The adapter as opened, and with the names of a base of the other file format (NULL: no such base). */
     organ_adapter *stored, *translated;
-    const organ_adapter *adapter; /* `translated` if it is set, else `stored` */
-    organ_model *base;            /* NULL: no base was given */
-    organ_weights *weights;       /* of the base; NULL: no base was given */
-    organ_lora_names names;       /* finds weights of the base */
-    organ_lora_rewrite rewrite;   /* has a row for each pair that is kept */
-    json_t *findings;             /* rows of organ_lora_findings */
-    json_t *dropped;              /* rows of removed tensors */
-    json_t *targets_removed;      /* removed entries of target_modules */
-    json_t *config;               /* the new adapter_config.json */
+    const organ_adapter *adapter;  /* `translated` if it is set, else `stored` */
+    organ_model *base;             /* NULL: no base was given */
+    organ_weights *weights;        /* of the base; NULL: no base was given */
+    organ_lora_names names;        /* finds weights of the base */
+    organ_lora_rewrite rewrite;    /* has a row for each pair that is kept */
+    const organ_adapter *fit;      /* the adapter with the names of the base, or `adapter` */
+    json_t *findings, *conditions; /* rows of organ_lora_findings */
+    json_t *dropped;               /* rows of removed tensors */
+    json_t *targets_removed;       /* removed entries of target_modules */
+    json_t *config;                /* the new adapter_config.json */
 } sanitize_job;
+
+/* An adapter of the base's format keeps its names and experts, unless vLLM loads factors of stacks for the base. */
+static bool takes_layout_of_base(const sanitize_job *j)
+{
+    return j->stored->gguf != (j->base->gguf != NULL) ||
+           (!j->options->to && organ_vllm_stacks_experts(j->base->config.architecture));
+}
 
 static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 {
@@ -37,7 +46,7 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: `check` writes no output", o->output);
     if (organ_adapter_open(o->adapter, &j->stored, error) != ORGAN_OK)
         return error->status;
-    j->adapter = j->stored;
+    j->fit = j->adapter = j->stored;
     if (!o->check && (organ_output_check_not_adapter(o->output, j->adapter, error) ||
                       organ_output_check(o->output, j->adapter->path, o->force, error)))
         return error->status;
@@ -49,9 +58,10 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
         organ_lora_names_build(j->base, j->weights, &j->names, error))
         return error->status;
     organ_progress_warn_of_model(j->rewrite.progress, j->base);
-    if (j->stored->gguf != (j->base->gguf != NULL) &&
-        organ_adapter_translate(j->stored, j->base, &j->names, &j->translated, error) == ORGAN_OK && j->translated)
-        j->adapter = j->translated;
+    organ_adapter_translate(j->stored, j->base, &j->names, &j->translated, error);
+    j->fit = j->translated ? j->translated : j->stored;
+    if (takes_layout_of_base(j))
+        j->adapter = j->fit;
     if (!error->status)
         organ_adapter_warn(j->rewrite.progress, j->stored, j->stored->gguf && !j->adapter->gguf);
     return error->status;
@@ -145,6 +155,8 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
     return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);
 }
 
+static const char *architecture_of(const sanitize_job *j) { return j->base ? j->base->config.architecture : NULL; }
+
 /* The norm is that of the tensor's difference from the base's weight. Without a base, or without a weight of the
  * same shape whose values can be read, it is the norm of the tensor. */
 static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, organ_error *error)
@@ -161,8 +173,9 @@ static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, o
     if (w ? organ_adapter_change(j->adapter, t, j->base, w, kernels, &norm, error)
           : organ_adapter_norm(j->adapter, t, kernels, &norm, error))
         return error->status;
-    return note_dropped(j, t, organ_lora_unservable(j->adapter, t->name, /*factor=*/false), norm,
-                        w ? "its change" : "the tensor", error);
+    const char *const why = organ_lora_is_base_copy(t->name) ? "a copy of the base's weight, which servers skip"
+                                                             : organ_served_named("whole")->brief;
+    return note_dropped(j, t, why, norm, w ? "its change" : "the tensor", error);
 }
 
 static organ_status split_tensors(sanitize_job *j, organ_error *error)
@@ -173,9 +186,10 @@ static organ_status split_tensors(sanitize_job *j, organ_error *error)
     if (!rw->rows)
         return organ_fail_memory(error, j->options->adapter);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {
-        const char *const why = j->options->to ? NULL : organ_lora_pair_unservable(adapter, &adapter->pairs[k]);
+        const organ_served *const why =
+            j->options->to ? NULL : organ_lora_pair_unservable(adapter, architecture_of(j), &adapter->pairs[k]);
         if (why)
-            drop_pair(j, &adapter->pairs[k], why, error);
+            drop_pair(j, &adapter->pairs[k], why->brief, error);
         else
             rw->rows[rw->count++] = organ_lora_row_of(&adapter->pairs[k]);
     }
@@ -186,10 +200,13 @@ static organ_status split_tensors(sanitize_job *j, organ_error *error)
 
 /* ---- the config ---- */
 
+/* Factors of a stack belong to target_parameters. */
+static bool is_parameter(const organ_adapter_pair *pair) { return pair->layout == ORGAN_FACTORS_PARAMETER; }
+
 static bool is_kept_target(const sanitize_job *j, const char *target)
 {
     for (size_t k = 0; k < j->rewrite.count; k++)
-        if (organ_lora_is_target(target, j->rewrite.rows[k].pair->module))
+        if (!is_parameter(j->rewrite.rows[k].pair) && organ_lora_is_target(target, j->rewrite.rows[k].pair->module))
             return true;
     return false;
 }
@@ -209,7 +226,18 @@ static json_t *targets_of(sanitize_job *j)
             json_array_append(j->targets_removed, target);
     }
     for (size_t k = 0; k < j->rewrite.count && !json_is_array(old); k++)
-        json_array_append_new(list, json_string(j->rewrite.rows[k].pair->module));
+        if (!is_parameter(j->rewrite.rows[k].pair))
+            json_array_append_new(list, json_string(j->rewrite.rows[k].pair->module));
+    return list;
+}
+
+/* Returns target_parameters: the stacks that the output has factors for, if the translation made them. */
+static json_t *parameters_of(const sanitize_job *j)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; k < j->rewrite.count && j->adapter == j->translated; k++)
+        if (is_parameter(j->rewrite.rows[k].pair))
+            json_array_append_new(list, json_string(j->rewrite.rows[k].pair->module));
     return list;
 }
 
@@ -220,11 +248,13 @@ static organ_status make_config(sanitize_job *j, organ_error *error)
         return (j->config = mlx_config(j)) ? ORGAN_OK : organ_fail_memory(error, j->options->adapter);
     json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
     const bool other = j->base && !j->adapter->gguf && !json_object_get(old, "peft_type"); /* of GGUF or mlx-lm */
+    ORGAN_OWNED_JSON json_t *const parameters = parameters_of(j);
     ORGAN_ADD(config, SET_IF(other, "base_model_name_or_path", json_string(j->base->path)),
               SET("target_modules", targets_of(j)), SET_TEXT("bias", "none"), SET_FLAG("use_dora", false),
               SET_NULL("modules_to_save"),
               SET_IF(json_object_get(old, "trainable_token_indices"), "trainable_token_indices", json_null()),
               SET_IF(json_object_get(old, "lora_bias"), "lora_bias", json_false()),
+              SET_IF(json_array_size(parameters), "target_parameters", json_incref(parameters)),
               SET_IF(j->rewrite.keeps, "lora_alpha", json_real(j->rewrite.scale * (double)j->rewrite.rank)));
     return config ? ORGAN_OK : organ_fail_memory(error, j->options->adapter);
 }
@@ -262,15 +292,16 @@ static json_t *sanitize_document_of(const void *context)
     const sanitize_job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
     /* the --max-lora-rank with which vLLM serves the new adapter; 0: none */
-    const unsigned served = j->adapter->gguf ? 0 : organ_served_rank(j->rewrite.rank);
+    const uint64_t rank = o->check ? organ_lora_compared_rank(j->adapter) : j->rewrite.rank;
+    const unsigned served = j->adapter->gguf ? 0 : organ_served_rank(rank);
     json_t *const run = o->check ? json_object() : organ_output_run(&j->rewrite.made, j->rewrite.bytes);
     ORGAN_ADD(run, SET_BYTES("adapter", o->adapter));
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.lora_sanitize/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("check", o->check),
         SET("adapter", organ_adapter_json(j->adapter)), SET("base", j->base ? organ_model_json(j->base) : json_null()),
         SET_COUNT_OF("max_rank", o->max_rank, o->max_rank), SET("findings", json_incref(j->findings)),
-        SET("dropped", json_incref(j->dropped)), SET("targets_removed", json_incref(j->targets_removed)),
-        SET("modules", organ_lora_rows_json(&j->rewrite)),
+        SET("conditions", json_incref(j->conditions)), SET("dropped", json_incref(j->dropped)),
+        SET("targets_removed", json_incref(j->targets_removed)), SET("modules", organ_lora_rows_json(&j->rewrite)),
         SET("output", ORGAN_OBJECT(SET_COUNT("r", j->rewrite.rank), SET_COUNT_OF("max_lora_rank", served, served),
                                    SET_FLAG("gguf", j->adapter->gguf), SET_COUNT("bytes", j->rewrite.bytes),
                                    SET_IF(o->to, "to", json_string(o->to)), SET_IF(j->rewrite.mlx, "mlx", json_true()),
@@ -343,16 +374,17 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
     if (check_format(j, error))
         return error->status;
     j->findings = json_array();
+    j->conditions = json_array();
     j->dropped = json_array();
     j->targets_removed = json_array();
-    if (!j->findings || !j->dropped || !j->targets_removed)
+    if (!j->findings || !j->conditions || !j->dropped || !j->targets_removed)
         return organ_fail_memory(error, j->options->adapter);
     j->rewrite.adapter = j->adapter;
     j->rewrite.stage = "sanitizing";
     /* A check reports the ranks without cutting them; writing cuts them only if requested. */
     j->rewrite.max = o->check || !o->max_rank ? UINT64_MAX : o->max_rank;
-    if (organ_lora_findings(j->adapter, j->base, j->base ? &j->names : NULL, served, j->findings, error) ||
-        split_tensors(j, error))
+    const organ_lora_check check = {j->adapter, j->fit, j->base, j->base ? &j->names : NULL, served};
+    if (organ_lora_findings(&check, j->findings, j->conditions, error) || split_tensors(j, error))
         return error->status;
     if (o->check)
         return run_check(j, report, error);
@@ -365,7 +397,7 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
 static void close_sanitizing(sanitize_job *j)
 {
     organ_lora_rewrite_release(&j->rewrite);
-    ORGAN_DECREF(j->findings, j->dropped, j->targets_removed, j->config);
+    ORGAN_DECREF(j->findings, j->conditions, j->dropped, j->targets_removed, j->config);
     organ_lora_names_release(&j->names);
     organ_weights_free(j->weights);
     organ_model_close(j->base);

@@ -26,7 +26,7 @@ judge "mlx has other modules" test "$(shape mlx)" = "$(shape peft)"
 # the six directions
 to mlx peft from-mlx --quiet
 same peft from-mlx
-holds from-mlx/adapter_config.json '.peft_type == "LORA"' '.r == 4' '.lora_alpha == 10' '.target_modules | length == 8'
+holds from-mlx/adapter_config.json '.peft_type == "LORA"' '.r == 4' '.lora_alpha == 10' '.target_modules | length == 9'
 to peft gguf to-gguf --base $base --quiet
 to mlx gguf mlx-to-gguf --base $base --quiet
 judge "mlx and peft become other GGUF files" cmp -s to-gguf/adapter_model.gguf mlx-to-gguf/adapter_model.gguf

@@ -179,6 +179,6 @@ Suite *lora_faults_suite(void)
 
 int main(void)
 {
-    return run_suites(
-        (Suite *const[]){lora_merge_suite(), lora_peft_suite(), lora_rank_suite(), lora_faults_suite(), NULL});
+    return run_suites((Suite *const[]){lora_merge_suite(), lora_peft_suite(), lora_rank_suite(), lora_served_suite(),
+                                       lora_faults_suite(), NULL});
 }
