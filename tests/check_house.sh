@@ -159,11 +159,11 @@ formats/adapter adapter_config.h
 formats/architecture pairing.h mtp_types.h families.h config_readers.h layer_values.h sizes.h settings.h
 formats/gguf file.h
 formats/imatrix imatrix.h
-formats/model recognise.h organ_directory.h recognise_lists.h
+formats/model recognise.h organ_directory.h recognise_lists.h composed.h
 formats/names names.h hub_requests.h
 formats/remote remote.h
 formats/safetensors safetensors.h
-formats/tensor module_names.h tensor_list.h drafts.h
+formats/tensor module_names.h tensor_list.h drafts.h mlx_names.h
 formats/tokenizer tokenizer_files.h
 formats/weights weight_search.h
 forward mixers.h forward_parts.h folds.h drafting.h

@@ -6,6 +6,7 @@
 #include "formats/base/results.h"
 #include "formats/base/json.h"
 #include "formats/base/rows.h"
+#include "formats/model/mlx_view.h"
 #include "formats/model/organ_directory.h"
 #include "formats/model/recognise.h"
 #include "formats/remote/remote.h"
@@ -32,6 +33,8 @@ typedef struct model_state {
     organ_http *http;                      /* connections of a model at a URL */
     /* size, time and inode of the local config.json that was read; `path` is NULL if there is none */
     organ_model_file config;
+    bool keeps_codes;            /* organ_model_open_codes */
+    organ_compositions composed; /* tensors that the files do not have in this form */
     bool missing; /* the last file that was requested at the URL does not exist on the server (404 or 410) */
 } model_state;
 
@@ -234,6 +237,15 @@ static organ_status find_adapter(model_state *s, const char *bytes, size_t lengt
     return error->status;
 }
 
+/* `bytes`: a config.json that has been read without an error. */
+static void view_mlx(model_state *s, const char *bytes, organ_error *error)
+{
+    const organ_mlx_saved saved = {s->place.path, s->model.config.model_type, bytes,
+                                   s->files,      s->model.file_count,        s->keeps_codes};
+    if (organ_mlx_view(&saved, &s->list, &s->composed, error) == ORGAN_OK && s->composed.used)
+        organ_model_files_count(s->files, s->model.file_count, &s->list);
+}
+
 static organ_status read_config(model_state *s, const char *folder, organ_error *error)
 {
     char *bytes;
@@ -242,20 +254,12 @@ static organ_status read_config(model_state *s, const char *folder, organ_error 
         return error->status;
     if (load_next_to(s, folder, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
         organ_hf_config_parse(bytes, length, "config.json", &s->model.config, error);
+    if (!error->status && bytes && !s->model.manifest)
+        view_mlx(s, bytes, error);
     if (!error->status && bytes && memmem(bytes, length, ORGAN_REPAIR_ADAPTER, strlen(ORGAN_REPAIR_ADAPTER)))
         find_adapter(s, bytes, length, error);
     free(bytes);
     return error->status;
-}
-
-static void count_by_file(model_state *s)
-{
-    for (size_t f = 0, k = 0; f < s->model.file_count; f++) {
-        s->files[f].first = k;
-        while (k < s->list.count && s->list.tensors[k].file == f)
-            k++;
-        s->files[f].count = k - s->files[f].first;
-    }
 }
 
 /* A tensor in another shard than the index says, or a wrong total_size, only gives a warning. */
@@ -266,7 +270,7 @@ static organ_status open_shards(model_state *s, organ_error *error)
     if (open_files(s, s->shards.files, s->shards.file_count, error) != ORGAN_OK)
         return error->status;
     if (organ_shards_drop_replaced(&s->shards, &s->list, warnings[REPLACED]))
-        count_by_file(s);
+        organ_model_files_count(s->files, s->model.file_count, &s->list);
     organ_shards_check(&s->shards, &s->list, warnings[MISPLACED], error);
     if (!s->http)
         organ_shards_find_unnamed(&s->shards, s->place.directory, warnings[UNNAMED]);
@@ -449,16 +453,16 @@ organ_status organ_model_open(const char *path, organ_model **model, organ_error
     return organ_model_open_with(path, NULL, model, error);
 }
 
-organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
-                                   organ_error *error)
+static organ_status open_as(const char *path, const organ_model_access *access, bool keeps_codes, organ_model **model,
+                            organ_error *error)
 {
-    ORGAN_OWN_ERROR(error);
     *model = NULL;
     organ_rows_rest();
     model_state *s = calloc(1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, organ_http_is_url(path) ? "the URL of the model" : path);
     s->access = access;
+    s->keeps_codes = keeps_codes;
     if (open_any(s, path, error) || note_adapter(s, error)) {
         organ_model_close(&s->model);
         return error->status;
@@ -478,6 +482,19 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
     return ORGAN_OK;
 }
 
+organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
+                                   organ_error *error)
+{
+    ORGAN_OWN_ERROR(error);
+    return open_as(path, access, /*keeps_codes=*/false, model, error);
+}
+
+organ_status organ_model_open_codes(const char *path, const organ_model_access *access, organ_model **model,
+                                    organ_error *error)
+{
+    return open_as(path, access, /*keeps_codes=*/true, model, error);
+}
+
 organ_status organ_model_unstack(organ_model *model, organ_error *error)
 {
     model_state *const s = (model_state *)model;
@@ -485,7 +502,7 @@ organ_status organ_model_unstack(organ_model *model, organ_error *error)
         return error->status;
     s->model.tensors = s->list.tensors;
     s->model.tensor_count = s->list.count;
-    count_by_file(s);
+    organ_model_files_count(s->files, s->model.file_count, &s->list);
     return ORGAN_OK;
 }
 
@@ -495,6 +512,7 @@ void organ_model_close(organ_model *model)
     if (!s)
         return;
     close_files(s);
+    organ_compositions_release(&s->composed);
     organ_http_destroy(s->http);
     free(s->files);
     free((char *)s->config.path);
@@ -517,6 +535,8 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
 {
     ORGAN_OWN_ERROR(error);
     int fd;
+    if (organ_model_is_composed(model))
+        return organ_compositions_read(&((model_state *)(void *)model)->composed, file, to, bytes, offset, error);
     if (model->files[file].remote)
         return organ_http_read(model->files[file].remote, to, bytes, offset, error);
     if (organ_model_file_open(model, file, &fd, error) != ORGAN_OK)
@@ -560,8 +580,11 @@ organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
     for (size_t k = 0; manifest && k < manifest->kept_count; k++)
         if (organ_model_file_unchanged(&manifest->kept[k], error) != ORGAN_OK)
             return error->status;
+    const bool shown = organ_model_is_composed(model);
     for (size_t k = 0; k < model->file_count; k++)
-        if (organ_model_file_unchanged(&model->files[k], error) != ORGAN_OK)
+        if (organ_model_file_unchanged(shown ? &((const model_state *)(const void *)model)->composed.files[k].real
+                                             : &model->files[k],
+                                       error) != ORGAN_OK)
             return error->status;
     return ORGAN_OK;
 }

@@ -194,20 +194,21 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
-/* Codes are NAME.weight of U32 words with a tensor NAME.scales or NAME.biases, or with settings for NAME in MLX's
- * section of the config. *found is also set if the weight is faulty. */
+/* Codes are NAME.weight (of a stack NAME) of U32 words with a tensor NAME.scales or NAME.biases, or with settings for
+ * NAME in MLX's section of the config. *found is also set if the weight is faulty. */
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};
     const organ_quant_group *declared = &nothing;
     bool named = false, skipped = false;
-    if (tensor->dtype != ORGAN_U32 || !organ_ends_with(tensor->name, ".weight"))
+    const bool bare = organ_ends_with(tensor->name, "_proj"); /* "X.experts.gate_up_proj" has no ".weight" */
+    if (tensor->dtype != ORGAN_U32 || (!bare && !organ_ends_with(tensor->name, ".weight")))
         return ORGAN_OK;
-    const size_t stem = strlen(tensor->name) - strlen("weight");
+    const size_t stem = strlen(tensor->name) - (bare ? 0 : strlen("weight"));
     organ_weight weight = {.name = tensor->name, .scheme = ORGAN_SCHEME_MLX, .codes = tensor};
-    weight.bias = organ_weight_relative(search, tensor->name, stem, "biases");
-    weight.scale = organ_weight_relative(search, tensor->name, stem, "scales");
-    const char *const module = organ_weight_name(search, tensor->name, stem - 1, "");
+    weight.bias = organ_weight_relative(search, tensor->name, stem, bare ? ".biases" : "biases");
+    weight.scale = organ_weight_relative(search, tensor->name, stem, bare ? ".scales" : "scales");
+    const char *const module = organ_weight_name(search, tensor->name, bare ? stem : stem - 1, "");
     if (!module)
         return organ_fail_memory(search->error, search->model->path);
     /* The config of another method describes the model from which the MLX model was converted. */

@@ -6,6 +6,7 @@
 #include "formats/base/quant_sections.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
+#include "formats/tensor/mlx_names.h"
 #include "formats/tensor/module_names.h"
 
 #include <stdio.h>
@@ -387,7 +388,7 @@ static organ_status find_rule(organ_quant_config *config, organ_quant_rules *rul
 {
     char alias[ORGAN_MODULE_NAME_SIZE];
     const bool named = strcmp(config->method, "mlx") == 0
-                           ? organ_module_name_in_mlx(config->model_type, name, alias, sizeof alias)
+                           ? organ_mlx_module_name(config->model_type, name, alias, sizeof alias)
                            : organ_module_name(config->model_type, name, alias, sizeof alias, /*form=*/NULL);
     const bool other = named && strcmp(name, alias) != 0;
     const organ_quant_module module = {name, other ? alias : NULL, embedding};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/output/model_copy.h"
 
+#include "formats/model/composed.h"
 #include "formats/base/arena.h"
 #include "formats/base/text.h"
 #include "formats/model/organ_directory.h"
@@ -12,6 +13,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <organ/report.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
@@ -173,6 +175,18 @@ organ_status organ_copy_file(const char *directory, const char *name, const char
         close(from);
     }
     return error->status;
+}
+
+organ_status organ_copy_model_file(const organ_model *model, const char *directory, const char *name,
+                                   const char *to_directory, const char *to_name, organ_error *error)
+{
+    if (!organ_model_is_composed(model) || !model->index || strcmp(name, model->index) != 0)
+        return organ_copy_file(directory, name, to_directory, to_name, error);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", to_directory, to_name);
+    ORGAN_OWNED char *const index = organ_composed_index(model);
+    if (!path || !index)
+        return organ_fail_memory(error, name);
+    return organ_text_write(path, index, error);
 }
 
 #define STEP  ((uint64_t)64 << 20) /* bytes that one rank copies together */
@@ -356,7 +370,8 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, const void *argu
                               organ_error *error)
 {
     model_copy_pair p = {.file = f, .from = -1};
-    if (organ_model_file_open(copy->donor, (uint32_t)f, &p.from, error) == ORGAN_OK) {
+    if (organ_model_is_composed(copy->donor) ||
+        organ_model_file_open(copy->donor, (uint32_t)f, &p.from, error) == ORGAN_OK) {
         if (organ_shared_files_hold(copy->files, f, &p.to, error) == ORGAN_OK) {
             with(copy, &p, argument, error);
             organ_shared_files_drop(copy->files, p.to);
@@ -374,12 +389,30 @@ static organ_status copy_other_file(const organ_model_copy *copy, const char *na
         organ_format("%s%s", record ? "organ/donor/" : "", record ? name + strlen("organ/") : name);
     if (!to)
         return organ_fail_memory(error, name);
-    return organ_copy_file(copy->donor->directory, name, copy->publish->partial, to, error);
+    return organ_copy_model_file(copy->donor, copy->donor->directory, name, copy->publish->partial, to, error);
+}
+
+/* The file is only shown: it has no descriptor. */
+static organ_status copy_read(organ_model_copy *copy, const organ_pass_span *part, organ_error *error)
+{
+    enum { PART = 1 << 20 };
+    ORGAN_OWNED unsigned char *const data = malloc(PART);
+    if (!data)
+        return organ_fail_memory(error, copy->donor->path);
+    for (uint64_t at = 0; at < part->bytes && !error->status; at += PART) {
+        const size_t bytes = (size_t)(part->bytes - at < PART ? part->bytes - at : PART);
+        if (organ_model_read(copy->donor, (uint32_t)part->file, data, bytes, part->offset + at, error) == ORGAN_OK)
+            organ_shared_files_write(copy->files, part->file, data, bytes, part->offset + at, part->offset + at, bytes,
+                                     error);
+    }
+    return error->status;
 }
 
 static organ_status copy_span_part(organ_model_copy *copy, model_copy_pair *p, const void *span, organ_error *error)
 {
     const organ_pass_span *const part = span;
+    if (organ_model_is_composed(copy->donor))
+        return copy_read(copy, part, error);
     if (organ_copy_range(p->from, copy->donor->files[p->file].path, part->offset, p->to->fd, p->to->path, part->offset,
                          part->bytes, error) == ORGAN_OK)
         organ_direct_begin_sync(p->to, part->offset, part->bytes);
@@ -407,7 +440,7 @@ static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, const
     if (copy->publish->resumed)
         copy->made[p->file] = RESUMED;
     else
-        copy->made[p->file] = organ_reflink(p->from, p->to->fd) ? SHARED : PLAIN;
+        copy->made[p->file] = p->from >= 0 && organ_reflink(p->from, p->to->fd) ? SHARED : PLAIN;
     return organ_direct_resize(p->to, copy->donor->files[p->file].size, error);
 }
 

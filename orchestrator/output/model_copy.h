@@ -37,6 +37,11 @@ bool organ_is_report_path(const char *name);
 organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name,
                              organ_error *error);
 
+/* organ_copy_file of a file without tensors of a model. The index of a model that is shown in another form than its
+ * files have (formats/model/composed.h) is written for that form. */
+organ_status organ_copy_model_file(const organ_model *model, const char *directory, const char *name,
+                                   const char *to_directory, const char *to_name, organ_error *error);
+
 typedef struct organ_model_copy organ_model_copy;
 
 /* Creates the files of the copy in the partial directory. `replaced`: a flag for each tensor of the model, true if the

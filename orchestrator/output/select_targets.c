@@ -2,6 +2,7 @@
  * Selects the tensors that a verb changes, and finds out whether their matrices are stored as in_features x
  * out_features. */
 #include "orchestrator/output/inputs.h"
+#include "formats/model/recognise.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/files.h"
@@ -273,7 +274,7 @@ organ_status organ_targets_need_rows(const organ_model *model, const organ_targe
 organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model,
                               organ_error *error)
 {
-    if (organ_model_open(path, model, error) || organ_model_is_here(*model, done, error))
+    if (organ_model_open_codes(path, NULL, model, error) || organ_model_is_here(*model, done, error))
         return error->status;
     if ((*model)->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", (*model)->problems[0]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/read_ahead.h"
+#include "formats/model/composed.h"
 #include "formats/base/owned.h"
 #include "orchestrator/stream/product.h"
 
@@ -52,7 +53,7 @@ static void announce_next(organ_read_ahead *ahead)
     const organ_read_range range = ahead->range(ahead->context, ahead->next);
     const uint64_t remaining = range.tensor ? range.tensor->bytes - ahead->offset : 0;
     const uint64_t bytes = remaining < ANNOUNCE ? remaining : ANNOUNCE;
-    if (bytes)
+    if (bytes && !organ_model_is_composed(range.model))
         open_announced(ahead, &range.model->files[range.tensor->file]);
     if (bytes && ahead->fd >= 0)
         posix_fadvise(ahead->fd, (off_t)(range.tensor->offset + ahead->offset), (off_t)bytes, POSIX_FADV_WILLNEED);

@@ -5,6 +5,7 @@
  *
  * A worker that writes with direct I/O has two buffers: while a writer writes one, the worker
  * fills the other. The worker itself reports a write, before it uses the buffer again or ends. */
+#include "formats/model/composed.h"
 #include "formats/base/activity.h"
 #include "formats/base/files.h"
 #include "formats/base/owned.h"
@@ -238,7 +239,8 @@ static organ_status open_source(transfer_worker *h, const organ_transfer *t, org
         close(h->fd);
     h->source = NULL;
     h->fd = -1;
-    if (!file->remote && organ_model_file_open_again(file, &h->fd, error) != ORGAN_OK)
+    if (!file->remote && !organ_model_is_composed(t->model) &&
+        organ_model_file_open_again(file, &h->fd, error) != ORGAN_OK)
         return error->status;
     h->source = file;
     return ORGAN_OK;

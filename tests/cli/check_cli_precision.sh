@@ -189,7 +189,7 @@ for method in "" "--method gptq --calibration tiny-moe/calibration.txt --samples
     ends 0 perplexity small --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --compare tiny-moe --json
     judge "stacked experts of MLX are not those of the model" jq -e '(.models[0].figures.nll - .models[1].figures.nll) | fabs < 0.1' ../out >/dev/null
 done
-judge "experts are not stacked" test "$("$organ" inspect small --tensors --json | jq '[.tensors[] | select(.name | test("experts|switch_mlp"))] | length')" -eq 36
+judge "experts are not stacked" test "$(grep -ao '"[^"]*switch_mlp[^"]*"' small/model.safetensors | wc -l)" -eq 36
 judge "config.json lacks names of transformers 4" jq -e '.num_experts == 16 and .rope_theta == 10000' small/config.json >/dev/null
 rm -r small small-plain
 

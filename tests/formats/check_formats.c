@@ -13,6 +13,7 @@ int main(void)
     srunner_add_suite(runner, config_suite());
     srunner_add_suite(runner, anatomy_suite());
     srunner_add_suite(runner, module_names_suite());
+    srunner_add_suite(runner, mlx_view_suite());
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);

@@ -12,5 +12,6 @@ Suite *names_suite(void);
 Suite *config_suite(void);
 Suite *anatomy_suite(void);
 Suite *module_names_suite(void);
+Suite *mlx_view_suite(void);
 
 #endif

@@ -270,7 +270,7 @@ static organ_status copy_extra(const organ_writing *w, const char *to, organ_err
         ORGAN_OWNED char *const new_name = new_name_of(w, name);
         if (!new_name)
             return organ_fail_memory(error, w->write->requested->output);
-        organ_copy_file(w->root, name, to, new_name, error);
+        organ_copy_model_file(w->write->model, w->root, name, to, new_name, error);
     }
     return error->status;
 }

@@ -2,6 +2,7 @@
  * Runs organ_write_run: creates the files of the output, lets the verb fill them, and publishes the finished output
  * with its report. organ_rows_rest (formats/base/rows.h) frees the memory of large arrays between phases. */
 #include "orchestrator/output/facts.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/output/head.h"
 #include "orchestrator/surgery/write/writing.h"
 
@@ -149,7 +150,8 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
 static organ_status finish_stretches(const organ_writing *w, const char *path, organ_error *error)
 {
     organ_model *written = NULL;
-    if (w->stretches->count > w->stretches->tensor_count && organ_model_open(path, &written, error) == ORGAN_OK)
+    if (w->stretches->count > w->stretches->tensor_count &&
+        organ_model_open_codes(path, NULL, &written, error) == ORGAN_OK)
         organ_stretches_complete(w->stretches, written, w->output.ranks, error);
     organ_model_close(written);
     if (!error->status && w->write->replaced.rows)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_block.h"
+#include "formats/model/recognise.h"
 
 #include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
@@ -191,7 +192,7 @@ static organ_status extract_model(assembly_job *e, const organ_progress *progres
                                   json_t **report, organ_error *error)
 {
     const organ_extract_options *const o = e->extract;
-    if (organ_model_open_with(o->model, o->access, &e->model, error))
+    if (organ_model_open_codes(o->model, o->access, &e->model, error))
         return error->status;
     organ_progress_warn_of_model(progress, e->model);
     if (organ_output_check_not_input(o->write.output, e->model, error) ||

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_block.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/verbs/graft/graft_refit.h"
 
 #include "formats/base/results.h"
@@ -342,8 +343,8 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
         return organ_fail_memory(error, o->target);
     if (organ_selection_parse(o->types, o->layers, "types", &job->selection, error) ||
         organ_layer_map_parse(o->map, &job->map, error) || organ_graft_refit_check(job, error) ||
-        organ_model_open_with(job->source_path, o->access, &job->source, error) ||
-        organ_model_open_with(o->target, o->access, &job->target, error))
+        organ_model_open_codes(job->source_path, o->access, &job->source, error) ||
+        organ_model_open_codes(o->target, o->access, &job->target, error))
         return error->status;
     organ_progress_warn_of_model(job->progress, job->source);
     organ_progress_warn_of_model(job->progress, job->target);

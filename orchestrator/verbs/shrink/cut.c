@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes a smaller model: plans it, writes it, and describes the cut for the report. */
 #include "orchestrator/verbs/shrink/cut.h"
+#include "formats/model/recognise.h"
 
 #include "formats/base/json.h"
 #include "orchestrator/stream/memory.h"
@@ -179,7 +180,7 @@ static organ_status cut_digest(void *context, const char *path, organ_error *err
     cut_made made = {.run = run};
     if (!run->cut->refitted || !organ_ranks_first(run->cut->write.engine->ranks))
         return ORGAN_OK;
-    if (organ_model_open(path, &made.model, error) == ORGAN_OK)
+    if (organ_model_open_codes(path, NULL, &made.model, error) == ORGAN_OK)
         organ_share_try(run->cut->write.engine, run->part_count, digest_part, &made, error);
     organ_model_close(made.model);
     run->digested = !error->status;

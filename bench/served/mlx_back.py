@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Opens in transformers what organ writes from directories of mlx-lm.
+
+  mlx_back.py [--out FILE] [--keep DIRECTORY] [KIND...]   all kinds of models that mlx-lm and transformers have, or KINDs
+
+Makes a small random model of each kind in transformers, saves it, loads it with mlx-lm and saves it as mlx_lm.convert
+does: in FP32, and quantised to 8 bits in groups of 32. organ merges the FP32 directory with itself and dequantises the
+other one. transformers opens both outputs. Prints a table: kind, verdict, relative difference of the logits of the FP32 copy
+from those of the model, greatest relative difference of the values of a tensor of the dequantised model from those
+of the copy. Verdicts:
+  right         no tensor is missing, unexpected or of another shape, and the logits are those of the model
+  tower left    the same, but the vision tower is missing, which mlx-lm does not keep
+  not in mlx-lm mlx-lm does not load the model, with its reason
+  refused       organ ends with an error, which follows
+  wrong         transformers finds other tensors, or computes other logits
+Ends with 1 if a kind is wrong.
+
+Needs torch, transformers, safetensors and mlx-lm with mlx (CPU), and the built program (ORGAN, or build/organ).
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "critical")
+HERE = os.path.dirname(os.path.abspath(__file__))
+ORGAN = os.environ.get("ORGAN") or os.path.join(HERE, "..", "..", "build", "organ")
+sys.path.insert(0, os.path.join(HERE, "..", "..", "fixtures"))
+
+EXACT, NEAR = 2e-5, 0.02 # differences of logits of FP32 copies, and of the values of a tensor of 8 bits
+TOWERS = re.compile(r"vision|visual|audio|multi_modal|projector|image_newline|embed_vision|patch_merge")
+# Kinds whose models are made like those of another one.
+LIKE = {"qwen2_vl": "qwen2_5_vl"}
+# Settings without parts that mlx-lm lacks.
+PLAIN = {"afmoe": dict(attention_bias=False), "apertus": dict(attention_bias=False),
+         "deepseek_v2": dict(attention_bias=False), "glm4_moe_lite": dict(attention_bias=False),
+         "phi": dict(qk_layernorm=False), "gemma4_text": dict(enable_moe_block=True), "laguna": dict(gating=True)}
+
+
+class NotLoaded(Exception):
+    pass
+
+
+class Refused(Exception):
+    pass
+
+
+def kinds():
+    """Returns the model types of mlx-lm that transformers has."""
+    import mlx_lm.models
+    from mlx_lm.utils import MODEL_REMAPPING
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    folder = os.path.dirname(mlx_lm.models.__file__)
+    own = {name[:-3] for name in os.listdir(folder) if name.endswith(".py")} | set(MODEL_REMAPPING)
+    return sorted({name.replace("-", "_") for name in own} & set(CONFIG_MAPPING_NAMES))
+
+
+def randomised(model):
+    import torch
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.dim() > 1:
+                value.copy_(torch.randn_like(value) * (0.5 if "embed" in name else value.shape[-1] ** -0.5))
+            else:
+                value.add_(torch.randn_like(value) * 0.1)
+        for name, value in model.named_buffers():
+            if value.is_floating_point() and "correction" in name and "moe_statics" not in name: # mlx-lm takes those as 0
+                value.add_(torch.randn_like(value) * 0.1)
+    return model.eval()
+
+
+def opened(kind, folder):
+    """Returns the model that transformers opens, and the names that it misses, does not expect or cannot fit."""
+    import make_arch
+    import torch
+    model, info = make_arch.class_of(kind).from_pretrained(folder, dtype=torch.float32, output_loading_info=True,
+                                                           attn_implementation="eager")
+    names = [f"{key[:-5]} {name if isinstance(name, str) else name[0]}"
+             for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in sorted(map(str, info[key]))]
+    return model.eval(), names
+
+
+def logits_of(model):
+    import torch
+    vocabulary = model.config.get_text_config().vocab_size
+    ids = torch.randint(3, vocabulary, (1, 24), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return model(input_ids=ids, use_cache=False).logits.double()
+
+
+def write_for_mlx(source, folder, whole, aliases):
+    """Copies the model with a config.json that states the defaults of transformers, which mlx-lm needs."""
+    shutil.copytree(source, folder)
+    with open(source + "/config.json") as file:
+        saved = json.load(file)
+    def filled(own, all_of):
+        merged = {**{k: v for k, v in all_of.items() if v is not None}, **own}
+        for name, other in aliases.items():
+            if other in merged:
+                merged.setdefault(name, merged[other])
+        if "mlp_layer_types" in merged:
+            merged.setdefault("is_moe_layer", [kind == "sparse" for kind in merged["mlp_layer_types"]])
+        for name, other in (("num_experts", "num_local_experts"), ("num_local_experts", "num_experts")):
+            if other in merged:
+                merged.setdefault(name, merged[other])
+        if "num_attention_heads" in merged and "hidden_size" in merged:
+            merged.setdefault("head_dim", merged["hidden_size"] // merged["num_attention_heads"])
+        if "linear_attention" in (merged.get("layer_types") or []):
+            merged["full_attention_interval"] = (merged["layer_types"] + ["full_attention"]).index("full_attention") + 1
+        rope = merged.get("rope_parameters") or {}
+        if isinstance(rope.get("rope_theta"), (int, float)):
+            merged.setdefault("rope_theta", rope["rope_theta"])
+            if rope.get("rope_type", "default") != "default":
+                merged.setdefault("rope_scaling", {"type": rope["rope_type"], **rope})
+            merged.setdefault("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0))
+        return merged
+    config = filled(saved, whole)
+    for name in ("mlp_bias", "post_norm", "qk_norm"):
+        config.setdefault(name, name != "mlp_bias")
+    if "text_config" in saved:
+        config["text_config"] = filled(saved["text_config"], whole["text_config"])
+        config.setdefault("vocab_size", config["text_config"]["vocab_size"])
+    config.setdefault("rope_scaling", None)
+    with open(folder + "/config.json", "w") as file:
+        json.dump(config, file)
+
+
+def saved_by_mlx(source, folder, bits):
+    from pathlib import Path
+    from mlx_lm.utils import load_model, quantize_model, save_config, save_model
+    model, config = load_model(Path(source))
+    if bits:
+        model, config = quantize_model(model, config, group_size=32, bits=bits)
+    save_model(folder, model)
+    save_config(config, Path(folder) / "config.json")
+
+
+def organ(*words):
+    done = subprocess.run([ORGAN, *words, "-q"], capture_output=True, text=True)
+    if done.returncode:
+        raise Refused((done.stderr.strip().split("\n") or [""])[-1])
+
+
+def one_line(error):
+    return re.sub(r"\s+", " ", str(error)).replace("|", "/")[:160]
+
+
+def make(like, work):
+    """Makes the model and what mlx-lm saves of it, and the logits of transformers."""
+    import make_arch
+    import torch
+    source, for_mlx = work + "/source", work + "/for-mlx"
+    torch.manual_seed(0)
+    if like in PLAIN:
+        make_arch.SPECIAL[like] = {**make_arch.SPECIAL.get(like, {}), **PLAIN[like]}
+    model = randomised(make_arch.model_of(like).float())
+    whole = model.config.to_dict()
+    model.save_pretrained(source)
+    first, names = opened(like, source)
+    if names:
+        raise NotLoaded("transformers: " + ", ".join(names[:4]))
+    torch.save(logits_of(first), work + "/logits")
+    write_for_mlx(source, for_mlx, whole, getattr(model.config, "attribute_map", {}))
+    try:
+        saved_by_mlx(for_mlx, work + "/mlx", 0)
+    except Exception as error:
+        raise NotLoaded(f"{type(error).__name__}: {error}") from error
+    try:
+        saved_by_mlx(for_mlx, work + "/mlx8", 8)
+    except Exception as error: # the widths are no multiples of a group
+        shutil.rmtree(work + "/mlx8", ignore_errors=True)
+    shutil.copytree(work + "/mlx", work + "/copy")
+
+
+def judged(kind, work):
+    """Returns verdict, two differences and the reason."""
+    import torch
+    torch.set_num_threads(1)
+    like = LIKE.get(kind, kind)
+    if not os.path.exists(work + "/copy"):
+        make(like, work)
+    before = torch.load(work + "/logits")
+    found, different, towers = [], [], False
+    for words, folder, most in ((("merge", work + "/mlx", work + "/copy", "--method", "linear", "--dtype", "f32"),
+                                 work + "/merged", EXACT),
+                                (("dequantize", work + "/mlx8", "--dtype", "f32"), work + "/plain", NEAR)):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(words[1]):
+            found.append((None, ""))
+            continue
+        organ(*words, "-o", folder)
+        after, names = opened(like, folder)
+        rest = [name for name in names if not TOWERS.search(name)]
+        towers = towers or len(rest) < len(names)
+        if rest:
+            return "wrong", None, None, f"{words[0]}: " + ", ".join(rest[:4])
+        if words[0] == "merge":
+            exact = {name: value.double() for name, value in after.state_dict().items() if value.dim() > 1}
+            found.append((float((logits_of(after) - before).norm() / before.norm()), ""))
+        else:
+            values = after.state_dict()
+            found.append(max((float((values[name] - value).norm() / value.norm()), name)
+                             for name, value in exact.items() if not TOWERS.search(name)))
+        if not found[-1][0] <= most:
+            different.append(f"{words[0]} {found[-1][1]}")
+    return ("wrong" if different else "tower left" if towers else "right"), *(figure for figure, _ in found), ", ".join(different)
+
+
+def cells(kind, work):
+    try:
+        return judged(kind, work)
+    except NotLoaded as error:
+        return "not in mlx-lm", None, None, str(error).replace(work, "")
+    except Refused as error:
+        return "refused", None, None, str(error).replace(work, "")
+    except Exception as error:
+        return "wrong", None, None, f"{type(error).__name__}: {error}".replace(work, "")
+
+
+def print_row(kind, keep, out):
+    with tempfile.TemporaryDirectory() as work:
+        if keep:
+            work = os.path.join(keep, kind)
+            if not os.path.exists(work + "/copy"):
+                shutil.rmtree(work, ignore_errors=True)
+            os.makedirs(work, exist_ok=True)
+        verdict, exact, near, why = cells(kind, work)
+    figures = "|".join("" if x is None else f"{x:.1e}" for x in (exact, near))
+    print(f"|{kind}|{verdict}|{figures}|{one_line(why)}|", file=out, flush=True)
+    return verdict == "wrong"
+
+
+def is_wrong(kind, keep, out):
+    """Each kind has a process of its own: what mlx-lm or transformers does with one of them changes no other row."""
+    child = os.fork()
+    if child == 0:
+        os._exit(print_row(kind, keep, out))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status not in (0, 1):
+        print(f"|{kind}|wrong|||ends with {status}|", file=out, flush=True)
+    return status != 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out")
+    parser.add_argument("--keep")
+    parser.add_argument("kinds", nargs="*")
+    options = parser.parse_args()
+    import mlx_lm.utils, safetensors, torch, transformers # once for all children
+    out = open(options.out, "w") if options.out else sys.stdout
+    print("|kind|verdict|FP32|8 bits|reason|\n|---|---|--:|--:|---|", file=out, flush=True)
+    wrong = sum([is_wrong(kind, options.keep, out) for kind in options.kinds or kinds()])
+    return wrong > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
