@@ -40,7 +40,19 @@ LIKE = {"qwen2_vl": "qwen2_5_vl"}
 # Settings without parts that mlx-lm lacks.
 PLAIN = {"afmoe": dict(attention_bias=False), "apertus": dict(attention_bias=False),
          "deepseek_v2": dict(attention_bias=False), "glm4_moe_lite": dict(attention_bias=False),
-         "phi": dict(qk_layernorm=False), "gemma4_text": dict(enable_moe_block=True), "laguna": dict(gating=True)}
+         "phi": dict(qk_layernorm=False), "gemma4_text": dict(enable_moe_block=True), "laguna": dict(gating=True),
+         "gptj": dict(n_inner=None)}
+
+
+# Kinds whose experts mlx-lm expects as the modules of transformers have them, not as its files.
+MODULES = ("qwen3_5_moe", "qwen3_vl_moe")
+# What mlx-lm requires and transformers leaves out: constants, or functions of the other settings.
+REQUIRED = {"n_ctx": lambda c: c.get("n_positions"), "rotary_emb_base": lambda c: c.get("rope_theta"),
+            "rotary_pct": lambda c: c.get("partial_rotary_factor"), "block_dim": lambda c: c.get("hidden_size"),
+            "rotary_dim": lambda c: c.get("head_dim", 0), "shared_intermediate_size": 0, "norm_topk_prob": True,
+            "tie_word_embeddings": False, "topk_method": "noaux_tc", "scoring_func": "sigmoid", "moe_layer_freq": 1,
+            "attention_method": "MLA", "zero_expert_type": "identity", "mla_scale_q_lora": True,
+            "mla_scale_kv_lora": True, "mlp_bias": False, "post_norm": True, "qk_norm": True, "rope_theta": 1e4}
 
 
 class NotLoaded(Exception):
@@ -91,8 +103,9 @@ def logits_of(model):
     import torch
     vocabulary = model.config.get_text_config().vocab_size
     ids = torch.randint(3, vocabulary, (1, 24), generator=torch.Generator().manual_seed(1))
+    text = model.language_model if model.config.model_type == "llama4" else model # its output class lacks a member
     with torch.no_grad():
-        return model(input_ids=ids, use_cache=False).logits.double()
+        return text(input_ids=ids, use_cache=False).logits.double()
 
 
 def write_for_mlx(source, folder, whole, aliases):
@@ -122,12 +135,20 @@ def write_for_mlx(source, folder, whole, aliases):
             merged.setdefault("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0))
         return merged
     config = filled(saved, whole)
-    for name in ("mlp_bias", "post_norm", "qk_norm"):
-        config.setdefault(name, name != "mlp_bias")
+    for part in filter(None, (config, config.get("text_config"))):
+        for name, value in REQUIRED.items():
+            value = value(part) if callable(value) else value
+            if value is not None:
+                part.setdefault(name, value)
+        if part.get("model_type") == "granitemoehybrid": # as published files say it
+            part["layer_types"] = [{"linear_attention": "mamba", "full_attention": "attention"}.get(kind, kind)
+                                   for kind in part["layer_types"]]
     if "text_config" in saved:
         config["text_config"] = filled(saved["text_config"], whole["text_config"])
         config.setdefault("vocab_size", config["text_config"]["vocab_size"])
-    config.setdefault("rope_scaling", None)
+    rope = config.get("rope_parameters") or {}
+    if not any(isinstance(value, dict) for value in rope.values()): # else transformers would take it for all layers
+        config.setdefault("rope_scaling", None)
     with open(folder + "/config.json", "w") as file:
         json.dump(config, file)
 
@@ -162,7 +183,7 @@ def make(like, work):
         make_arch.SPECIAL[like] = {**make_arch.SPECIAL.get(like, {}), **PLAIN[like]}
     model = randomised(make_arch.model_of(like).float())
     whole = model.config.to_dict()
-    model.save_pretrained(source)
+    model.save_pretrained(source, save_original_format=like not in MODULES)
     first, names = opened(like, source)
     if names:
         raise NotLoaded("transformers: " + ", ".join(names[:4]))
