@@ -431,6 +431,11 @@ double organ_forward_gate_part(float cut);
 /* Returns the row of an architecture: a name in config.json, or with `gguf` a general.architecture. NULL: unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);
 
+/* Returns whether the modules of the model in transformers are known: by a row of its architecture or of its model
+ * type, or by organ_module_type_is_checked. True for GGUF files and for models without a config.json, which
+ * transformers does not open by a model type. */
+bool organ_architecture_is_checked(const organ_model *model);
+
 /* Copies to the configuration those members of the row that no file states. Both readers call it after they have read
  * the sizes, and before they read other members. */
 void organ_forward_family_apply(const forward_family *family, organ_forward_config *config);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/architecture/config_readers.h"
 #include "formats/architecture/family_rows.h"
 #include "formats/base/text.h"
+#include "formats/tensor/module_names.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -95,4 +97,12 @@ organ_status organ_forward_family_refuse(const char *label, const char *architec
                         "architecture '%.100s' is not supported by the forward pass, which runs the %zu of "
                         "docs/models.md; verbs and methods without a text do not need it",
                         *architecture ? architecture : "(none)", count);
+}
+
+bool organ_architecture_is_checked(const organ_model *model)
+{
+    const char *const type = model->config.model_type;
+    return model->gguf || (!*type && !*model->config.architecture) ||
+           organ_forward_family_named(model->config.architecture, /*gguf=*/false) || organ_class_of_type(type) ||
+           organ_module_type_is_checked(type);
 }

@@ -9,16 +9,19 @@
 
 #include <string.h>
 
-#define FULL    "full_attention"
-#define SLIDING "sliding_attention"
-#define LINEAR  "linear_attention"
-#define TYPES   "layer_types"
+#define FULL     "full_attention"
+#define SLIDING  "sliding_attention"
+#define LINEAR   "linear_attention"
+#define TYPES    "layer_types"
+#define HEAVILY  "heavily_compressed_attention" /* of DeepSeek-V4 */
+#define SPARSELY "compressed_sparse_attention"
 
 typedef enum rule_kind {
     RULE_PERIOD,       /* `hit` if (layer + shift) % period is 0 */
     RULE_FIRST,        /* `hit` for the first layers, as many as the member says */
     RULE_AFTER_DENSE,  /* RULE_PERIOD for the dense layers and, counted from 1 again, for the others (Cohere 2) */
     RULE_FIRST_TOO,    /* RULE_PERIOD, and `hit` for layer 0 */
+    RULE_ENDS_TOO,     /* RULE_PERIOD, and `hit` for layer 0 and the last layer */
     RULE_LAST_TOO,     /* RULE_PERIOD, and `hit` for the last layer */
     RULE_ONE_AT_LEAST, /* RULE_PERIOD, and `hit` for the last layer if the period has no other hit */
     RULE_NUMBERS,      /* `hit` for the layers of a list of numbers; all layers without the list */
@@ -29,7 +32,8 @@ typedef enum rule_kind {
     RULE_CHUNKS,       /* `hit` for layers with rotation if the model has chunks (Llama 4) */
     RULE_SPARSE,       /* 0.95 for the first ten layers of a model with more than ten, else 0 (Gemma 3n) */
     RULE_INDEXERS,     /* letters or a period after the first layers (GLM with DSA) */
-    RULE_REPEATED      /* attention_types: kinds, and how often they repeat (GPT-Neo) */
+    RULE_REPEATED,     /* attention_types: kinds, and how often they repeat (GPT-Neo) */
+    RULE_CYCLE         /* `miss` for the first `otherwise` layers, then the words of `hit` in turn */
 } rule_kind;
 
 struct layer_rule {
@@ -73,6 +77,17 @@ static const layer_rule rules[] = {
     {"mellum", "mlp_layer_types", RULE_FIRST, NULL, 0, 0, "dense", "sparse"},
     {"gemma3n_text", "activation_sparsity_pattern", RULE_SPARSE, NULL, 10, 0, NULL, NULL},
     {"glm_moe_dsa", "indexer_types", RULE_INDEXERS, "index_topk_freq", 1, 0, "full", "shared"},
+    {"bailing_hybrid", TYPES, RULE_PERIOD, "layer_group_size", 6, 1, FULL, LINEAR},
+    {"bailing_hybrid", "mlp_layer_types", RULE_FIRST, "first_k_dense_replace", 2, 0, "dense", "sparse"},
+    {"axk2", "mlp_layer_types", RULE_FIRST, "first_k_dense_replace", 1, 0, "dense", "sparse"},
+    {"hy_v4", "mlp_layer_types", RULE_FIRST, NULL, 1, 0, "dense", "sparse"},
+    {"hy_v4", "indexer_types", RULE_FIRST_TOO, NULL, 4, 3, "full", "shared"},
+    {"lara_mini", TYPES, RULE_CYCLE, NULL, 0, 0, LINEAR " " SLIDING " " LINEAR " " FULL " " SLIDING, ""},
+    {"lfm3", TYPES, RULE_CYCLE, NULL, 1, 0, "conv " FULL " conv " SLIDING, "conv"},
+    {"deepseek_v4", TYPES, RULE_CYCLE, NULL, 2, 0, HEAVILY " " SPARSELY, HEAVILY},
+    {"kolibri1", TYPES, RULE_PERIOD, NULL, 5, 1, FULL, SLIDING},
+    {"flint", TYPES, RULE_ENDS_TOO, NULL, 4, 3, FULL, SLIDING},
+    {"modernbert-decoder", TYPES, RULE_PERIOD, "global_attn_every_n_layers", 3, 0, FULL, SLIDING},
     {"gpt_neo", "attention_layers", RULE_REPEATED, "attention_types", 0, 0, NULL, NULL},
     {NULL, TYPES, RULE_PERIOD, "sliding_window_pattern", 0, 1, FULL, SLIDING},
     {NULL, TYPES, RULE_PERIOD, "full_attention_interval", 0, 1, FULL, LINEAR},
@@ -80,6 +95,7 @@ static const layer_rule rules[] = {
 };
 
 const layer_lead organ_leading_layers[] = {
+    {"first_k_dense_replace", "bailing_hybrid", 2},
     {"first_k_dense_replace", "deepseek_v3 glm_moe_dsa deepseek_v32", 3},
     {"first_k_dense_replace", "glm4_moe exaone_moe kimi_linear sarvam_mla sarvam_moe", 1},
     {"first_k_dense_replace", NULL, 0},
@@ -126,7 +142,7 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
         "max_window_layers moe_layer_start_index moe_layer_end_index moe_layer_interval moe_layer_freq "
         "interleave_moe_layer_step decoder_sparse_step attn_layer_period attn_layer_offset "
         "expert_layer_period expert_layer_offset global_attn_every_n_layers full_attention_interval "
-        "no_rope_layer_interval num_kv_shared_layers index_skip_topk_offset layer_switch "
+        "no_rope_layer_interval layer_group_size num_kv_shared_layers index_skip_topk_offset layer_switch "
         /* of towers, encoders, adapters, training and blocks of a sequence */
         "vision_feature_layer spatial_vision_layer encoder_layers decoder_layers num_decoder_layers "
         "num_encoder_layers hidden_size_per_layer_input vocab_size_per_layer_input block_size "
@@ -258,6 +274,8 @@ static bool is_rule_hit(const layer_rule *rule, const organ_layer_origin *o)
         return is_after_dense_hit(o, number);
     case RULE_FIRST_TOO:
         return periodic || o->layer == 0;
+    case RULE_ENDS_TOO:
+        return periodic || last || o->layer == 0;
     case RULE_LAST_TOO:
         return periodic || last;
     case RULE_ONE_AT_LEAST:
@@ -297,6 +315,19 @@ static json_t *repeated_entry(const organ_layer_origin *o, const char *key)
     return NULL;
 }
 
+static json_t *cycle_entry(const layer_rule *rule, size_t layer)
+{
+    size_t words = 1;
+    const char *at = rule->hit;
+    if (layer < rule->otherwise)
+        return json_string(rule->miss);
+    for (const char *blank = at; (blank = strchr(blank, ' ')); blank++)
+        words++;
+    for (size_t k = (layer - rule->otherwise) % words; k > 0; k--)
+        at = strchr(at, ' ') + 1;
+    return json_stringn(at, strcspn(at, " "));
+}
+
 json_t *organ_layer_value(const organ_layer_origin *origin, const char *list)
 {
     const json_t *const own = organ_layer_list(origin->object, list);
@@ -307,6 +338,8 @@ json_t *organ_layer_value(const organ_layer_origin *origin, const char *list)
         return NULL;
     if (rule->kind == RULE_REPEATED)
         return repeated_entry(origin, rule->key);
+    if (rule->kind == RULE_CYCLE)
+        return cycle_entry(rule, origin->layer);
     if (rule->kind == RULE_SPARSE)
         return json_real(origin->layers > rule->otherwise && origin->layer < rule->otherwise ? 0.95 : 0);
     const bool hit = is_rule_hit(rule, origin);

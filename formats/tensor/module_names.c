@@ -4,6 +4,7 @@
 #include "formats/base/word_lists.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Model types of vision models whose files call their parts "language_model.model", "vision_tower" and so on. */
@@ -50,11 +51,58 @@ static const module_row beginnings[] = {
     {"exaone", "transformer.ln_f", "model.norm", NULL},
     {"gpt_neox", "embed_out", "lm_head", NULL},
     {"nemotron_h", "backbone", "model", NULL},
-    {"sarvam_moe", "model.word_embeddings", "model.embed_tokens", NULL},
+    {"bailing_hybrid sarvam_moe", "model.word_embeddings", "model.embed_tokens", NULL},
+    {"deepseek_v4", "embed", "model.embed_tokens", NULL},
+    {"deepseek_v4", "head", "lm_head", NULL},
+    {"deepseek_v4", "hc_head_fn", "model.hc_head.hc_fn", NULL},
+    {"deepseek_v4", "hc_head_base", "model.hc_head.hc_base", NULL},
+    {"deepseek_v4", "hc_head_scale", "model.hc_head.hc_scale", NULL},
+    {"dory", "backbone.embeddings", "model.embed_tokens", NULL},
+    {"dory", "backbone", "model", NULL},
 };
 
 /* All rows of a type apply, in order, each to the first match anywhere in the name. The source is that above. */
 static const module_row insides[] = {
+    {"axk1", "post_mlp_layernorm", "mlp.post_mlp_layernorm", NULL},
+    {"axk2", "W_down", "mlp.fc1", NULL},
+    {"axk2", "W_up", "mlp.fc2", NULL},
+    {"axk2", "self_attn.q_b_proj", "self_attn.q_gate_proj", NULL},
+    {"bailing_hybrid", "attention", "self_attn", NULL},
+    {"bailing_hybrid", "self_attn.f_proj", "self_attn.forget_gate.f_proj", NULL},
+    {"bailing_hybrid", "self_attn.dt_bias", "self_attn.forget_gate.dt_bias", NULL},
+    {"bailing_hybrid", "self_attn.A_log", "self_attn.forget_gate.A_log", NULL},
+    {"bailing_hybrid", "self_attn.dense", "self_attn.o_proj", NULL},
+    {"bailing_hybrid sarvam_moe", "mlp.gate.expert_bias", "mlp.gate.e_score_correction_bias", NULL},
+    {"deepseek_v4", "attn", "self_attn", NULL},
+    {"deepseek_v4", "ffn", "mlp", NULL},
+    {"deepseek_v4", "indexer.compressor", "compressor.indexer", NULL},
+    {"deepseek_v4", "attn_norm", "input_layernorm", NULL},
+    {"deepseek_v4", "ffn_norm", "post_attention_layernorm", NULL},
+    {"deepseek_v4", "hc_attn_fn", "attn_hc.fn", NULL},
+    {"deepseek_v4", "hc_attn_base", "attn_hc.base", NULL},
+    {"deepseek_v4", "hc_attn_scale", "attn_hc.scale", NULL},
+    {"deepseek_v4", "hc_ffn_fn", "ffn_hc.fn", NULL},
+    {"deepseek_v4", "hc_ffn_base", "ffn_hc.base", NULL},
+    {"deepseek_v4", "hc_ffn_scale", "ffn_hc.scale", NULL},
+    {"deepseek_v4", "attn_sink", "sinks", NULL},
+    {"deepseek_v4", "indexer.weights_proj", "compressor.indexer.scorer.weights_proj", NULL},
+    {"deepseek_v4", "indexer.wq_b", "compressor.indexer.q_b_proj", NULL},
+    {"deepseek_v4", "self_attn.norm", "self_attn.kv_norm", NULL},
+    {"deepseek_v4", "compressor.norm", "compressor.kv_norm", NULL},
+    {"deepseek_v4", "indexer.norm", "indexer.kv_norm", NULL},
+    {"deepseek_v4", "ape", "position_bias", NULL},
+    {"deepseek_v4", "wq_a", "q_a_proj", NULL},
+    {"deepseek_v4", "self_attn.wq_b", "self_attn.q_b_proj", NULL},
+    {"deepseek_v4", "wkv", "kv_proj", NULL},
+    {"deepseek_v4", "wgate", "gate_proj", NULL},
+    {"deepseek_v4", "wo_a", "o_a_proj", NULL},
+    {"deepseek_v4", "wo_b", "o_b_proj", NULL},
+    {"deepseek_v4", "q_norm", "q_a_norm", NULL},
+    {"deepseek_v4", "gate.bias", "gate.e_score_correction_bias", NULL},
+    {"deepseek_v4", "shared_experts.w1", "shared_experts.gate_proj", NULL},
+    {"deepseek_v4", "shared_experts.w2", "shared_experts.down_proj", NULL},
+    {"deepseek_v4", "shared_experts.w3", "shared_experts.up_proj", NULL},
+    {"dory", "self_attn.g_proj", "self_attn.gate_proj", NULL},
     {"exaone", "attn.attention", "self_attn", NULL},
     {"exaone", "self_attn.out_proj", "self_attn.o_proj", NULL},
     {"exaone", "ln_1", "input_layernorm", NULL},
@@ -62,9 +110,27 @@ static const module_row insides[] = {
     {"exaone", "mlp.c_fc_0", "mlp.gate_proj", NULL},
     {"exaone", "mlp.c_fc_1", "mlp.up_proj", NULL},
     {"exaone", "mlp.c_proj", "mlp.down_proj", NULL},
+    {"ernie4_5_moe", "mlp.moe_statics", "mlp.gate.moe_statics", NULL},
+    {"exaone_moe", "mlp.e_score_correction_bias", "mlp.gate.e_score_correction_bias", NULL},
+    {"flint", "self_attn.softmax_offset", "self_attn.sinks", NULL},
     {"granitemoe granitemoeshared granitemoehybrid", "block_sparse_moe.router.layer", "block_sparse_moe.router", NULL},
+    {"hrm_text", "attn.gqkv_proj", "self_attn.gate_proj", "gate_proj|q_proj|k_proj|v_proj"},
+    {"hrm_text", "attn.o_proj", "self_attn.o_proj", NULL},
+    {"hrm_text", "mlp.gate_up_proj", "mlp.gate_proj", "gate_proj|up_proj"},
     {"hy_v3", "mlp.router.gate", "mlp.gate", NULL},
+    {"hy_v3", "mlp.expert_bias", "mlp.e_score_correction_bias", NULL},
     {"hy_v3", "mlp.shared_mlp", "mlp.shared_experts", NULL},
+    {"hy_v4", "self_attn.learnable_sink_param", "self_attn.sinks", NULL},
+    {"hy_v4", "linear_gate", "gate_proj", NULL},
+    {"hy_v4", "hc_pre.hc_attn_layer.hc_fn", "attn_hc.fn", NULL},
+    {"hy_v4", "hc_pre.hc_attn_layer.hc_base", "attn_hc.base", NULL},
+    {"hy_v4", "hc_pre.hc_attn_layer.hc_scale", "attn_hc.scale", NULL},
+    {"hy_v4", "hc_pre.hc_mlp_layer.hc_fn", "ffn_hc.fn", NULL},
+    {"hy_v4", "hc_pre.hc_mlp_layer.hc_base", "ffn_hc.base", NULL},
+    {"hy_v4", "hc_pre.hc_mlp_layer.hc_scale", "ffn_hc.scale", NULL},
+    {"hy_v4", "hc_pre.hc_head.hc_head_fn", "hc_head.hc_fn", NULL},
+    {"hy_v4", "hc_pre.hc_head.hc_head_base", "hc_head.hc_base", NULL},
+    {"hy_v4", "hc_pre.hc_head.hc_head_scale", "hc_head.hc_scale", NULL},
     {"kimi_k25", "mlp.fc1", "mlp.fc2", NULL},
     {"kimi_k25", "mlp.fc0", "mlp.fc1", NULL},
     {"kimi_k25", "blocks", "layers", NULL},
@@ -72,7 +138,17 @@ static const module_row insides[] = {
     {"kimi_k25", "wqkv", "attn.q_proj", "q_proj|k_proj|v_proj"},
     {"kimi_linear", "self_attn.f_a_proj", "self_attn.forget_gate.f_a_proj", NULL},
     {"kimi_linear", "self_attn.f_b_proj", "self_attn.forget_gate.f_b_proj", NULL},
+    {"kolibri1", "moe.router.expert_bias", "mlp.gate.e_score_correction_bias", NULL},
+    {"kolibri1", "post_attn_norm", "post_self_attn_layernorm", NULL},
+    {"kolibri1", "post_ffn_norm", "post_mlp_layernorm", NULL},
+    {"laguna", "mlp.experts.e_score_correction_bias", "mlp.gate.e_score_correction_bias", NULL},
     {"laguna", "mlp.shared_expert", "mlp.shared_experts", NULL},
+    {"lara_mini", "linear_attn.out_norm", "linear_attn.norm", NULL},
+    {"lara_mini", "linear_attn.in_proj", "linear_attn.in_proj_qkv", "in_proj_qkv|in_proj_z|in_proj_b|in_proj_a"},
+    {"lfm3", "self_attn.gate_proj", "self_attn.g_proj", NULL},
+    {"mimo_v2_flash", "self_attn.attention_sink_bias", "self_attn.sinks", NULL},
+    {"olmo_hybrid", "attention_layer_norm", "input_layernorm", NULL},
+    {"olmo_hybrid", "feedforward_layer_norm", "post_attention_layernorm", NULL},
     {"phimoe", "block_sparse_moe.gate", "mlp.router", NULL},
     {"kimi_linear minimax minimax_m2 mixtral phimoe", "block_sparse_moe", "mlp", NULL},
     {"sarvam_moe", "attention.query_key_value", "self_attn.q_proj", "q_proj|k_proj|v_proj"},
@@ -80,6 +156,10 @@ static const module_row insides[] = {
     {"sarvam_moe", "attention.query_layernorm", "self_attn.q_norm", NULL},
     {"sarvam_moe", "attention.key_layernorm", "self_attn.k_norm", NULL},
 };
+
+/* Types whose files store a layer as two blocks, "layers.2i.mixer" for attention and "layers.2i+1.mixer" for the
+ * feed-forward. transformers saves the names of its own layers, so both forms occur. */
+static const char halved[] = "dory";
 
 /* Files of a model without its head lack the prefix, which transformers adds. */
 static const struct base_row {
@@ -173,11 +253,37 @@ static bool add_base(const char *model_type, char *name, size_t size)
     return true;
 }
 
+/* Replaces "layers.5.mixer" by "layers.2.mlp" if the type's files halve layers. Returns false if the name becomes too
+ * long. */
+static bool join_halves(const char *model_type, char *name, size_t size)
+{
+    static const char *const words[][3] = {/* in the file, in transformers for an even and for an odd number */
+                                           {"mixer", "self_attn", "mlp"},
+                                           {"attn_alpha", "lambda_1", "lambda_1"},
+                                           {"mlp_alpha", "lambda_2", "lambda_2"}};
+    const char *const at =
+        organ_lists_word(halved, ' ', model_type, strlen(model_type)) ? find_words(name, "layers") : NULL;
+    const size_t digits = at && at[6] == '.' ? strspn(at + 7, "0123456789") : 0;
+    char joined[64];
+    if (!digits || digits > 9 || at[7 + digits] != '.')
+        return true;
+    const unsigned long number = strtoul(at + 7, NULL, 10);
+    const char *const word = at + 8 + digits;
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+        if (!begins_with_words(word, words[k][0]))
+            continue;
+        snprintf(joined, sizeof joined, "layers.%lu.%s", number / 2, words[k][1 + number % 2]);
+        return replace_words(name, size, at, (size_t)(word - at) + strlen(words[k][0]), joined);
+    }
+    return true;
+}
+
 static bool rename_module(const char *model_type, const char *name, char *out, size_t size, const module_row **split)
 {
     *split = NULL;
-    return snprintf(out, size, "%s", name) < (int)size && replace_beginning(model_type, out, size, split) &&
-           replace_insides(model_type, out, size, split) && add_base(model_type, out, size);
+    return snprintf(out, size, "%s", name) < (int)size && join_halves(model_type, out, size) &&
+           replace_beginning(model_type, out, size, split) && replace_insides(model_type, out, size, split) &&
+           add_base(model_type, out, size);
 }
 
 bool organ_module_name(const char *model_type, const char *name, char *out, size_t size, organ_module_form *form)
@@ -195,6 +301,32 @@ const char *organ_module_split_parts(const char *model_type, const char *name)
     const module_row *split;
     return rename_module(model_type, name, renamed, sizeof renamed, &split) && split ? split->parts : NULL;
 }
+
+/* ---- model types without a row in formats/architecture ---- */
+
+#define STACKING "axk1 axk2 bailing_hybrid beam deepseek_v4 flint hy_v4 kolibri1"
+#define OTHERS   "apertus1p5_text diffllama doge dory jetmoe lara_mini lfm3 modernbert-decoder rwkv"
+
+bool organ_module_type_is_checked(const char *model_type)
+{
+    return organ_lists_word(STACKING " " OTHERS, ' ', model_type, strlen(model_type));
+}
+
+bool organ_module_stacks_experts(const char *model_type)
+{
+    return organ_lists_word(STACKING, ' ', model_type, strlen(model_type));
+}
+
+const char *organ_module_head(const char *model_type)
+{
+    static const char *const heads[][2] = {{"biogpt", "output_projection"}, {"modernbert-decoder", "decoder"}};
+    for (size_t k = 0; k < sizeof heads / sizeof *heads; k++)
+        if (strcmp(heads[k][0], model_type) == 0)
+            return heads[k][1];
+    return "lm_head";
+}
+
+/* ---- names in an index ---- */
 
 organ_status organ_module_index_build(const char *model_type, const organ_tensor *tensors, size_t count,
                                       organ_module_index *index, organ_error *error)

@@ -74,6 +74,17 @@ bool organ_module_stack_in_mlx(const char *model_type, const char *name, char *o
  * by '|': "q_proj|k_proj|v_proj". NULL unless its form is ORGAN_MODULE_SPLIT. */
 const char *organ_module_split_parts(const char *model_type, const char *name);
 
+/* Returns the name in transformers of the module that is the output head of a model of the type. */
+const char *organ_module_head(const char *model_type);
+
+/* Returns whether organ's outputs of this type, which has no row in formats/architecture, were compared with the
+ * modules of transformers 5.24: names of quantised modules, of an adapter and of layers
+ * (tests/surgery/encoding/open_types.py). */
+bool organ_module_type_is_checked(const char *model_type);
+
+/* Returns whether transformers stacks the numbered experts of this checked type. */
+bool organ_module_stacks_experts(const char *model_type);
+
 /* Tensors of a model by their names in transformers. An index whose members are all zero is empty. */
 typedef struct organ_module_index {
     organ_arena arena;      /* memory of the names */

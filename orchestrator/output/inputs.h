@@ -188,6 +188,10 @@ organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_e
 organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model,
                               organ_error *error);
 
+/* Warns if organ does not know the modules of the model in transformers. `what` is the thing that depends on them: "the
+ * adapter's names". */
+void organ_warn_of_type(const organ_progress *progress, const organ_model *model, const char *what);
+
 /* The tensors of a model that a verb changes. */
 typedef struct organ_targets {
     size_t count;

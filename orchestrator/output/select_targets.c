@@ -4,6 +4,7 @@
 #include "orchestrator/output/inputs.h"
 #include "formats/model/recognise.h"
 
+#include "formats/architecture/families.h"
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/files.h"
 #include "formats/base/format_rest.h"
@@ -280,6 +281,16 @@ organ_status organ_donor_open(const char *path, const char *done, const organ_pr
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", (*model)->problems[0]);
     organ_progress_warn_of_model(progress, *model);
     return ORGAN_OK;
+}
+
+void organ_warn_of_type(const organ_progress *progress, const organ_model *model, const char *what)
+{
+    if (!organ_architecture_is_checked(model))
+        organ_progress_warn(
+            progress,
+            "%s: organ has not compared models of model_type %s with transformers: %s may be wrong, and "
+            "then the output may not load, or load as another model",
+            model->path, model->config.model_type, what);
 }
 
 void organ_targets_release(organ_targets *targets)

@@ -158,7 +158,8 @@ chmod -R u+w codes && rm -r codes
 make mamba2
 for scheme in int8-group32 fp8-channel; do
     ends 0 quantize mamba2 -o codes --scheme $scheme
-    judge "the note on Mamba-2 as $scheme" test $(grep -c "does not open Mamba2ForCausalLM with out_proj as int8-group32" ../err) = $([[ $scheme = int8* ]] && echo 1 || echo 0)
+    judge "the note on Mamba-2 as $scheme" test $(grep -c "opens Mamba2ForCausalLM as int8-group32 only if it dequantises" ../err) = $([[ $scheme = int8* ]] && echo 1 || echo 0)
+    judge "config.json of Mamba-2 as $scheme" test "$(jq .quantization_config.dequantize codes/config.json)" = $([[ $scheme = int8* ]] && echo true || echo null)
     chmod -R u+w codes && rm -r codes
 done
 # ---- quantize: targets and ignore list the modules that transformers builds, whatever names the file has ----
@@ -207,22 +208,24 @@ mixtral int4-group128
 llama int4-group128 int4-group32
 TYPES
 
-# ---- quantize: outputs that transformers does not open ----
+# ---- quantize: outputs that transformers opens only if it dequantises them, or not at all ----
 [[ -d kimi_linear ]] || make kimi_linear
 make gpt_bigcode nanochat falcon
 while read -r type scheme count words; do
     ends 0 quantize "$type" -o codes --scheme "$scheme"
-    judge "the note on $type as $scheme" test $(grep -c "does not open $words" ../err) = "$count"
+    judge "the note on $type as $scheme" test $(grep -c "$words" ../err) = "$count"
+    judge "config.json of $type as $scheme" test "$(jq .quantization_config.dequantize codes/config.json)" = "$([[ $words == opens* ]] && echo true || echo null)"
     chmod -R u+w codes && rm -r codes
 done <<'NOTES'
-gpt_bigcode int4-group32 1 GPTBigCodeForCausalLM with c_proj as int4-group32
-gpt_bigcode int8-channel 0 GPTBigCode
-nanochat int4-group32 1 NanoChatForCausalLM with o_proj as int4-group32
-nanochat fp8-channel 0 NanoChat
-falcon int4-group32 1 FalconForCausalLM as int4-group32; it opens FP8 schemes and int8-channel
-kimi_linear int4-group32 1 KimiLinearForCausalLM as int4-group32; it opens FP8 schemes
-kimi_linear int8-channel 1 KimiLinearForCausalLM as int8-channel
-kimi_linear fp8-channel 0 KimiLinear
+gpt_bigcode int4-group32 1 opens GPTBigCodeForCausalLM as int4-group32 only if it dequantises
+gpt_bigcode int4-group128 1 does not open GPTBigCodeForCausalLM as int4-group128 beside other encodings; it opens FP8 schemes
+gpt_bigcode int8-channel 0 GPTBigCodeForCausalLM as
+nanochat int4-group32 1 opens NanoChatForCausalLM as int4-group32 only if it dequantises
+nanochat fp8-channel 0 NanoChatForCausalLM as
+falcon int4-group32 1 opens FalconForCausalLM as int4-group32 only if it dequantises
+kimi_linear int4-group32 1 does not open KimiLinearForCausalLM as int4-group32; it opens FP8 schemes
+kimi_linear int8-channel 1 does not open KimiLinearForCausalLM as int8-channel
+kimi_linear fp8-channel 0 KimiLinearForCausalLM as
 NOTES
 rm -r gpt_bigcode nanochat falcon kimi_linear
 

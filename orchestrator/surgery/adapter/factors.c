@@ -551,10 +551,11 @@ bool organ_peft_renames(const char *model_type) { return strcmp(model_type, "lag
 bool organ_peft_ignores_experts(const char *model_type) { return is_listed("kimi_k25 qwen3_5_moe", model_type); }
 
 /* Source: _check_lora_target_modules_mamba in tuners/tuners_utils.py of peft 0.21, and slow_forward of the Mamba mixers
- * in transformers. */
+ * in transformers. o_a_proj of DeepSeek-V4 multiplies groups of channels, and peft takes it for one matrix. */
 bool organ_peft_refuses(const char *model_type, const char *word)
 {
     return (is_listed("falcon_h1 mamba mamba2 falcon_mamba nemotron_h", model_type) &&
             is_listed("out_proj conv1d", word)) ||
+           (strcmp(model_type, "deepseek_v4") == 0 && strcmp(word, "o_a_proj") == 0) ||
            (is_listed("mamba falcon_mamba jamba", model_type) && is_listed("dt_proj", word));
 }

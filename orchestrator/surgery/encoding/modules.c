@@ -371,8 +371,7 @@ json_t *organ_modules_of_blocks(const organ_module_list *list)
  * creates the head if it is tied to the embedding. */
 json_t *organ_modules_ignored(const organ_module_list *list, bool patterns)
 {
-    const bool biogpt = strncmp(list->model->config.architecture, "BioGpt", 6) == 0;
-    const char *const head = biogpt ? "output_projection" : "lm_head";
+    const char *const head = organ_module_head(list->model->config.model_type);
     json_t *const rows = json_array();
     for (size_t k = 0; k < list->plain; k++) {
         const organ_tensor *const same = list->plain_at(list->context, k);

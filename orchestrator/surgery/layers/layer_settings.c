@@ -30,6 +30,39 @@ static void edit_depth(organ_layer_plan *p)
             p, key, json_real((absent ? 1.4 : json_number_value(depth)) * sqrt((double)p->after / (double)p->layers)));
 }
 
+/* Model types whose loaders make something of a layer's number itself. */
+static const struct numbered {
+    const char *models;                                         /* model types, separated by blanks */
+    enum { NUMBERED_ALL, NUMBERED_FIRST, NUMBERED_LAST } which; /* all layers, or only the first or last one */
+    const char *why;
+} numbered[] = {
+    {"beam", NUMBERED_ALL, "loaders add the outputs of earlier layers to a layer by its number"},
+    {"diffllama", NUMBERED_ALL, "loaders compute the weight of a layer's second attention from its number"},
+    {"dory inkling2_text inkling2_loop_text hrm_text", NUMBERED_ALL, "loaders repeat or join layers by their numbers"},
+    {"zamba zamba2", NUMBERED_ALL, "loaders share one block between layers by their numbers"},
+    {"modernbert-decoder", NUMBERED_FIRST, "loaders give layer 0, and only this layer, no norm before its attention"},
+    {"rwkv", NUMBERED_FIRST, "loaders give layer 0, and only this layer, a norm before the others"},
+    {"zaya", NUMBERED_FIRST, "loaders give all layers but layer 0 an input from the layer before"},
+    {"gpt_neox_japanese", NUMBERED_LAST, "loaders give the last layer, and only this layer, a bias"},
+};
+
+/* Returns why the layer of the output cannot come from its origin, or NULL. */
+static const char *number_fault(const organ_layer_plan *p, size_t n)
+{
+    const organ_layer_origin *const o = &p->origins[n];
+    const size_t rows = sizeof numbered / sizeof *numbered;
+    size_t k = 0;
+    while (k < rows && !organ_layer_is_model(p->object, numbered[k].models))
+        k++;
+    if (k == rows)
+        return NULL;
+    if (numbered[k].which == NUMBERED_ALL)
+        return o->layer != n || p->after != p->layers ? numbered[k].why : NULL;
+    const bool last = numbered[k].which == NUMBERED_LAST;
+    return (last ? o->layer + 1 == o->layers : o->layer == 0) != (last ? n + 1 == p->after : n == 0) ? numbered[k].why
+                                                                                                     : NULL;
+}
+
 /* In MiniMax 1 the rate at which the lightning attention decays depends on the number of the layer and on the count of
  * layers; GPT-2 may divide scores by the number of the layer. */
 static void refuse_numbered(organ_layer_plan *p)
@@ -40,7 +73,10 @@ static void refuse_numbered(organ_layer_plan *p)
     for (size_t n = 0; n < p->after && !p->error->status; n++) {
         const organ_layer_origin *const o = &p->origins[n];
         const bool moved = o->layer != n;
-        if (lightning && (moved || p->after != p->layers) && is_value(o, "layer_types", "linear_attention"))
+        const char *const fault = number_fault(p, n);
+        if (fault)
+            organ_layers_refuse(p, "model_type", fault);
+        else if (lightning && (moved || p->after != p->layers) && is_value(o, "layer_types", "linear_attention"))
             organ_layers_refuse(p, "model_type",
                                 "loaders compute the decays of a layer from its number and the number of layers");
         else if (moved && json_is_true(json_object_get(p->object, inverse)))

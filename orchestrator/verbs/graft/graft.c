@@ -359,6 +359,8 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     if (organ_graft_pair_layers(job, error) || organ_graft_packed(job, error) || organ_graft_load_configs(job, error) ||
         organ_graft_match(job, error) || organ_graft_compare_settings(job, error))
         return error->status;
+    if (organ_graft_whole_layers(job))
+        organ_warn_of_type(job->progress, job->target, "what layers take from their numbers");
     organ_graft_compare_layers(job, organ_graft_whole_layers(job));
     return choose_header(job, error);
 }

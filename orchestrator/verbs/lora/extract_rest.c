@@ -249,6 +249,13 @@ organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *othe
     return error->status;
 }
 
+static bool stacks_experts(const organ_lora_job *job)
+{
+    const organ_hf_config *const config = &job->base->config;
+    return organ_forward_family_named(config->architecture, /*gguf=*/false) ||
+           organ_module_stacks_experts(config->model_type);
+}
+
 /* peft ignores some tensors: modules_to_save cannot name a bare parameter, nor one of the modules of experts that
  * transformers stacks. */
 static organ_status name_kept(organ_lora_job *job, organ_lora_other *other, organ_error *error)
@@ -257,9 +264,8 @@ static organ_status name_kept(organ_lora_job *job, organ_lora_other *other, orga
     if (!(other->key = organ_lora_name_in_transformers(job, other->tuned->name, &form)))
         return organ_fail_memory(error, job->tuned->path);
     const char *const dot = strrchr(other->key, '.'), *const word = dot ? dot + 1 : other->key;
-    const bool stacked = organ_forward_family_named(job->base->config.architecture, /*gguf=*/false) &&
-                         other->tuned->anatomy.experts == ORGAN_EXPERTS_ROUTED && other->tuned->rank > 1 &&
-                         (other->tuned->anatomy.expert >= 0 || other->tuned->rank == 3);
+    const bool stacked = stacks_experts(job) && other->tuned->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
+                         other->tuned->rank > 1 && (other->tuned->anatomy.expert >= 0 || other->tuned->rank == 3);
     other->bare = form == ORGAN_MODULE_SPLIT || stacked || (strcmp(word, "weight") != 0 && strcmp(word, "bias") != 0);
     return ORGAN_OK;
 }
@@ -412,8 +418,7 @@ organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table table = {0};
     size_t weights = 0;
-    if (job->base->gguf || (!organ_forward_family_named(job->base->config.architecture, /*gguf=*/false) &&
-                            !organ_peft_ignores_experts(job->base->config.model_type)))
+    if (job->base->gguf || (!stacks_experts(job) && !organ_peft_ignores_experts(job->base->config.model_type)))
         return ORGAN_OK;
     for (size_t k = 0; k < job->base_weights->count; k++)
         weights += expert_matrix_of(&job->base_weights->weights[k]) < KINDS;

@@ -83,6 +83,7 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "`save_full`: llama.cpp loads no whole tensors from a GGUF adapter");
     if (organ_output_is_file(o->write.output))
         return organ_fail(error, ORGAN_USAGE, "%s: an adapter is a directory", o->write.output);
+    organ_warn_of_type(job->progress, job->base, "names of modules in the adapter");
     return organ_output_check(o->write.output, NULL, o->write.force, error);
 }
 

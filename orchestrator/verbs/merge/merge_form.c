@@ -38,6 +38,8 @@ organ_status organ_merge_open_model(model_merge *job, merge_donor *donor, organ_
     if (donor->model->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", donor->model->problems[0]);
     organ_progress_warn_of_model(job->progress, donor->model);
+    if (job->recipe.sliced)
+        organ_warn_of_type(job->progress, donor->model, "what layers take from their numbers");
     return organ_weights_find(donor->model, &donor->weights, error);
 }
 

@@ -241,6 +241,8 @@ static void note_before_pass(const organ_quantize_job *job)
         organ_quantize_gguf_note(job);
     else
         organ_quantize_note_loaders(job);
+    if (!job->writer && !organ_quantize_is_mlx(job))
+        organ_quantize_note_type(job);
     organ_quantize_block_note(job);
     organ_quantize_cache_note(job);
     if (job->list.left_out_count)

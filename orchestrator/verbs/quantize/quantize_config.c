@@ -195,15 +195,70 @@ bool organ_quantize_has_one_group(const organ_quantize_job *job)
     return groups < 2;
 }
 
+/* ---- what transformers opens ---- */
+
+/* Types of which transformers 5.24 with compressed-tensors 0.20 opens some outputs only if it dequantises all weights
+ * as it loads, or not at all. */
+static const struct unopened_type {
+    const char *types[4]; /* model_type, terminated by NULL */
+    const char *part;     /* the matrices that it cannot open have this word in their names; NULL: all quantised ones */
+    bool joins;           /* it joins convolutions and takes them for packed weights: it opens FP8 schemes only */
+} unopened_types[] = {
+    /* initialises PART.weight, which packed layers do not have */
+    {{"mamba", "mamba2", "falcon_mamba"}, ".out_proj.", false},
+    {{"gpt_bigcode"}, ".c_proj.", false},
+    {{"nanochat"}, ".o_proj.", false},
+    {{"modernbert-decoder", "rwkv"}, NULL, false},
+    {{"falcon"}, NULL, false}, /* multiplies by the weight of a class of its own */
+    {{"bailing_hybrid", "kimi_linear", "olmo_hybrid"}, NULL, true},
+};
+
+/* Returns the row of the model if it has quantised matrices that transformers cannot open, or NULL. */
+static const struct unopened_type *unopened(const organ_quantize_job *job)
+{
+    const struct unopened_type *row = NULL;
+    for (size_t k = 0; k < sizeof unopened_types / sizeof *unopened_types && !row; k++)
+        row = organ_is_one_of(job->model->config.model_type, unopened_types[k].types) ? &unopened_types[k] : NULL;
+    bool found = false;
+    for (size_t k = 0; row && k < job->list.part_count && !found; k++) {
+        const organ_encoding *const encoding = job->list.parts[k].encoding;
+        found = (organ_encoding_is_packed(encoding) || (row->joins && encoding->grid.bits)) &&
+                (!row->part || strstr(job->list.parts[k].weight->name, row->part));
+    }
+    return found ? row : NULL;
+}
+
+static bool opens_dense(const organ_quantize_job *job)
+{
+    const struct unopened_type *const row = unopened(job);
+    return row && !row->joins && organ_quantize_has_one_group(job);
+}
+
+void organ_quantize_note_type(const organ_quantize_job *job)
+{
+    const organ_hf_config *const config = &job->model->config;
+    if (opens_dense(job))
+        organ_progress_note(job->progress,
+                            "config.json has \"dequantize\": transformers (5.24) opens %s as %s only if it dequantises "
+                            "all weights as it loads",
+                            config->architecture, job->encoding->name);
+    else if (unopened(job))
+        organ_progress_warn(job->progress, "transformers (5.24) does not open %s as %s%s; it opens FP8 schemes",
+                            config->architecture, job->encoding->name,
+                            unopened(job)->joins ? "" : " beside other encodings");
+}
+
+/* ---- the section ---- */
+
 /* With a repair adapter, transformers dequantises the model when it loads it: peft needs the plain
- * weights, which compressed-tensors otherwise makes at the first forward pass. Servers ignore that member. transformers
- * 5.24 would dequantise all tensors by the first of several groups. */
+ * weights, which compressed-tensors otherwise makes at the first forward pass. Some model types need them, too. Servers
+ * ignore that member. transformers 5.24 would dequantise all tensors by the first of several groups. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;
     json_t *const groups = groups_json(job);
     const char *const format = has_formats(job) ? "mixed-precision" : format_of(s);
-    const bool dequantize = job->repair.adapter && organ_quantize_has_one_group(job);
+    const bool dequantize = opens_dense(job) || (job->repair.adapter && organ_quantize_has_one_group(job));
     return organ_json_joined(organ_compressed_config(groups, format, ignored_json(job, /*patterns=*/true)),
                              ORGAN_OBJECT(SET("kv_cache_scheme", organ_quantize_cache_config(job)),
                                           SET_IF(dequantize, "dequantize", json_true())));

@@ -286,51 +286,16 @@ static void note_experts(const organ_quantize_job *job)
                             plain, job->encoding->name);
 }
 
-/* Types of which transformers 5.24 with compressed-tensors 0.20 opens some outputs only. */
-static const struct unopened_type {
-    const char *types[4]; /* model_type, terminated by NULL */
-    const char *part;     /* the matrices that it cannot open have this word in their names; NULL: all quantised ones */
-    bool bytes;           /* it cannot open int8-channel either; false: only packed codes */
-    const char *with, *opens; /* for the message: the matrices, and the targets that it opens */
-} unopened_types[] = {
-    /* initialises PART.weight, which packed layers do not have */
-    {{"mamba", "mamba2", "falcon_mamba"},
-     ".out_proj.",
-     false,
-     " with out_proj",
-     ", and outputs of --select '*in_proj*'"},
-    {{"gpt_bigcode"}, ".c_proj.", false, " with c_proj", ", and outputs of --select '*.c_attn.*,*.c_fc.*'"},
-    {{"nanochat"}, ".o_proj.", false, " with o_proj", ", and outputs of --select '*.[qkv]_proj.*,*.mlp.*'"},
-    {{"falcon"}, NULL, false, "", " and int8-channel"},   /* multiplies by the weight of a class of its own */
-    {{"kimi_linear", "olmo_hybrid"}, NULL, true, "", ""}, /* joins convolutions and takes them for packed weights */
-};
-
-static void note_type(const organ_quantize_job *job)
-{
-    const struct unopened_type *row = NULL;
-    for (size_t k = 0; k < sizeof unopened_types / sizeof *unopened_types && !row; k++)
-        row = organ_is_one_of(job->model->config.model_type, unopened_types[k].types) ? &unopened_types[k] : NULL;
-    bool found = false;
-    for (size_t k = 0; row && k < job->list.part_count; k++) {
-        const organ_encoding *const encoding = job->list.parts[k].encoding;
-        found = found || ((organ_encoding_is_packed(encoding) || (row->bytes && encoding->grid.bits)) &&
-                          (!row->part || strstr(job->list.parts[k].weight->name, row->part)));
-    }
-    if (found)
-        organ_progress_warn(job->progress, "transformers (5.24) does not open %s%s as %s; it opens FP8 schemes%s",
-                            job->model->config.architecture, row->with, job->encoding->name, row->opens);
-}
-
 void organ_quantize_note_loaders(const organ_quantize_job *job)
 {
     if (job->list.regrouped)
         note_regrouped(job);
     if (organ_quantize_is_mlx(job))
         return;
+    organ_warn_of_type(job->progress, job->model, "names of modules in config.json");
     if (job->list.clipped)
         note_clipped(job);
     organ_quantize_inputs_note(job);
     note_stacks(job);
     note_experts(job);
-    note_type(job);
 }

@@ -455,6 +455,9 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job);
 bool organ_quantize_has_several_encodings(const organ_quantize_job *job);
 /* Returns whether the configuration of a model in safetensors has at most one group of encodings. */
 bool organ_quantize_has_one_group(const organ_quantize_job *job);
+/* Prints a note if the model's type has quantised matrices that transformers opens only if it dequantises all weights
+ * as it loads, which config.json then requests, and a warning if it does not open them. */
+void organ_quantize_note_type(const organ_quantize_job *job);
 /* Sets job->encodings of a safetensors model. Returns ORGAN_USAGE if --select matches only some of the routed experts
  * of a layer, ORGAN_BAD_INPUT if no single encoding fits all routed experts, ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);

@@ -245,6 +245,7 @@ static organ_status open_model(organ_layers_job *job, organ_error *error)
     job->layers = organ_cut_layers(job->model);
     if (job->layers == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no tensor has the number of a block in its name", o->model);
+    organ_warn_of_type(job->progress, job->model, "what layers take from their numbers");
     if (organ_layers_drop_parse(o->drop, job->layers, o->model, &job->drop, error) || layers_check_text(job, error))
         return error->status;
     return organ_layers_kinds_find(job->model, job->layers, &job->kinds, error);

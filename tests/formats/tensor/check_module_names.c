@@ -11,6 +11,8 @@
 
 #define FIELD 256
 static const char table_file[] = "tests/formats/tensor/module_names.tsv";
+/* Types without a row in formats/architecture. */
+static const char types_file[] = "tests/formats/tensor/type_names.tsv";
 
 /* A row of the table; `parts` is "-" if the loader does not cut the matrix. */
 typedef struct module_name_row {
@@ -31,12 +33,12 @@ static bool read_module_row(FILE *file, module_name_row *row)
 }
 
 /* Each name of the table, as a tensor and as a module. */
-START_TEST(renamed)
+static void check_renamed(const char *path, size_t least)
 {
-    FILE *const file = fopen(table_file, "r");
+    FILE *const file = fopen(path, "r");
     module_name_row row;
     size_t count = 0;
-    ck_assert_msg(file != NULL, "%s cannot be opened", table_file);
+    ck_assert_msg(file != NULL, "%s cannot be opened", path);
     for (; read_module_row(file, &row); count++) {
         char out[ORGAN_MODULE_NAME_SIZE];
         organ_module_form form;
@@ -51,7 +53,24 @@ START_TEST(renamed)
         ck_assert_str_eq(parts ? parts : "-", row.parts);
     }
     fclose(file);
-    ck_assert_uint_gt(count, 200);
+    ck_assert_uint_gt(count, least);
+}
+
+START_TEST(renamed)
+{
+    check_renamed(table_file, 200);
+    check_renamed(types_file, 50);
+}
+END_TEST
+
+/* Types that organ has compared, which need no warning, and others. */
+START_TEST(checked)
+{
+    ck_assert(organ_module_type_is_checked("axk2") && organ_module_stacks_experts("axk2"));
+    ck_assert(organ_module_type_is_checked("dory") && !organ_module_stacks_experts("dory"));
+    ck_assert(!organ_module_type_is_checked("unlisted") && !organ_module_type_is_checked(""));
+    ck_assert_str_eq(organ_module_head("modernbert-decoder"), "decoder");
+    ck_assert_str_eq(organ_module_head("llama"), "lm_head");
 }
 END_TEST
 
@@ -196,6 +215,7 @@ Suite *module_names_suite(void)
     Suite *const suite = suite_create("module_names");
     TCase *const cases = tcase_create("module_names");
     tcase_add_test(cases, renamed);
+    tcase_add_test(cases, checked);
     tcase_add_test(cases, kept);
     tcase_add_test(cases, others);
     tcase_add_test(cases, named_in_mlx);
