@@ -126,6 +126,13 @@ static uint64_t code_apart(uint64_t pairs)
     return ((even & LOW_NIBBLES) | (odd & LOW_NIBBLES) << 4) | ((even >> 4 & LOW_NIBBLES) | (odd & ~LOW_NIBBLES)) << 32;
 }
 
+/* Converts codes in two's complement (Q8_0) to codes with 128 added (compressed-tensors), and back. */
+static void code_bytes_shift(const unsigned char *codes, unsigned char *to)
+{
+    for (size_t k = 0; k < CODE_GROUP; k++)
+        to[k] = codes[k] ^ 0x80;
+}
+
 /* Reorders the 32 codes of 4 bits of a group, 16 bytes: byte k has codes 2k (low nibble) and 2k + 1 in safetensors, but
  * codes k and k + 16 in GGUF. */
 static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
@@ -224,12 +231,14 @@ static organ_status code_row_to_gguf(const code_window *w, const unsigned char *
 {
     if (w->weight->scheme == ORGAN_SCHEME_NVFP4)
         return code_row_to_nvfp4(w, codes, scales, to, error);
-    const bool bytes = w->weight->scheme == ORGAN_SCHEME_INT8; /* else nibbles */
+    const bool packed = w->weight->scheme == ORGAN_SCHEME_PACKED, bytes = w->weight->bits == 8; /* else nibbles */
     const size_t group = bytes ? CODE_GROUP : CODE_GROUP / 2, groups = w->codes_row / group;
     for (size_t g = 0; g < groups; g++, codes += group, to += group) {
         if (!(to = code_group_head(w, scales, biases, g, groups, to, error)))
             return error->status;
-        if (bytes)
+        if (bytes && packed)
+            code_bytes_shift(codes, to);
+        else if (bytes)
             memcpy(to, codes, group);
         else
             code_nibbles_to_gguf(codes, to);
@@ -279,7 +288,7 @@ static void code_codes_to_hf(organ_dtype type, const unsigned char *codes, unsig
     if (type == ORGAN_NVFP4)
         code_nvfp4_reorder(codes, /*to_gguf=*/false, to);
     else if (type == ORGAN_Q8_0)
-        memcpy(to, codes, CODE_GROUP);
+        code_bytes_shift(codes, to);
     else
         code_nibbles_to_hf(codes, to);
 }

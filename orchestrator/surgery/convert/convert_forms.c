@@ -10,9 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* In compressed-tensors a code of INT4 is stored with 8 added, as in Q4_0. */
+/* compressed-tensors stores a packed code of 4 bits with 8 added, as Q4_0 does, and one of 8 bits with 128 added. vLLM
+ * loads INT8 without rounded inputs as pack-quantized only. */
 static const convert_form forms[] = {
-    {ORGAN_Q8_0, ORGAN_I8, ORGAN_F16, 1, 8, ORGAN_CONVERT_GROUP, false, "", "int-quantized"},
+    {ORGAN_Q8_0, ORGAN_I32, ORGAN_F16, 4, 8, ORGAN_CONVERT_GROUP, false, "_packed", "pack-quantized"},
     {ORGAN_Q4_0, ORGAN_I32, ORGAN_F16, 8, 4, ORGAN_CONVERT_GROUP, false, "_packed", "pack-quantized"},
     {ORGAN_MXFP4, ORGAN_U8, ORGAN_U8, 2, 4, ORGAN_CONVERT_GROUP, false, "_packed", "mxfp4-pack-quantized"},
     {ORGAN_NVFP4, ORGAN_U8, ORGAN_F8_E4M3, 2, 4, 16, false, "_packed", "nvfp4-pack-quantized"},

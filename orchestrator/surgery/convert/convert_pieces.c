@@ -68,8 +68,8 @@ organ_dtype organ_convert_code_type(const organ_weight *weight)
         return ORGAN_DTYPE_COUNT;
     if (weight->scheme == ORGAN_SCHEME_INT8 && own == ORGAN_I8 && !weight->bias)
         return ORGAN_Q8_0;
-    if (weight->scheme == ORGAN_SCHEME_PACKED && weight->bits == 4 && !weight->bias)
-        return ORGAN_Q4_0;
+    if (weight->scheme == ORGAN_SCHEME_PACKED && (weight->bits == 4 || weight->bits == 8) && !weight->bias)
+        return weight->bits == 4 ? ORGAN_Q4_0 : ORGAN_Q8_0;
     if (weight->scheme == ORGAN_SCHEME_MLX && weight->bits == 4 && code_has_float_for_group(weight, weight->bias))
         return ORGAN_Q4_1;
     return ORGAN_DTYPE_COUNT;

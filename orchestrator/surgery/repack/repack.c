@@ -172,6 +172,34 @@ static organ_status estimate(repack_job *job, organ_error *error)
     return organ_memory_claim(job->engine, need, error, "the codes of '%s' in both formats", part->weight->name);
 }
 
+/* What vLLM 0.32, and transformers 5.24 with compressed-tensors 0.20.1, refuse. docs/verbs/convert.md has the same
+ * list. */
+static const struct refusal {
+    repack_format to;
+    bool ordered; /* applies to columns in the order of an index, else to zero points that are not half of the range */
+    const char *text;
+} refusals[] = {
+    {REPACK_COMPRESSED, false,
+     "transformers refuses pack-quantized weights with zero points; vLLM opens them. transformers opens them with "
+     "gptqmodel as GPTQ or AWQ, or after organ dequantize"},
+    {REPACK_COMPRESSED, true,
+     "vLLM and transformers refuse pack-quantized groups that follow an index of columns (actorder \"group\"). "
+     "transformers opens them with gptqmodel as GPTQ; both open the model after organ dequantize"},
+    {REPACK_GPTQ, false,
+     "vLLM refuses GPTQ with zero points (sym false), and opens the codes as compressed-tensors. transformers opens it "
+     "with gptqmodel"},
+    {REPACK_GPTQ, true,
+     "vLLM refuses GPTQ with an index of columns (desc_act true), and opens the model after organ dequantize. "
+     "transformers opens it with gptqmodel"},
+};
+
+static void note_refusals(const repack_job *job)
+{
+    for (size_t k = 0; k < sizeof refusals / sizeof *refusals; k++)
+        if (refusals[k].to == job->to && (refusals[k].ordered ? job->indexed : !job->symmetric))
+            organ_progress_note_once(job->progress, "%s", refusals[k].text);
+}
+
 static organ_status repack_model(repack_job *job, json_t **report, organ_error *error)
 {
     const organ_convert_options *const o = job->options;
@@ -180,6 +208,7 @@ static organ_status repack_model(repack_job *job, json_t **report, organ_error *
     organ_progress_warn_of_model(job->progress, job->model);
     for (size_t k = 0; k < job->weights->note_count; k++)
         organ_progress_note(job->progress, "%s", job->weights->notes[k]);
+    note_refusals(job);
     if (estimate(job, error))
         return error->status;
     const organ_write made = {

@@ -28,7 +28,11 @@ twin tiny-llama q4_0 "INT4, group 32, symmetric, F16 scales" 42 pack-quantized
 twin tiny-llama q4_1 "MLX INT4, group 32, F16 scales and biases" 42 affine 0.0006
 twin tiny-llama mxfp4 "MXFP4, group 32, E8M0 scales" 42 mxfp4-pack-quantized
 twin tiny-moe q4_0 "INT4, group 32, symmetric, F16 scales" 208 pack-quantized
-twin tiny-moe q8_0 "INT8, group 32, symmetric, F16 scales" 208 int-quantized
+twin tiny-moe q8_0 "INT8, group 32, symmetric, F16 scales" 208 pack-quantized
+# vLLM loads INT8 in groups without rounded inputs as pack-quantized only: four codes in a word, each with 128 added.
+holds tiny-moe-q8_0/config.json '.quantization_config.config_groups.group_0 | .weights.num_bits == 8 and .input_activations == null'
+judge "the packed codes have another type" test "$("$organ" inspect tiny-moe-q8_0 --tensors --json |
+    jq -c '[.tensors[] | select(.name | endswith("q_proj.weight_packed")) | .dtype] | unique')" = '["I32"]'
 holds tiny-llama-q4_0/config.json '.torch_dtype == "float16"' '.quantization_config.config_groups.group_0.weights | .num_bits == 4 and .group_size == 32'
 holds tiny-llama-q4_1/config.json '.quantization == .quantization_config' '.quantization."model.embed_tokens" == false'
 holds tiny-llama-mxfp4/config.json '.torch_dtype == "bfloat16"'

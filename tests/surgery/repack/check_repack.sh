@@ -68,6 +68,13 @@ for format in gptq compressed-tensors; do
 done
 holds awq.gptq/config.json '.quantization_config | .sym == false and .checkpoint_format == "gptq_v2"' # a zero point is 0, which version 1 stores as 15
 holds awq.compressed-tensors/config.json '.quantization_config.config_groups.group_0.weights.symmetric == false'
+# what transformers and vLLM refuse is noted, also in a dry run
+turn_notes() { ends 0 convert "$1" -o none --to safetensors --format "$2" --dry-run && says "$3" && says "$4"; }
+turn_notes fixtures/awq-gemm-32 compressed-tensors "transformers refuses" "zero points"
+turn_notes fixtures/awq-gemm-32 gptq "vLLM refuses" "sym false"
+turn_notes fixtures/gptq-v1-4 compressed-tensors "vLLM refuses" "actorder"
+ends 0 convert one -o none --to safetensors --format gptq --dry-run
+judge "symmetric codes in order get a note" test "$(grep -c refuses ../err)" = 0
 turn fixtures/gptq-wrap wrap-awq
 equal fixtures/gptq-wrap wrap-awq
 turn wrap-awq wrap-gptq
@@ -82,6 +89,7 @@ for name in $names; do
     same_tensors fixtures/$name $name.gptq $q.qweight $q.scales $q.g_idx
 done
 holds gptq-v1-4.ct/config.json '.quantization_config.config_groups.group_0.weights.actorder == "group"'
+turn_notes gptq-v1-4.ct gptq "vLLM refuses" "desc_act true"
 holds gptq-v1-4.gptq/config.json '.quantization_config | .desc_act and .checkpoint_format == "gptq" and .sym == false'
 refused 3 "'$q.g_idx' gives columns to groups in an order of its own" convert fixtures/gptq-v1-4 -o none --to safetensors --format awq
 mkdir unordered && cp fixtures/gptq-v1-4/config.json unordered
