@@ -72,7 +72,7 @@ holds awq.compressed-tensors/config.json '.quantization_config.config_groups.gro
 turn_notes() { ends 0 convert "$1" -o none --to safetensors --format "$2" --dry-run && says "$3" && says "$4"; }
 turn_notes fixtures/awq-gemm-32 compressed-tensors "transformers refuses" "zero points"
 turn_notes fixtures/awq-gemm-32 gptq "vLLM refuses" "sym false"
-turn_notes fixtures/gptq-v1-4 compressed-tensors "vLLM refuses" "actorder"
+turn_notes fixtures/gptq-v1-4 compressed-tensors "vLLM and transformers refuse" "actorder"
 ends 0 convert one -o none --to safetensors --format gptq --dry-run
 judge "symmetric codes in order get a note" test "$(grep -c refuses ../err)" = 0
 turn fixtures/gptq-wrap wrap-awq
