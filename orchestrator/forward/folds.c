@@ -159,6 +159,19 @@ static void begin_fold(finder *d, organ_fold_kind kind, const char *name, uint64
         f->list[f->count++] = (organ_fold){d->layer, kind, name, channels, f->side_count, 0};
 }
 
+/* Falcon-H1 has multipliers between the norm before the mixers and its readers. */
+static float times_of(const finder *d, size_t slot)
+{
+    const organ_multipliers *const m = &d->forward->config.multipliers;
+    const forward_view *const parts = d->plan->parts;
+    float times = 1;
+    if (slot == parts[PART_MIX_IN].slot)
+        times = m->recurrent_in;
+    else if (slot == parts[PART_Q].slot || slot == parts[PART_K].slot || slot == parts[PART_V].slot)
+        times = m->attention_in;
+    return times != 0 ? times : 1; /* with 0 the inputs are zeros */
+}
+
 /* Adds a side with the tensor of a slot; the caller's `side` has the other members. */
 static void add_side(finder *d, size_t slot, organ_fold_side side)
 {
@@ -169,6 +182,7 @@ static void add_side(finder *d, size_t slot, organ_fold_side side)
     side.rows = s->rows / s->matrices;
     side.cols = s->cols;
     side.transposed = s->transposed;
+    side.times = times_of(d, slot);
     if (!organ_grow(&f->sides, f->side_count, &f->side_room, sizeof *f->sides))
         organ_fail_memory(d->error, d->forward->model->path);
     if (d->error->status)

@@ -25,7 +25,8 @@ typedef struct organ_fold_side {
     bool of_rows;                  /* channels are those of rows, counted over all matrices; else of columns */
     /* columns: counted over all matrices, matrix 0 first; false: all matrices have the channels of the first */
     bool apart;
-    float plus; /* the forward pass multiplies by plus + value (norms that add one) */
+    float plus;  /* the forward pass multiplies by plus + value (norms that add one) */
+    float times; /* readers: the layer multiplies the channels by this number before the reader reads them */
     organ_fold_map map;
 } organ_fold_side;
 

@@ -24,7 +24,7 @@ typedef struct token {
     size_t place; /* row of `inputs` */
 } token;
 
-/* Inputs of one matrix. All readers of its channels have the same. */
+/* Inputs of one matrix. All readers of its channels have the same, times their organ_fold_side.times. */
 struct organ_smooth_sample {
     size_t fold, side;
     uint64_t matrix;      /* of a stack whose matrices have channels of their own; else 0 */
@@ -158,9 +158,9 @@ typedef struct sample_work {
     const organ_channel_weights *weights; /* of the channels of the folds [walk->first, walk->end) */
 } sample_work;
 
-/* Adds the magnitudes of a row of weights or of a token to column `at` of channels x count values. */
-static void add_values(const organ_smooth_sample *s, const organ_fold_side *side, const float *values, size_t at,
-                       size_t count, float *magnitudes, double *squares, double share)
+/* Adds the magnitudes of a row of weights or of a token, times `times`, to column `at` of channels x count values. */
+static void add_values(const organ_smooth_sample *s, const organ_fold_side *side, const float *values, float times,
+                       size_t at, size_t count, float *magnitudes, double *squares, double share)
 {
     for (size_t c = 0; c < s->cols; c++) {
         const uint64_t found = organ_fold_channel(side, s->matrix, c);
@@ -168,7 +168,7 @@ static void add_values(const organ_smooth_sample *s, const organ_fold_side *side
             continue;
         const uint64_t channel = found - s->from;
         float *const greatest = &magnitudes[channel * count + at];
-        const float magnitude = fabsf(values[c]);
+        const float magnitude = fabsf(values[c] * times);
         *greatest = magnitude > *greatest ? magnitude : *greatest;
         squares[channel] += (double)magnitude * (double)magnitude * share;
     }
@@ -214,8 +214,8 @@ static organ_status add_weights(const sample_work *v, const organ_smooth_sample 
             return error->status;
         const uint64_t own = side->apart ? side->rows : rows, skipped = side->apart ? s->matrix * side->rows : 0;
         for (uint64_t at; n < p->rows && (at = (2 * n + 1) * all / (2 * p->rows)) < begin + own; n++)
-            add_values(s, side, organ_smooth_row(v->walk, side, &values, skipped + at - begin, buffer), n, p->rows,
-                       p->weights, p->weight_squares, 1);
+            add_values(s, side, organ_smooth_row(v->walk, side, &values, skipped + at - begin, buffer), side->times, n,
+                       p->rows, p->weights, p->weight_squares, 1);
         begin += own;
     }
     return ORGAN_OK;
@@ -227,8 +227,8 @@ static void add_inputs(const organ_smooth_walk *w, const organ_smooth_sample *s,
     const organ_fold_side *const side = &w->scaling->folds.sides[s->side];
     const uint64_t begin = w->scaling->begin[s->fold] + s->from;
     for (size_t t = 0; t < s->tokens; t++)
-        add_values(s, side, s->inputs + s->kept[t].place * s->cols, w->rounding.fixed ? 0 : t, p->tokens, p->inputs,
-                   p->input_squares, 1.0 / (double)s->tokens);
+        add_values(s, side, s->inputs + s->kept[t].place * s->cols, 1 / side->times, w->rounding.fixed ? 0 : t,
+                   p->tokens, p->inputs, p->input_squares, 1.0 / (double)s->tokens);
     for (uint64_t c = 0; w->rounding.fixed && c < s->count; c++)
         p->inputs[c] = fmaxf(fabsf(w->least[begin + c]), fabsf(w->most[begin + c]));
 }

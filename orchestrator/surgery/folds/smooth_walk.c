@@ -34,7 +34,7 @@ static void note_inputs(const organ_smooth_walk *w, size_t fold, const organ_fol
         if (channel == ORGAN_NO_CHANNEL)
             continue;
         for (size_t t = 0; t < tokens; t++) {
-            const float x = inputs[t * cols + c];
+            const float x = inputs[t * cols + c] / side->times;
             least[channel] = x < least[channel] ? x : least[channel];
             most[channel] = x > most[channel] ? x : most[channel];
         }
@@ -63,7 +63,7 @@ static organ_status take_inputs(void *context, const char *tensor, size_t first,
     return ORGAN_OK;
 }
 
-/* All readers of a norm have its output as input, so one that all tokens reach is enough. */
+/* All readers of a norm have its output, times a number, as input, so one that all tokens reach is enough. */
 static void watch(organ_smooth_walk *w, const organ_fold *fold)
 {
     const organ_fold_side *const sides = w->scaling->folds.sides;

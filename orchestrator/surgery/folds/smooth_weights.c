@@ -56,8 +56,8 @@ static const float *row_values(const fold_reading *r, uint64_t row, float *buffe
 static void note_channel(fold_reading *r, uint64_t channel, float least, float most)
 {
     organ_channel_weights *const w = &r->weights[channel];
-    if (!r->side->divided && most > w->reader)
-        w->reader = most;
+    if (!r->side->divided)
+        w->reader = fmaxf(w->reader, most * fabsf(r->side->times));
     organ_channel_narrow(&w->range, least, most, r->side->weight->codes->dtype, r->side->divided);
 }
 

@@ -325,6 +325,76 @@ START_TEST(scales_are_those_of_transformers)
 }
 END_TEST
 
+/* ---- smoothing and multipliers ---- */
+
+/* Multiplies the F32 tensors of a file whose names end with `end`. */
+static void multiply(const char *directory, const char *end, float factor)
+{
+    organ_model *model;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_model_open(directory, &model, &error), ORGAN_OK);
+    FILE *const file = fopen(model->files[0].path, "r+b");
+    ck_assert_ptr_nonnull(file);
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const organ_tensor *const t = &model->tensors[k];
+        const size_t length = strlen(t->name), of_end = strlen(end);
+        if (length < of_end || strcmp(t->name + length - of_end, end) != 0)
+            continue;
+        float *const values = malloc(t->bytes);
+        ck_assert_int_eq(organ_model_read(model, t->file, values, t->bytes, t->offset, &error), ORGAN_OK);
+        for (size_t v = 0; v < t->elements; v++)
+            values[v] *= factor;
+        ck_assert_int_eq(fseek(file, (long)t->offset, SEEK_SET), 0);
+        ck_assert_uint_eq(fwrite(values, 1, t->bytes, file), t->bytes);
+        free(values);
+    }
+    ck_assert_int_eq(fclose(file), 0);
+    organ_model_close(model);
+}
+
+static float *smoothed_norm(const char *name, const char *text, double smooth, size_t tokens, size_t *count)
+{
+    must_convert("out", (convert_way){.model = scratch_path("%s", name),
+                                      .scheme = "int8-channel",
+                                      .calibration = text,
+                                      .nearest = true,
+                                      .samples = 1,
+                                      .context = (unsigned)tokens,
+                                      .activation_scale = "static",
+                                      .smooth = smooth,
+                                      .force = true});
+    organ_model *const made = open_sound("out");
+    float *const norm = numbers_of(made, "model.layers.1.input_layernorm.weight", count);
+    organ_model_close(made);
+    return norm;
+}
+
+/* Multipliers between a norm and its readers count as if they were part of the readers' weights. */
+START_TEST(smoothing_knows_multipliers)
+{
+    const double smooth = _i ? ORGAN_SMOOTH_AUTO : 0.5;
+    size_t count, again;
+    arch_reference r = arch_make("falcon_h1", scratch_path("multiplied"));
+    arch_reference same = arch_make("falcon_h1", scratch_path("folded"));
+    arch_set_config(scratch_path("multiplied"), "{\"attention_in_multiplier\": 0.0625, \"ssm_in_multiplier\": 4}");
+    arch_set_config(scratch_path("folded"), "{\"attention_in_multiplier\": 1, \"ssm_in_multiplier\": 1}");
+    for (size_t k = 0; k < 3; k++)
+        multiply(scratch_path("folded"), (const char *const[]){"q_proj.weight", "k_proj.weight", "v_proj.weight"}[k],
+                 0.0625F);
+    multiply(scratch_path("folded"), "in_proj.weight", 4);
+    golden_write_text(scratch_path("multiplied/tokenizer.json"), scratch_path("text"), r.tokens, r.count);
+    golden_write_text(scratch_path("folded/tokenizer.json"), scratch_path("text"), r.tokens, r.count);
+    float *const a = smoothed_norm("multiplied", scratch_path("text"), smooth, r.count, &count),
+                 *const b = smoothed_norm("folded", scratch_path("text"), smooth, r.count, &again);
+    ck_assert_uint_eq(count, again);
+    ck_assert_mem_eq(a, b, count * sizeof *a);
+    free(a);
+    free(b);
+    arch_reference_free(&r);
+    arch_reference_free(&same);
+}
+END_TEST
+
 /* ---- bytes ---- */
 
 /* The codes are those of the same scheme without options. */
@@ -421,6 +491,7 @@ int main(void)
     tcase_add_loop_test(loops, quantize_writes_the_kind_that_is_asked_for, 0, sizeof kinds / sizeof *kinds);
     tcase_add_loop_test(loops, static_scales_are_those_of_the_inputs, 0, 2);
     tcase_add_loop_test(loops, scales_are_those_of_transformers, 0, sizeof references / sizeof *references);
+    tcase_add_loop_test(loops, smoothing_knows_multipliers, 0, 2);
     tcase_add_loop_test(loops, what_no_loader_knows_is_refused, 0, sizeof refusals / sizeof *refusals);
     suite_add_tcase(suite, loops);
     return run_suites((Suite *const[]){suite, NULL});

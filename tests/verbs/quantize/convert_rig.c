@@ -43,6 +43,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                           .activation_scale = w->activation_scale,
                                           .activation_observer = w->activation_observer,
                                           .kv_cache = w->kv_cache,
+                                          .smooth = w->smooth,
                                           .calibration.text = w->calibration,
                                           .calibration.samples = w->samples,
                                           .calibration.context = w->context,

@@ -24,6 +24,7 @@ typedef struct convert_way {
     uint64_t max;
     bool resume, force, dry_run, saturate, nearest, activations;
     const char *activation_type, *activation_scale, *activation_observer, *kv_cache;
+    double smooth; /* of organ_quantize_options */
     const organ_progress *progress;
     organ_stop *stop;
 } convert_way;
