@@ -135,7 +135,7 @@ surgery/gptq calibration encoding
 surgery/layers
 surgery/merge calibration
 surgery/repack encoding scoring write
-surgery/scoring
+surgery/scoring calibration
 surgery/write scoring
 verbs/autopsy
 verbs/lora

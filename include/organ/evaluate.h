@@ -25,19 +25,27 @@ typedef struct organ_perplexity_options {
     bool dry_run;                /* only plan the work: the report has the plan, and no file is written */
     organ_experiment_options experiment;
     /* Standard error in percent at which the scoring ends before the text does: that of the perplexity, or with
-     * `compare` that of the ratio of both. 0: the whole text is scored; less: 0 with experiment.max_tokens or
-     * experiment.imatrix, else ORGAN_MAX_ERROR or ORGAN_MAX_ERROR_PAIRED. Scores of windows are the same either way. */
+     * `compare` that of the ratio of both, as estimates of the figures of the whole text. 0: the whole text is scored;
+     * less: 0 with max_windows, experiment.max_tokens or experiment.imatrix, else ORGAN_MAX_ERROR or
+     * ORGAN_MAX_ERROR_PAIRED. A text that is less work than ORGAN_WHOLE_WORK is scored whole. The windows are scored in
+     * an order whose beginnings are spread evenly over the text. Scores of windows are the same either way. */
     double max_error;
     bool announce; /* report a long run's plan as a note before the work begins */
     bool mtp;      /* also score the blocks for multi-token prediction, of those models that have one */
     /* With `mtp`: number of greedy continuations, of ORGAN_CONTINUED tokens each, on which all drafted tokens are
      * scored. */
     unsigned continuations;
+    /* Score this number of windows, the first ones in the order of max_error; 0, or more than the text has: all. */
+    unsigned max_windows;
 } organ_perplexity_options;
 ORGAN_DEFAULTS(perplexity, o.max_error = -1, o.experiment.activations = "on", o.continuations = ORGAN_CONTINUATIONS)
 
 #define ORGAN_MAX_ERROR        2.0 /* percent of the perplexity of one model */
 #define ORGAN_MAX_ERROR_PAIRED 0.5 /* percent of the ratio of two perplexities */
+
+/* Multiply-adds of all models on a text, of which less is scored whole: about a minute of one core (AVX2: 25e9 in a
+ * second). */
+#define ORGAN_WHOLE_WORK 1e12
 
 /* Options of organ_evaluate: a donor and several pruned copies of it. */
 typedef struct organ_evaluate_options {
@@ -60,6 +68,7 @@ typedef struct organ_evaluate_options {
     bool dry_run;     /* as in organ_perplexity_options */
     bool mtp;         /* as in organ_perplexity_options; not with `tasks` */
     unsigned continuations; /* as in organ_perplexity_options */
+    unsigned max_windows;   /* as in organ_perplexity_options; not with `tasks` */
 } organ_evaluate_options;
 ORGAN_DEFAULTS(evaluate, o.max_error = -1, o.experiment.activations = "both", o.continuations = ORGAN_CONTINUATIONS)
 
@@ -70,8 +79,9 @@ ORGAN_DEFAULTS(evaluate, o.max_error = -1, o.experiment.activations = "both", o.
  * All models score the same tokens in the same windows, in FP32 arithmetic on the stored weights, and on inputs rounded
  * as experiment.activations says, but not with experiment.imatrix. `engine->memory`
  * bounds the weights of a layer, activations, hidden states and logits; the text, its tokens and their scores (up to 18
- * bytes for each token and model) need memory in addition. Whether a standard error is reached is decided after blocks
- * of at least 8192 tokens in whole windows, whatever the threads, ranks and memory.
+ * bytes for each token and model) need memory in addition. Whether a standard error is reached is decided after 16
+ * windows or more, and again after each block of at least 8192 tokens in whole windows, whatever the threads, ranks and
+ * memory.
  *
  * Returns ORGAN_USAGE for an unknown style, an output that exists or would overwrite an input, or too little memory for
  * one window; ORGAN_BAD_INPUT for tokenizers that differ, a tokenizer or an architecture that is not supported, or a

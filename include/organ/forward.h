@@ -530,43 +530,65 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
                                     const organ_logit_source *sources, size_t count, size_t batch_tokens,
                                     size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
                                     const organ_progress *progress, organ_error *error);
-
 /* Returns the number of batches of organ_perplexity_score. */
 size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_tokens);
 
 /* Returns the index of the largest of `count` logits, the lowest among equals. */
 size_t organ_logits_top(const float *logits, size_t count);
-
 /* Returns ln of the sum of exp of all logits; not finite if a logit is not. */
 double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, size_t count);
 
-/* ---- the figures: sums in FP64 in the order of the tokens ---- */
+/* ---- the figures: sums in FP64 in the order of the tokens in the text ---- */
 
-/* Mean and its standard error if tokens were independent: sqrt(sum (x - mean)^2 / (n - 1) / n); NaN for n < 2. */
+/* Windows of scores, between which standard errors are measured: tokens of one window depend on each other. */
+typedef struct organ_score_windows {
+    /* Ascending by number in the text. The scored tokens of a window are [first .. first + count) of the scores; `at`
+     * is its number in the plan. NULL: each score is independent. */
+    struct organ_score_window {
+        size_t first, count, at, number;
+    } * window;
+    size_t count;
+    size_t all; /* number of windows of the text over which these are spread; 0: they are adjacent */
+} organ_score_windows;
+typedef struct organ_score_window organ_score_window;
+
+/* Lists the first `count` windows of a plan. `numbers`: number in the text of each; NULL: 0, 1, .., and `all` is 0.
+ * Returns ORGAN_IO if there is no memory. The caller releases *windows, also after an error. */
+organ_status organ_score_windows_make(const organ_perplexity_plan *plan, size_t count, const size_t *numbers,
+                                      size_t all, organ_score_windows *windows, organ_error *error);
+void organ_score_windows_release(organ_score_windows *windows);
+
+/* Mean and its standard error; the error is NaN for fewer than two windows or independent values. */
 typedef struct organ_mean {
     double mean, error;
 } organ_mean;
-organ_mean organ_mean_of(const double *values, size_t count);
 
-/* The figures of one model on a text. */
-typedef struct organ_perplexity_figures {
+/* Mean of all values, with the error of docs/definitions/perplexity.md: from deviations of windows, or of spread ones
+ * from differences of neighbours. */
+organ_mean organ_mean_between(const double *values, const organ_score_windows *windows);
+organ_mean organ_mean_of(const double *values, size_t count); /* of independent values */
+
+typedef struct organ_perplexity_figures { /* of one model on a text */
     organ_mean nll;
     double perplexity, perplexity_error; /* exp(nll.mean); its error is that times nll.error */
     double total;                        /* sum of nll */
 } organ_perplexity_figures;
-organ_perplexity_figures organ_perplexity_sum(const double *nll, size_t count);
+organ_perplexity_figures organ_perplexity_sum_windows(const double *nll, const organ_score_windows *windows);
+organ_perplexity_figures organ_perplexity_sum(const double *nll, size_t count); /* errors as if independent */
 
-/* A model compared with the first one, token by token: differences on the same token exclude the variation between
- * tokens from the error. */
+/* A model compared with the first one on the same tokens, whose variation the errors exclude. */
 typedef struct organ_perplexity_comparison {
     double difference, difference_error; /* perplexity of the model less that of the first */
-    /* perplexity of the model divided by that of the first: exp of the mean difference of nll */
-    double ratio, ratio_error;
-    organ_mean nll; /* difference of nll */
+    double ratio, ratio_error;           /* ratio of these perplexities: exp of the mean difference of nll */
+    organ_mean nll;                      /* difference of nll */
     organ_mean divergence;
     double agreement, agreement_error; /* 0 .. 1 */
 } organ_perplexity_comparison;
-/* Compares the scores of `count` tokens under two models. Returns ORGAN_IO if there is no memory. */
+/* Compares the scores under two models. Returns ORGAN_IO if there is no memory. */
+organ_status organ_perplexity_compare_windows(const organ_token_scores *first, const organ_token_scores *other,
+                                              const organ_score_windows *windows,
+                                              organ_perplexity_comparison *comparison, organ_error *error);
+/* The same for `count` tokens, with the errors of independent ones. */
 organ_status organ_perplexity_compare(const organ_token_scores *first, const organ_token_scores *other, size_t count,
                                       organ_perplexity_comparison *comparison, organ_error *error);
 

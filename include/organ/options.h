@@ -73,7 +73,7 @@ typedef struct organ_experiment_options {
     const char *style;
     /* Tokens of a window; 0: 512 for llama.cpp, else 2048, but at most the context for which the model was trained. */
     unsigned context;
-    unsigned max_tokens; /* number of tokens from the beginning of the text that are used; 0: all */
+    unsigned max_tokens; /* only this number of tokens from the beginning is the text; 0: all */
     const char *output;  /* directory to create for the reports; NULL: none */
     bool force;          /* replace an existing directory of such reports */
     bool imatrix; /* --write-imatrix: the directory also gets imatrix.gguf, the importance matrix of the first model */

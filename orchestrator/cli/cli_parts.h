@@ -194,6 +194,7 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 #define SEEDS         0, 4294967295.0
 #define TEXT_CONTEXTS 4, 1048576      /* tokens in a window of perplexity and of --evaluate */
 #define TEXT_TOKENS   2, 4294967295.0 /* tokens of a text */
+#define TEXT_WINDOWS  1, 4294967295.0 /* windows of a text */
 
 /* Options that have the same meaning in every verb. `member` gets the value. */
 #define RESUME(member) FLAG("resume", member, \

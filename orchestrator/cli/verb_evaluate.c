@@ -43,11 +43,15 @@ typedef struct perplexity_call {
            "tokens in a window; default 2048 (llama.cpp: 512), or the model's context if that is less", \
            .letter = 'c', .range = {TEXT_CONTEXTS}, .common = true, .topic = &organ_topic_scoring), \
     NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
-           "score only the first N tokens of the text; default: as many as --max-error needs", \
+           "the text is only its first N tokens, which are scored in their order; default: all", \
            .range = {TEXT_TOKENS}, .common = true, .topic = &organ_topic_scoring), \
+    NUMBER("max-windows", "N", verb.max_windows, \
+           "score the N windows that --max-error scores first, spread over the text; a report names N to repeat it", \
+           .range = {TEXT_WINDOWS}, .topic = &organ_topic_scoring), \
     REAL("max-error", "PERCENT", verb.max_error, \
-         "stop at this standard error of the perplexity or, with several models, of its ratio to the first model's; " \
-         "0: score the whole text; default 2 for one model, 0.5 for several, 0 with --max-tokens", \
+         "score windows that are spread over the text until the whole text's perplexity has this standard error or, " \
+         "with several models, its ratio to the first model's; a text of less than 1e12 multiply-adds is scored " \
+         "whole; 0: score all; default 2 for one model, 0.5 for several, 0 with --max-tokens and --max-windows", \
          .range = {0, 100}, .unset = -1, .topic = &organ_topic_scoring), \
     COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring), \
     TEXT("kv-cache", "KIND", verb.experiment.kv_cache, \
@@ -176,8 +180,8 @@ const organ_verb organ_evaluate_verb = {
              "Two models belong to one experiment if the donor, the method with its version and parameters, and the "
              "calibration text are equal; the sparsity may differ. Models of several experiments get the name of their "
              "method, which the table shows; if two would get the same name, --experiment must name them.\n"
-             "A difference is a model's perplexity minus the donor's; its standard error is computed from the paired "
-             "differences of single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the "
+             "A difference is a model's perplexity minus the donor's; its standard error is computed from differences "
+             "on the same tokens, by window. KL is the mean of KL(donor || model) in nats per token. Top-1 is the "
              "share of tokens for which model and donor predict the same token. 'organ help scoring' describes "
              "styles and windows.\n"
              "--tasks FILE scores multiple-choice questions instead: acc is the share of questions whose likeliest "

@@ -75,7 +75,9 @@ judge "2 ranks report something else" cmp <(tells measured/z_report.json) <(tell
 looked 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 1000
 looked 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --compare one1 --max-tokens 300
 looked 0 evaluate tiny-qwen2 one1 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 700
-looked 0 perplexity "${model%/*}/tiny-llama" --text "${model%/*}/tiny-llama/heldout.txt" --context 16 --max-error 3 # ends after the first block
+looked 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --compare one1 --context 64 --max-windows 9
+for _ in {1..7}; do cat "${model%/*}/tiny-llama/heldout.txt"; done >seven.txt
+looked 0 perplexity "${model%/*}/tiny-llama" --text seven.txt --context 16 --max-error 5 # ends after the first block
 cp -r one1 spoilt && chmod -R u+w spoilt
 printf '\x11\x3f' | dd of=spoilt/model-00002-of-00003.safetensors bs=1 seek=500000 conv=notrunc status=none
 looked 1 audit tiny-qwen2 spoilt

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+Suite *window_order_suite(void);
+
 #define VOCABULARY 37
 #define TOKENS     101
 
@@ -429,6 +431,49 @@ START_TEST(characters_come_whole)
 }
 END_TEST
 
+/* ---- errors from the variance between windows, computed by hand ---- */
+
+static organ_score_windows listed(const organ_perplexity_plan *of, const size_t *numbers, size_t all)
+{
+    organ_score_windows windows;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_score_windows_make(of, of->windows, numbers, all, &windows, &error), ORGAN_OK);
+    return windows;
+}
+
+START_TEST(errors_between_windows)
+{
+    static const double values[] = {1, 2, 4, 5};
+    const organ_perplexity_plan two = {
+        .begin = (size_t[]){0, 3, 5}, .windows = 2, .rows = (size_t[]){0, 2, 3, 4}, .scored = 4};
+    ORGAN_RELEASED_BY(organ_score_windows_release) organ_score_windows windows = listed(&two, NULL, 0);
+    const organ_mean mean = organ_mean_between(values, &windows); /* sums of deviations: -3 and 3 */
+    ck_assert_double_eq(mean.mean, 3);
+    ck_assert_double_eq_tol(mean.error, sqrt(2.0 * 18) / 4, 1e-15);
+    const organ_perplexity_plan one = {.begin = (size_t[]){0, 5}, .windows = 1, .rows = two.rows, .scored = 4};
+    ORGAN_RELEASED_BY(organ_score_windows_release) organ_score_windows whole = listed(&one, NULL, 0);
+    ck_assert(isnan(organ_mean_between(values, &whole).error));
+}
+END_TEST
+
+/* Windows 0, 2 and 6 of 8 have deviations -3, -1 and 4; interpolated, all eight have a sum of 6.5. */
+START_TEST(errors_of_windows_spread_over_a_text)
+{
+    static const double values[] = {8, 1, 3};
+    const organ_perplexity_plan three = {
+        .begin = (size_t[]){0, 1, 2, 3}, .windows = 3, .rows = (size_t[]){0, 1, 2}, .scored = 3};
+    ORGAN_RELEASED_BY(organ_score_windows_release)
+    organ_score_windows windows = listed(&three, (size_t[]){6, 0, 2}, 8);
+    const organ_mean mean = organ_mean_between(values, &windows);
+    const double local = (1 - 3.0 / 8) * 3 / 2 * (4 + 25) / 2, uneven = 3 * 6.5 / 8;
+    ck_assert_double_eq(mean.mean, 4);
+    ck_assert_double_eq_tol(mean.error, sqrt(local + uneven * uneven) / 3, 1e-15);
+    ORGAN_RELEASED_BY(organ_score_windows_release)
+    organ_score_windows all = listed(&three, (size_t[]){2, 0, 1}, 3); /* none is left out: as adjacent windows */
+    ck_assert_double_eq_tol(organ_mean_between(values, &all).error, sqrt(3.0 / 2 * (9 + 1 + 16)) / 3, 1e-15);
+}
+END_TEST
+
 int main(void)
 {
     const suite_case cases[] = {
@@ -436,9 +481,11 @@ int main(void)
         {"scores",
          {scores_are_those_of_the_formulas, same_bits_whatever_the_batches, a_model_beside_itself,
           models_that_do_not_do}},
-        {"figures", {figures_by_hand, words_as_python_counts_them, styles_by_name}},
+        {"figures",
+         {figures_by_hand, errors_between_windows, errors_of_windows_spread_over_a_text, words_as_python_counts_them,
+          styles_by_name}},
         {"speech", {characters_come_whole}},
     };
-    return run_suites(
-        (Suite *const[]){suite_of("perplexity", cases, sizeof cases / sizeof *cases, set_up, tear_down), NULL});
+    return run_suites((Suite *const[]){suite_of("perplexity", cases, sizeof cases / sizeof *cases, set_up, tear_down),
+                                       window_order_suite(), NULL});
 }

@@ -15,7 +15,9 @@ static const organ_item evaluation_experiment[] = {
     {NULL, "style", "{style}; {bos}"},
     {NULL, "context", "{context:count} tokens"},
     {NULL, "compute", "{compute?{compute}|exact}{compute_isa? by {compute_isa}}"},
-    {NULL, "scored", "{tokens_scored:count} of the first {tokens_used:count} tokens, in {windows} window{windows:s}"}};
+    {NULL, "scored",
+     "{tokens_scored:count} of {tokens_used:count} tokens, in {windows}{text_windows>windows? of {text_windows}} "
+     "window{windows:s}"}};
 
 const organ_block organ_warning_blocks[ORGAN_WARNING_BLOCKS] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"),
                                                                 ITEM(ON_MARKDOWN, NULL, "{.}")};
@@ -55,7 +57,7 @@ const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
     SAY(ON_ALL, "after.activations.rounded", SERVED_NOTE("the output", "after.")),
     SAY(ON_TERMINAL, NULL,
         "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
-    SAY(ON_MARKDOWN, "comparison", "Errors are standard errors and treat tokens as independent."),
+    SAY(ON_MARKDOWN, "comparison", "Errors are standard errors, from the variance between windows."),
     TERMS(ON_MARKDOWN, NULL, "definitions", NULL, NULL),
     PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
     WARN(ON_PAGE, "!experiment.text.utf8", "Bytes of the text that are not UTF-8 are read as U+FFFD."),
@@ -151,22 +153,23 @@ const organ_view organ_tasks_view = {.schema = "organ.tasks/1",
 static const organ_block perplexity_experiment[] = {
     SECTION(ON_PAGE, NULL, "The experiment"),
     WARN(ON_PAGE, NULL,
-         "Perplexity depends on the protocol. {definitions.same experiment} Errors are standard errors and treat "
-         "tokens as independent."),
+         "Perplexity depends on the protocol. {definitions.same experiment} Errors: {definitions.errors}"),
     WARN(ON_PAGE, "!experiment.text.utf8", "Bytes of the text that are not UTF-8 are read as U+FFFD."),
     PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
 };
 
 #define ENDED_WORDS                                                                                                    \
     "The standard error of {models>1?the ratio of perplexities|the perplexity} reached {ended.error_percent:.2f} "     \
-    "%, at most {ended.max_error_percent:.3g} % was asked for (--max-error); --max-tokens "                            \
-    "{experiment.tokens_used} scores another model on the same tokens."
+    "%, at most {ended.max_error_percent:.3g} % was asked for (--max-error). "                                         \
+    "Another model is scored on the same windows by {ended.repeat}."
 
 /* Blocks below the tables of both views, with the name of the report's file. */
 #define PERPLEXITY_END(name)                                                                                           \
     SAY(ON_TEXT, NULL, EXPERIMENT_WORDS), PART(ON_PAGE, ".", BLOCKS_OF(perplexity_experiment)), ERRATA,                \
         SAY(ON_ALL, "ended.by=max_error", ENDED_WORDS),                                                                \
-        SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors and treat tokens as independent."),                   \
+        SAY(ON_TERMINAL, "!dry_run",                                                                                   \
+            "Errors are standard errors, from the variance between windows"                                            \
+            "{experiment.text_windows>experiment.windows?, of the whole text's figures}."),                            \
         SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),               \
         LINES("run.output&!dry_run", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS,                   \
         SECTION(ON_MARKDOWN, "!dry_run", "Run"),                                                                       \

@@ -35,13 +35,15 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
  * is older than the option --compute, so its compute was exact. */
 #define EXPERIMENT_WORDS                                                                                               \
     "Text {experiment.text.name}: {experiment.text.bytes:count} bytes, {experiment.text.tokens:count} tokens"          \
-    "{experiment.text.tokens>experiment.tokens_used? (the first {experiment.tokens_used:count} are used)}, XXH3 "      \
+    "{experiment.text.tokens>experiment.tokens_used? ({experiment.text_windows>experiment.windows?windows with "       \
+    "|the first }{experiment.tokens_used:count} are used)}, XXH3 "                                                     \
     "{experiment.text.xxh3}. "                                                                                         \
     "{experiment.text.utf8?|Bytes that are not UTF-8 are read as U+FFFD. }"                                            \
     "Tokenizer: {experiment.tokenizer.kind} of {experiment.tokenizer.vocabulary}, digest "                             \
     "{experiment.tokenizer.digest}. "                                                                                  \
     "Style {experiment.style}, context {experiment.context}, compute {experiment.compute?{experiment.compute}|exact}"  \
-    "{experiment.compute_isa? by {experiment.compute_isa}}: {experiment.windows:count} window{experiment.windows:s}, " \
+    "{experiment.compute_isa? by {experiment.compute_isa}}: {experiment.windows:count}"                                \
+    "{experiment.text_windows>experiment.windows? of {experiment.text_windows:count}} window{experiment.windows:s}, "  \
     "{experiment.tokens_scored:count} token{experiment.tokens_scored:s} scored; {experiment.bos}."
 
 /* Mark of a figure, and the note about it, for models with the member "rounded_activations". */

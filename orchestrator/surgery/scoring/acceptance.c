@@ -83,7 +83,17 @@ organ_continued organ_scoring_continued(const organ_scored_model *m)
 typedef struct accepted {
     double *overlap, *chosen, *greedy; /* numbers for each state; greedy: 0 or 1 */
     size_t count;
+    organ_score_windows windows; /* the states of each window of the text, or of each continuation */
 } accepted;
+
+/* The numbers up to `count` that no window has yet are those of the next window. */
+static void end_window(organ_score_windows *windows, size_t count)
+{
+    const organ_score_window *const last = windows->count ? &windows->window[windows->count - 1] : NULL;
+    const size_t first = last ? last->first + last->count : 0;
+    windows->window[windows->count] = (organ_score_window){.first = first, .count = count - first};
+    windows->count++;
+}
 
 static void add_accepted(accepted *to, const organ_acceptance *a)
 {
@@ -96,12 +106,21 @@ static json_t *number_json(double x) { return isfinite(x) ? json_real(x) : json_
 
 static json_t *accepted_json(const accepted *a)
 {
-    const organ_mean overlap = organ_mean_of(a->overlap, a->count), chosen = organ_mean_of(a->chosen, a->count),
-                     greedy = organ_mean_of(a->greedy, a->count);
+    const organ_mean overlap = organ_mean_between(a->overlap, &a->windows),
+                     chosen = organ_mean_between(a->chosen, &a->windows),
+                     greedy = organ_mean_between(a->greedy, &a->windows);
     return ORGAN_OBJECT(SET_COUNT("drafts", a->count), SET("overlap", number_json(overlap.mean)),
                         SET("overlap_error", number_json(overlap.error)), SET("chosen", number_json(chosen.mean)),
                         SET("chosen_error", number_json(chosen.error)), SET("greedy", number_json(greedy.mean)),
                         SET("greedy_error", number_json(greedy.error)));
+}
+
+/* The first token of a window has no drafted one. */
+static void add_known(accepted *to, const organ_scored_block *block, size_t k)
+{
+    if (!isnan(block->overlap[k]))
+        add_accepted(to, &(organ_acceptance){
+                             .overlap = block->overlap[k], .chosen = block->chosen[k], .greedy = block->greedy[k]});
 }
 
 /* The first drafted token, on the text. */
@@ -113,12 +132,19 @@ static json_t *text_json(const organ_scored_model *m, organ_error *error)
         organ_fail_memory(error, m->path);
         return NULL;
     }
+    ORGAN_RELEASED_BY(organ_score_windows_release) organ_score_windows windows = {0};
     accepted a = {.overlap = numbers, .chosen = numbers + scored, .greedy = numbers + 2 * scored};
-    for (size_t k = 0; k < scored; k++)
-        if (!isnan(m->block.overlap[k]))
-            add_accepted(&a, &(organ_acceptance){.overlap = m->block.overlap[k],
-                                                 .chosen = m->block.chosen[k],
-                                                 .greedy = m->block.greedy[k]});
+    if (organ_scoring_windows(m->scoring, m->scoring->plan.windows, &windows, error) != ORGAN_OK)
+        return NULL;
+    for (size_t w = 0; w < windows.count; w++) {
+        organ_score_window *const window = &windows.window[w];
+        const size_t before = a.count;
+        for (size_t k = window->first; k < window->first + window->count; k++)
+            add_known(&a, &m->block, k);
+        window->first = before;
+        window->count = a.count - before;
+    }
+    a.windows = windows;
     return accepted_json(&a);
 }
 
@@ -141,6 +167,7 @@ typedef struct continuation {
     accepted positions[ORGAN_DRAFTED];     /* by the number of a drafted token */
     double *runs[ORGAN_DRAFTED], *lengths; /* for each state: whether that token is accepted; the accepted length */
     size_t drafts;                         /* states so far */
+    organ_score_windows windows;           /* these states by continuation; its windows, then those of `positions` */
     size_t texts, generated;               /* continuations and their tokens so far */
 } continuation;
 
@@ -245,16 +272,19 @@ static organ_status draft(continuation *c, organ_error *error)
     return error->status;
 }
 
-/* Continuation k begins after a piece of a window, of at most PROMPT tokens; the pieces are evenly spread. */
-static void take_prompt(continuation *c, size_t k)
+/* Continuation k begins after a piece of a window, of at most PROMPT tokens; the pieces are evenly spread over the
+ * scored windows in the order of the text. */
+static void take_prompt(continuation *c, const organ_score_windows *windows, size_t k)
 {
     const organ_perplexity_plan *const plan = &c->scoring->plan;
     const organ_perplexity_protocol *const p = &c->scoring->protocol;
-    const size_t from = k * plan->begin[plan->windows] / c->scoring->mtp.continuations;
-    size_t window = 0;
-    while (plan->begin[window + 1] <= from)
-        window++;
-    const size_t tokens = organ_min(PROMPT, plan->begin[window + 1] - from);
+    size_t from = k * plan->begin[plan->windows] / c->scoring->mtp.continuations, w = 0, length;
+    while (length = plan->begin[windows->window[w].at + 1] - plan->begin[windows->window[w].at], from >= length) {
+        from -= length;
+        w++;
+    }
+    const size_t tokens = organ_min(PROMPT, length - from);
+    from += plan->begin[windows->window[w].at];
     const bool bos = p->adds_bos && plan->tokens[from] != (uint32_t)p->bos;
     if (bos)
         c->ids[0] = (uint32_t)p->bos;
@@ -270,7 +300,9 @@ static organ_status allocate(continuation *c, float **floats, double **numbers, 
     const size_t each = (size_t)c->scoring->mtp.continuations * ORGAN_CONTINUED;
     *floats = malloc((size_t)text_bytes(c->m));
     *numbers = malloc((4 * ORGAN_DRAFTED + 1) * each * sizeof **numbers);
-    if (!*floats || !*numbers)
+    const size_t texts = c->scoring->mtp.continuations;
+    c->windows.window = malloc((ORGAN_DRAFTED + 1) * (texts + 1) * sizeof *c->windows.window);
+    if (!*floats || !*numbers || !c->windows.window)
         return organ_fail_memory(error, c->m->path);
     c->states = *floats;
     c->outputs = c->states + LONGEST * config->state;
@@ -278,6 +310,7 @@ static organ_status allocate(continuation *c, float **floats, double **numbers, 
     double *at = *numbers;
     for (size_t k = 0; k < ORGAN_DRAFTED; k++, at += 4 * each) {
         c->positions[k] = (accepted){.overlap = at, .chosen = at + each, .greedy = at + 2 * each};
+        c->positions[k].windows.window = c->windows.window + (k + 1) * (texts + 1);
         c->runs[k] = at + 3 * each;
     }
     c->lengths = at;
@@ -286,10 +319,10 @@ static organ_status allocate(continuation *c, float **floats, double **numbers, 
 
 static json_t *continuations_json(const continuation *c)
 {
-    const organ_mean length = organ_mean_of(c->lengths, c->drafts);
+    const organ_mean length = organ_mean_between(c->lengths, &c->windows);
     json_t *const positions = json_array();
     for (unsigned k = 0; k < c->depth; k++) {
-        const organ_mean run = organ_mean_of(c->runs[k], c->drafts);
+        const organ_mean run = organ_mean_between(c->runs[k], &c->windows);
         json_t *const position = accepted_json(&c->positions[k]);
         ORGAN_ADD(position, SET_COUNT("position", k + 1), SET("accepted", number_json(run.mean)),
                   SET("accepted_error", number_json(run.error)));
@@ -316,19 +349,26 @@ static json_t *continue_texts(organ_scoring *scoring, organ_scored_model *m, org
     const uint64_t memory = scoring->engine.memory,
                    taken = text_bytes(m) + organ_draft_cache_bytes(m->forward, LONGEST), whole = scoring->divided;
     scoring->engine.memory = whole > taken ? whole - taken : 0;
-    allocate(c, &floats, &numbers, error);
+    ORGAN_RELEASED_BY(organ_score_windows_release) organ_score_windows windows = {0};
+    if (allocate(c, &floats, &numbers, error) == ORGAN_OK)
+        organ_scoring_windows(scoring, scoring->plan.windows, &windows, error);
     organ_progress_begin(scoring->progress, ORGAN_STAGE_CONTINUATIONS, 0, scoring->mtp.continuations);
     for (size_t k = 0; k < scoring->mtp.continuations && !error->status; k++) {
-        take_prompt(c, k);
+        take_prompt(c, &windows, k);
         if (generate(c, error) == ORGAN_OK && draft(c, error) == ORGAN_OK) {
             c->texts++;
+            end_window(&c->windows, c->drafts);
+            for (unsigned p = 0; p < c->depth; p++)
+                end_window(&c->positions[p].windows, c->positions[p].count);
             c->generated += c->count - c->prompt;
             organ_progress_advance(scoring->progress, 0, "continuation", NULL);
         }
     }
     organ_progress_end(scoring->progress);
     scoring->engine.memory = memory;
-    return error->status ? NULL : continuations_json(c);
+    json_t *const result = error->status ? NULL : continuations_json(c);
+    free(c->windows.window);
+    return result;
 }
 
 /* ---- the report ---- */

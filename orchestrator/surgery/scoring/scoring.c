@@ -175,38 +175,6 @@ static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
     return ORGAN_OK;
 }
 
-organ_status organ_scoring_count_text(organ_scoring *scoring, organ_error *error)
-{
-    const organ_perplexity_plan *const plan = &scoring->plan;
-    const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
-    scoring->scored_bytes = 0;
-    if (lm_eval && scoring->used_tokens == scoring->text_tokens) {
-        scoring->scored_bytes = scoring->text_bytes;
-        scoring->words = organ_perplexity_words(scoring->text.bytes, scoring->text_bytes);
-        return ORGAN_OK;
-    }
-    for (size_t k = 0; k < plan->scored; k++) {
-        size_t bytes = 0;
-        organ_tokenizer_piece(scoring->tokenizer, plan->targets[k], &bytes);
-        scoring->scored_bytes += bytes;
-    }
-    ORGAN_OWNED char *const scored = lm_eval ? malloc((size_t)scoring->scored_bytes + 1) : NULL;
-    if (!lm_eval)
-        return ORGAN_OK;
-    if (!scored)
-        return organ_fail_memory(error, scoring->options->text);
-    size_t at = 0;
-    for (size_t k = 0; k < plan->scored; k++) {
-        size_t bytes = 0;
-        const char *const piece = organ_tokenizer_piece(scoring->tokenizer, plan->targets[k], &bytes);
-        memcpy(scored + at, piece, bytes);
-        at += bytes;
-    }
-    scored[at] = '\0';
-    scoring->words = organ_perplexity_words(scored, at);
-    return ORGAN_OK;
-}
-
 static size_t used_token_count(const organ_experiment_options *o, size_t tokens)
 {
     return o->max_tokens && o->max_tokens < tokens ? o->max_tokens : tokens;
@@ -226,30 +194,8 @@ static organ_status plan_windows(organ_scoring *scoring, organ_error *error)
             return error->status;
     if (organ_perplexity_plan_make(&scoring->protocol, scoring->text.ids, scoring->used_tokens, o->text, &scoring->plan,
                                    error) == ORGAN_OK)
-        organ_scoring_count_text(scoring, error);
-    if (scoring->max_error > 0)
-        scoring->block_windows = organ_pieces_of(ORGAN_SCORING_BLOCK, scoring->protocol.context);
+        organ_scoring_order_windows(scoring, error);
     return error->status;
-}
-
-/* ---- blocks of windows ---- */
-
-size_t organ_scoring_block_end(const organ_scoring *scoring, size_t from)
-{
-    const size_t windows = scoring->plan.windows, block = scoring->block_windows;
-    return block && block < windows - from ? from + block : windows;
-}
-
-size_t organ_scoring_batches(const organ_scoring *scoring, size_t windows, size_t ranks)
-{
-    size_t batches = 0;
-    for (size_t from = 0, to; from < windows; from = to) {
-        to = organ_min(organ_scoring_block_end(scoring, from), windows);
-        /* The number of batches depends only on the lengths of the windows. */
-        const organ_perplexity_plan block = {.begin = scoring->plan.begin + from, .windows = to - from};
-        batches += organ_scoring_share_batches(&block, scoring->batch_tokens, ranks);
-    }
-    return batches;
 }
 
 /* ---- memory ---- */
@@ -264,14 +210,13 @@ static size_t longest_window(const organ_perplexity_plan *plan)
 
 typedef struct extent {
     organ_scoring *scoring;
-    size_t longest, tokens, together; /* tokens of its longest window, of all windows, and of those of a block */
+    size_t longest, tokens, together; /* tokens of its longest window, of all windows, and of the longest block */
 } extent;
 
 static extent extent_of(organ_scoring *scoring)
 {
     const organ_perplexity_plan *const plan = &scoring->plan;
-    return (extent){scoring, longest_window(plan), plan->begin[plan->windows],
-                    plan->begin[organ_scoring_block_end(scoring, 0)]};
+    return (extent){scoring, longest_window(plan), plan->begin[plan->windows], organ_scoring_longest_block(scoring)};
 }
 
 static bool scores_drafts(const organ_scoring *scoring)
@@ -470,10 +415,11 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
 }
 
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
-                                const organ_experiment_options *options, double max_error, organ_scored_drafts mtp,
-                                const organ_engine *engine, const organ_progress *progress, organ_error *error)
+                                const organ_experiment_options *options, organ_scoring_stop stop,
+                                organ_scored_drafts mtp, const organ_engine *engine, const organ_progress *progress,
+                                organ_error *error)
 {
-    *scoring = (organ_scoring){.options = options, .mtp = mtp, .max_error = max_error, .progress = progress};
+    *scoring = (organ_scoring){.options = options, .mtp = mtp, .stop = stop, .progress = progress};
     set_engine(scoring, engine);
     return open_all(scoring, paths, count, error);
 }
@@ -502,6 +448,7 @@ void organ_scoring_close(organ_scoring *scoring)
     }
     organ_input_sums_close(scoring->sums);
     organ_perplexity_plan_release(&scoring->plan);
+    free(scoring->order);
     organ_tokenizer_close(scoring->tokenizer);
     free(scoring->models);
     organ_text_release(&scoring->text);

@@ -52,12 +52,21 @@ typedef enum organ_activations {
 } organ_activations;
 
 typedef enum organ_scoring_end {
-    ORGAN_SCORING_TEXT,   /* no token of the text is left, or too few for a window */
-    ORGAN_SCORING_TOKENS, /* --max-tokens */
-    ORGAN_SCORING_ERROR   /* max_error was reached */
+    ORGAN_SCORING_TEXT,    /* no token of the text is left, or too few for a window */
+    ORGAN_SCORING_TOKENS,  /* --max-tokens */
+    ORGAN_SCORING_WINDOWS, /* --max-windows */
+    ORGAN_SCORING_ERROR    /* max_error was reached */
 } organ_scoring_end;
 
-#define ORGAN_SCORING_BLOCK ((size_t)8192) /* tokens of a block, before they are rounded up to whole windows */
+/* Which windows of the text are scored: all, unless one of these numbers is greater than 0. If fewer are scored, they
+ * are the first ones in the order of organ_scoring_order. */
+typedef struct organ_scoring_stop {
+    double max_error; /* standard error in percent that is enough, if the text is work of ORGAN_WHOLE_WORK or more */
+    size_t windows;   /* number of windows that is enough */
+} organ_scoring_stop;
+
+#define ORGAN_SCORING_BLOCK ((size_t)8192) /* least tokens of a block, before they are rounded up to whole windows */
+#define ORGAN_SCORING_LEAST ((size_t)16)   /* least windows of the first block: fewer have no reliable error */
 
 typedef struct organ_scoring {
     const organ_experiment_options *options;
@@ -83,8 +92,10 @@ typedef struct organ_scoring {
     bool utf8;                  /* the whole text is valid UTF-8 */
     organ_perplexity_protocol protocol;
     size_t text_tokens;         /* number of tokens of the text */
-    size_t used_tokens;         /* number of tokens that are used, from the beginning of the text (--max-tokens) */
-    organ_perplexity_plan plan; /* windows and scored tokens */
+    size_t used_tokens;         /* number of tokens of the windows in `plan` */
+    organ_perplexity_plan plan; /* windows and scored tokens, in the order in which they are scored */
+    size_t *order;              /* number in the text of each window of the plan; NULL: 0, 1, .. */
+    size_t all_windows;         /* number of windows of the text, or of its first --max-tokens */
     uint64_t scored_bytes;      /* bytes of text that the scored tokens cover */
     uint64_t words;             /* words of that text; only for style lm-eval */
     size_t batch_tokens;        /* upper bound of the tokens of a batch: windows that run through a layer together */
@@ -92,10 +103,9 @@ typedef struct organ_scoring {
     size_t beside_rows;         /* organ_drafted_beside.room */
     organ_input_sums *sums;     /* sums of the first model's inputs; NULL: no importance matrix is requested */
     double seconds;             /* duration of organ_scoring_run */
-    /* The scoring ends after the first block of `block_windows` windows with which `error` is at most this. 0: all
-     * windows are scored. */
-    double max_error;
-    size_t block_windows; /* 0: all windows are one block */
+    /* The scoring ends after the first block with which `error` is at most stop.max_error, or with the plan. */
+    organ_scoring_stop stop;
+    size_t block_windows; /* least windows of a block; 0: all windows are one block */
     /* Standard error, in percent, of the perplexity of a single model; of several models, the largest one of their
      * ratios to the perplexity of the first model. NAN before organ_scoring_run. */
     double error;
@@ -106,8 +116,9 @@ typedef struct organ_scoring {
  * arguments must outlive *scoring. Call organ_scoring_close also after an error. Returns the errors of
  * organ_perplexity. */
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
-                                const organ_experiment_options *options, double max_error, organ_scored_drafts mtp,
-                                const organ_engine *engine, const organ_progress *progress, organ_error *error);
+                                const organ_experiment_options *options, organ_scoring_stop stop,
+                                organ_scored_drafts mtp, const organ_engine *engine, const organ_progress *progress,
+                                organ_error *error);
 /* organ_scoring_open in two steps, for callers that plan the windows themselves. organ_scoring_open_inputs opens
  * models, tokenizer and text and sets scoring->protocol. The caller then fills scoring->plan from scoring->text.
  * Finally organ_scoring_fit releases the text and checks that the windows fit in --memory. Call organ_scoring_close
@@ -124,18 +135,48 @@ organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before,
                                      organ_type_change as, bool rounds, const organ_experiment_options *options,
                                      const organ_engine *engine, const organ_progress *progress, organ_error *error);
 /* Scores windows with every model and sets models[].scores. If it ends before the last window (max_error), plan,
- * used_tokens and scored_bytes become those of the scored windows: with --max-tokens used_tokens another scoring scores
- * the same tokens. The windows of blocks and the order of sums depend on the protocol alone. Returns ORGAN_BAD_INPUT if
- * logits are not finite or the files of a model changed meanwhile, ORGAN_IO if out of memory, ORGAN_INTERRUPTED if a
- * stop was requested. */
+ * used_tokens and scored_bytes become those of the scored windows: with stop.windows plan.windows another scoring
+ * scores the same tokens. The windows of blocks and the order of sums depend on the protocol alone. Returns
+ * ORGAN_BAD_INPUT if logits are not finite or the files of a model changed meanwhile, ORGAN_IO if out of memory,
+ * ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error);
 /* Return, for an open scoring, two values of --memory in bytes: the least one for its windows, and the least one with
  * which all windows are one batch, so that each layer is read once. */
 uint64_t organ_scoring_min_memory(organ_scoring *scoring);
 uint64_t organ_scoring_good_memory(organ_scoring *scoring);
 void organ_scoring_close(organ_scoring *scoring);
-/* Returns the number of the first window after the block that begins with window `from`. */
+/* Returns the number of the first window after the block that begins with window `from`. A block has an eighth to a
+ * quarter of the windows before it, so that few errors are compared with max_error: the more are compared, the likelier
+ * one is too small by chance. */
 size_t organ_scoring_block_end(const organ_scoring *scoring, size_t from);
+
+/* ---- windows that are spread over the text (window_order.c) ---- */
+
+/* Sets *order, which the caller frees, to the numbers of `windows` windows in the order in which they are scored: a
+ * van der Corput sequence with scrambled digits, from window 0 on. Its beginnings are spread evenly over the text. */
+organ_status organ_scoring_order(size_t windows, size_t **order, organ_error *error);
+/* Puts the first `count` windows of this order into scoring->plan, which has all of the text in their order. Sets
+ * `order` and `all_windows`. */
+organ_status organ_scoring_spread(organ_scoring *scoring, size_t count, organ_error *error);
+/* Returns the tokens of the longest block. */
+size_t organ_scoring_longest_block(const organ_scoring *scoring);
+/* Lists the first `count` windows of the plan, in the order of the text. The caller releases *windows. */
+organ_status organ_scoring_windows(const organ_scoring *scoring, size_t count, organ_score_windows *windows,
+                                   organ_error *error);
+
+/* ---- the work of a scoring, and the windows that it scores (scoring_work.c) ---- */
+
+/* Puts the windows of the plan that are scored into it, in their order. Sets `order`, `all_windows`, `block_windows`,
+ * `used_tokens`, `scored_bytes` and `words`. The plan has all windows of the text in their order before. */
+organ_status organ_scoring_order_windows(organ_scoring *scoring, organ_error *error);
+/* Limits the plan to its first `windows` windows. Sets used_tokens, scored_bytes and words. */
+organ_status organ_scoring_cut(organ_scoring *scoring, size_t windows, organ_error *error);
+/* Returns the operations of model m for `windows` windows of the text: two for each multiply-add. Continuations of
+ * --mtp are not counted. */
+double organ_scoring_text_products(const organ_scoring *scoring, const organ_scored_model *m, size_t windows);
+/* Returns the operations of the continuations of --mtp. */
+double organ_scoring_continued_products(const organ_scored_model *m);
+
 /* Returns the number of batches in which all `ranks` ranks score the first `windows` windows. */
 size_t organ_scoring_batches(const organ_scoring *scoring, size_t windows, size_t ranks);
 /* Sets scored_bytes, and for style lm-eval words: those of the whole text if all of its tokens are used, else those of
@@ -197,8 +238,11 @@ organ_status organ_scoring_check_cache(const organ_scoring *scoring, organ_error
 organ_status organ_scoring_round_cache(const organ_scoring *scoring, organ_scored_model *m, organ_error *error);
 organ_status organ_scoring_add_cache(const organ_scoring *scoring, size_t m, json_t *entry, organ_error *error);
 
+/* Returns "ended": why no more windows were scored, and the options that score these again; percentages are null where
+ * there are none. Needs organ_scoring_run. */
+json_t *organ_scoring_ended_json(const organ_scoring *scoring);
 /* Returns "figures": perplexity and other figures of model m; needs organ_scoring_run. */
-json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m);
+json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m, organ_error *error);
 /* Returns "comparison" of model m with the first model; needs organ_scoring_run. */
 json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error);
 /* Returns "definitions": a text for each figure of the report. */

@@ -3,12 +3,14 @@
 #include "orchestrator/surgery/scoring/scoring.h"
 
 #include "formats/base/json.h"
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,17 +39,46 @@ json_t *organ_scoring_experiment_json(const organ_scoring *scoring)
                                       SET_TEXT("digest", facts->digest))),
         SET_TEXT("style", organ_perplexity_style_name(scoring->protocol.style)),
         SET_COUNT("context", scoring->protocol.context), SET_COUNT("tokens_used", scoring->used_tokens),
-        SET_COUNT("windows", scoring->plan.windows), SET_COUNT("tokens_scored", scoring->plan.scored),
-        SET_COUNT("bytes_scored", scoring->scored_bytes),
+        SET_COUNT("windows", scoring->plan.windows), SET_COUNT("text_windows", scoring->all_windows),
+        SET_COUNT("tokens_scored", scoring->plan.scored), SET_COUNT("bytes_scored", scoring->scored_bytes),
         SET_COUNT_OF("words_scored", scoring->protocol.style == ORGAN_STYLE_LM_EVAL, scoring->words),
         SET_TEXT("bos", bos_policy(scoring)), SET_TEXT("compute", organ_compute_name(scoring->engine.compute)),
         SET_BYTES_OF("compute_isa", scoring->engine.dots ? scoring->engine.dots->isa : NULL));
 }
 
-/* nll is in nats per token; bits per byte = total nll / ln 2 / bytes. */
-json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
+/* The options that score the same windows of this text again. */
+static json_t *repeat_json(const organ_scoring *scoring)
 {
-    const organ_perplexity_figures f = organ_perplexity_sum(scoring->models[m].scores.nll, scoring->plan.scored);
+    const bool part = scoring->plan.windows < scoring->all_windows;
+    const unsigned tokens = scoring->options->max_tokens;
+    char windows[40] = "--max-error 0", first[40] = "";
+    if (part)
+        snprintf(windows, sizeof windows, "--max-windows %zu", scoring->plan.windows);
+    if (tokens && tokens < scoring->text_tokens)
+        snprintf(first, sizeof first, " --max-tokens %u", tokens);
+    return organ_json_sprintf("--style %s --context %zu %s%s", organ_perplexity_style_name(scoring->protocol.style),
+                              scoring->protocol.context, windows, first);
+}
+
+json_t *organ_scoring_ended_json(const organ_scoring *scoring)
+{
+    static const char *const ends[] = {[ORGAN_SCORING_TEXT] = "text",
+                                       [ORGAN_SCORING_TOKENS] = "max_tokens",
+                                       [ORGAN_SCORING_WINDOWS] = "max_windows",
+                                       [ORGAN_SCORING_ERROR] = "max_error"};
+    return ORGAN_OBJECT(SET_TEXT("by", ends[scoring->ended]),
+                        SET_REAL_OF("max_error_percent", scoring->stop.max_error > 0, scoring->stop.max_error),
+                        SET_REAL_OF("error_percent", isfinite(scoring->error), scoring->error),
+                        SET("repeat", repeat_json(scoring)));
+}
+
+/* nll is in nats per token; bits per byte = total nll / ln 2 / bytes. */
+json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m, organ_error *error)
+{
+    ORGAN_RELEASED_BY(organ_score_windows_release) organ_score_windows windows = {0};
+    if (organ_scoring_windows(scoring, scoring->plan.windows, &windows, error) != ORGAN_OK)
+        return NULL;
+    const organ_perplexity_figures f = organ_perplexity_sum_windows(scoring->models[m].scores.nll, &windows);
     const double bytes = (double)scoring->scored_bytes, count = (double)scoring->plan.scored, bits = f.total / M_LN2;
     const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
     return ORGAN_OBJECT(
@@ -62,8 +93,9 @@ json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
 json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error)
 {
     organ_perplexity_comparison c;
-    if (organ_perplexity_compare(&scoring->models[0].scores, &scoring->models[m].scores, scoring->plan.scored, &c,
-                                 error) != ORGAN_OK)
+    ORGAN_RELEASED_BY(organ_score_windows_release) organ_score_windows windows = {0};
+    if (organ_scoring_windows(scoring, scoring->plan.windows, &windows, error) ||
+        organ_perplexity_compare_windows(&scoring->models[0].scores, &scoring->models[m].scores, &windows, &c, error))
         return NULL;
     return ORGAN_OBJECT(
         SET("difference", scoring_number(c.difference)), SET("difference_error", scoring_number(c.difference_error)),
@@ -85,7 +117,8 @@ json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, or
 static json_t *alone_json(const organ_scoring *scoring, size_t alone, organ_error *error)
 {
     json_t *const comparison = scoring->shown > 1 ? organ_scoring_comparison_json(scoring, alone, error) : json_null();
-    return ORGAN_OBJECT(SET("figures", organ_scoring_figures_json(scoring, alone)), SET("comparison", comparison));
+    return ORGAN_OBJECT(SET("figures", organ_scoring_figures_json(scoring, alone, error)),
+                        SET("comparison", comparison));
 }
 
 organ_status organ_scoring_add_activations(const organ_scoring *scoring, size_t m, json_t *entry, organ_error *error)
@@ -159,14 +192,24 @@ static void add_cache_definition(const organ_scoring *scoring, json_t *d)
                                "multiply in FP8 round queries too; organ does not."));
 }
 
+static const char *errors_text(const organ_scoring *scoring)
+{
+    return scoring->plan.windows < scoring->all_windows
+               ? "standard errors of estimates of the figures of the whole text. The scored windows are spread over "
+                 "the "
+                 "text; the errors come from the differences of neighbouring ones, and from parts with more or fewer "
+                 "scored windows than their share."
+               : "standard errors from the variance between windows, which count as independent samples of such "
+                 "texts; null: one window has none.";
+}
+
 json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
 {
     const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
     json_t *const d = ORGAN_OBJECT(
         SET_TEXT("style", style_text(scoring->protocol.style)),
-        SET_TEXT("perplexity",
-                 "exp of the mean of -ln p over the scored tokens; its standard error treats tokens as independent, as "
-                 "llama.cpp does, and is too small if neighbouring tokens are correlated."),
+        SET_TEXT("perplexity", "exp of the mean of -ln p over the scored tokens."),
+        SET_TEXT("errors", errors_text(scoring)),
         SET_TEXT("bits_per_byte", lm_eval && scoring->used_tokens == scoring->text_tokens
                                       ? "sum of -log2 p over the scored tokens, over the bytes of the text."
                                       : "sum of -log2 p over the scored tokens, over the bytes of exactly these "
@@ -186,9 +229,8 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
     if (d && scoring->shown > 1) {
         ORGAN_ADD(
             d,
-            SET_TEXT(
-                "difference",
-                "perplexity minus that of the first model; errors of difference and ratio are those of paired tokens."),
+            SET_TEXT("difference",
+                     "perplexity minus that of the first model; errors are those of differences on the same tokens."),
             SET_TEXT(
                 "kl_divergence",
                 "mean over the scored tokens of KL(first model || this model), in nats, over the whole vocabulary."),
@@ -255,8 +297,10 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     json_t *const comparison = organ_scoring_comparison_json(scoring, 1, error);
     e->run = organ_scoring_run_json(scoring);
     if (!ORGAN_ADD(e->document, SET("comparison", comparison)) || !e->run ||
-        !ORGAN_ADD(json_object_get(e->document, "before"), SET("figures", organ_scoring_figures_json(scoring, 0))) ||
-        !ORGAN_ADD(json_object_get(e->document, "after"), SET("figures", organ_scoring_figures_json(scoring, 1))))
+        !ORGAN_ADD(json_object_get(e->document, "before"),
+                   SET("figures", organ_scoring_figures_json(scoring, 0, error))) ||
+        !ORGAN_ADD(json_object_get(e->document, "after"),
+                   SET("figures", organ_scoring_figures_json(scoring, 1, error))))
         return organ_fail_memory(error, e->output);
     organ_scoring_add_cache(scoring, 1, json_object_get(e->document, "after"), error);
     organ_scoring_add_activations(scoring, 0, json_object_get(e->document, "before"), error);

@@ -135,33 +135,20 @@ static organ_status score_block(scoring_block *b, organ_error *error)
 
 /* ---- the end of a run by its error ---- */
 
-static organ_status measure_error(organ_scoring *scoring, size_t scored, organ_error *error)
+/* Of the first `count` windows of the plan. */
+static organ_status measure_error(organ_scoring *scoring, size_t count, organ_error *error)
 {
-    double most = organ_mean_of(scoring->models[0].scores.nll, scored).error;
+    ORGAN_RELEASED_BY(organ_score_windows_release) organ_score_windows windows = {0};
+    if (organ_scoring_windows(scoring, count, &windows, error) != ORGAN_OK)
+        return error->status;
+    double most = organ_mean_between(scoring->models[0].scores.nll, &windows).error;
     for (size_t m = 1; m < scoring->shown && !error->status; m++) {
         organ_perplexity_comparison c = {0};
-        organ_perplexity_compare(&scoring->models[0].scores, &scoring->models[m].scores, scored, &c, error);
+        organ_perplexity_compare_windows(&scoring->models[0].scores, &scoring->models[m].scores, &windows, &c, error);
         most = m == 1 || c.nll.error > most ? c.nll.error : most;
     }
     scoring->error = 100 * most;
     return error->status;
-}
-
-/* In styles hf and llama.cpp BOS counts as a token of the first window. */
-static size_t tokens_of_windows(const organ_scoring *scoring, size_t windows)
-{
-    const organ_perplexity_protocol *const p = &scoring->protocol;
-    return windows * p->context - (p->style != ORGAN_STYLE_LM_EVAL && p->adds_bos);
-}
-
-/* The windows before number `windows` are whole ones. */
-static organ_status end_before(organ_scoring *scoring, size_t windows, size_t scored, organ_error *error)
-{
-    scoring->plan.windows = windows;
-    scoring->plan.scored = scored;
-    scoring->used_tokens = tokens_of_windows(scoring, windows);
-    scoring->ended = ORGAN_SCORING_ERROR;
-    return organ_scoring_count_text(scoring, error);
 }
 
 static organ_status score_blocks(scoring_block *b, organ_error *error)
@@ -174,13 +161,14 @@ static organ_status score_blocks(scoring_block *b, organ_error *error)
         organ_scoring_windows_cut(&scoring->plan, b->from, to, &b->windows, error);
         if (organ_ranks_agree(ranks, "cutting the text", error) == ORGAN_OK)
             score_block(b, error);
-        const size_t scored = b->windows.first + b->windows.plan.scored;
         organ_scoring_share_release(&b->windows);
         if (!error->status)
-            measure_error(scoring, scored, error);
-        enough = scoring->max_error > 0 && scoring->error <= scoring->max_error;
-        if (enough && to < scoring->plan.windows && !error->status)
-            end_before(scoring, to, scored, error);
+            measure_error(scoring, to, error);
+        enough = scoring->block_windows && scoring->error <= scoring->stop.max_error;
+        if (enough && to < scoring->plan.windows && !error->status) {
+            scoring->ended = ORGAN_SCORING_ERROR;
+            organ_scoring_cut(scoring, to, error);
+        }
         organ_ranks_agree(ranks, "measuring the error", error);
     }
     return error->status;
@@ -245,6 +233,8 @@ organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
     ORGAN_OWNED organ_scored_block *const blocks = calloc(scoring->count, sizeof *blocks);
     scoring->error = NAN;
     scoring->ended = scoring->used_tokens < scoring->text_tokens ? ORGAN_SCORING_TOKENS : ORGAN_SCORING_TEXT;
+    if (scoring->plan.windows < scoring->all_windows)
+        scoring->ended = ORGAN_SCORING_WINDOWS;
     if (!sources || !scores || !blocks)
         organ_fail_errno(error, ENOMEM, "%zu models", scoring->shown);
     else

@@ -195,7 +195,7 @@ organ_status organ_autopsy_pair(organ_autopsy_job *job, organ_error *error)
  * scales are multiplied by another factor. */
 
 #define TOKENS  512  /* tokens of the text that are scored */
-#define CONTEXT 256  /* tokens in a window */
+#define CONTEXT 64   /* tokens in a window */
 #define BETTER  0.05 /* smallest gain of a better factor in nats per token */
 #define SURELY  5    /* smallest gain of a better factor in standard errors */
 
@@ -212,13 +212,18 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job)
     return false;
 }
 
+static double perplexity_of(const organ_scoring *scoring, size_t k)
+{
+    return organ_perplexity_sum(scoring->models[k].scores.nll, scoring->plan.scored).perplexity;
+}
+
 /* For k > 0 *c has the difference of the loss from that with the stored scales, and the standard error of this
  * difference. */
 static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_perplexity_comparison *c)
 {
-    const double perplexity = organ_perplexity_sum(scoring->models[k].scores.nll, scoring->plan.scored).perplexity;
     return ORGAN_OBJECT(SET_REAL("factor", (double)factors[k]), SET_TEXT("scales", names[k]),
-                        SET_REAL_OF("perplexity", true, perplexity), SET_REAL_OF("nll_difference", k > 0, c->nll.mean),
+                        SET_REAL_OF("perplexity", true, perplexity_of(scoring, k)),
+                        SET_REAL_OF("nll_difference", k > 0, c->nll.mean),
                         SET_REAL_OF("nll_difference_error", k > 0, c->nll.error));
 }
 
@@ -234,10 +239,8 @@ static void report_best(organ_autopsy_job *job, const organ_scoring *scoring, si
     organ_autopsy_report(job, /*finding=*/true, &all, &verdict,
                          "with all scales %s times as large perplexity is %.4g, as stored %.4g (%.3g +- %.2g nats per "
                          "token over %zu tokens)",
-                         names[best],
-                         organ_perplexity_sum(scoring->models[best].scores.nll, scoring->plan.scored).perplexity,
-                         organ_perplexity_sum(scoring->models[0].scores.nll, scoring->plan.scored).perplexity,
-                         c->nll.mean, c->nll.error, scoring->plan.scored);
+                         names[best], perplexity_of(scoring, best), perplexity_of(scoring, 0), c->nll.mean,
+                         c->nll.error, scoring->plan.scored);
 }
 
 /* A factor is better if its loss is lower than that of the stored scales by more than BETTER nats per token and by
@@ -247,9 +250,11 @@ static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring 
     organ_perplexity_comparison all[COUNT] = {{0}};
     json_t *const trials = json_array();
     size_t best = 0;
+    ORGAN_RELEASED_BY(organ_score_windows_release) organ_score_windows windows = {0};
+    organ_scoring_windows(scoring, scoring->plan.windows, &windows, error);
     for (size_t k = 0; k < COUNT && !error->status; k++) {
-        if (k > 0 && organ_perplexity_compare(&scoring->models[0].scores, &scoring->models[k].scores,
-                                              scoring->plan.scored, &all[k], error))
+        if (k > 0 && organ_perplexity_compare_windows(&scoring->models[0].scores, &scoring->models[k].scores, &windows,
+                                                      &all[k], error))
             break;
         const bool better = k > 0 && all[k].nll.mean < -BETTER && all[k].nll.mean < -SURELY * all[k].nll.error;
         if (better && all[k].nll.mean < all[best].nll.mean)
@@ -269,8 +274,8 @@ organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error
         .text = job->options->text, .context = CONTEXT, .max_tokens = TOKENS, .access = job->options->access};
     const char *const model = job->options->model, *const paths[COUNT] = {model, model, model, model, model};
     ORGAN_RELEASED_BY(organ_scoring_close) organ_scoring scoring = {0};
-    if (organ_scoring_open(&scoring, paths, COUNT, &options, /*max_error=*/0, (organ_scored_drafts){0}, job->engine,
-                           job->progress, error) == ORGAN_OK) {
+    if (organ_scoring_open(&scoring, paths, COUNT, &options, (organ_scoring_stop){0}, (organ_scored_drafts){0},
+                           job->engine, job->progress, error) == ORGAN_OK) {
         for (size_t k = 0; k < COUNT; k++)
             scoring.models[k].model->scale_times = factors[k];
         if (organ_scoring_run(&scoring, error) == ORGAN_OK)

@@ -237,7 +237,7 @@ static json_t *model_entry(organ_scoring *scoring, size_t m, organ_error *error)
 {
     json_t *const comparison = m ? organ_scoring_comparison_json(scoring, m, error) : NULL;
     json_t *const entry = ORGAN_OBJECT(SET("model", organ_scored_model_json(&scoring->models[m])),
-                                       SET("figures", organ_scoring_figures_json(scoring, m)),
+                                       SET("figures", organ_scoring_figures_json(scoring, m, error)),
                                        SET("comparison", comparison ? comparison : json_null()));
     if (entry && organ_scoring_add_activations(scoring, m, entry, error) == ORGAN_OK)
         organ_scoring_add_drafts(scoring, m, entry, error);
@@ -255,20 +255,10 @@ static json_t *models_json(organ_scoring *scoring, organ_error *error)
     return models;
 }
 
-/* Percentages are null where there are none. */
-static json_t *ended_json(const organ_scoring *scoring)
-{
-    static const char *const ends[] = {
-        [ORGAN_SCORING_TEXT] = "text", [ORGAN_SCORING_TOKENS] = "max_tokens", [ORGAN_SCORING_ERROR] = "max_error"};
-    return ORGAN_OBJECT(SET_TEXT("by", ends[scoring->ended]),
-                        SET_REAL_OF("max_error_percent", scoring->max_error > 0, scoring->max_error),
-                        SET_REAL_OF("error_percent", isfinite(scoring->error), scoring->error));
-}
-
 static json_t *document(const organ_scoring *scoring, const char *schema, json_t *models)
 {
     return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
-                        SET("ended", ended_json(scoring)), SET("models", models),
+                        SET("ended", organ_scoring_ended_json(scoring)), SET("models", models),
                         SET("definitions", organ_scoring_definitions_json(scoring)),
                         SET("run", organ_scoring_run_json(scoring)));
 }
@@ -298,7 +288,7 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     if (o->experiment.imatrix && !o->experiment.output)
         return organ_fail(error, ORGAN_USAGE, "`imatrix` needs -o DIR, where the file is written");
     if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment,
-                           organ_scoring_max_error(o->max_error, &o->experiment, o->compare != NULL),
+                           organ_scoring_stop_of(o->max_error, o->max_windows, &o->experiment, o->compare != NULL),
                            (organ_scored_drafts){o->mtp, o->continuations}, s->engine, s->progress, error))
         return error->status;
     if (o->dry_run)
@@ -550,7 +540,7 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
     for (size_t k = 0; k < o->count; k++)
         s->paths[k + 1] = o->pruned[k];
     if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment,
-                           organ_scoring_max_error(o->max_error, &o->experiment, o->count > 0),
+                           organ_scoring_stop_of(o->max_error, o->max_windows, &o->experiment, o->count > 0),
                            (organ_scored_drafts){o->mtp, o->continuations}, s->engine, s->progress, error))
         return error->status;
     if (o->announce && !o->dry_run)

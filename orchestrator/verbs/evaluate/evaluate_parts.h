@@ -92,10 +92,11 @@ organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const o
 
 /* ---- the plan of a scoring (scoring_plan.c) ---- */
 
-/* Returns organ_scoring.max_error for the member `max_error` of the options of perplexity or evaluate. */
-double organ_scoring_max_error(double requested, const organ_experiment_options *o, bool paired);
-/* Returns after how many windows max_error is expected to end the scoring: by usual deviations of tokens, so the same
- * for all models. All windows if there is no max_error. */
+/* Returns organ_scoring.stop for the members `max_error` and `max_windows` of the options of perplexity or evaluate. */
+organ_scoring_stop organ_scoring_stop_of(double max_error, unsigned windows, const organ_experiment_options *o,
+                                         bool paired);
+/* Returns after how many windows max_error is expected to end the scoring: by usual deviations, so the same for all
+ * models. All windows if it cannot end earlier. */
 size_t organ_scoring_expected_windows(const organ_scoring *scoring);
 /* Adds memory and work of a scoring to a plan: the work of the expected windows. */
 void organ_scoring_plan(organ_scoring *scoring, organ_plan *plan);

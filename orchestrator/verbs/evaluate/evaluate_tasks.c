@@ -227,6 +227,8 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
     const char *const style = o->experiment.style;
     if (o->experiment.max_tokens)
         return organ_fail(error, ORGAN_USAGE, "`max_tokens` does not apply to `tasks`");
+    if (o->max_windows)
+        return organ_fail(error, ORGAN_USAGE, "`max_windows` does not apply to `tasks`");
     if (o->max_error > 0)
         return organ_fail(error, ORGAN_USAGE, "`max_error` does not apply to `tasks`");
     if (o->targets || o->experiment_count)

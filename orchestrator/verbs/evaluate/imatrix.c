@@ -58,8 +58,8 @@ static organ_status open_scoring(importance_job *job, const organ_progress *prog
     if (organ_imatrix_format_of(o->output, o->format, &job->format, error) || set_experiment(job, error) ||
         organ_output_check_not_file(o->output, o->model, error) ||
         organ_output_check(o->output, NULL, o->force, error) ||
-        organ_scoring_open(s, paths, 1, &job->experiment, /*max_error=*/0, (organ_scored_drafts){0}, job->engine,
-                           progress, error) ||
+        organ_scoring_open(s, paths, 1, &job->experiment, (organ_scoring_stop){0}, (organ_scored_drafts){0},
+                           job->engine, progress, error) ||
         organ_output_check_not_input(o->output, s->models[0].model, error))
         return error->status;
     if (o->chunks && o->chunks < s->plan.windows)

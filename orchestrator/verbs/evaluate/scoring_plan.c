@@ -7,73 +7,45 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/surgery/calibration/calibration.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* Usual standard deviations of a token, in nats: of its negative log-likelihood, and of the difference of two models of
- * which one is the other in 4 bits. SmolLM2-135M has 3.0 on 8,188 tokens, its differences from copies in IQ4_XS, Q4_K_M
- * and FP8 have 0.58, 0.31 and 0.16. docs/definitions/perplexity.md */
-#define DEVIATION_ALONE  3.0
-#define DEVIATION_PAIRED 0.4
+/* Usual standard deviations in nats: of a token within a window, and of the means of windows in a text of one kind; of
+ * the negative log-likelihood, and of the difference of two models of which one is the other in 4 bits.
+ * docs/definitions/perplexity.md */
+#define TOKEN_ALONE   3.0
+#define WINDOW_ALONE  0.4
+#define TOKEN_PAIRED  0.4
+#define WINDOW_PAIRED 0.03
 
 #define LONG_PRODUCTS 1e11 /* operations of a run that is announced: seconds of a processor */
 
 /* ---- amounts ---- */
 
-double organ_scoring_max_error(double requested, const organ_experiment_options *o, bool paired)
+organ_scoring_stop organ_scoring_stop_of(double max_error, unsigned windows, const organ_experiment_options *o,
+                                         bool paired)
 {
-    const double usual = paired ? ORGAN_MAX_ERROR_PAIRED : ORGAN_MAX_ERROR;
-    if (requested < 0)
-        return o->max_tokens || o->imatrix ? 0 : usual;
-    return requested;
+    const bool fixed = windows || o->max_tokens || o->imatrix;
+    organ_scoring_stop stop = {.max_error = paired ? ORGAN_MAX_ERROR_PAIRED : ORGAN_MAX_ERROR, .windows = windows};
+    if (max_error >= 0 || fixed)
+        stop.max_error = max_error >= 0 ? max_error : 0;
+    return stop;
 }
 
 size_t organ_scoring_expected_windows(const organ_scoring *scoring)
 {
-    const double deviation = scoring->shown > 1 ? DEVIATION_PAIRED : DEVIATION_ALONE,
-                 roots = 100 * deviation / scoring->max_error;
     const organ_perplexity_plan *const plan = &scoring->plan;
-    size_t windows = 0, k = 0;
-    if (!(scoring->max_error > 0) || !(roots * roots < (double)plan->scored))
-        return plan->windows;
-    while (k < plan->scored && (double)k < roots * roots) {
+    const bool paired = scoring->shown > 1;
+    const double token = paired ? TOKEN_PAIRED : TOKEN_ALONE, window = paired ? WINDOW_PAIRED : WINDOW_ALONE,
+                 tokens = (double)plan->scored / (double)plan->windows, enough = scoring->stop.max_error / 100;
+    /* the error of k of N windows is that of k independent ones times sqrt(1 - k / N) */
+    const double independent = (token * token / tokens + window * window) / (enough * enough),
+                 needed = independent / (1 + independent / (double)scoring->all_windows);
+    size_t windows = organ_scoring_block_end(scoring, 0);
+    while (windows < plan->windows && (double)windows < needed)
         windows = organ_scoring_block_end(scoring, windows);
-        while (k < plan->scored && plan->rows[k] < plan->begin[windows])
-            k++;
-    }
     return windows;
-}
-
-static double layers_of(const organ_scored_model *m, size_t context)
-{
-    double of_token = 0;
-    for (unsigned l = 0; l < organ_forward_describe(m->forward)->layers; l++)
-        of_token += organ_calibration_token_products(m->forward, m->model, (int32_t)l, context);
-    return of_token;
-}
-
-/* A block for multi-token prediction is counted as the last layer, with its projection. */
-static double block_of(const organ_scored_model *m, size_t context)
-{
-    const organ_forward_config *const c = organ_forward_describe(m->forward);
-    return m->drafts ? organ_calibration_token_products(m->forward, m->model, (int32_t)c->layers - 1, context) +
-                           4 * (double)c->hidden * (double)c->hidden
-                     : 0;
-}
-
-static double products_of(const organ_scoring *scoring, const organ_scored_model *m, size_t windows)
-{
-    const organ_forward_config *const c = organ_forward_describe(m->forward);
-    const organ_continued more = organ_scoring_continued(m);
-    const size_t context = scoring->protocol.context;
-    const double share = (double)windows / (double)scoring->plan.windows,
-                 head = 2 * (double)c->hidden * (double)c->vocabulary;
-    const double tokens = share * (double)scoring->plan.begin[scoring->plan.windows],
-                 scored = share * (double)scoring->plan.scored;
-    return tokens * (layers_of(m, context) + block_of(m, context)) + scored * head * (m->drafts ? 2 : 1) +
-           more.run * (layers_of(m, more.context) + head) + more.drafted * (block_of(m, more.context) + head);
 }
 
 /* In the plan, every batch of windows reads each model once. */
@@ -81,7 +53,8 @@ static void plan_windows(organ_scoring *scoring, size_t windows, organ_plan *pla
 {
     const size_t batches = organ_scoring_batches(scoring, windows, /*ranks=*/1);
     for (size_t m = 0; m < scoring->count; m++) {
-        plan->products += products_of(scoring, &scoring->models[m], windows);
+        plan->products += organ_scoring_text_products(scoring, &scoring->models[m], windows) +
+                          organ_scoring_continued_products(&scoring->models[m]);
         plan->bytes += (double)scoring->models[m].bytes * (double)batches;
     }
 }
@@ -113,7 +86,7 @@ static json_t *time_json(const organ_scoring *scoring, const organ_plan *plan, c
     json_t *const time = organ_plan_time_json(plan, engine);
     const double seconds = json_number_value(json_object_get(time, "seconds"));
     ORGAN_ADD(time, SET_COUNT("windows", expected),
-              SET_IF(scoring->max_error > 0, "max_error_percent", json_real(scoring->max_error)),
+              SET_IF(scoring->block_windows, "max_error_percent", json_real(scoring->stop.max_error)),
               SET_IF(expected < windows, "most_seconds",
                      json_real(organ_rounded_seconds(seconds * (double)windows / (double)expected))));
     return time;
@@ -144,11 +117,11 @@ organ_status organ_perplexity_dry_run(organ_scoring *scoring, const char *schema
 static void describe_end(const organ_scoring *scoring, size_t windows, char *out, size_t size)
 {
     *out = '\0';
-    if (scoring->max_error > 0)
+    if (scoring->block_windows)
         organ_snprintf(out, size,
                        ", until the standard error is %g %% (`max_error`), expected after %zu windows; `max_error` 0 "
                        "scores all",
-                       scoring->max_error, windows);
+                       scoring->stop.max_error, windows);
 }
 
 void organ_scoring_announce(organ_scoring *scoring, const organ_engine *engine)

@@ -283,8 +283,11 @@ static organ_status run_prediction(prediction *p, organ_error *error)
         organ_scoring_share_scores(ranks, &p->plan, &p->scores[k], error);
     organ_progress_end(p->job->progress);
     organ_scoring_share_release(&share);
+    ORGAN_RELEASED_BY(organ_score_windows_release) organ_score_windows windows = {0};
+    if (!error->status)
+        organ_score_windows_make(&p->plan, p->plan.windows, NULL, 0, &windows, error);
     for (size_t k = 0; k < p->points && !error->status; k++)
-        organ_perplexity_compare(&p->scores[0], &p->scores[k + 1], p->plan.scored, &p->costs[k], error);
+        organ_perplexity_compare_windows(&p->scores[0], &p->scores[k + 1], &windows, &p->costs[k], error);
     return error->status ? error->status : organ_model_unchanged(p->job->model, error);
 }
 

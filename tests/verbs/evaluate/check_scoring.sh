@@ -11,34 +11,72 @@ small=(--text $text --context 16)
 # figures FILE: all that does not depend on why the run ended, or on the machine.
 figures() { jq 'del(.run, .ended)' "$1"; }
 
-# ---- the end by an error: after whole blocks of 8192 tokens; --max-tokens of the used tokens gives the same document ----
-ends 0 perplexity tiny-llama "${small[@]}" --max-error 2.1 --json --quiet --threads 1 --memory 16M
+# ---- the end by an error: windows are spread over the whole text; "repeat" gives the same document, whatever threads and memory ----
+for _ in {1..7}; do cat $text; done >seven.txt
+ends 0 perplexity tiny-llama --text seven.txt --context 16 --max-error 99 --json --quiet --threads 1 --memory 24M
 cp ../out error.json
-holds error.json '.ended == {by: "max_error", max_error_percent: 2.1, error_percent: .ended.error_percent}' \
-    '.ended.error_percent <= 2.1 and .ended.error_percent > 1.5' '.experiment.tokens_used == 16384' '.experiment.windows == 1024' \
-    '.experiment.text.tokens > 40000' '(.models[0].figures.nll_error * 100 - .ended.error_percent | fabs) < 1e-9'
-ends 0 perplexity tiny-llama "${small[@]}" --max-tokens 16384 --json --quiet
-holds ../out '.ended.by == "max_tokens" and .ended.max_error_percent == null' '.ended.error_percent <= 2.1'
-judge "the same tokens have other figures" diff <(figures error.json) <(figures ../out)
-ends 0 perplexity tiny-llama "${small[@]}" --style lm-eval --max-error 99 --quiet --json
-cp ../out error.json
-holds error.json '.ended.by == "max_error" and .experiment.tokens_used == 8192'
-ends 0 perplexity tiny-llama "${small[@]}" --style lm-eval --max-tokens 8192 --quiet --json
-judge "the same tokens have other figures in style lm-eval" diff <(figures error.json) <(figures ../out)
+holds error.json '.ended.by == "max_error" and .ended.max_error_percent == 99 and .ended.repeat == "--style hf --context 16 --max-windows 512"' \
+    '.experiment.windows == 512 and .experiment.tokens_used == 8192 and .experiment.text_windows > 20000' '.experiment.tokens_scored == 7680' \
+    '(.models[0].figures.nll_error * 100 - .ended.error_percent | fabs) < 1e-9' '.definitions.errors | test("figures of the whole text")'
+read -ra repeat <<<"$(jq -r .ended.repeat error.json)"
+ends 0 perplexity tiny-llama --text seven.txt "${repeat[@]}" --json --quiet --threads 2
+holds ../out '.ended.by == "max_windows" and .ended.max_error_percent == null'
+judge "the same windows have other figures" diff <(figures error.json) <(figures ../out)
+ends 0 perplexity tiny-llama --text seven.txt --context 16 --max-error 99 -n --json --quiet
+holds ../out '.run.plan | .windows == 512 and .max_error_percent == 99 and .most_seconds > .seconds'
+ends 0 perplexity tiny-llama --text seven.txt --context 16 --max-windows 20 -o twenty
+prints "20 of 21,843 windows"
+prints "from the variance between windows"
+judge "the report has no errors of the whole text" grep -q "The scored windows are spread over the text" twenty/PERPLEXITY_REPORT.md
 
-# ---- a text shorter than a block is used whole, whatever the error; --max-error 0 never ends before the text ----
+# ---- a text of unlike parts: a part of the windows has the perplexity of the whole text, within 2 standard errors ----
+{
+    head -c 24000 $text
+    yes "and he said unto him" | head -c 24000
+    head -c 44000 $text | tail -c 12000
+} >parts.txt
+for style in hf llama.cpp lm-eval; do
+    ends 0 evaluate tiny-llama tiny-llama --text parts.txt --context 16 --style $style --max-error 0 --kv-cache fp8 --json --quiet
+    cp ../out whole.json
+    ends 0 evaluate tiny-llama tiny-llama --text parts.txt --context 16 --style $style --max-windows 100 --kv-cache fp8 --json --quiet
+    cp ../out part.json
+    holds part.json '.ended.by == "max_windows" and .experiment.windows == 100' '.experiment.text_windows == '"$(jq .experiment.windows whole.json)" \
+        '.experiment.tokens_used == 1600'
+    judge "a part of parts.txt has another perplexity in style $style" test "$(jq -n --slurpfile a part.json --slurpfile b whole.json '
+        def near(f; e): [($a[0] | f), ($b[0] | f)] | (.[0] - .[1] | fabs) <= 2 * ($a[0] | e);
+        near(.models[0].figures.nll; .models[0].figures.nll_error) and $a[0].models[0].figures.nll_error < 0.2 and
+        near(.models[1].comparison.kl_divergence; .models[1].comparison.kl_divergence_error)')" = true
+done
+ends 0 perplexity tiny-llama --text parts.txt --context 16 --max-tokens 1600 --json --quiet
+first=$(jq .models[0].figures.nll ../out)
+head -c 24000 $text >first.txt
+ends 0 perplexity tiny-llama --text first.txt --context 16 --max-tokens 1600 --json --quiet
+judge "--max-tokens does not score the first tokens" test "$first" = "$(jq .models[0].figures.nll ../out)"
+ends 0 perplexity tiny-llama --text parts.txt --context 16 --max-tokens 1600 --max-windows 30 --json --quiet
+holds ../out '.experiment.windows == 30 and .experiment.text_windows == 100' '.ended.repeat == "--style hf --context 16 --max-windows 30 --max-tokens 1600"'
+ends 0 perplexity tiny-llama --text parts.txt --context 16 --max-tokens 1600 --max-windows 100 --json --quiet
+holds ../out '.ended.by == "max_tokens" and .ended.repeat == "--style hf --context 16 --max-error 0 --max-tokens 1600"' ".models[0].figures.nll == $first"
+refused 2 --max-windows evaluate tiny-llama --tasks tasks/long.jsonl --max-windows 3
+refused 2 --max-windows perplexity tiny-llama --text parts.txt --max-windows 0
+
+# ---- a text of less than 10^12 multiply-adds is scored whole, whatever the error; --max-error 0 never ends before the text ----
+ends 0 perplexity tiny-llama "${small[@]}" --max-error 99 -n --json --quiet
+holds ../out '.experiment.windows == .run.plan.windows and .plan.products < 2e12' '.run.plan | has("max_error_percent") | not'
 head -c 1500 $text >short.txt
 ends 0 perplexity tiny-llama --text short.txt --context 16 --max-error 99 --json --quiet
-holds ../out '.ended.by == "text" and .experiment.tokens_used == .experiment.text.tokens'
+holds ../out '.ended.by == "text" and .experiment.tokens_used == .experiment.text.tokens' '.ended.repeat == "--style hf --context 16 --max-error 0"'
 ends 0 perplexity tiny-llama --text short.txt --context 16 --max-error 0 --json --quiet
-holds ../out '.ended == {by: "text", max_error_percent: null, error_percent: .ended.error_percent}'
+holds ../out '.ended == {by: "text", max_error_percent: null, error_percent: .ended.error_percent, repeat: .ended.repeat}' \
+    '.definitions.errors | test("independent samples")'
+ends 0 perplexity tiny-llama --text short.txt --json --quiet
+holds ../out '.experiment.windows == 1 and .models[0].figures.nll_error == null' '.ended.error_percent == null'
 ends 0 perplexity tiny-llama "${small[@]}" -n --max-error 0
 prints "Time: about"
 judge "a whole text is expected to end earlier" bash -c '! grep -q max-error ../out'
 refused 2 --max-error perplexity tiny-llama --text short.txt --max-error -1
 refused 2 --max-error perplexity tiny-llama --text short.txt --max-error much
 ends 0 evaluate tiny-llama tiny-llama --text short.txt --context 16 --json --quiet
-holds ../out '.ended == {by: "text", max_error_percent: 0.5, error_percent: 0}'
+holds ../out '.ended | del(.repeat) == {by: "text", max_error_percent: 0.5, error_percent: 0}'
 
 # ---- the plan of a long run is a note before the work begins, but not with --json ----
 # begun ARGS...: interrupts a run after its stage has begun; what it has shown until then is in ../err.
@@ -54,7 +92,7 @@ begun() {
     code=$?
     judge "ends with $code instead of 130" test $code = 130
 }
-begun perplexity tiny-llama "${small[@]}" --max-error 0.1
+begun perplexity tiny-llama --text seven.txt --context 16 --max-error 0.1
 jq -s . ../err >../events
 holds ../events '.[0].event == "note" and (.[0].text | test("^plan: 1 model, .*--max-error.* memory$"))'
 begun perplexity tiny-llama "${small[@]}" --max-error 0 --json
@@ -62,7 +100,7 @@ jq -s . ../err >../events
 holds ../events '[.[] | select(.event == "note")] == []'
 
 # ---- dry runs of evaluate ----
-ends 0 evaluate tiny-llama tiny-llama "${small[@]}" -o none -n
+ends 0 evaluate tiny-llama tiny-llama --text seven.txt --context 16 -o none -n
 prints "Dry run, nothing was scored."
 prints "tiny-llama (LlamaForCausalLM"
 prints "is enough"
