@@ -131,11 +131,22 @@ static organ_status add_note(organ_weight_search *search, const char *text)
     return ORGAN_OK;
 }
 
+static organ_status add_remarks(organ_weight_search *search)
+{
+    const char *const remarks[] = {search->dropped, search->config ? search->config->strangers : ""};
+    for (size_t k = 0; k < sizeof remarks / sizeof *remarks; k++) {
+        search->found.remark_count += *remarks[k] != '\0';
+        if (*remarks[k] && add_note(search, remarks[k]))
+            return search->error->status;
+    }
+    return ORGAN_OK;
+}
+
 /* Writes a sentence for each note to search->sentences. Returns ORGAN_IO if memory is exhausted. */
 static organ_status weight_write_notes(organ_weight_search *search)
 {
     char text[700];
-    search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MAX + 1) * sizeof *search->sentences);
+    search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MAX + 4) * sizeof *search->sentences);
     if (!search->sentences)
         return organ_fail_memory(search->error, search->model->path);
     for (size_t k = 0; k < search->note_count; k++) {
@@ -143,13 +154,15 @@ static organ_status weight_write_notes(organ_weight_search *search)
         if (add_note(search, text))
             return search->error->status;
     }
+    if (*search->folded && add_note(search, search->folded))
+        return search->error->status;
     if (!search->without_scales)
-        return ORGAN_OK;
+        return add_remarks(search);
     snprintf(text, sizeof text,
              "%zu weight%s of a type for codes %s no scales, so organ uses the codes as values; the first is '%.300s'",
              search->without_scales_count, search->without_scales_count > 1 ? "s" : "",
              search->without_scales_count > 1 ? "have" : "has", search->without_scales);
-    return add_note(search, text);
+    return add_note(search, text) ? search->error->status : add_remarks(search);
 }
 
 static organ_status fail_memory(const organ_model *model, organ_error *error)
@@ -212,6 +225,8 @@ static organ_status find_packed_weights(organ_weight_search *search)
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
         bool found = false;
+        if (search->claimed[k])
+            continue;
         if (model->gguf) {
             if (find_gguf_scale(search, tensor))
                 return search->error->status;
@@ -289,10 +304,14 @@ static organ_status find_all(organ_weight_search *search)
     const bool plain = !model->gguf && is_plain_model(model);
     if (!plain && !model->gguf && organ_quant_config_read(model, &search->config, search->error))
         return search->error->status;
+    if (search->config && organ_weight_claim_rotations(search))
+        return search->error->status;
     if (!plain && (find_packed_weights(search) || enter_names(search) || organ_weight_find_inputs(search)))
         return search->error->status;
     search->found.method = search->config ? search->config->method : "";
     if (find_plain_weights(search, search->found.packed > 0 || *search->found.method))
+        return search->error->status;
+    if (organ_weight_find_rotations(search))
         return search->error->status;
     search->as_tensors = plain;
     if (!plain) {
@@ -357,7 +376,7 @@ void organ_weights_free(organ_weights *weights)
     organ_quant_config_free(search->config);
     organ_rows_free(search->weights);
     organ_rows_free(search->unmatched);
-    ORGAN_FREE_ARRAYS(search->claimed, search->name, search);
+    ORGAN_FREE_ARRAYS(search->matrices, search->claimed, search->name, search);
 }
 
 /* In an unquantised model, weight k is tensor k, so the model's table of names is used. */

@@ -69,8 +69,7 @@ organ_status organ_weight_find_inputs(organ_weight_search *search)
 
 /* ---- stored numbers ---- */
 
-/* NaN also stands for infinity: neither is a scale. */
-static float half_value(uint16_t bits)
+float organ_half_value(uint16_t bits)
 {
     const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
     const float size = exponent ? ldexpf((float)(1024 + mantissa), exponent - 25) : ldexpf((float)mantissa, -24);
@@ -89,7 +88,7 @@ static float value_of(organ_dtype type, const unsigned char bytes[4])
     if (type == ORGAN_I8)
         return (float)(int8_t)bytes[0];
     if (type == ORGAN_F16)
-        return half_value(half);
+        return organ_half_value(half);
     word = type == ORGAN_BF16 ? (uint32_t)half << 16 : word;
     memcpy(&value, &word, sizeof value);
     return value;

@@ -20,52 +20,14 @@ typedef organ_quant_scope scope;
 
 /* ---- lists of modules ---- */
 
-static void add_rule(const scope *at, const char *key, organ_quant_rules *rules, organ_rule_kind kind, const char *text,
-                     const void *value)
-{
-    char field[320];
-    snprintf(field, sizeof field, "%.200s%s%.100s", at->path, *at->path ? "." : "", key);
-    if (!at->error->status)
-        organ_quant_rules_add(rules, kind, text, value, at->config->file, field, at->error);
-}
-
-/* A text that begins with "re:" is a regular expression, one with '*' or '?' a glob. Any other text is the whole
- * name of a module. If `exact` is false, it is also a part of modules' names. If `exact` is true
- * (compressed-tensors) and the text has no dot, it is also a class of modules. */
-static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool exact,
-                     const void *value)
-{
-    const bool regex = strncmp(text, "re:", 3) == 0;
-    if (regex || strpbrk(text, "*?")) {
-        add_rule(at, key, rules, regex ? ORGAN_RULE_REGEX : ORGAN_RULE_GLOB, regex ? text + 3 : text, value);
-        return;
-    }
-    add_rule(at, key, rules, ORGAN_RULE_EXACT, text, value);
-    if (!exact || !strchr(text, '.'))
-        add_rule(at, key, rules, exact ? ORGAN_RULE_CLASS : ORGAN_RULE_PART, text, value);
-}
-
-static void read_names(const scope *at, const char *key, const json_t *list, organ_quant_rules *rules, bool exact,
-                       const void *value)
-{
-    if (list && !json_is_array(list))
-        organ_quant_fail_value(at, key, list, "a list of strings");
-    for (size_t k = 0; k < json_array_size(list) && !at->error->status; k++) {
-        const char *const text = organ_json_plain(json_array_get(list, k));
-        if (!text)
-            organ_quant_fail_value(at, key, json_array_get(list, k), "a string");
-        else if (*text)
-            add_name(at, key, rules, text, exact, value);
-    }
-}
-
 static void read_skipped(const scope *at)
 {
     static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules",
                                        "exclude"};
     const bool exact = strcmp(at->config->method, "compressed-tensors") == 0;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->skipped, exact, /*value=*/NULL);
+        organ_quant_read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->skipped, exact,
+                               /*value=*/NULL);
 }
 
 /* ---- groups ---- */
@@ -111,7 +73,7 @@ static void read_group(const scope *groups, const char *key, const json_t *value
     organ_quant_config *const config = groups->config;
     if (json_is_array(value)) {
         const organ_quant_group *const preset = organ_quant_new_group(groups, key, &config->all);
-        read_names(groups, key, value, &config->targets, /*exact=*/true, preset);
+        organ_quant_read_names(groups, key, value, &config->targets, /*exact=*/true, preset);
         return;
     }
     const scope at = organ_quant_enter(groups, key), weights = organ_quant_enter(&at, "weights");
@@ -122,9 +84,10 @@ static void read_group(const scope *groups, const char *key, const json_t *value
     read_weights(&weights, group);
     organ_quant_read_inputs(&at, group);
     if (organ_quant_member(&at, "targets"))
-        read_names(&at, "targets", organ_quant_member(&at, "targets"), &config->targets, /*exact=*/true, group);
+        organ_quant_read_names(&at, "targets", organ_quant_member(&at, "targets"), &config->targets, /*exact=*/true,
+                               group);
     else
-        add_rule(&at, "targets", &config->targets, ORGAN_RULE_CLASS, "Linear", group);
+        organ_quant_add_rule(&at, "targets", &config->targets, ORGAN_RULE_CLASS, "Linear", group);
 }
 
 static void read_groups(const scope *at)
@@ -169,7 +132,7 @@ static void read_override(const scope *at, const scope *all, const char *key, co
     const bool sign = form->kind == ORGAN_RULE_REGEX && (strncmp(key, "-:", 2) == 0 || strncmp(key, "+:", 2) == 0);
     const char *const pattern = sign ? key + strlen("+:") : key;
     if (sign && *key == '-') {
-        add_rule(all, key, &at->config->skipped, form->kind, pattern, /*value=*/NULL);
+        organ_quant_add_rule(all, key, &at->config->skipped, form->kind, pattern, /*value=*/NULL);
         return;
     }
     const organ_rule_kind kind = kind_of_key(all, form->kind, key);
@@ -180,7 +143,7 @@ static void read_override(const scope *at, const scope *all, const char *key, co
     organ_quant_read_fields(&override, form->fields, group);
     if (form->more)
         form->more(&override, group);
-    add_rule(all, key, &at->config->targets, kind, pattern, group);
+    organ_quant_add_rule(all, key, &at->config->targets, kind, pattern, group);
 }
 
 static void read_overrides(const scope *at, const override_form *form)
@@ -266,7 +229,9 @@ static void read_section(const scope *at, const char *method)
         read_overrides(at, &quark_overrides[k]);
     if (strstr(config->method, "auto-round"))
         read_overrides(at, &auto_round_overrides);
+    organ_quant_check_keys(at);
     organ_quant_read_cache(at);
+    organ_quant_read_rotations(at);
     read_layout(at);
     read_skipped(at);
 }
@@ -335,7 +300,8 @@ organ_status organ_quant_config_read(const organ_model *model, organ_quant_confi
     if (!made)
         return organ_fail_memory(error, model->path);
     made->model_type = model->config.model_type;
-    made->file = made->method = made->layout = made->pack_dtype = made->cache_text = "";
+    made->file = made->method = made->layout = made->pack_dtype = made->cache_text = made->strangers =
+        made->rotation.type = "";
     made->all = (organ_quant_group){.name = "", .format = "", .symmetric = -1};
     if (read_files(made, model, error) != ORGAN_OK) {
         organ_quant_config_free(made);
@@ -350,6 +316,7 @@ void organ_quant_config_free(organ_quant_config *config)
         return;
     organ_quant_rules_release(&config->targets);
     organ_quant_rules_release(&config->skipped);
+    organ_quant_release_rotations(config);
     organ_arena_release(&config->arena);
     json_decref(config->root);
     free(config);
@@ -412,4 +379,15 @@ organ_status organ_quant_config_is_skipped(organ_quant_config *config, const cha
 {
     const void *value;
     return find_rule(config, &config->skipped, module, embedding, skipped, &value, error);
+}
+
+organ_status organ_quant_config_applies(organ_quant_config *config, organ_quant_apply *apply, const char *module,
+                                        bool embedding, bool *selected, organ_error *error)
+{
+    const void *value;
+    bool ignored = false;
+    if (find_rule(config, &apply->targets, module, embedding, selected, &value, error) == ORGAN_OK && *selected)
+        find_rule(config, &apply->ignored, module, embedding, &ignored, &value, error);
+    *selected = *selected && !ignored;
+    return error->status;
 }

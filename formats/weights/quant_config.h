@@ -75,6 +75,45 @@ typedef struct organ_quant_group {
     organ_input_rounding inputs;     /* without tensors; codes ORGAN_INPUTS_PLAIN: inputs are not rounded */
 } organ_quant_group;
 
+/* ---- rotations at run time ---- */
+
+/* Where compressed-tensors applies a transform to a module. Those of weights were applied when the model was saved. */
+typedef enum organ_quant_location {
+    ORGAN_TRANSFORM_INPUT,
+    ORGAN_TRANSFORM_OUTPUT,
+    ORGAN_TRANSFORM_WEIGHT_INPUT,
+    ORGAN_TRANSFORM_WEIGHT_OUTPUT,
+    ORGAN_TRANSFORM_K_CACHE,
+    ORGAN_TRANSFORM_Q_ATTN,
+    ORGAN_TRANSFORM_LOCATIONS
+} organ_quant_location;
+extern const char *const organ_quant_locations[ORGAN_TRANSFORM_LOCATIONS]; /* "input", "output", ... */
+
+/* A member of `apply` of a transform. */
+typedef struct organ_quant_apply {
+    organ_quant_location location;
+    bool inverse;
+    organ_quant_rules targets, ignored; /* values NULL */
+    const char *path;                   /* in the config, for messages */
+} organ_quant_apply;
+
+/* A member of transform_config.config_groups. */
+typedef struct organ_quant_transform {
+    const char *name, *type; /* its key; "hadamard", "random-hadamard" or "random-matrix" */
+    bool randomize, trained; /* randomize, requires_grad */
+    uint64_t head_dim;       /* 0: not stated */
+    organ_quant_apply *applies;
+    size_t count;
+    const char *path;
+} organ_quant_transform;
+
+/* Rotations that AutoRound declares. */
+typedef struct organ_quant_auto_rotation {
+    const char *type;                /* rotation_config: "hadamard" or "random_hadamard"; "": none */
+    uint64_t block;                  /* block_size of rotation_config */
+    bool spin, first, third, fourth; /* there is a spinquant_config: R1 at run time, R3, R4 */
+} organ_quant_auto_rotation;
+
 /* The quantisation settings of a model, read from quantization_config of config.json or from a file of its own. All
  * texts are valid until organ_quant_config_free. */
 typedef struct organ_quant_config {
@@ -94,7 +133,11 @@ typedef struct organ_quant_config {
     bool rounds_inputs; /* a group or `all` has `inputs` */
     /* what states how servers store the KV cache, a member or ModelOpt's name of the type; "": nothing does */
     const char *cache_text;
-    bool cache; /* as E4M3 codes with stored scales; false, with a cache_text: in another way */
+    bool cache;                        /* as E4M3 codes with stored scales; false, with a cache_text: in another way */
+    organ_quant_transform *transforms; /* `transform_count`, in the order in which they apply */
+    size_t transform_count;
+    organ_quant_auto_rotation rotation;
+    const char *strangers; /* names of unknown members of activations, caches or metadata, for a note; "": none */
     organ_arena arena;
 } organ_quant_config;
 
@@ -120,6 +163,11 @@ organ_status organ_quant_config_of(organ_quant_config *config, const char *modul
  * organ_quant_config_of. */
 organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
                                            bool *skipped, organ_error *error);
+
+/* Sets *selected to true if the rules of `apply` select the module. Parameters and errors are those of
+ * organ_quant_config_of. */
+organ_status organ_quant_config_applies(organ_quant_config *config, organ_quant_apply *apply, const char *module,
+                                        bool embedding, bool *selected, organ_error *error);
 
 /* ---- functions for the readers of all formats of settings ---- */
 
@@ -175,6 +223,21 @@ typedef struct organ_quant_field {
 /* Reads the members of the object *at that `fields` lists (ended by a NULL key) into *group. Absent members change
  * nothing. If the object has two members of the same kind, the later one in `fields` is used. */
 void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group);
+
+/* Adds a rule for modules; `key` is the member that states it, for messages. */
+void organ_quant_add_rule(const organ_quant_scope *at, const char *key, organ_quant_rules *rules, organ_rule_kind kind,
+                          const char *text, const void *value);
+/* Adds a rule for each string of the list in the member `key`: a pattern, a name or, if `exact`, a class of modules. */
+void organ_quant_read_names(const organ_quant_scope *at, const char *key, const json_t *list, organ_quant_rules *rules,
+                            bool exact, const void *value);
+
+/* Reads transform_config, rotation_config and spinquant_config of the section (quant_config_rotations.c). */
+void organ_quant_read_rotations(const organ_quant_scope *at);
+void organ_quant_release_rotations(organ_quant_config *config);
+
+/* Checks the members of the section: refuses unknown ones that may change values of weights, and lists those of
+ * activations, caches and metadata in config->strangers (quant_config_keys.c). */
+void organ_quant_check_keys(const organ_quant_scope *at);
 
 /* Sets config->cache and config->cache_text (quant_config_cache.c). `at` is the section with the settings. */
 void organ_quant_read_cache(const organ_quant_scope *at);

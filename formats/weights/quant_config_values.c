@@ -3,7 +3,9 @@
 #include "formats/weights/quant_config.h"
 
 #include "formats/base/quant_sections.h"
+#include "formats/base/results.h"
 #include "formats/base/text.h"
+#include "formats/tensor/module_names.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -64,6 +66,48 @@ void organ_quant_read_term(const organ_quant_scope *at, const char *key, const c
     for (char *s = copy; s && *s; s++)
         *s = (char)tolower((unsigned char)*s);
     *out = copy ? copy : *out;
+}
+
+/* ---- lists of modules ---- */
+
+void organ_quant_add_rule(const organ_quant_scope *at, const char *key, organ_quant_rules *rules, organ_rule_kind kind,
+                          const char *text, const void *value)
+{
+    char field[320];
+    snprintf(field, sizeof field, "%.200s%s%.100s", at->path, *at->path ? "." : "", key);
+    if (!at->error->status)
+        organ_quant_rules_add(rules, kind, text, value, at->config->file, field, at->error);
+}
+
+/* A text that begins with "re:" is a regular expression, one with '*' or '?' a glob. Any other text is the whole
+ * name of a module. If `exact` is false, it is also a part of modules' names. If `exact` is true
+ * (compressed-tensors) and the text has no dot, it is also a class of modules. */
+static void add_name(const organ_quant_scope *at, const char *key, organ_quant_rules *rules, const char *text,
+                     bool exact, const void *value)
+{
+    const bool regex = strncmp(text, "re:", 3) == 0;
+    if (regex || strpbrk(text, "*?")) {
+        organ_quant_add_rule(at, key, rules, regex ? ORGAN_RULE_REGEX : ORGAN_RULE_GLOB, regex ? text + 3 : text,
+                             value);
+        return;
+    }
+    organ_quant_add_rule(at, key, rules, ORGAN_RULE_EXACT, text, value);
+    if (!exact || !strchr(text, '.'))
+        organ_quant_add_rule(at, key, rules, exact ? ORGAN_RULE_CLASS : ORGAN_RULE_PART, text, value);
+}
+
+void organ_quant_read_names(const organ_quant_scope *at, const char *key, const json_t *list, organ_quant_rules *rules,
+                            bool exact, const void *value)
+{
+    if (list && !json_is_array(list))
+        organ_quant_fail_value(at, key, list, "a list of strings");
+    for (size_t k = 0; k < json_array_size(list) && !at->error->status; k++) {
+        const char *const text = organ_json_plain(json_array_get(list, k));
+        if (!text)
+            organ_quant_fail_value(at, key, json_array_get(list, k), "a string");
+        else if (*text)
+            add_name(at, key, rules, text, exact, value);
+    }
 }
 
 organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char *name, const organ_quant_group *like)

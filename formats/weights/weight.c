@@ -160,6 +160,7 @@ static const struct scheme {
     [ORGAN_SCHEME_AWQ_GEMM] = {"awq-gemm", "AWQ gemm ", true, true},
     [ORGAN_SCHEME_AWQ_GEMV] = {"awq-gemv", "AWQ gemv ", true, true},
     [ORGAN_SCHEME_MLX] = {"mlx-affine", "MLX ", false, true},
+    [ORGAN_SCHEME_ROTATED] = {"rotated", NULL, false, false},
 };
 
 const char *organ_scheme_name(organ_scheme scheme) { return schemes[scheme].name; }
@@ -211,9 +212,9 @@ static const char *scale_name(const organ_weight *weight)
     return exponents ? "E8M0" : organ_dtype_name(weight->scale->dtype);
 }
 
-static void put_weight(const organ_weight *weight, FILE *out)
+static void put_stored(const organ_weight *weight, FILE *out)
 {
-    if (weight->scheme == ORGAN_SCHEME_PLAIN) {
+    if (weight->scheme == ORGAN_SCHEME_PLAIN || weight->scheme == ORGAN_SCHEME_ROTATED) {
         fputs(organ_dtype_name(weight->codes->dtype), out);
         if (weight->global)
             fprintf(out, ", %s tensor scale", organ_dtype_name(weight->global->dtype));
@@ -228,6 +229,13 @@ static void put_weight(const organ_weight *weight, FILE *out)
     if (weight->g_idx)
         fputs(", group index", out);
     fprintf(out, ", %s scales%s", scale_name(weight), weight->bias ? " and biases" : "");
+}
+
+static void put_weight(const organ_weight *weight, FILE *out)
+{
+    put_stored(weight, out);
+    if (weight->rotation)
+        fputs(", rotated at run time", out);
 }
 
 char *organ_weight_text(const organ_weight *weight, char *out, size_t size)

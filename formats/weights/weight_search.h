@@ -44,8 +44,12 @@ typedef struct organ_weight_search {
     size_t without_scales_count; /* number of such weights */
     unsigned layouts_found;      /* for pack-quantized codes of 3, 5, 6 and 7 bits: set of the layouts (DENSE, PADDED of
                                     packed_words.c) that the shapes of some weight prove */
-    organ_arena arena;           /* names, shapes, sentences */
-    organ_name_table names;      /* name of a weight -> index into `weights` */
+    struct rotation_matrix *matrices; /* rotations.c: `matrix_count` stored tensors of rotations */
+    size_t matrix_count, matrix_room;
+    bool rotated_embedding;
+    char folded[600], dropped[600]; /* the notes on rotations that are folded and that cancel; "": none */
+    organ_arena arena;              /* names, shapes, sentences */
+    organ_name_table names;         /* name of a weight -> index into `weights` */
 } organ_weight_search;
 
 /* ---- weight.c ---- */
@@ -146,6 +150,18 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
 
 /* Sets `inputs` of all packed weights. */
 organ_status organ_weight_find_inputs(organ_weight_search *search);
+/* Returns the F16 number of these bits; NaN also for infinity. */
+float organ_half_value(uint16_t bits);
+
+/* ---- rotations.c ---- */
+
+/* Lists the tensors of rotations at run time as unmatched, and marks them as claimed, so that no other reader takes
+ * them for weights. */
+organ_status organ_weight_claim_rotations(organ_weight_search *search);
+/* Sets `rotation` of all weights whose layers rotate inputs or outputs, and writes the notes on rotations. Must be
+ * called after all weights were added, before they are sorted. Returns ORGAN_BAD_INPUT, naming the member of the config
+ * or the tensor, if a rotation is unknown or its matrix is missing. */
+organ_status organ_weight_find_rotations(organ_weight_search *search);
 
 /* ---- weight.c, find_weights.c ---- */
 
@@ -223,6 +239,19 @@ typedef struct organ_made {
     size_t count;
     const float *values; /* its values if they follow from the configuration; NULL: the parts have them */
 } organ_made;
+
+/* How a weight follows from another one (organ_weight.rotation): each part of `size` values of a row, or of `size` rows
+ * of a column if `rows` is set, is multiplied by a square matrix R, or by R^T if `transposed`. */
+typedef struct organ_rotation {
+    const struct organ_weight *from;
+    bool rows, transposed;
+    uint64_t size;
+    double factor;              /* of the numbers of the matrix */
+    const organ_tensor *matrix; /* [size][size]; NULL: the Hadamard matrix of this size (formats/base/hadamard.h) */
+    const organ_tensor *order;  /* a permutation p of the rows and columns: R[i][j] is that of p[i], p[j]; NULL: none */
+    bool inputs;                /* the layer's inputs x become x R^T, or x R if `transposed`, before they are rounded */
+    bool orthogonal;            /* R R^T is the unit matrix */
+} organ_rotation;
 
 /* Returns the weight as a stack of matrices as a place counts them: a vector of n values is one matrix of n rows and
  * one column. */

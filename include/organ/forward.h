@@ -29,6 +29,8 @@ organ_status organ_forward_open_unpacked(const organ_model *model, const organ_e
 void organ_forward_close(organ_forward *forward); /* NULL is allowed */
 /* Returns the configuration, which `forward` owns. */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward);
+/* Returns the weights of the model, which `forward` owns. */
+const organ_weights *organ_forward_weights(const organ_forward *forward);
 
 /* Settings that GGUF files of some architectures do not store. */
 typedef struct organ_forward_unstored {

@@ -79,6 +79,8 @@ void organ_progress_note_once(const organ_progress *progress, const char *format
 void organ_progress_warn(const organ_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Reports each warning about the model's files. */
 void organ_progress_warn_of_model(const organ_progress *progress, const organ_model *model);
+/* Notes the remarks on the weights of a model, the last of their notes. `path` names the model; NULL: no name. */
+void organ_progress_note_remarks(const organ_progress *progress, const char *path, const organ_weights *weights);
 
 /* ---- the work of a pass: tensors are divided into bands, bands into tiles ---- */
 

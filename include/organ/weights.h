@@ -39,6 +39,7 @@ typedef enum organ_scheme {
                          b. Product and sum are each rounded to the type of the scales, as mlx.core.dequantize does.
                          MLX's modes mxfp4, mxfp8 and nvfp4 are the schemes above, with codes in U32 words and scales in
                          U8. */
+    ORGAN_SCHEME_ROTATED, /* a plain tensor with a rotation folded into its values (organ_weight.rotation) */
     ORGAN_SCHEME_COUNT
 } organ_scheme;
 
@@ -134,6 +135,9 @@ typedef struct organ_weight {
     const struct organ_made *made;
     /* how servers round the inputs of the weight's linear layer, by the model's configuration; NULL: not at all */
     const organ_input_rounding *inputs;
+    /* NULL: none. Else the layer rotates its inputs or outputs at run time: codes and scales are those of the rotated
+     * weight, and readers fold the rotation into the values */
+    const struct organ_rotation *rotation;
 } organ_weight;
 
 /* A tensor that belongs to no weight. */
@@ -153,8 +157,10 @@ typedef struct organ_weights {
     size_t unmatched_count;
     const organ_unmatched_tensor *unmatched; /* `unmatched_count` tensors */
     size_t note_count;
-    /* one sentence for each contradiction between config and tensors, with the value that was used */
+    /* a sentence for each contradiction between config and tensors, with the value that was used, then the remarks */
     const char *const *notes;
+    /* the last of the notes: what the config declares for servers and organ leaves out */
+    size_t remark_count;
     const char *method; /* quantization_config.quant_method (or that of quantize_config.json), "" if there is none */
 } organ_weights;
 

@@ -244,8 +244,7 @@ void organ_forward_close(organ_forward *f)
     organ_forward_streams_close(f);
     free(f->cache.keys);
     organ_forward_free(f->scratch);
-    organ_forward_free(f->rounded ? f->rounded->floats : NULL);
-    free(f->rounded);
+    organ_forward_rounded_release(f->rounded);
     organ_forward_free(f->embedding_norm);
     organ_forward_free(f->embedding_norm_biases);
     organ_forward_free(f->norm_values);
@@ -259,6 +258,7 @@ void organ_forward_close(organ_forward *f)
 }
 
 const organ_forward_config *organ_forward_describe(const organ_forward *forward) { return &forward->config; }
+const organ_weights *organ_forward_weights(const organ_forward *forward) { return forward->weights; }
 
 organ_forward_unstored organ_forward_get_unstored(const organ_forward *forward)
 {

@@ -48,8 +48,8 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     slot->type = slot->vectors ? ORGAN_REAL_F32 : organ_forward_type(weight);
     const uint64_t values = weight->elements * organ_real_bytes(slot->type),
                    stored = organ_weight_held_bytes(weight, slot->matrices);
-    slot->packed = weight->rank > 1 && !slot->vectors && !slot->transposed && !slot->decoded && !b->forward->unpacked &&
-                   slot->type == ORGAN_REAL_F32 && stored < values;
+    slot->packed = weight->rank > 1 && !weight->rotation && !slot->vectors && !slot->transposed && !slot->decoded &&
+                   !b->forward->unpacked && slot->type == ORGAN_REAL_F32 && stored < values;
     slot->at = plan->bytes;
     slot->bytes = (size_t)(slot->packed ? stored : values);
     if (slot->packed && organ_forward_panel_size(b->forward, weight, &panel, b->error))

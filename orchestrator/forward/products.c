@@ -49,7 +49,8 @@ static bool is_same_rule(const organ_rounding *a, const organ_rounding *b)
 
 bool organ_forward_is_same_rounding(const forward_rounding *a, const forward_rounding *b)
 {
-    return a->round == b->round && is_same_rule(&a->rule, &b->rule);
+    return a->round == b->round && is_same_rule(&a->rule, &b->rule) &&
+           organ_forward_is_same_turn(a->rotation, b->rotation);
 }
 
 /* ---- memory ---- */
@@ -58,13 +59,18 @@ uint64_t organ_forward_rounded_bytes(const organ_forward *f, size_t tokens)
 {
     const bool head = f->head.count > 0 && f->head.slots[0].inputs.round;
     const size_t rows = organ_min(head ? organ_max(tokens, ORGAN_HEAD_TOKENS) : tokens, MOST_ROWS);
-    return f->rounded ? (uint64_t)rows * f->rounded->width * sizeof(float) : 0;
+    const uint64_t lines = f->rounded && f->rounded->turn_count ? organ_forward_line(f->rounded) * sizeof(double) *
+                                                                      organ_workers_count(f->engine->workers)
+                                                                : 0;
+    return f->rounded ? (uint64_t)rows * f->rounded->width * sizeof(float) + lines : 0;
 }
 
 /* Grows the memory to that for products of `rows` rows. */
-static organ_status reserve(forward_rounded *r, size_t rows, organ_error *error)
+static organ_status reserve(forward_rounded *r, size_t rows, size_t workers, organ_error *error)
 {
     const size_t floats = organ_min(rows, MOST_ROWS) * r->width;
+    if (r->turn_count && !r->line && !(r->line = calloc(workers, organ_forward_line(r) * sizeof *r->line)))
+        return organ_fail_errno(error, ENOMEM, "cannot allocate rows of %zu rotated inputs", r->widest);
     if (floats <= r->room)
         return ORGAN_OK;
     organ_forward_free(r->floats);
@@ -128,19 +134,25 @@ static size_t take_copies(forward_products *products, const forward_rounded *r, 
 
 static void round_rows(void *context, size_t index, size_t worker)
 {
-    (void)worker;
     const forward_copies *const copies = context;
     const forward_copy *c = copies->items;
     for (; index >= organ_pieces_of(c->rows, ROWS_AT_ONCE); c++)
         index -= organ_pieces_of(c->rows, ROWS_AT_ONCE);
     const size_t until = organ_min((index + 1) * ROWS_AT_ONCE, c->rows);
-    for (size_t row = index * ROWS_AT_ONCE; row < until; row++)
-        c->rounding->round(&c->rounding->rule, c->from + row * c->stride, c->to + row * c->width, c->width);
+    for (size_t row = index * ROWS_AT_ONCE; row < until; row++) {
+        const float *const from = c->from + row * c->stride;
+        if (c->rounding->rotation)
+            organ_forward_round_row(copies->rounded, c->rounding, from, c->to + row * c->width, c->width,
+                                    copies->rounded->line + worker * organ_forward_line(copies->rounded));
+        else
+            c->rounding->round(&c->rounding->rule, from, c->to + row * c->width, c->width);
+    }
 }
 
 static organ_status make_copies(forward_copies *copies, const organ_forward *f, organ_error *error)
 {
     size_t tasks = 0, numbers = 0;
+    copies->rounded = f->rounded;
     for (size_t k = 0; k < copies->count; k++) {
         tasks += organ_pieces_of(copies->items[k].rows, ROWS_AT_ONCE);
         numbers += copies->items[k].rows * copies->items[k].width;
@@ -235,7 +247,7 @@ static organ_status products_rounded(forward_products *products, const organ_for
     size_t rows = 0;
     for (size_t k = 0; k < products->count; k++)
         rows = organ_max(rows, products->inputs[k] ? products->items[k].m : 0);
-    if (reserve(f->rounded, rows, error))
+    if (reserve(f->rounded, rows, organ_workers_count(f->engine->workers), error))
         return error->status;
     for (size_t from = 0, until; from < products->count && !error->status; from = until) {
         until = take_part(products, f->rounded, from, error);

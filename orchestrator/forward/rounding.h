@@ -3,6 +3,8 @@
 #ifndef ORGAN_FORWARD_ROUNDING_H
 #define ORGAN_FORWARD_ROUNDING_H
 
+#include "orchestrator/stream/turn.h"
+
 #include <organ/forward.h>
 #include <organ/kernels.h>
 #include <organ/weights.h>
@@ -11,7 +13,15 @@
 typedef struct forward_rounding {
     void (*round)(const organ_rounding *rule, const float *x, float *y, size_t n); /* NULL: not at all */
     organ_rounding rule;
+    const organ_rotation
+        *rotation; /* NULL: none. Else the rotations of inputs of this chain come before the rounding */
 } forward_rounding;
+
+/* The matrix of a rotation of inputs. Rotations with the same numbers share one. */
+typedef struct forward_turn {
+    const organ_rotation *rotation;
+    organ_turn *turn;
+} forward_turn;
 
 /* Rows of inputs, and where their rounded copy is. */
 typedef struct forward_copy {
@@ -21,9 +31,12 @@ typedef struct forward_copy {
     size_t stride, rows, width;
 } forward_copy;
 
+struct forward_rounded;
+
 typedef struct forward_copies {
     forward_copy *items;
     size_t count, room;
+    const struct forward_rounded *rounded; /* while copies are made */
 } forward_copies;
 
 /* The memory for copies of a forward pass. The copies of all inputs of a list of products may be larger; then a part of
@@ -34,10 +47,26 @@ typedef struct forward_rounded {
     size_t widest, width;   /* most inputs of a weight; most numbers of copies that joined products need for a row */
     float *floats;          /* `room` floats; NULL before the first use */
     size_t room;
+    forward_turn *turns; /* `turn_count`, and `line`, organ_forward_line doubles of each worker */
+    size_t turn_count, turn_room;
+    double *line;
 } forward_rounded;
+
+/* Returns the doubles of a worker at `line`: a row of inputs and a part that is rotated. */
+static inline size_t organ_forward_line(const forward_rounded *r) { return 2 * ((r->widest + 7) & ~(size_t)7); }
+
+/* Rounds a row of n inputs x to y: rotates it, rounds it, and rotates it back, because the weights of the forward pass
+ * have the rotations folded in. `line`: organ_forward_line doubles. */
+void organ_forward_round_row(const forward_rounded *rounded, const forward_rounding *rounding, const float *x, float *y,
+                             size_t n, double *line);
+
+void organ_forward_rounded_release(forward_rounded *rounded); /* NULL is allowed */
 
 /* Returns whether two roundings give equal results. */
 bool organ_forward_is_same_rounding(const forward_rounding *a, const forward_rounding *b);
+
+/* Returns whether two chains rotate inputs in the same way; both may be NULL. */
+bool organ_forward_is_same_turn(const organ_rotation *a, const organ_rotation *b);
 
 /* Returns the bytes of the copies for groups of `tokens` tokens; 0 if the forward pass rounds nothing. */
 uint64_t organ_forward_rounded_bytes(const organ_forward *forward, size_t tokens);

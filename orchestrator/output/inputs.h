@@ -264,6 +264,9 @@ organ_status organ_dequantize_hint(const organ_model *model, char **hint, organ_
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Fails so if a weight is rotated at run time (organ_weight.rotation), for verbs that copy codes instead of values. */
+organ_status organ_refuse_rotated(const organ_model *model, const organ_weights *weights, organ_error *error);
+
 /* Returns whether the type is a block type of GGUF: such a tensor contains its scales, so `dequantize` converts it
  * without any other tensor. */
 bool organ_dtype_is_blocks(organ_dtype dtype);

@@ -38,6 +38,17 @@ organ_status organ_dequantize_first(const organ_model *model, organ_error *error
     return error->status;
 }
 
+organ_status organ_refuse_rotated(const organ_model *model, const organ_weights *weights, organ_error *error)
+{
+    for (size_t k = 0; k < weights->count && !error->status; k++)
+        if (weights->weights[k].rotation)
+            organ_dequantize_first(model, error,
+                                   "%.200s: the layer of '%.200s' rotates its inputs or outputs at run time, which the "
+                                   "codes alone do not say",
+                                   model->path, weights->weights[k].name);
+    return error->status;
+}
+
 bool organ_dtype_is_blocks(organ_dtype dtype)
 {
     return organ_dtype_describe(dtype)->elements > 1 && !organ_dtype_describe(dtype)->in_safetensors;

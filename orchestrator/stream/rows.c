@@ -84,6 +84,12 @@ void organ_progress_warn_of_model(const organ_progress *progress, const organ_mo
         organ_progress_warn(progress, "%s", model->warnings[k]);
 }
 
+void organ_progress_note_remarks(const organ_progress *progress, const char *path, const organ_weights *weights)
+{
+    for (size_t k = weights->note_count - weights->remark_count; k < weights->note_count; k++)
+        organ_progress_note_once(progress, "%s%s%s", path ? path : "", path ? ": " : "", weights->notes[k]);
+}
+
 /* ---- sets of rows ---- */
 
 typedef struct rows_run {

@@ -26,6 +26,17 @@ typedef struct weight_family {
     bool (*writes)(const organ_weight_reader *reader, organ_dtype as); /* NULL: only F32 */
 } weight_family;
 
+/* The functions of weight_reader.c, for families in other files whose weights are read from others. */
+typedef struct weight_readers {
+    organ_status (*prepare)(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
+                            organ_weight_reader *reader, organ_error *error);
+    organ_status (*open)(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
+                         char note[256], organ_weight_reader **reader, organ_error *error);
+    size_t (*scratch)(const organ_weight_reader *reader, size_t rows);
+    organ_status (*read)(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as, void *values,
+                         void *scratch, organ_error *error);
+} weight_readers;
+
 /* Layout of a tensor of scales, zero points or biases: one number for each block of rows and columns of each matrix. */
 typedef struct weight_grid {
     const organ_tensor *tensor; /* NULL: there are none */
@@ -50,6 +61,7 @@ struct organ_weight_reader {
     const organ_weight *weight;
     const organ_kernels *kernels;
     const weight_family *family;
+    const weight_readers *readers;
     organ_matrices shape; /* matrices of the weight, rows and columns of each */
     size_t batch;         /* rows that are read and decoded at once */
     /* rows that share stored data (a block of scales, a word): reading them separately costs more */
@@ -64,12 +76,13 @@ struct organ_weight_reader {
     bool plus_one;               /* GPTQ: zero points are stored minus 1, so 1 is added to each */
     int32_t *g_idx;              /* group of each column; NULL: columns are in the order of their groups */
     float *global;               /* second scale of each matrix (NVFP4), or scale of a plain GGUF tensor; NULL: none */
-    organ_weight_reader **parts; /* of the parts of a made weight; NULL: it is stored */
+    organ_weight_reader **parts; /* of the parts of a made weight, or of the weight to rotate; NULL: it is stored */
+    struct organ_turn *turn;     /* of a rotated weight, else NULL */
     weight_held held[4];         /* codes, scales, zero points and biases that organ_weight_reader_hold has read */
 };
 
 extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words,
-    organ_weight_family_experts;
+    organ_weight_family_experts, organ_weight_family_rotated;
 
 /* Sets the family and all members that follow from the headers; reads and allocates nothing, so *reader need not be
  * released. Returns ORGAN_BAD_INPUT for a type without real numbers. */

@@ -2,6 +2,7 @@
 
 #include "formats/base/results.h"
 #include "orchestrator/stream/row_function.h"
+#include "orchestrator/stream/turn.h"
 #include "orchestrator/stream/weight_parts.h"
 #include "orchestrator/stream/weight_pass.h"
 
@@ -15,6 +16,8 @@ static const weight_family *weight_family_of(const organ_weight *weight)
 {
     if (weight->made)
         return &made_family;
+    if (weight->rotation)
+        return &organ_weight_family_rotated;
     switch (weight->scheme) {
     case ORGAN_SCHEME_PLAIN:
         return &organ_weight_family_plain;
@@ -29,8 +32,10 @@ static const weight_family *weight_family_of(const organ_weight *weight)
 organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error)
 {
-    *reader =
-        (organ_weight_reader){.model = model, .weight = weight, .kernels = kernels, .family = weight_family_of(weight)};
+    static const weight_readers readers = {organ_weight_reader_prepare, organ_weight_reader_open,
+                                           organ_weight_reader_scratch, organ_weight_read};
+    *reader = (organ_weight_reader){
+        .model = model, .weight = weight, .kernels = kernels, .family = weight_family_of(weight), .readers = &readers};
     reader->shape = organ_weight_matrices(weight);
     const size_t cols = reader->shape.cols ? (size_t)reader->shape.cols : 1;
     reader->batch = cols < WEIGHT_BATCH_VALUES ? WEIGHT_BATCH_VALUES / cols : 1;
@@ -66,8 +71,10 @@ void organ_weight_reader_close(organ_weight_reader *reader)
 {
     if (!reader)
         return;
-    for (size_t k = 0; reader->parts && k < reader->weight->made->count; k++)
+    const size_t parts = reader->weight->made ? reader->weight->made->count : 1;
+    for (size_t k = 0; reader->parts && k < parts; k++)
         organ_weight_reader_close(reader->parts[k]);
+    organ_turn_close(reader->turn);
     ORGAN_FREE_ARRAYS(reader->parts, reader->table, reader->g_idx, reader->global, reader);
 }
 

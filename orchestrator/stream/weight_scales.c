@@ -45,6 +45,8 @@ organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t firs
 {
     ORGAN_OWN_ERROR(error);
     unsigned char *at = memory;
+    if (reader->weight->rotation && !reader->weight->made) /* the reader of the weight to rotate decodes them */
+        return organ_weight_reader_hold(reader->parts[0], first, count, memory, error);
     memset(reader->held, 0, sizeof reader->held);
     for (size_t k = 0; k < HELD; k++) {
         weight_held part = range_to_hold(reader->weight, k, first, count);

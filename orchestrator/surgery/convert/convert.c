@@ -262,6 +262,7 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
                           "whole model",
                           o->model);
     if (organ_weights_find(job->model, &job->weights, error) || read_type(job, error) ||
+        (job->keeps_codes && organ_refuse_rotated(job->model, job->weights, error)) ||
         organ_convert_find_architecture(job, error))
         return error->status;
     if (job->by_name)
@@ -369,6 +370,7 @@ static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
         (job->to_gguf ? organ_convert_keys(job, error) : organ_convert_config(job, error)))
         return error->status;
     organ_progress_warn_of_model(job->progress, job->model);
+    organ_progress_note_remarks(job->progress, /*path=*/NULL, job->weights);
     note_scales(job);
     if (job->dropped)
         organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",

@@ -206,6 +206,8 @@ static void keep_tensor(repack_job *job, const organ_tensor *tensor)
 static organ_status find_parts(repack_job *job, organ_error *error)
 {
     size_t other = 0; /* parts that are not in the format of the output */
+    if (organ_refuse_rotated(job->model, job->weights, error))
+        return error->status;
     if (job->weights->unmatched_count)
         return organ_repack_refuse(job, job->weights->unmatched->tensor->name, job->weights->unmatched->why, error);
     for (size_t k = 0; k < job->weights->count && !error->status; k++) {

@@ -269,7 +269,9 @@ organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
 {
     organ_weights *sources = NULL, *targets = NULL;
     if (organ_weights_find(job->source, &sources, error) == ORGAN_OK &&
-        organ_weights_find(job->target, &targets, error) == ORGAN_OK)
+        organ_weights_find(job->target, &targets, error) == ORGAN_OK &&
+        organ_refuse_rotated(job->source, sources, error) == ORGAN_OK &&
+        organ_refuse_rotated(job->target, targets, error) == ORGAN_OK)
         job->packed = sources->packed + targets->packed > 0;
     for (size_t k = 0; job->packed && k < sources->count && !error->status; k++)
         check_packed_pair(job, targets, &sources->weights[k], error);

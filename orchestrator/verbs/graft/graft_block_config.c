@@ -75,7 +75,8 @@ organ_status organ_graft_packed_block(organ_graft_job *job, organ_error *error)
 {
     graft_block *const b = &job->block;
     size_t plain = 0, packed = 0;
-    if (organ_weights_find(job->source, &b->sources, error) || organ_weights_find(job->target, &b->targets, error))
+    if (organ_weights_find(job->source, &b->sources, error) || organ_weights_find(job->target, &b->targets, error) ||
+        organ_refuse_rotated(job->source, b->sources, error) || organ_refuse_rotated(job->target, b->targets, error))
         return error->status;
     for (size_t k = 0; k < b->sources->count && !error->status; k++) {
         const organ_weight *const weight = &b->sources->weights[k];

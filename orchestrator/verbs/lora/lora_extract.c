@@ -54,7 +54,9 @@ static organ_status open_one(const char *path, const organ_progress *progress, o
 {
     if (organ_donor_open(path, "extracted from", progress, model, error))
         return error->status;
-    return organ_weights_find(*model, weights, error);
+    if (organ_weights_find(*model, weights, error) == ORGAN_OK)
+        organ_progress_note_remarks(progress, path, *weights);
+    return error->status;
 }
 
 organ_status organ_lora_open(organ_lora_job *job, const char *path, organ_error *error)

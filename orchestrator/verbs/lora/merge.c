@@ -249,6 +249,7 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
         organ_lora_names_build(job->base, job->weights, &job->names, error) ||
         organ_adapter_translate(job->stored, job->base, &job->names, &job->translated, error))
         return error->status;
+    organ_progress_note_remarks(job->progress, /*path=*/NULL, job->weights);
     job->adapter = job->translated ? job->translated : job->stored;
     if (!job->base->gguf)
         return ORGAN_OK;

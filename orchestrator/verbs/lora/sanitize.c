@@ -58,6 +58,7 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
         organ_lora_names_build(j->base, j->weights, &j->names, error))
         return error->status;
     organ_progress_warn_of_model(j->rewrite.progress, j->base);
+    organ_progress_note_remarks(j->rewrite.progress, j->base->path, j->weights);
     organ_adapter_translate(j->stored, j->base, &j->names, &j->translated, error);
     j->fit = j->translated ? j->translated : j->stored;
     if (takes_layout_of_base(j))

@@ -21,7 +21,7 @@
 static organ_status find_weights(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
-    if (organ_weights_find(model, &run->weights, error))
+    if (organ_weights_find(model, &run->weights, error) || organ_refuse_rotated(model, run->weights, error))
         return error->status;
     run->weight_of = calloc(model->tensor_count + 1, sizeof *run->weight_of);
     if (!run->weight_of)
