@@ -41,7 +41,7 @@ LIKE = {"qwen2_vl": "qwen2_5_vl"}
 PLAIN = {"afmoe": dict(attention_bias=False), "apertus": dict(attention_bias=False),
          "deepseek_v2": dict(attention_bias=False), "glm4_moe_lite": dict(attention_bias=False),
          "phi": dict(qk_layernorm=False), "gemma4_text": dict(enable_moe_block=True), "laguna": dict(gating=True),
-         "gptj": dict(n_inner=None)}
+         "gptj": dict(n_inner=None), "gpt_neox": dict(intermediate_size=256)}
 
 
 # Kinds whose experts mlx-lm expects as the modules of transformers have them, not as its files.
@@ -78,12 +78,14 @@ def randomised(model):
     torch.manual_seed(1)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            if value.dim() > 1:
+            if "moe_statics" in name: # mlx-lm takes these as 0
+                value.zero_()
+            elif value.dim() > 1:
                 value.copy_(torch.randn_like(value) * (0.5 if "embed" in name else value.shape[-1] ** -0.5))
             else:
                 value.add_(torch.randn_like(value) * 0.1)
         for name, value in model.named_buffers():
-            if value.is_floating_point() and "correction" in name and "moe_statics" not in name: # mlx-lm takes those as 0
+            if value.is_floating_point() and "correction" in name:
                 value.add_(torch.randn_like(value) * 0.1)
     return model.eval()
 

@@ -243,6 +243,8 @@ static void note_before_pass(const organ_quantize_job *job)
         organ_quantize_note_loaders(job);
     if (!job->writer && !organ_quantize_is_mlx(job))
         organ_quantize_note_type(job);
+    if (job->mlx)
+        organ_quantize_mlx_note(job);
     organ_quantize_block_note(job);
     organ_quantize_cache_note(job);
     if (job->list.left_out_count)

@@ -292,23 +292,6 @@ static json_t *quantization_json(const organ_quantize_job *job)
     return NULL;
 }
 
-/* mlx-lm reads names of transformers 4, which files that transformers 5 wrote lack. */
-static organ_status add_older_names(organ_json_edit *config, const json_t *root, organ_error *error)
-{
-    const json_t *const rope = json_object_get(root, "rope_parameters");
-    const struct {
-        const char *name;
-        const json_t *value;
-    } rows[] = {{"rope_theta", json_object_get(rope, "rope_theta")},
-                {"partial_rotary_factor", json_object_get(rope, "partial_rotary_factor")},
-                {"rope_scaling", json_object_get(rope, "factor") ? rope : NULL},
-                {"num_experts", json_object_get(root, "num_local_experts")}};
-    for (size_t k = 0; k < sizeof rows / sizeof *rows && !error->status; k++)
-        if (rows[k].value && !organ_json_edit_has(config, NULL, rows[k].name))
-            organ_json_edit_set(config, NULL, rows[k].name, rows[k].value, error);
-    return error->status;
-}
-
 organ_status organ_quantize_mlx_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;
@@ -319,7 +302,7 @@ organ_status organ_quantize_mlx_config(void *context, organ_json_edit *config, o
     ORGAN_OWNED_JSON json_t *const made = quantization_json(job);
     if (!made)
         organ_fail_memory(error, job->options->model);
-    else if (add_older_names(config, root, error) == ORGAN_OK &&
+    else if (organ_quantize_mlx_members(job, config, root, error) == ORGAN_OK &&
              organ_json_edit_set(config, NULL, "quantization", made, error) == ORGAN_OK)
         organ_json_edit_set(config, NULL, "quantization_config", made, error);
     return error->status;

@@ -63,4 +63,10 @@ organ_status organ_quantize_mlx_finish(organ_quantize_job *job, organ_error *err
 /* Implements organ_write.edit for MLX: adds quantization and quantization_config to config.json. */
 organ_status organ_quantize_mlx_config(void *job, organ_json_edit *config, organ_error *error);
 
+/* Adds the members of config.json that mlx-lm needs; `root` is config.json. Returns ORGAN_IO if memory runs out. */
+organ_status organ_quantize_mlx_members(const organ_quantize_job *job, organ_json_edit *config, const json_t *root,
+                                        organ_error *error);
+/* Prints notes if mlx-lm refuses the model, or computes other values than transformers. */
+void organ_quantize_mlx_note(const organ_quantize_job *job);
+
 #endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ * What mlx-lm 0.32 needs in config.json, and what it refuses or computes otherwise. */
+#include "orchestrator/verbs/quantize/quantize_mlx.h"
+
+#include "formats/base/text.h"
+#include "formats/base/word_lists.h"
+
+#include <string.h>
+
+/* ---- members ---- */
+
+/* mlx-lm's configurations have no default for these members, which transformers leaves out or has under other names. */
+typedef enum member_value { HEAD_DIM, HIDDEN, EXPERT, ROTATED, INTERVAL, ZERO, ONE, NOTHING } member_value;
+
+static const struct {
+    const char *types, *key;
+    member_value value;
+} members[] = {{"qwen3_moe exaone4 glm4_moe solar_open", "head_dim", HEAD_DIM},
+               {"exaone4 glm4_moe solar_open", "rope_scaling", NOTHING},
+               {"lfm2", "block_dim", HIDDEN},
+               {"minimax_m2", "shared_intermediate_size", ZERO},
+               {"minimax_m2", "rotary_dim", ROTATED},
+               {"solar_open", "partial_rotary_factor", ONE},
+               {"solar_open", "first_k_dense_replace", ZERO},
+               {"solar_open", "intermediate_size", EXPERT}, /* of dense layers, which it lacks */
+               {"qwen3_next", "full_attention_interval", INTERVAL}};
+
+/* Returns the place of the first layer with full attention, from 1: the others repeat this period. 0: unknown. */
+static json_int_t interval_of(const json_t *root)
+{
+    size_t k;
+    json_t *kind;
+    json_array_foreach(json_object_get(root, "layer_types"), k, kind)
+    {
+        if (json_is_string(kind) && strcmp(json_string_value(kind), "full_attention") == 0)
+            return (json_int_t)k + 1;
+    }
+    return 0;
+}
+
+static json_t *value_of(const json_t *root, const organ_forward_config *known, member_value value)
+{
+    switch (value) {
+    case HEAD_DIM:
+        return json_integer(known->head_dim);
+    case HIDDEN:
+        return json_incref(json_object_get(root, "hidden_size"));
+    case EXPERT:
+        return json_incref(json_object_get(root, "moe_intermediate_size"));
+    case ROTATED:
+        return json_integer(known->rope.dimensions);
+    case INTERVAL:
+        return json_integer(interval_of(root));
+    case ZERO:
+        return json_integer(0);
+    case ONE:
+        return json_real(1);
+    default:
+        return json_null();
+    }
+}
+
+static organ_status add_members(const organ_quantize_job *job, organ_json_edit *config, const json_t *root,
+                                organ_error *error)
+{
+    const char *const type = job->model->config.model_type;
+    organ_forward_config known = {0};
+    if (organ_forward_config_read(job->model, &known, &(organ_error){0}) != ORGAN_OK)
+        return ORGAN_OK; /* an architecture that organ does not compute has no row */
+    for (size_t k = 0; k < sizeof members / sizeof *members && !error->status; k++) {
+        if (!organ_lists_word(members[k].types, ' ', type, strlen(type)) ||
+            organ_json_edit_has(config, NULL, members[k].key))
+            continue;
+        ORGAN_OWNED_JSON json_t *const value = value_of(root, &known, members[k].value);
+        if (value)
+            organ_json_edit_set(config, NULL, members[k].key, value, error);
+    }
+    organ_forward_config_release(&known);
+    return error->status;
+}
+
+/* transformers 5 has the settings of each kind of layer apart; mlx-lm reads those of full attention. */
+static const json_t *rope_of(const json_t *root)
+{
+    const json_t *const rope = json_object_get(root, "rope_parameters"), *const full =
+                                                                             json_object_get(rope, "full_attention");
+    return json_is_object(full) ? full : rope;
+}
+
+/* mlx-lm reads names of transformers 4, which files that transformers 5 wrote lack. */
+organ_status organ_quantize_mlx_members(const organ_quantize_job *job, organ_json_edit *config, const json_t *root,
+                                        organ_error *error)
+{
+    const json_t *const rope = rope_of(root), *const kind = json_object_get(rope, "rope_type");
+    ORGAN_OWNED_JSON json_t *const scaling = json_object_get(rope, "factor") ? json_copy((json_t *)rope) : NULL;
+    if (scaling && kind && !json_object_get(scaling, "type") && json_object_set(scaling, "type", (json_t *)kind) != 0)
+        return organ_fail_memory(error, job->options->model);
+    const struct {
+        const char *name;
+        const json_t *value;
+    } rows[] = {{"rope_theta", json_object_get(rope, "rope_theta")},
+                {"partial_rotary_factor", json_object_get(rope, "partial_rotary_factor")},
+                {"rope_scaling", scaling},
+                {"num_experts", json_object_get(root, "num_local_experts")}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows && !error->status; k++)
+        if (rows[k].value && !organ_json_edit_has(config, NULL, rows[k].name))
+            organ_json_edit_set(config, NULL, rows[k].name, rows[k].value, error);
+    return error->status ? error->status : add_members(job, config, root, error);
+}
+
+/* ---- notes ---- */
+
+typedef enum mlx_when {
+    IS_TRUE,    /* the member of config.json is true */
+    IS_NUMBER,  /* a positive number */
+    IS_OTHER,   /* another word than "silu" */
+    IS_LIST,    /* a list with entries */
+    HAS_TENSOR, /* a tensor's name ends with the key */
+} mlx_when;
+
+static const struct {
+    const char *types, *key;
+    mlx_when when;
+    bool refused; /* else mlx-lm computes other values */
+    const char *why;
+} differences[] = {
+    {"afmoe apertus", "attention_bias", IS_TRUE, true, "it has no biases of attention in models of this type"},
+    {"phi", "qk_layernorm", IS_TRUE, true, "it has no norms of queries and keys in models of this type"},
+    {"ernie4_5_moe", "lm_head.bias", HAS_TENSOR, true, "it has no bias of the output head in models of this type"},
+    {"mixtral olmoe phimoe", "experts.gate_up_proj", HAS_TENSOR, true,
+     "it reads experts one by one, not as the stacks of transformers 5"},
+    {"qwen2_moe", "mlp_only_layers", IS_LIST, true, "it has experts in each layer of models of this type"},
+    {"ernie4_5_moe", "e_score_correction_bias", HAS_TENSOR, false, "it leaves out the correction of the router"},
+    {"gemma2 mixtral phi3 phimoe qwen2 starcoder2", "sliding_window", IS_NUMBER, false,
+     "its attention has no sliding window: texts longer than the window differ"},
+    {"llama", "hidden_act", IS_OTHER, false, "its activation is silu"}};
+
+static bool has_tensor(const organ_model *model, const char *end)
+{
+    bool found = false;
+    for (size_t k = 0; k < model->tensor_count && !found; k++)
+        found = organ_ends_with(model->tensors[k].name, end) || strcmp(model->tensors[k].name, end) == 0;
+    return found;
+}
+
+static bool holds(const organ_model *model, const json_t *root, const char *key, mlx_when when)
+{
+    const json_t *const value = json_object_get(root, key);
+    switch (when) {
+    case IS_TRUE:
+        return json_is_true(value);
+    case IS_NUMBER:
+        return json_is_integer(value) && json_integer_value(value) > 0 &&
+               !json_is_false(json_object_get(root, "use_sliding_window"));
+    case IS_OTHER:
+        return json_is_string(value) && strcmp(json_string_value(value), "silu") != 0;
+    case IS_LIST:
+        return json_array_size(value) > 0;
+    default:
+        return has_tensor(model, key);
+    }
+}
+
+void organ_quantize_mlx_note(const organ_quantize_job *job)
+{
+    const char *const type = job->model->config.model_type;
+    ORGAN_OWNED char *bytes = NULL;
+    size_t length = 0;
+    ORGAN_OWNED_JSON json_t *root = NULL;
+    organ_error ignored = {0};
+    if (organ_model_load(job->model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, &ignored) != ORGAN_OK ||
+        !bytes)
+        return;
+    organ_hf_config_tidy(bytes, length);
+    const organ_json_source text = {"config.json", bytes, length};
+    if (organ_json_parse_object(&text, &root, &ignored) != ORGAN_OK)
+        return;
+    for (size_t k = 0; k < sizeof differences / sizeof *differences; k++)
+        if (organ_lists_word(differences[k].types, ' ', type, strlen(type)) &&
+            holds(job->model, root, differences[k].key, differences[k].when))
+            organ_progress_note(job->progress, "mlx-lm 0.32 %s (%s): %s",
+                                differences[k].refused ? "refuses this model, also unquantised"
+                                                       : "computes other values than transformers",
+                                differences[k].key, differences[k].why);
+}
