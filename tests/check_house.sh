@@ -163,9 +163,9 @@ formats/model recognise.h organ_directory.h recognise_lists.h composed.h
 formats/names names.h hub_requests.h
 formats/remote remote.h
 formats/safetensors safetensors.h
-formats/tensor module_names.h tensor_list.h drafts.h mlx_names.h
+formats/tensor module_names.h tensor_list.h drafts.h mlx_names.h fused.h
 formats/tokenizer tokenizer_files.h
-formats/weights weight_search.h
+formats/weights weight_search.h served.h
 forward mixers.h forward_parts.h folds.h drafting.h
 kernels table.h elements.h half.h ggml_parts.h
 output facts.h head.h inputs.h run_inputs.h output.h cache.h layout.h plan.h publish.h model_settings.h model_card.h model_copy.h hidden_folder.h run_names.h

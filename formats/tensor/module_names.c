@@ -352,31 +352,3 @@ void organ_module_index_release(organ_module_index *index)
     organ_name_table_release(&index->names);
     organ_arena_release(&index->arena);
 }
-
-/* ---- matrices that servers multiply as one ---- */
-
-/* Names of modules with the same parent; a NULL ends a set. */
-static const char *const fused[ORGAN_FUSED_SETS][4] = {{"q_proj", "k_proj", "v_proj"},
-                                                       {"gate_proj", "up_proj"},
-                                                       {"w1", "w3"},
-                                                       {"w1", "v1"},
-                                                       {"gate", "up"},
-                                                       {"query", "key", "value"},
-                                                       {"q_a_proj", "kv_a_proj_with_mqa"},
-                                                       {"in_proj_qkv", "in_proj_z"},
-                                                       {"in_proj_b", "in_proj_a"}};
-
-size_t organ_fused_set(const char *weight, size_t *parent)
-{
-    const size_t length = strlen(weight) - strlen(".weight");
-    *parent = length;
-    while (*parent > 0 && weight[*parent - 1] != '.')
-        --*parent;
-    for (size_t s = 0; s < ORGAN_FUSED_SETS; s++)
-        for (size_t k = 0; k < 4 && fused[s][k]; k++)
-            if (strlen(fused[s][k]) == length - *parent && memcmp(fused[s][k], weight + *parent, length - *parent) == 0)
-                return s;
-    return ORGAN_FUSED_SETS;
-}
-
-const char *organ_fused_first(size_t set) { return *fused[set]; }

@@ -102,12 +102,4 @@ const size_t *organ_module_index_find(const organ_module_index *index, const cha
 /* Frees the memory of the index, which is then empty. */
 void organ_module_index_release(organ_module_index *index);
 
-#define ORGAN_FUSED_SETS 9
-/* Servers multiply some matrices with the same parent as one, such as q, k and v, and read one tensor scale of NVFP4
- * for them. Returns the number of the set to which the tensor "PARENT.MODULE.weight" belongs, ORGAN_FUSED_SETS if to
- * none, and sets *parent to the length of "PARENT.". */
-size_t organ_fused_set(const char *weight, size_t *parent);
-/* Returns the name of the first module of the set. */
-const char *organ_fused_first(size_t set);
-
 #endif

@@ -63,6 +63,8 @@ organ_status organ_weight_find_inputs(organ_weight_search *search)
         if (organ_weight_group(search, weight->name, &group, &named) ||
             (group->inputs.codes != ORGAN_INPUTS_PLAIN && set_inputs(search, weight, &group->inputs)))
             return search->error->status;
+        if (group->unasked && weight->anatomy.experts != ORGAN_EXPERTS_ROUTED)
+            weight->inputs = &group->unasked->rounding;
     }
     return ORGAN_OK;
 }

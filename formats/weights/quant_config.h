@@ -7,6 +7,7 @@
 #include "formats/base/arena.h"
 #include "formats/base/json.h"
 #include "formats/base/rows.h"
+#include "formats/weights/served.h"
 
 #include <jansson.h>
 #include <organ/base.h>
@@ -73,6 +74,7 @@ typedef struct organ_quant_group {
     int64_t group_size; /* columns that share a scale, above 0; -1: a whole row; 0: not stated */
     uint64_t block_rows, block_cols; /* shape of a block of values that share a scale; 0: not stated */
     organ_input_rounding inputs;     /* without tensors; codes ORGAN_INPUTS_PLAIN: inputs are not rounded */
+    const organ_served *unasked;     /* some servers round the inputs although the config does not declare it */
 } organ_quant_group;
 
 /* ---- rotations at run time ---- */

@@ -116,8 +116,11 @@ void organ_quant_read_inputs(const organ_quant_scope *at, organ_quant_group *gro
     arguments a = {.type = "int", .dynamic = "false", .scale_dtype = "", .numbers = {.bits = 8, .symmetric = 1}};
     organ_input_rounding inputs = {.codes = ORGAN_INPUTS_PLAIN};
     group->inputs = inputs;
-    if (!inner.object)
+    if (!inner.object) {
+        group->unasked = organ_served_unasked(group->format);
+        at->config->rounds_inputs = at->config->rounds_inputs || group->unasked;
         return;
+    }
     read_arguments(&inner, &a);
     if (at->error->status || (inputs.codes = codes_of(&inner, &a)) == ORGAN_INPUTS_PLAIN)
         return;

@@ -95,7 +95,8 @@ static const organ_option gptq_options[] = {
            "schemes and int4-group128 (W4AFP8)"),
     CHOICE("activation-scale", "dynamic|static", quantize.activation_scale,
            "scales of activations: dynamic: computed at run time, the default; static, for int8-channel, fp8-channel "
-           "and fp8-tensor: one for each matrix, measured on --calibration, with either method"),
+           "and fp8-tensor (with experts only fp8-tensor): one for each matrix, measured on --calibration, with either "
+           "method"),
     CHOICE("activation-observer", "extremes|mse", quantize.activation_observer,
            "static scales follow from the greatest magnitude (the default) or have the least squared error"),
     REAL("smooth", "ALPHA", quantize.smooth,

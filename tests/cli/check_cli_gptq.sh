@@ -13,7 +13,7 @@ one=(--select '*.0.*_proj.weight') one_block=(--select 'blk.0.attn_[kv].weight')
 schemes="int8-channel int3-group32 int2-group32" blocks="q4_0 q5_1"
 # The suite cli_prune_then covers codes of three bits.
 if in_part; then blocks=q4_0 schemes=int2-group32; fi
-if sampled; then narrow=(--select '*.self_attn.[kv]_proj.weight') schemes=int3-group32 blocks=q4_0; fi
+if sampled; then narrow=(--select '*.self_attn.[qkv]_proj.weight') schemes=int3-group32 blocks=q4_0; fi
 scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
 
 # number KEY FILE: prints the value of the first line that has the key.
@@ -51,7 +51,7 @@ holds coded/config.json '.quantization_config.dequantize == true' # peft's ordin
 holds coded-adapter/adapter_config.json '.base_model_name_or_path == "coded" and .r == 8'
 prints "needs the adapter coded-adapter"
 # transformers dequantises by one group of encodings only: peft then needs a forward pass of the base first
-ends 0 quantize tiny-qwen2 -o groups --scheme int4-group128 "${short[@]}" --select '*.0.*q_proj*,*.0.*down_proj*' --repair-rank 2
+ends 0 quantize tiny-qwen2 -o groups --scheme int4-group128 "${short[@]}" --select '*.0.*o_proj*,*.0.*down_proj*' --repair-rank 2
 holds groups/config.json '.quantization_config | (has("dequantize") | not) and (.config_groups | length == 2)'
 holds groups/organ/quantize.json '.repair.forward_first == true'
 prints "run a forward pass"
@@ -93,7 +93,7 @@ judge "the merged model names the adapter" bash -c '! grep -qa quantize.repair_a
 
 # ---- a model and an adapter of different runs ----
 # replaced AT: another run replaces both outputs and is killed before its change AT of files.
-small=(quantize tiny-qwen2 --scheme int2-group32 "${short[@]/--quiet/--threads=1}" --select '*.0.self_attn.v_proj.weight' --repair-rank)
+small=(quantize tiny-qwen2 --scheme int2-group32 "${short[@]/--quiet/--threads=1}" --select '*.0.self_attn.o_proj.weight' --repair-rank)
 other=("${small[@]}" 4 --force)
 replaced() {
     rm -rf torn torn-adapter .torn*
@@ -127,8 +127,8 @@ refused 3 "tiny-qwen2" lora merge --base tiny-qwen2 --adapter torn-adapter -o no
 # ---- hidden states on a disk ----
 mkdir disk
 long=(--method gptq --calibration $text --samples 20 --context 64 --quiet --force) # two chunks of windows
-ends 0 quantize tiny-qwen2 -o held --scheme int3-group32 "${long[@]}" --select '*.[01].self_attn.[qk]_proj.weight'
-ends 0 quantize tiny-qwen2 -o spilled --scheme int3-group32 "${long[@]}" --select '*.[01].self_attn.[qk]_proj.weight' --scratch disk
+ends 0 quantize tiny-qwen2 -o held --scheme int3-group32 "${long[@]}" --select '*.[01].self_attn.[qkv]_proj.weight'
+ends 0 quantize tiny-qwen2 -o spilled --scheme int3-group32 "${long[@]}" --select '*.[01].self_attn.[qkv]_proj.weight' --scratch disk
 judge "a scratch file changes the codes" cmp -s <(cat held/*.safetensors) <(cat spilled/*.safetensors)
 if ! in_part; then
     ends 0 quantize $plain -o held.gguf --scheme q4_0 "${long[@]}" --select 'blk.[01].attn_[qk].weight'
@@ -153,7 +153,7 @@ for scheme in $schemes; do
 done
 for scheme in fp8-block128 fp8-channel int8-channel; do
     [[ " $schemes " == *" $scheme "* ]] && continue
-    ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme --json "${short[@]}" --select '*.0.mlp.up_proj.weight'
+    ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme --json "${short[@]}" --select '*.0.mlp.down_proj.weight'
     judge "$scheme: outputs are no better than GPTQ's" below "$(number output_error ../out)" "$(number gptq_output_error ../out)"
     ends 0 inspect $scheme
     prints "No problems found"
@@ -262,7 +262,7 @@ says "unfinished run"
 ends 0 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=3}" "${narrow[@]}" --memory 300M --resume
 says "intact"
 judge "a resumed run differs from a whole one" cmp -s resolved/model.safetensors resumed/model.safetensors
-ends 0 quantize tiny-qwen2 -o little --scheme int4-group32 "${short[@]}" --select '*.0.self_attn.k_proj.weight' --moments blocks
+ends 0 quantize tiny-qwen2 -o little --scheme int4-group32 "${short[@]}" --select '*.0.self_attn.o_proj.weight' --moments blocks
 prints "second moments in blocks of 256 inputs"
 
 # ---- mixed widths, interrupted while codes are computed and while curves are measured ----

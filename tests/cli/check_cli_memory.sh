@@ -86,10 +86,10 @@ plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 enough quantize $plain -o new.gguf --scheme q4_k --imatrix imatrix/tiny-qwen2.gguf "${scored[@]}"
 enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64 "${two[@]}"
 enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64 --allocate global \
-    --allocate-tokens 64 --select '*.[03].mlp.up_proj.weight'
+    --allocate-tokens 64 --select '*.[03].mlp.down_proj.weight'
 enough quantize tiny-qwen2 -o new --scheme int4-group32 --method gptq --calibration $text --samples 4 --context 64
-enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --select '*.[03].mlp.up_proj.weight'
-enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --rounds 1 --select '*.[03].mlp.up_proj.weight'
+enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --select '*.[03].mlp.down_proj.weight'
+enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --rounds 1 --select '*.[03].mlp.down_proj.weight'
 enough quantize $plain -o new.gguf --scheme q4_0 --method gptq --calibration $text --samples 4 --context 64
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 for type in bf16 f32; do

@@ -70,7 +70,7 @@ rm -r o
 early=(--calibration tiny-qwen2/calibration.txt --samples 8 --context 64 --threads 1)
 for words in "width tiny-qwen2 -o o --ffn 75% --multiple-of 8" "experts tiny-moe -o o --keep 50%" \
     "layers tiny-qwen2 -o o --drop 1 --search-tokens 64 --scores known.json" \
-    "quantize tiny-qwen2 -o o --scheme mixed --method gptq --allocate global --budget 5bpw --allocation known.json --allocate-tokens 64 --select *.[03].self_attn.[kv]_proj.weight"; do
+    "quantize tiny-qwen2 -o o --scheme mixed --method gptq --allocate global --budget 5bpw --allocation known.json --allocate-tokens 64 --select *.[03].self_attn.[qkv]_proj.weight"; do
     read -ra words <<<"$words"
     race put_thesis 4 "${words[@]}" "${early[@]}"
     says "name"

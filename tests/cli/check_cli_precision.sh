@@ -20,7 +20,7 @@ matches_briefly quantize/quantize_report_json int4-group32/organ/quantize.json
 ends 0 quantize tiny-qwen2 -o fp8-block128 --scheme fp8-block128 --force
 grep -v '^\[' ../err >../notes
 matches quantize/quantize_notes ../notes
-ends 0 quantize tiny-qwen2 -o some -s int4-group64 --select '*.q_proj.*,*.down_proj.*' --quiet
+ends 0 quantize tiny-qwen2 -o some -s int4-group64 --select '*.o_proj.*,*.down_proj.*' --quiet
 matches quantize/quantize_some ../out
 [[ -s ../err ]] && bad "--quiet is not quiet" ../err
 rm -r some

@@ -35,7 +35,7 @@ ends 0 dequantize tiny-qwen2 -o donor --quiet
 methods="sparsegpt alps physarum-v2 physarum-v3" schemes="fp8-block128 fp8-tensor int8-channel" first='*.0.mlp.*_proj.weight'
 some=(--select '*.[02].*_proj.weight') half_of_some=1075200
 if in_part; then methods="sparsegpt physarum-v3" some=("${targets[@]}") half_of_some=$masked; fi
-if sampled; then schemes=fp8-block128 first='*.0.mlp.up_proj.weight'; fi
+if sampled; then schemes=fp8-block128 first='*.0.mlp.down_proj.weight'; fi
 for method in $methods; do
     ends 0 prune tiny-qwen2 -o $method --method $method --pattern 2:4 "${short[@]}" "${some[@]}" --then int3-group32
     ends 0 dequantize $method -o $method-plain --quiet

@@ -19,7 +19,7 @@ same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-grou
 same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}" --select '*.[23].*_proj.weight'
 same 29 quantize tiny-qwen2 --scheme nvfp4 --activations "${text[@]}" --select '*.[13].mlp.*_proj.weight'
 same 30 quantize "${model%/*}/tiny-moe" --scheme fp8-channel --activation-scale static --activation-observer mse --kv-cache head "${text[@]}" --select '*layers.1.*_proj.weight'
-same 31 quantize tiny-qwen2 --scheme int8-channel --kv-cache head --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 --select '*.[01].mlp.up_proj.weight'
+same 31 quantize tiny-qwen2 --scheme int8-channel --kv-cache head --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 --select '*.[01].mlp.down_proj.weight'
 same 32 quantize "${model%/*}/tiny-moe" --scheme int8-channel --smooth auto --calibration tiny-qwen2/calibration.txt --samples 24 --context 128
 in_part || same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
 in_part || same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
@@ -47,7 +47,7 @@ divide=(--allocate global --allocate-tokens 64 --allocate-layers 2 --rounds 1)
 counts="3"
 same 7 prune tiny-qwen2 --method wanda -s 50 "${text[@]}" "${divide[@]}"
 some='*.[03].self_attn.*_proj.weight'
-if in_part; then some='*.[03].self_attn.[kv]_proj.weight'; fi
+if in_part; then some='*.[03].self_attn.[qkv]_proj.weight'; fi
 same 8 quantize tiny-qwen2 --scheme mixed --method gptq --budget 4.5bpw "${text[@]}" "${divide[@]}" --select "$some"
 # Curves measured by several ranks equal those of one, and any number of ranks reads them.
 run prune tiny-qwen2 -o curved --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../curves.json

@@ -61,7 +61,7 @@ divided=(--allocate global --allocate-tokens 64 --samples 4 --context 40 --calib
 same divided organ/prune.json files prune narrow --budget 50% "${divided[@]}" --rounds 1 --method physarum-v2
 same then-divided organ/quantize.json files prune narrow --budget 2.6bpw "${divided[@]}" --method physarum-v3 --then int4-group32
 same mixed organ/quantize.json files quantize narrow --budget 3.5bpw "${divided[@]}" --scheme mixed --method gptq
-same gptq organ/quantize.json files quantize tiny-qwen2 --scheme int3-group32 --method gptq --select '*.0.self_attn.k_proj.weight' \
+same gptq organ/quantize.json files quantize tiny-qwen2 --scheme int3-group32 --method gptq --select '*.0.self_attn.o_proj.weight' \
     --calibration tiny-qwen2/calibration.txt --samples 1 --context 64
 same gptq-gguf model.quantize.json file quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_1 --method gptq \
     --select 'blk.0.attn_k.weight' --calibration tiny-qwen2/calibration.txt --samples 1 --context 64

@@ -89,7 +89,7 @@ begin=$area/unfinished
 sweep_memory 8 prune-resume prune "$q" "${t1[@]}" --resume -o p
 begin=
 # A few matrices in more than one layer; some of them share their inputs.
-some=(--select '*.[02].self_attn.[kv]_proj.weight,*.1.mlp.up_proj.weight')
+some=(--select '*.[02].self_attn.[qkv]_proj.weight,*.1.mlp.down_proj.weight')
 along=("${some[@]}" --calibration "$area/text" --samples 2 --context 32 "${t1[@]}")
 methods="physarum-v2 wanda sparsegpt alps physarum-v3" walks=yes
 [[ -z $brief ]] || methods=wanda walks=

@@ -42,7 +42,7 @@ verb() {
         # Two outputs: the model, and the adapter, which gets its name first.
         quantize-repair)
             words=(quantize "$model" "${t1[@]}" --scheme int4-group32 --method gptq --calibration "$area/longer" --samples 1 --context 32
-                --targets '*.0.self_attn.v_proj' --repair-rank 2 -o r)
+                --targets '*.0.self_attn.o_proj' --repair-rank 2 -o r)
             ;;
         quantize-sizes)
             words=(quantize "$model" "${t1[@]}" --scheme mixed --target-size "9.9MB,10MB" --calibration "$area/longer" --samples 1 --context 32
@@ -51,7 +51,7 @@ verb() {
         # Runs that decide by runs of the model; `layers`, `width`, `width-experts` and `experts-measured` do so too.
         decide-widths)
             words=(quantize "$model" "${t1[@]}" --scheme mixed --method gptq --calibration "$area/longer" --samples 1 --context 32 --allocate global
-                --budget 3.5bpw --allocate-tokens 64 --rounds 1 --select '*.[01].self_attn.[qv]_proj.weight' -o q)
+                --budget 3.5bpw --allocate-tokens 64 --rounds 1 --select '*.[01].self_attn.[qkv]_proj.weight' -o q)
             ;;
         decide-types)
             words=(quantize "$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf" "${t1[@]}" --scheme mixed --budget 14bpw --calibration "$area/longer"
@@ -59,7 +59,7 @@ verb() {
             ;;
         decide-prune)
             words=(prune "$model" "${t1[@]}" --method sparsegpt --calibration "$area/longer" --samples 1 --context 32 --allocate global --budget 50%
-                --allocate-tokens 64 --rounds 1 --select '*.[01].self_attn.[qv]_proj.weight' -o p)
+                --allocate-tokens 64 --rounds 1 --select '*.[01].self_attn.[qkv]_proj.weight' -o p)
             ;;
         decide-then) verb decide-prune && words=("${words[@]}" --then int4-group32) ;;
         report) words=(report "$area/prune.json" -o p.html) ;;

@@ -66,7 +66,7 @@ card_holds named/README.md 'base_model: "Org/Base"' 'base_model_relation: quanti
 
 # A card that cannot be edited is copied, with a note.
 printf -- '---\nlicense: [mit\n---\n' >saved/README.md
-ends 0 quantize saved -o odd --scheme int8-channel --select '*.1.*.k_proj.weight'
+ends 0 quantize saved -o odd --scheme int8-channel --select '*.1.*.o_proj.weight'
 says "README.md is copied without new members"
 judge "the card is another" cmp -s saved/README.md odd/README.md
 finish

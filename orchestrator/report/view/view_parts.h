@@ -54,7 +54,9 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
     "this is the loss of the weights alone, and the model as served loses more."
 /* The note about a model whose inputs were rounded. */
 #define SERVED_NOTE(name, path)                                                                                        \
-    "Inputs of " name "'s linear layers are rounded as servers round them: {" path "activations.inputs}."
+    "Inputs of " name "'s linear layers are rounded as servers round them: {" path "activations.inputs}.{" path        \
+    "activations.servers? Servers differ, because config.json does not declare it. They are rounded by {" path         \
+    "activations.servers}. Figures of the weights alone are those of the others.}"
 
 /* Sentence about the member "kv_cache" of a model. */
 #define CACHE_NOTE(name)                                                                                               \

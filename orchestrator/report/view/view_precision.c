@@ -35,6 +35,8 @@ enum { MAX_ROWS = 500 }; /* lines of a table of tensors that were not converted,
 
 static const organ_field reasons[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_WORDS("why", "{dropped?removed: }{why}", ORGAN_FIELD_LEFT)};
+static const organ_field kept_sets[] = {FIELD_TEXT("of", "parent", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                        FIELD_TEXT("matrices", "modules", 0), FIELD_BYTES("size", "bytes")};
 static const organ_block reason_items[] = {ITEM(ON_MARKDOWN, NULL, "{tensor:code}{dropped? (removed)}: {why}")};
 
 /* ---- dequantize ---- */
@@ -406,6 +408,10 @@ static const organ_block quantize_blocks[] = {
         "{smoothed.totals.changed:count} channels in {smoothed.totals.folds:count} folds have factors."),
     SAY(ON_ALL, "totals.bits_per_weight_of_all",
         "All tensors together: {totals.bits_per_weight_of_all:.2f} bits per weight."),
+    SAY(ON_ALL, "kept_sets",
+        "Sets of matrices that servers multiply as one and that stay unquantised, because 128 does not divide the rows "
+        "of the parts: {kept_sets.count:count}, {kept_sets.bytes:bytes}."),
+    TABLE(ON_FILES, "kept_sets", "kept_sets.sets", FIELDS(kept_sets), .max = MAX_ROWS, .what = "sets"),
     SAY(ON_ALL, "clipped_blocks",
         "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are not whole blocks of 128. "
         "Servers that follow "

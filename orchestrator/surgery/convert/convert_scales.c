@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/convert/convert_parts.h"
 
 #include "formats/base/text.h"
+#include "formats/tensor/fused.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <math.h>
@@ -93,9 +94,10 @@ static size_t scale_first(organ_convert_job *job, size_t k)
 {
     size_t parent = 0;
     char name[ORGAN_PLACE_NAME];
-    const size_t set = organ_fused_set(job->pieces[k].name, &parent);
-    if (set == ORGAN_FUSED_SETS || snprintf(name, sizeof name, "%.*s%s.weight", (int)parent, job->pieces[k].name,
-                                            organ_fused_first(set)) >= (int)sizeof name)
+    const size_t set = organ_fused_set_of(job->model->config.model_type, job->pieces[k].name, &parent);
+    if (set == ORGAN_FUSED_NONE_SET ||
+        snprintf(name, sizeof name, "%.*s%.*s.weight", (int)parent, job->pieces[k].name, (int)organ_fused_first(set),
+                 organ_fused_set_at(set)->parts) >= (int)sizeof name)
         return k;
     const size_t *const found = organ_name_table_find(&job->names, name);
     return found ? *found : k;

@@ -135,6 +135,13 @@ static void try_strip(void *context, size_t index, size_t worker)
                                                    f->errors + i * TRIES);
 }
 
+static bool set_matrix(const organ_gptq_job *job)
+{
+    for (size_t i = 0; i < job->rows; i++)
+        job->scales[i] = job->matrix->whole_scale;
+    return true;
+}
+
 /* Sets the scale of all rows to that of the try with the least error. The errors of a try are added in order of rows.
  * Returns false if memory cannot be allocated. */
 static bool search_matrix(fitting *f)
@@ -177,7 +184,7 @@ static bool first_scales(organ_gptq_job *job)
     for (size_t k = 0; k < job->numbers * job->padded; k++)
         job->scales[k] = k < job->groups * job->padded;
     if (grid->scale_of == ORGAN_SCALE_TENSOR)
-        return job->rows == 0 || search_matrix(&f);
+        return job->rows == 0 || (job->matrix->whole_scale > 0 ? set_matrix(job) : search_matrix(&f));
     if (grid->scale_of == ORGAN_SCALE_BLOCK) {
         const size_t band = organ_grid_band(grid, job->rows);
         organ_share(engine, NULL, (job->rows + band - 1) / band, search_band, &f);

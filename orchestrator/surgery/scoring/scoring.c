@@ -118,6 +118,8 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
     organ_forward_allow_streaming(m->forward);
     if (!scoring->derived)
         organ_progress_note_remarks(scoring->progress, m->path, organ_forward_weights(m->forward));
+    if (scoring->made_as == ORGAN_TYPES_STAY && organ_scoring_warn_fused(scoring, m, error))
+        return error->status;
     if (organ_scoring_open_drafts(m, error) || set_rounding(scoring, m, error) ||
         (scoring->made_as == ORGAN_TYPES_STAY && organ_scoring_round_cache(scoring, m, error)))
         return error->status;

@@ -236,6 +236,9 @@ organ_status organ_scoring_add_activations(const organ_scoring *scoring, size_t 
  * rounded. organ_scoring_add_cache adds "kv_cache" to the entry of model m if its cache is rounded, or could be. */
 organ_status organ_scoring_check_cache(const organ_scoring *scoring, organ_error *error);
 organ_status organ_scoring_round_cache(const organ_scoring *scoring, organ_scored_model *m, organ_error *error);
+/* Warns of sets of FP8 matrices that vLLM reads otherwise than the figures (scoring_fused.c). Returns the errors of
+ * organ_weights_find, and ORGAN_IO if memory or a read fails. */
+organ_status organ_scoring_warn_fused(const organ_scoring *scoring, const organ_scored_model *m, organ_error *error);
 organ_status organ_scoring_add_cache(const organ_scoring *scoring, size_t m, json_t *entry, organ_error *error);
 
 /* Returns "ended": why no more windows were scored, and the options that score these again; percentages are null where

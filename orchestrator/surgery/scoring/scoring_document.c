@@ -4,6 +4,7 @@
 
 #include "formats/base/json.h"
 #include "formats/base/plain_numbers.h"
+#include "formats/weights/served.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
@@ -129,7 +130,10 @@ organ_status organ_scoring_add_activations(const organ_scoring *scoring, size_t 
     if (!model->inputs || error->status)
         return error->status;
     organ_input_text(model->inputs, inputs, sizeof inputs);
-    if (!ORGAN_ADD(entry, SET("activations", ORGAN_OBJECT(SET_TEXT("inputs", inputs), SET_FLAG("rounded", rounded))),
+    const organ_served *const some = organ_served_undeclared(model->inputs);
+    json_t *const activations = ORGAN_OBJECT(SET_TEXT("inputs", inputs), SET_FLAG("rounded", rounded),
+                                             SET_IF(some, "servers", json_string(some ? some->loaders : "")));
+    if (!ORGAN_ADD(entry, SET("activations", activations),
                    SET_IF(!rounded, "rounded_activations", json_string(WEIGHTS_ALONE)),
                    SET_IF(model->alone, "weights_alone", alone_json(scoring, model->alone, error))))
         return organ_fail_memory(error, model->path);

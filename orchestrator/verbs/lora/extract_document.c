@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ lora extract. */
 #include "orchestrator/verbs/lora/lora_parts.h"
+#include "orchestrator/verbs/lora/rewrite.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
@@ -8,9 +9,6 @@
 
 #include <math.h>
 #include <string.h>
-
-/* These are the values of vLLM's --max-lora-rank, in ascending order. */
-static const json_int_t served[] = {1, 8, 16, 32, 64, 128, 256, 320, 512};
 
 static double norm_ratio(double part, double whole) { return whole > 0 ? organ_millionth(sqrt(part / whole)) : 0.0; }
 
@@ -185,13 +183,9 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
                                          SET_HELD("target_modules", json_object_get(config, "target_modules")),
                                          SET_HELD("target_parameters", json_object_get(config, "target_parameters")),
                                          SET_HELD("modules_to_save", json_object_get(config, "modules_to_save")));
-    json_t *fits = json_null();
-    for (size_t k = sizeof served / sizeof *served; k-- > 0 && !job->base->gguf && count_parameters(job) == 0;)
-        if (served[k] >= (json_int_t)all->rank_to) {
-            json_decref(fits);
-            fits = json_integer(served[k]);
-        }
-    ORGAN_ADD(adapter, SET("vllm_max_lora_rank", fits),
+    const unsigned fits =
+        job->base->gguf || count_parameters(job) ? 0 : organ_served_rank(organ_lora_config_rank(config, all->rank_to));
+    ORGAN_ADD(adapter, SET_COUNT_OF("vllm_max_lora_rank", fits, fits),
               SET_IF(!is_dry(job), "bytes", json_integer((json_int_t)job->making.bytes)));
     return adapter;
 }
@@ -238,7 +232,7 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
     size_t short_of = 0;
     for (size_t k = 0; k < job->module_count; k++)
         short_of += job->modules[k].short_of_share;
-    if (!job->base->gguf && all->rank_to > (size_t)served[sizeof served / sizeof *served - 1])
+    if (!job->base->gguf && all->rank_to > ORGAN_SERVED_RANK)
         add_warning(warnings, all->rank_to, "is a rank that vLLM does not support: its limit is 512.");
     if (count_parameters(job))
         add_warning(warnings, count_parameters(job),

@@ -514,6 +514,15 @@ json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
     return config;
 }
 
+uint64_t organ_lora_config_rank(const json_t *config, uint64_t r)
+{
+    const char *pattern;
+    json_t *value;
+    json_object_foreach(json_object_get(config, "rank_pattern"), pattern, value) r =
+        json_integer_value(value) > (json_int_t)r ? (uint64_t)json_integer_value(value) : r;
+    return r;
+}
+
 static json_t *row_json(const void *rows, size_t k)
 {
     const organ_lora_row *const row = (const organ_lora_row *)rows + k;

@@ -154,6 +154,9 @@ organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_outp
  * alpha_pattern are unset, so that every module has scale 1. Adds the members of peft if the adapter is of mlx-lm, or
  * was of GGUF. NULL if out of memory. */
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);
+/* Returns the rank that vLLM compares with --max-lora-rank: the largest of `r` and the values of rank_pattern, whether
+ * or not they match a module. `config` may be NULL. */
+uint64_t organ_lora_config_rank(const json_t *config, uint64_t r);
 
 /* Returns an array with {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained",
  * "folding_error", "dtype", "sigma"} for each row. NULL if memory runs out. */

@@ -293,7 +293,8 @@ static json_t *sanitize_document_of(const void *context)
     const sanitize_job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
     /* the --max-lora-rank with which vLLM serves the new adapter; 0: none */
-    const uint64_t rank = o->check ? organ_lora_compared_rank(j->adapter) : j->rewrite.rank;
+    const uint64_t rank =
+        o->check ? organ_lora_compared_rank(j->adapter) : organ_lora_config_rank(j->config, j->rewrite.rank);
     const unsigned served = j->adapter->gguf ? 0 : organ_served_rank(rank);
     json_t *const run = o->check ? json_object() : organ_output_run(&j->rewrite.made, j->rewrite.bytes);
     ORGAN_ADD(run, SET_BYTES("adapter", o->adapter));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
 #include "orchestrator/verbs/quantize/quantize_types.h"
+#include "orchestrator/verbs/quantize/quantize_fused.h"
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
@@ -210,6 +211,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
         (gguf && organ_quantize_by_text(o) && !o->targets &&
          organ_targets_add_blocks(job->model, &job->targets, error)) ||
         organ_quantize_block_check(job, error) || organ_quantize_block_open(job, error) ||
+        organ_quantize_fused_open(job, error) ||
         organ_targets_need_rows(job->model, &job->targets, /*stacks=*/false, "quantize", error) ||
         ((organ_quantize_by_text(o) || organ_quantize_measures(o)) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
@@ -264,7 +266,7 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
     organ_quantize_job *const job = context;
     job->run = run;
     if (organ_quantize_activations_run(job, error) || organ_quantize_cache_run(job, error) ||
-        organ_quantize_find_divisors(job, error) || organ_quantize_mlx_write(job, error))
+        organ_quantize_find_scales(job, error) || organ_quantize_mlx_write(job, error))
         return error->status;
     if (job->repair.adapter)
         return organ_quantize_pass(job, error) == ORGAN_OK ? organ_quantize_repair_write(job, run_calibrated, error)
@@ -291,6 +293,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_quantize_widths_close(job->widths);
     organ_quantize_types_close(job->types);
     organ_quantize_mlx_close(job);
+    organ_quantize_fused_close(job);
     organ_gguf_writer_destroy(job->writer);
     ORGAN_FREE_ARRAYS(job->block.chosen, job->untapped, job->fixed, job->recipe_types, job->encodings);
     organ_rows_free(job->list.pieces);

@@ -6,7 +6,7 @@
  * of a layer. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
-#include "formats/tensor/module_names.h"
+#include "formats/tensor/fused.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,21 +21,21 @@ struct organ_quantize_input_set {
     float scale;                   /* set at the end of the layer */
 };
 
-static bool have_one_scale(const organ_weight *a, const organ_weight *b)
+static bool have_one_scale(const char *model_type, const organ_weight *a, const organ_weight *b)
 {
-    size_t parent_a, parent_b;
-    const size_t set_a = organ_fused_set(a->name, &parent_a), set_b = organ_fused_set(b->name, &parent_b);
-    if (set_a != set_b || (set_a == ORGAN_FUSED_SETS && strcmp(a->name + parent_a, b->name + parent_b) != 0))
+    const organ_fused_part x = organ_fused_part_of(model_type, a->name, 0),
+                           y = organ_fused_part_of(model_type, b->name, 0);
+    if (x.set != y.set || (x.set == ORGAN_FUSED_NONE_SET && strcmp(a->name + x.parent, b->name + y.parent) != 0))
         return false;
     return (organ_modules_is_routed(&a->codes->anatomy) && organ_modules_is_routed(&b->codes->anatomy)) ||
-           (parent_a == parent_b && memcmp(a->name, b->name, parent_a) == 0);
+           (x.parent == y.parent && memcmp(a->name, b->name, x.parent) == 0);
 }
 
 /* Returns SIZE_MAX if memory cannot be allocated. */
-static size_t set_of(organ_quantize_ranges *r, const organ_weight *weight)
+static size_t set_of(organ_quantize_ranges *r, const char *model_type, const organ_weight *weight)
 {
     for (size_t k = 0; k < r->count; k++)
-        if (have_one_scale(r->sets[k].first, weight))
+        if (have_one_scale(model_type, r->sets[k].first, weight))
             return k;
     if (!organ_grow(&r->sets, r->count, &r->room, sizeof *r->sets))
         return SIZE_MAX;
@@ -153,7 +153,7 @@ static organ_status take_inputs(void *context, const organ_calibration_matrix *m
         part->greatest_input = greatest;
         return ORGAN_OK;
     }
-    part->input_set = set_of(&job->ranges, part->weight);
+    part->input_set = set_of(&job->ranges, job->model->config.model_type, part->weight);
     if (part->input_set == SIZE_MAX)
         return organ_fail_memory(error, part->weight->name);
     organ_quantize_input_set *const set = &job->ranges.sets[part->input_set];

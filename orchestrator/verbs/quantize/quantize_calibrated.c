@@ -446,6 +446,7 @@ static organ_status code_matrix(calibrated_result *r, organ_gptq_inputs *inputs,
                            .weights = weights,
                            .keep = s->keep,
                            .weighing = s->weights,
+                           .whole_scale = s->part->whole_scale,
                            .values = s->values,
                            .scales = s->scales};
     if (check_weights(s, weights, error) != ORGAN_OK)

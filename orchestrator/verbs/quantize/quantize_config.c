@@ -6,6 +6,7 @@
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
+#include "formats/tensor/tensor_list.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
@@ -171,12 +172,28 @@ static bool add_block_group(const organ_quantize_job *job, json_t *groups)
            add_group(job, groups, organ_modules_of_blocks(&list), job->block.encoding, job->block.inputs);
 }
 
+/* All linear layers. vLLM's output head is none of class Linear, and has another prefix in models with towers. */
+static json_t *linear_layers(const organ_quantize_job *job)
+{
+    const organ_module_list list = {job->model,           job,          job->list.piece_count,
+                                    job->list.part_count, plain_tensor, quantised_weight};
+    json_t *const targets = json_pack("[s]", "Linear");
+    bool towers = false;
+    for (size_t t = 0; t < job->model->tensor_count; t++)
+        towers = towers || organ_role_is_tower(job->model->tensors[t].anatomy.role);
+    if (organ_modules_quantise_head(&list))
+        json_array_append_new(targets, json_string("lm_head"));
+    if (organ_modules_quantise_head(&list) && towers)
+        json_array_append_new(targets, json_string("re:.*\\.lm_head"));
+    return targets;
+}
+
 static json_t *groups_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
     bool sound = groups && add_block_group(job, groups);
     if (!organ_quantize_has_several_encodings(job))
-        sound = sound && add_group(job, groups, json_pack("[s]", "Linear"), job->encoding, job->inputs);
+        sound = sound && add_group(job, groups, linear_layers(job), job->encoding, job->inputs);
     for (size_t k = 0; k < job->list.part_count && sound && organ_quantize_has_several_encodings(job); k++) {
         const organ_encoding *const s = job->list.parts[k].encoding;
         sound = !is_first(job, k) || add_group(job, groups, modules_json(job, s), s, job->inputs);

@@ -1,103 +1,136 @@
 /* SPDX-License-Identifier: MIT
- * NVFP4: the scale of a tensor, by which its E4M3 scales are divided (weight_global_scale). Servers multiply some
- * matrices as one (q, k and v; gate and up) and read one such scale for them, so these matrices have equal ones. Also
- * opens the pruning method of a run that also prunes, with the sizes of the output. */
+ * Scales of whole tensors: that of NVFP4 by which its E4M3 scales are divided (weight_global_scale), and that of
+ * fp8-tensor. Servers multiply some matrices as one (formats/tensor/fused.h) and read one such scale for them, so these
+ * matrices have equal ones. Also opens the pruning method of a run that also prunes, with the sizes of the output. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
-#include "formats/tensor/module_names.h"
+#include "formats/tensor/fused.h"
 #include "orchestrator/stream/weight_pass.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-/* A part and the matrices with which it is fused: those with the same parent and set. */
-typedef struct fused_part {
-    const char *name; /* of its tensor */
-    size_t parent;    /* length of the name of its parent, with the dot */
-    size_t set;       /* of organ_fused_set */
-    size_t part;      /* index in job->list.parts */
-} fused_part;
+/* Sets up to this magnitude get the scale of try 0, as in organ_kernels.search_scales. */
+#define SEARCHED 0x1p-100f
 
-static fused_part fused_part_of(const organ_quantize_job *job, size_t part)
+static const organ_grid *grid_of(const organ_quantize_job *job, size_t part)
 {
-    fused_part made = {.name = job->list.parts[part].weight->name, .part = part};
-    made.set = organ_fused_set(made.name, &made.parent);
-    return made;
+    return &job->list.parts[part].encoding->grid;
 }
 
-static int by_set(const void *a, const void *b)
+static bool has_whole_scale(const organ_quantize_job *job, size_t part)
 {
-    const fused_part *const x = a, *const y = b;
-    const int sets = ORGAN_ORDERS(ORGAN_ORDER(x->parent, y->parent), ORGAN_ORDER(x->set, y->set));
-    return sets ? sets : ORGAN_ORDERS(memcmp(x->name, y->name, x->parent), ORGAN_ORDER(x->part, y->part));
+    return grid_of(job, part)->scale_of == ORGAN_SCALE_TENSOR;
 }
 
-static bool are_fused(const fused_part *a, const fused_part *b)
+static bool has_scale(const organ_quantize_job *job, size_t part)
 {
-    return a->set < ORGAN_FUSED_SETS && a->set == b->set && a->parent == b->parent &&
-           memcmp(a->name, b->name, a->parent) == 0;
+    return has_whole_scale(job, part) || organ_encoding_has_divisor(job->list.parts[part].encoding);
 }
-
-/* ---- greatest magnitudes ---- */
 
 static bool is_missing(const organ_quantize_job *job, size_t part)
 {
     return !job->list.units[job->list.parts[part].unit].done;
 }
 
+/* ---- passes over the weights ---- */
+
+/* Sums of a strip. */
+typedef struct scale_sums {
+    float greatest;
+    double tries[16];
+} scale_sums;
+
+/* The bytes of parts that the nearest codes are written for. */
+static void advance(const organ_quantize_job *job, const organ_quantize_part *part, const organ_weight_strip *strip)
+{
+    if (!part->calibrated && !job->list.units[part->unit].done)
+        organ_progress_advance(job->progress, organ_quantize_counted_bytes(part, strip->rows), NULL, NULL);
+}
+
 static organ_status measure(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                             organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    float *const greatest = result;
+    float *const greatest = &((scale_sums *)result)->greatest;
     (void)scratch;
     *greatest = job->engine->kernels->amax(strip->values, strip->rows * strip->cols);
     return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
 }
 
-static bool has_divisor(const organ_quantize_job *job, size_t part)
-{
-    return organ_encoding_has_divisor(job->list.parts[part].encoding);
-}
-
-/* The pass counts half of the bytes of a part that the nearest codes are written for, as quantize_pass.c does. */
-static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status retire_greatest(void *context, const organ_weight_strip *strip, const void *result,
+                                    organ_error *error)
 {
     organ_quantize_job *const job = context;
     organ_quantize_part *const part = job->todo[strip->item];
-    const float greatest = *(const float *)result;
     (void)error;
-    part->greatest = greatest > part->greatest ? greatest : part->greatest;
-    if (!part->calibrated && !job->list.units[part->unit].done)
-        organ_progress_advance(job->progress, part->weight->codes->bytes / part->rows * strip->rows / 2, NULL, NULL);
+    part->greatest = fmaxf(part->greatest, ((const scale_sums *)result)->greatest);
+    advance(job, part, strip);
     return ORGAN_OK;
 }
 
-static organ_status measure_parts(organ_quantize_job *job, const organ_weight_item *items, size_t count,
-                                  organ_error *error)
+/* part->greatest is that of the set. */
+static organ_status add_tries(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                              organ_error *error)
 {
-    const organ_weight_pass pass = {.model = job->model,
-                                    .items = items,
-                                    .item_count = count,
-                                    .as = ORGAN_F32,
-                                    .result_bytes = sizeof(float),
-                                    .context = job,
-                                    .work = measure,
-                                    .retire = retire};
-    return organ_weight_pass_run(&pass, job->engine, error);
+    const organ_quantize_job *const job = context;
+    const organ_quantize_part *const part = job->todo[strip->item];
+    const organ_scale_search *const search = organ_grid_search(&part->encoding->grid);
+    const float *const values = strip->values;
+    scale_sums *const sums = result;
+    float scales[16], errors[16];
+    (void)scratch, (void)error;
+    for (size_t r = 0; r < strip->rows && part->greatest > SEARCHED; r++) {
+        job->engine->kernels->scale_errors(search, values + r * strip->cols, strip->cols, part->greatest, scales,
+                                           errors);
+        for (size_t k = 0; k < 16; k++)
+            sums->tries[k] += (double)errors[k];
+    }
+    return ORGAN_OK;
+}
+
+static organ_status retire_tries(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_part *const part = job->todo[strip->item];
+    const scale_sums *const sums = result;
+    (void)error;
+    if (!job->list.units[part->unit].done)
+        part->unsearched += sums->tries[0];
+    for (size_t k = 0; k < 16; k++)
+        part->tries[k] += sums->tries[k];
+    advance(job, part, strip);
+    return ORGAN_OK;
+}
+
+static organ_weight_pass pass_over(organ_quantize_job *job, const organ_weight_item *items, size_t count)
+{
+    return (organ_weight_pass){.model = job->model,
+                               .items = items,
+                               .item_count = count,
+                               .as = ORGAN_F32,
+                               .row_multiple = 128,
+                               .result_bytes = sizeof(scale_sums),
+                               .context = job,
+                               .work = measure,
+                               .retire = retire_greatest};
 }
 
 /* `sorted` has the parts of a set next to each other. A set is measured if this run writes one of its parts, also
- * parts that another rank or an interrupted run writes: the result does not depend on who writes what. */
-static size_t list_items(organ_quantize_job *job, const fused_part *sorted, organ_weight_item *items)
+ * parts that another rank or an interrupted run writes: the result does not depend on who writes what. `whole`: only
+ * parts with one scale for the tensor. */
+static size_t list_items(organ_quantize_job *job, const organ_fused_part *sorted, bool whole, organ_weight_item *items)
 {
     size_t count = 0;
-    for (size_t from = 0, to; from < job->list.part_count; from = to) {
-        bool missing = is_missing(job, sorted[from].part);
-        for (to = from + 1; to < job->list.part_count && are_fused(&sorted[from], &sorted[to]); to++)
-            missing = missing || is_missing(job, sorted[to].part);
-        for (size_t k = from; k < to && missing && has_divisor(job, sorted[from].part); k++) {
-            job->todo[count] = &job->list.parts[sorted[k].part];
+    for (size_t from = 0, length; from < job->list.part_count; from += length) {
+        bool missing = false;
+        length = organ_fused_length(sorted + from, job->list.part_count - from);
+        for (size_t k = from; k < from + length; k++)
+            missing = missing || is_missing(job, sorted[k].index);
+        for (size_t k = from; k < from + length && missing; k++) {
+            const size_t part = sorted[k].index;
+            if (whole ? !has_whole_scale(job, part) : !has_scale(job, part))
+                continue;
+            job->todo[count] = &job->list.parts[part];
             items[count].weight = job->todo[count]->weight;
             count++;
         }
@@ -105,36 +138,88 @@ static size_t list_items(organ_quantize_job *job, const fused_part *sorted, orga
     return count;
 }
 
-static void set_divisors(organ_quantize_job *job, const fused_part *sorted)
+/* ---- the scales of a set ---- */
+
+static void set_greatest(organ_quantize_job *job, const organ_fused_part *parts, size_t count)
 {
-    for (size_t from = 0, to; from < job->list.part_count; from = to) {
-        float greatest = job->list.parts[sorted[from].part].greatest;
-        for (to = from + 1; to < job->list.part_count && are_fused(&sorted[from], &sorted[to]); to++)
-            greatest = fmaxf(greatest, job->list.parts[sorted[to].part].greatest);
-        for (size_t k = from; k < to && has_divisor(job, sorted[from].part); k++)
-            job->list.parts[sorted[k].part].divisor = organ_grid_divisor(greatest);
+    float greatest = 0;
+    for (size_t k = 0; k < count; k++)
+        greatest = fmaxf(greatest, job->list.parts[parts[k].index].greatest);
+    for (size_t k = 0; k < count; k++) {
+        organ_quantize_part *const part = &job->list.parts[parts[k].index];
+        part->greatest = greatest;
+        if (organ_encoding_has_divisor(part->encoding))
+            part->divisor = organ_grid_divisor(greatest);
     }
 }
 
-organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *error)
+/* Sets the scale with the least error of all parts, or that of try 0 for tiny values. */
+static void set_whole_scale(organ_quantize_job *job, const organ_fused_part *parts, size_t count)
+{
+    const organ_kernels *const kernels = job->engine->kernels;
+    const organ_grid *const grid = grid_of(job, parts->index);
+    const float greatest = job->list.parts[parts->index].greatest;
+    float scales[16], errors[16];
+    double sums[16] = {0};
+    size_t best = 0;
+    for (size_t p = 0; p < count; p++)
+        for (size_t k = 0; k < 16; k++)
+            sums[k] += job->list.parts[parts[p].index].tries[k];
+    for (size_t k = 1; k < 16; k++)
+        best = sums[k] < sums[best] ? k : best;
+    kernels->scale_errors(organ_grid_search(grid), NULL, 0, greatest, scales, errors);
+    for (size_t p = 0; p < count; p++)
+        job->list.parts[parts[p].index].whole_scale =
+            greatest > SEARCHED ? scales[best] : organ_grid_scale(grid, kernels, greatest);
+}
+
+/* The parts of a set have one encoding. */
+static void for_sets(organ_quantize_job *job, const organ_fused_part *sorted,
+                     bool (*wanted)(const organ_quantize_job *, size_t),
+                     void (*set)(organ_quantize_job *, const organ_fused_part *, size_t))
+{
+    for (size_t from = 0, length; from < job->list.part_count; from += length) {
+        length = organ_fused_length(sorted + from, job->list.part_count - from);
+        if (wanted(job, sorted[from].index))
+            set(job, sorted + from, length);
+    }
+}
+
+/* The first pass finds the greatest magnitudes, the second the errors of the scales that are tried. */
+static organ_status measure_sets(organ_quantize_job *job, const organ_fused_part *sorted, organ_weight_item *items,
+                                 organ_error *error)
+{
+    const size_t count = list_items(job, sorted, /*whole=*/false, items);
+    organ_weight_pass pass = pass_over(job, items, count);
+    if (count && organ_weight_pass_run(&pass, job->engine, error))
+        return error->status;
+    for_sets(job, sorted, has_scale, set_greatest);
+    pass.item_count = list_items(job, sorted, /*whole=*/true, items);
+    pass.work = add_tries;
+    pass.retire = retire_tries;
+    if (pass.item_count && organ_weight_pass_run(&pass, job->engine, error))
+        return error->status;
+    for_sets(job, sorted, has_whole_scale, set_whole_scale);
+    return ORGAN_OK;
+}
+
+organ_status organ_quantize_find_scales(organ_quantize_job *job, organ_error *error)
 {
     bool any = false;
     for (size_t k = 0; k < job->list.part_count; k++)
-        any = any || has_divisor(job, k);
+        any = any || has_scale(job, k);
     if (!any)
         return ORGAN_OK;
     ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
-    ORGAN_OWNED fused_part *const sorted = calloc(job->list.part_count + 1, sizeof *sorted);
+    ORGAN_OWNED organ_fused_part *const sorted = calloc(job->list.part_count + 1, sizeof *sorted);
     ORGAN_OWNED organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *todo);
     if (!items || !sorted || !todo)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->list.part_count && !error->status; k++)
-        sorted[k] = fused_part_of(job, k);
+        sorted[k] = organ_fused_part_of(job->model->config.model_type, job->list.parts[k].weight->name, k);
     if (!error->status) {
-        qsort(sorted, job->list.part_count, sizeof *sorted, by_set);
-        const size_t count = list_items(job, sorted, items);
-        if (!count || measure_parts(job, items, count, error) == ORGAN_OK)
-            set_divisors(job, sorted);
+        qsort(sorted, job->list.part_count, sizeof *sorted, organ_fused_order);
+        measure_sets(job, sorted, items, error);
     }
     job->todo = NULL;
     return error->status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
  * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
+#include "orchestrator/verbs/quantize/quantize_fused.h"
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_types.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
@@ -483,6 +484,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
     const organ_quantize_options *const o = job->options;
     const bool divides = job->pruning && job->pruning->allocation;
     json_t *const mlx = organ_quantize_is_mlx(job) ? mlx_json(job) : NULL;
+    json_t *const kept = organ_quantize_fused_document(job);
     quantize_document_sums all = {0};
     for (size_t k = 0; k < job->list.part_count; k++)
         add_part(&all, job, organ_quantize_next_part(job, k));
@@ -497,12 +499,14 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET("plain", organ_pieces_same_json(job->list.pieces, job->list.piece_count)), SET_IF(mlx, "mlx", mlx),
         SET("matrices", matrices_json(job)), SET("roles", organ_anatomy_rows_json(role_json, job)),
         SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
+        SET_IF(kept, "kept_sets", kept),
         SET("left_alone", organ_json_rows(job->list.left_out_count, left_json, job->list.left_out)),
         SET("files", organ_resharding_files_json(organ_write_files(made))),
         SET("tensors", organ_json_rows(job->list.part_count, part_json, job)),
         SET("definitions", organ_quantize_definitions(job)),
         SET_IF(job->along.run, "calibration", calibration_json(job)),
-        SET_IF(asks_inputs(o), "activations", organ_quantize_inputs_document(job)),
+        SET_IF(asks_inputs(o) || (job->inputs && job->inputs->unasked), "activations",
+               organ_quantize_inputs_document(job)),
         SET_IF(job->measured.run, "inputs", inputs_json(job)),
         SET_IF(job->cache.run, "kv_cache", organ_quantize_cache_document(job)),
         SET_IF(job->repair.adapter, "repair", organ_quantize_repair_json(job)),

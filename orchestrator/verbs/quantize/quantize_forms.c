@@ -2,11 +2,13 @@
  * Chooses the encoding of each target of a safetensors model. Loaders store the routed experts of a layer as one or two
  * stacked tensors, and transformers reads one encoding for the experts of all layers. So all routed experts get one
  * encoding; if none fits, organ quantize fails before it writes anything. */
+#include "orchestrator/verbs/quantize/quantize_fused.h"
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
+#include "formats/tensor/tensor_list.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <stdlib.h>
@@ -39,6 +41,12 @@ static const char *kind_obstacle(const organ_quantize_job *job, const organ_weig
         return "its type is not BF16, F16 or F32.";
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED && !organ_quantize_is_mlx(job))
         return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
+    if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT && tensor->anatomy.layer < 0 &&
+        job->encoding->grid.scale_of == ORGAN_SCALE_BLOCK)
+        return "it is the output head, which vLLM reads unquantised in this format (fp8-channel quantises it).";
+    if (organ_quantize_fused_keeps(job, tensor))
+        return "servers multiply it and others of its layer as one matrix, in which blocks of 128 rows would overlap "
+               "(fp8-channel has no such limit).";
     if (is_cut_apart(job, tensor))
         return "transformers cuts it into several matrices, which it can do only if each row has a scale "
                "(fp8-channel).";
@@ -144,8 +152,8 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
     return organ_fail(
         error, ORGAN_BAD_INPUT,
         "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of "
-        "%zu, the smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor "
-        "support any width",
+        "%zu, the smallest group, and loaders need one scheme for all routed experts; fp8-channel supports "
+        "any width",
         job->model->path, job->encoding->name, odd->name, (unsigned long long)columns(odd), least);
 }
 
@@ -293,6 +301,7 @@ void organ_quantize_note_loaders(const organ_quantize_job *job)
     if (organ_quantize_is_mlx(job))
         return;
     organ_warn_of_type(job->progress, job->model, "names of modules in config.json");
+    organ_quantize_fused_note(job);
     if (job->list.clipped)
         note_clipped(job);
     organ_quantize_inputs_note(job);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * How servers round the inputs of quantised matrices (--activations, --activation-type, --activation-scale): the table
- * of the kinds that loaders of compressed-tensors know, the choice of one, its members of quantization_config, and
- * notes about loaders. */
+ * How servers round the inputs of quantised matrices (--activations, --activation-type, --activation-scale): the choice
+ * of a row of formats/weights/served.c, its members of quantization_config, and notes about loaders. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/text.h"
@@ -10,47 +9,6 @@
 #include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Tables are laid out by hand. */
-/* clang-format off */
-
-#define EMULATED "; transformers (emulated)"
-#define VLLM_FP8 "vLLM on GPUs of compute capability 8.9 or later (older ones round no inputs)" EMULATED
-#define VLLM_MX  "vLLM on GPUs of compute capability 10.0 or later (older ones round no inputs)" EMULATED
-#define VLLM_INT "vLLM on GPUs of compute capability 7.5 or later" EMULATED
-
-#define BY_TOKEN(of)  {.codes = ORGAN_INPUTS_##of, .span = ORGAN_INPUTS_TOKEN, .symmetric = true}
-#define BY_TENSOR(of) {.codes = ORGAN_INPUTS_##of, .span = ORGAN_INPUTS_TENSOR, .symmetric = true}
-#define BY_GROUP(of, size, real) \
-    {.codes = ORGAN_INPUTS_##of, .span = ORGAN_INPUTS_GROUP, .scales = ORGAN_INPUT_SCALES_##real, .group = (size), \
-     .symmetric = true}
-
-/* A kind a row. */
-static const organ_quantize_inputs kinds[] = {
-    {.schemes = {"fp8-block128"}, .asked = "`activation_type` fp8", .declared = true,
-     .rounding = BY_GROUP(E4M3, 128, REAL), .loaders = "vLLM" EMULATED},
-    {.schemes = {"fp8-channel", "fp8-tensor"}, .asked = "`activation_type` fp8", .declared = true,
-     .rounding = BY_TOKEN(E4M3), .loaders = VLLM_FP8},
-    {.schemes = {"fp8-channel", "fp8-tensor"}, .asked = "`activation_type` fp8 `activation_scale` static",
-     .rounding = BY_TENSOR(E4M3), .loaders = VLLM_FP8},
-    {.schemes = {"int8-channel"}, .asked = "`activation_type` int8", .declared = true,
-     .rounding = BY_TOKEN(INT8), .loaders = VLLM_INT},
-    {.schemes = {"int8-channel"}, .asked = "`activation_type` int8 `activation_scale` static", .refused = true,
-     .rounding = BY_TENSOR(INT8), .loaders = VLLM_INT},
-    {.schemes = {"int4-group128"}, .asked = "`activation_type` fp8", .one_group = true,
-     .rounding = BY_TOKEN(E4M3), .loaders = "vLLM on GPUs of compute capability 9.0 only" EMULATED},
-    {.schemes = {"int?-group*", "mixed"}, .asked = "`activation_type` int8",
-     .rounding = BY_TOKEN(INT8),
-     .experts = "vLLM multiplies experts by such activations only with 4 bits on Arm CPUs",
-     .loaders = "vLLM from June 2026 on (Humming), on GPUs of compute capability 7.5 or later" EMULATED},
-    {.schemes = {"nvfp4"}, .asked = "`activations`", .flag = true,
-     .rounding = BY_GROUP(E2M1, 16, E4M3), .loaders = VLLM_MX},
-    {.schemes = {"mxfp4"}, .asked = "`activations`", .flag = true,
-     .rounding = BY_GROUP(E2M1, 32, E8M0), .loaders = VLLM_MX},
-    {.schemes = {"mxfp8"}, .asked = "`activation_type` fp8", .declared = true,
-     .rounding = BY_GROUP(E4M3, 32, E8M0), .loaders = VLLM_MX}};
-/* clang-format on */
-#define KINDS (sizeof kinds / sizeof *kinds)
 
 bool organ_quantize_static(const organ_quantize_options *o)
 {
@@ -92,7 +50,8 @@ static bool is_wanted(const organ_quantize_inputs *kind, const organ_quantize_op
         return kind->flag;
     if (!o->activation_type && !o->activation_scale)
         return kind->declared;
-    return !kind->flag && (!o->activation_type || strcmp(o->activation_type, type_of(&kind->rounding)) == 0) &&
+    return !kind->flag && !kind->unasked &&
+           (!o->activation_type || strcmp(o->activation_type, type_of(&kind->rounding)) == 0) &&
            (kind->rounding.span == ORGAN_INPUTS_TENSOR) == organ_quantize_static(o);
 }
 
@@ -105,11 +64,12 @@ static void append(char *text, size_t room, const char *more)
 static organ_status refuse_kind(const organ_quantize_options *o, organ_error *error)
 {
     char same[200] = "", other[200] = "";
-    for (size_t k = 0; k < KINDS; k++) {
-        if (has_scheme(&kinds[k], o->scheme))
-            append(same, sizeof same, kinds[k].asked);
-        for (size_t s = 0; s < 2 && kinds[k].schemes[s] && is_wanted(&kinds[k], o); s++)
-            append(other, sizeof other, strchr(kinds[k].schemes[s], '*') ? "int4-group128" : kinds[k].schemes[s]);
+    const organ_quantize_inputs *kind;
+    for (size_t k = 0; (kind = organ_served_at(k)); k++) {
+        if (has_scheme(kind, o->scheme) && kind->asked)
+            append(same, sizeof same, kind->asked);
+        for (size_t s = 0; s < 2 && kind->schemes[s] && is_wanted(kind, o); s++)
+            append(other, sizeof other, strchr(kind->schemes[s], '*') ? "int4-group128" : kind->schemes[s]);
     }
     return organ_fail(error, ORGAN_USAGE,
                       "no loader multiplies weights of scheme %s by activations of %s%s%s scales; this scheme has %s; "
@@ -159,10 +119,11 @@ organ_status organ_quantize_inputs_check(const organ_quantize_options *o, bool g
 
 const organ_quantize_inputs *organ_quantize_inputs_wanted(const organ_quantize_options *o)
 {
-    for (size_t k = 0; k < KINDS && !o->format; k++)
-        if (has_scheme(&kinds[k], o->scheme) && is_wanted(&kinds[k], o))
-            return &kinds[k];
-    return NULL;
+    const organ_quantize_inputs *kind = NULL;
+    for (size_t k = 0; !o->format && (kind = organ_served_at(k)); k++)
+        if (has_scheme(kind, o->scheme) && is_wanted(kind, o))
+            break;
+    return kind;
 }
 
 organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *error)
@@ -189,7 +150,7 @@ static const char *strategy_of(const organ_input_rounding *rounding)
  * multiplies it by input_global_scale. */
 json_t *organ_quantize_inputs_json(const organ_quantize_job *job, const organ_quantize_inputs *kind)
 {
-    const organ_input_rounding *const r = kind ? &kind->rounding : NULL;
+    const organ_input_rounding *const r = kind && !kind->unasked ? &kind->rounding : NULL;
     if (!r)
         return json_null();
     const bool both = r->scales == ORGAN_INPUT_SCALES_E4M3, fixed = r->span == ORGAN_INPUTS_TENSOR;
@@ -226,13 +187,19 @@ static bool has_experts(const organ_quantize_job *job)
 
 organ_status organ_quantize_inputs_check_experts(const organ_quantize_job *job, organ_error *error)
 {
-    const organ_quantize_inputs *const kind = job->inputs;
-    if (!kind || !kind->refused || !has_experts(job))
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE,
-                      "%s: no loader multiplies experts of scheme %s by activations with static scales: use scheme "
-                      "fp8-channel, `activation_scale` dynamic, or `targets` without the experts",
-                      job->model->path, job->encoding->name);
+    for (size_t k = 0; k < job->list.part_count && !error->status; k++) {
+        const organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        const organ_tensor *const tensor = part->weight->codes;
+        const organ_quantize_inputs *const kind =
+            organ_quantize_has_own_scheme(job, tensor) ? job->block.inputs : job->inputs;
+        if (organ_modules_is_routed(&tensor->anatomy) && kind && kind->instead)
+            organ_fail(error, ORGAN_USAGE,
+                       "%s: no loader multiplies experts of scheme %s by activations with %s scales: use %s, or "
+                       "`targets` without the experts",
+                       job->model->path, part->encoding->name,
+                       kind->rounding.span == ORGAN_INPUTS_TENSOR ? "static" : "dynamic", kind->instead);
+    }
+    return error->status;
 }
 
 void organ_quantize_inputs_note(const organ_quantize_job *job)
@@ -240,10 +207,17 @@ void organ_quantize_inputs_note(const organ_quantize_job *job)
     const organ_quantize_inputs *const kind = job->inputs;
     const organ_quantize_options *const o = job->options;
     char text[ORGAN_INPUT_TEXT];
-    if (!kind || (!o->activation_type && !o->activation_scale && !o->activations))
+    if (!kind || (!kind->unasked && !o->activation_type && !o->activation_scale && !o->activations))
         return;
-    organ_progress_note(job->progress, "servers round activations to %s; loaders of %s with them: %s",
-                        organ_input_text(&kind->rounding, text, sizeof text), job->encoding->name, kind->loaders);
+    organ_input_text(&kind->rounding, text, sizeof text);
+    if (kind->unasked)
+        organ_progress_note(job->progress,
+                            "config.json declares no rounding of activations, but servers differ: they are rounded to "
+                            "%s by %s. evaluate and perplexity --activations on round them, too",
+                            text, kind->loaders);
+    else
+        organ_progress_note(job->progress, "servers round activations to %s; loaders of %s with them: %s", text,
+                            job->encoding->name, kind->loaders);
     if (kind->one_group && job->list.regrouped)
         organ_progress_warn(job->progress,
                             "vLLM multiplies by FP8 inputs only groups of 128, and %zu tensor%s smaller ones: use "

@@ -4,7 +4,8 @@
  *   quantize.c              checks options, opens the model, runs
  *   quantize_pieces.c       tensors of the output of each matrix
  *   quantize_pass.c         writes the codes nearest to the weights
- *   quantize_divisors.c     scales of whole tensors (NVFP4)
+ *   quantize_fused.c        sets of matrices that servers multiply as one
+ *   quantize_divisors.c     scales of whole tensors (NVFP4, fp8-tensor)
  *   quantize_inputs.c       kinds of rounded inputs, and their loaders
  *   quantize_activations.c  scales of inputs that are measured
  *   quantize_cache.c        scales of a KV cache (--kv-cache)
@@ -28,6 +29,7 @@
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
 #include "formats/imatrix/imatrix.h"
+#include "formats/weights/served.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/calibration/calibration.h"
@@ -102,8 +104,8 @@ typedef struct organ_quantize_part {
      * is unused for GGUF, `shape` unless codes are packed, `global` unless organ_encoding_has_divisor, `minimum` unless
      * organ_grid_is_free, `input` unless organ_quantize_measures. */
     size_t codes, scale, shape, global, minimum, input;
-    size_t unit;    /* index in job->list.units of the unit of these pieces */
-    float greatest; /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
+    size_t unit;          /* index in job->list.units of the unit of these pieces */
+    float greatest;       /* greatest magnitude in its set; used only if one scale covers the target, or with divisor */
     float greatest_input; /* nvfp4 --activations: greatest magnitude of an input on the text */
     float input_scale;    /* --activation-scale static: the scale of inputs */
     size_t input_set;     /* index in job->ranges.sets while its layer is measured; else SIZE_MAX */
@@ -128,19 +130,7 @@ typedef struct organ_quantize_part {
     uint64_t masked, zeros; /* weights that pruning removed; codes that mean 0, including those of removed weights */
 } organ_quantize_part;
 
-/* How servers round the inputs of quantised matrices: a row of the table of quantize_inputs.c. */
-typedef struct organ_quantize_inputs {
-    const char *schemes[2]; /* globs on names of schemes; NULL: there is no second one */
-    const char *asked;      /* the options that choose the row, for messages */
-    bool declared;          /* it applies without options */
-    bool flag;              /* --activations chooses it */
-    organ_input_rounding rounding;
-    bool one_group;      /* vLLM needs the scheme's size of groups in all matrices */
-    const char *experts; /* a warning if routed experts are quantised; NULL: none */
-    bool refused;        /* no loader multiplies routed experts */
-    const char *loaders; /* the loaders that round inputs so */
-} organ_quantize_inputs;
-
+typedef organ_served organ_quantize_inputs;
 typedef struct organ_quantize_input_set organ_quantize_input_set;
 
 /* Sets of matrices with one scale of inputs, of the layer that is measured. */
@@ -169,6 +159,7 @@ typedef struct organ_recipe {
 
 typedef struct organ_quantize_source organ_quantize_source;
 typedef struct organ_quantize_mlx organ_quantize_mlx;
+typedef struct organ_quantize_fused organ_quantize_fused;
 
 /* The opened --imatrix. */
 typedef struct organ_quantize_importance {
@@ -275,6 +266,7 @@ typedef struct organ_quantize_job {
     const organ_quantize_inputs *inputs; /* how servers round inputs; NULL: they do not */
     organ_quantize_ranges ranges;
     organ_quantize_block block;
+    organ_quantize_fused *fused; /* the sets that stay unquantised (quantize_fused.h); NULL: none */
     organ_quantize_walk along, measured;
     organ_quantize_cache cache;
     organ_quantize_repair repair;
@@ -329,10 +321,13 @@ organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_p
  */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error);
 
-/* Sets `divisor` of the parts that this run writes, if the encoding has divisors: reads all weights of these parts, and
- * of those that servers fuse with them. Returns the errors of organ_weight_pass_run, and ORGAN_BAD_INPUT if a weight is
- * not finite. */
-organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *error);
+/* Sets `divisor` or `whole_scale` of the parts that this run writes, if the encoding has a scale of the whole tensor:
+ * reads all weights of these parts, and of those that servers fuse with them. Returns the errors of
+ * organ_weight_pass_run, and ORGAN_BAD_INPUT if a weight is not finite. */
+organ_status organ_quantize_find_scales(organ_quantize_job *job, organ_error *error);
+/* Returns the bytes that progress counts for `rows` rows of a part in a pass: a part of them if several passes read its
+ * weights. */
+uint64_t organ_quantize_counted_bytes(const organ_quantize_part *part, uint64_t rows);
 /* Multiplies n values by a power of 2. */
 void organ_quantize_multiply(float *values, size_t n, float factor);
 

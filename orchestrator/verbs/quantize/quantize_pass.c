@@ -13,9 +13,6 @@
 
 #define NEAREST 160.0 /* plan of a dry run: operations per weight, but for GGUF blocks */
 
-/* Tensors up to this magnitude get the scale of try 0, as in organ_kernels.search_scales. */
-#define SEARCHED 0x1p-100f
-
 #define PENDING ((size_t)1 << 16) /* least bytes of scales that are buffered before they are written together */
 #define BAND    ((size_t)4096)    /* greatest number of values of GGUF rows that are encoded together */
 #define WINDOW  ((size_t)1 << 16) /* about how many values are read before they are encoded: they stay in a cache */
@@ -23,8 +20,6 @@
 typedef struct strip_result {
     organ_encoding_loss loss[ORGAN_LOSSES]; /* codes: losses; indices: ORGAN_LOSS .. */
     double unsearched;                      /* codes: error squares with the scales of try 0 */
-    double tries[16];                       /* tries: error squares with the scale of each try */
-    float greatest;                         /* statistics: greatest magnitude */
 } strip_result;
 
 typedef struct encode_buffers {
@@ -296,12 +291,11 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* If one scale covers the tensor, the weights are read in three passes, and each counts a third of the bytes; with a
- * divisor in two. */
-static uint64_t counted_bytes(const organ_quantize_part *part, const organ_weight_strip *strip)
+/* quantize_divisors.c counts the rest. */
+uint64_t organ_quantize_counted_bytes(const organ_quantize_part *part, uint64_t rows)
 {
-    const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
-    const uint64_t bytes = organ_quantize_source_bytes(part->weight) / (rows ? rows : 1) * strip->rows;
+    const uint64_t all = part->rows * organ_weight_matrices(part->weight).count;
+    const uint64_t bytes = organ_quantize_source_bytes(part->weight) / (all ? all : 1) * rows;
     if (organ_encoding_has_divisor(part->encoding))
         return bytes / 2;
     return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 3 : bytes;
@@ -318,75 +312,9 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
         part->unsearched = -1;
     if (strip->last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
         return error->status;
-    organ_progress_advance(job->progress, counted_bytes(part, strip), strip->last ? part->weight->name : NULL, NULL);
+    organ_progress_advance(job->progress, organ_quantize_counted_bytes(part, strip->rows),
+                           strip->last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
-}
-
-static organ_status measure_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
-                                  organ_error *error)
-{
-    const organ_quantize_job *const job = context;
-    float *const greatest = &((strip_result *)result)->greatest;
-    (void)scratch;
-    *greatest = job->engine->kernels->amax(strip->values, strip->rows * strip->cols);
-    return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
-}
-
-static organ_status retire_greatest(void *context, const organ_weight_strip *strip, const void *result,
-                                    organ_error *error)
-{
-    organ_quantize_job *const job = context;
-    organ_quantize_part *const part = job->todo[strip->item];
-    const float greatest = ((const strip_result *)result)->greatest;
-    (void)error;
-    part->greatest = greatest > part->greatest ? greatest : part->greatest;
-    organ_progress_advance(job->progress, counted_bytes(part, strip), NULL, NULL);
-    return ORGAN_OK;
-}
-
-static organ_status add_tries(void *context, const organ_weight_strip *strip, void *scratch, void *result,
-                              organ_error *error)
-{
-    const organ_quantize_job *const job = context;
-    const organ_quantize_part *const part = job->todo[strip->item];
-    const organ_scale_search *const search = organ_grid_search(&part->encoding->grid);
-    const float *const values = strip->values;
-    strip_result *const sums = result;
-    float scales[16], errors[16];
-    (void)scratch;
-    for (size_t r = 0; r < strip->rows && part->greatest > SEARCHED; r++) {
-        job->engine->kernels->scale_errors(search, values + r * strip->cols, strip->cols, part->greatest, scales,
-                                           errors);
-        for (size_t k = 0; k < 16; k++)
-            sums->tries[k] += (double)errors[k];
-    }
-    (void)error;
-    return ORGAN_OK;
-}
-
-static organ_status retire_tries(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
-{
-    organ_quantize_job *const job = context;
-    organ_quantize_part *const part = job->todo[strip->item];
-    const strip_result *const sums = result;
-    (void)error;
-    part->unsearched += sums->tries[0];
-    for (size_t k = 0; k < 16; k++)
-        part->tries[k] += sums->tries[k];
-    organ_progress_advance(job->progress, counted_bytes(part, strip), NULL, NULL);
-    return ORGAN_OK;
-}
-
-/* Returns the scale with the least error, or that of try 0 for tiny values. */
-static float choose_whole_scale(const organ_quantize_part *part, const organ_kernels *kernels)
-{
-    const organ_grid *const grid = &part->encoding->grid;
-    float scales[16], errors[16];
-    size_t best = 0;
-    for (size_t k = 1; k < 16; k++)
-        best = part->tries[k] < part->tries[best] ? k : best;
-    kernels->scale_errors(organ_grid_search(grid), NULL, 0, part->greatest, scales, errors);
-    return part->greatest > SEARCHED ? scales[best] : organ_grid_scale(grid, kernels, part->greatest);
 }
 
 void organ_quantize_multiply(float *values, size_t n, float factor)
@@ -434,11 +362,6 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
                : ORGAN_OK;
 }
 
-static bool has_whole_scale(const organ_quantize_part *part)
-{
-    return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR;
-}
-
 /* Writes the tensors of part job->todo[k] that do not depend on codes: those of organ_quantize_put_shape, and the scale
  * if one scale covers the tensor. */
 static organ_status put_small(void *context, size_t k, size_t worker, organ_error *error)
@@ -447,9 +370,8 @@ static organ_status put_small(void *context, size_t k, size_t worker, organ_erro
     organ_quantize_part *const part = job->todo[k];
     unsigned char stored[4];
     (void)worker;
-    if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || !has_whole_scale(part))
+    if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || part->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
         return error->status;
-    part->whole_scale = choose_whole_scale(part, job->engine->kernels);
     organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->whole_scale, 1, stored);
     return organ_write_put(job->run, part->scale, stored, organ_encoding_scale_bytes(part->encoding), 0, NULL, error);
 }
@@ -476,27 +398,12 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .retire = retire_codes};
 }
 
-/* For tensors that one scale covers, which come first, two passes come before: the first finds the greatest magnitude
- * of each tensor, the second the errors of the scales that are tried. */
-static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count,
-                               organ_error *error)
+static organ_status run_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
 {
     const organ_weight_pass codes = codes_pass(job, items, count);
-    organ_weight_pass statistics = codes, tries = codes;
-    statistics.work = measure_strip;
-    statistics.narrow = tries.narrow = false;
-    statistics.retire = retire_greatest;
-    tries.work = add_tries;
-    tries.retire = retire_tries;
-    statistics.item_count = 0;
-    while (statistics.item_count < count && has_whole_scale(job->todo[statistics.item_count]))
-        statistics.item_count++;
-    tries.item_count = statistics.item_count;
-    if (statistics.item_count && organ_weight_pass_run(&statistics, job->engine, error) == ORGAN_OK)
-        organ_weight_pass_run(&tries, job->engine, error);
-    if (!error->status && organ_share_try(job->engine, count, put_small, job, error) == ORGAN_OK)
-        organ_weight_pass_run(&codes, job->engine, error);
-    return error->status;
+    return organ_share_try(job->engine, count, put_small, job, error) == ORGAN_OK
+               ? organ_weight_pass_run(&codes, job->engine, error)
+               : error->status;
 }
 
 static organ_status estimate_work(organ_quantize_job *job, const organ_weight_item *items, size_t count,
@@ -521,11 +428,9 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     size_t count = 0;
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < 2 * job->list.part_count && !error->status; k++) {
-        organ_quantize_part *const part = &job->list.parts[k % job->list.part_count];
-        const bool turn = has_whole_scale(part) == (k < job->list.part_count);
-        organ_rows_passed();
-        if (!turn || part->calibrated || job->list.units[part->unit].done)
+    for (size_t k = 0; k < job->list.part_count && !error->status; k++) {
+        organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        if (part->calibrated || job->list.units[part->unit].done)
             continue;
         todo[count] = part;
         items[count++].weight = part->weight;
@@ -538,7 +443,7 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
 
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
 {
-    return with_items(job, run_passes, error);
+    return with_items(job, run_pass, error);
 }
 
 organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error)

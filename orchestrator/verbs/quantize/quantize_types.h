@@ -16,11 +16,11 @@
 /* Number of levels of a choice: those of organ_width_levels, and a last one that leaves its tensors unchanged. */
 #define ORGAN_WIDTH_CHOICES (ORGAN_WIDTH_LEVELS + 1)
 
-/* A choice: one tensor, or the experts of a layer and role; all routed experts are one choice. With --one-width also q,
- * k and v of a layer, or gate and up. */
+/* A choice: one tensor, or the experts of a layer and role; all routed experts are one choice. With --one-width
+ * also the matrices that servers multiply as one (formats/tensor/fused.h). */
 typedef struct organ_quantize_choice {
-    const organ_anatomy *first; /* layer, role and experts of its first tensor */
-    size_t curve;               /* index in organ_quantize_widths.curves of the curve of its first tensor */
+    const organ_tensor *first; /* its first tensor */
+    size_t curve;              /* index in organ_quantize_widths.curves of the curve of its first tensor */
     size_t group; /* columns of a wide group: the largest of 128, 64 and 32 that divides the rows of all its tensors */
     double unchanged_bits; /* bits of its tensors in the source model */
 } organ_quantize_choice;

@@ -4,6 +4,7 @@
  * level; a choice is a set of targets that get the same level. */
 #include "orchestrator/verbs/quantize/quantize_types.h"
 
+#include "formats/tensor/fused.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
@@ -174,24 +175,18 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 }
 
 /* All routed experts must have the same encoding. */
-static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
+static bool are_routed(const organ_quantize_widths *w, const organ_tensor *a, const organ_tensor *b)
 {
-    return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
+    (void)w;
+    return a->anatomy.experts == ORGAN_EXPERTS_ROUTED && b->anatomy.experts == ORGAN_EXPERTS_ROUTED;
 }
 
-/* Servers fuse q, k and v of a layer, or gate and up, into one matrix; transformers reads one scheme for all routed
- * experts. */
-static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
+/* Servers multiply the parts of a set as one matrix; transformers reads one scheme for all routed experts. */
+static bool have_common_width(const organ_quantize_widths *w, const organ_tensor *a, const organ_tensor *b)
 {
-    static const organ_role fused_with[ORGAN_ROLE_COUNT] = {
-        [ORGAN_ROLE_Q] = ORGAN_ROLE_Q,       [ORGAN_ROLE_K] = ORGAN_ROLE_Q,     [ORGAN_ROLE_V] = ORGAN_ROLE_Q,
-        [ORGAN_ROLE_GATE] = ORGAN_ROLE_GATE, [ORGAN_ROLE_UP] = ORGAN_ROLE_GATE,
-    };
-    if (are_routed(a, b))
-        return true;
-    if (a->layer < 0 || a->layer != b->layer || a->experts != b->experts)
-        return false;
-    return fused_with[a->role] && fused_with[a->role] == fused_with[b->role];
+    const char *const type = w->job->model->config.model_type;
+    const organ_fused_part x = organ_fused_part_of(type, a->name, 0), y = organ_fused_part_of(type, b->name, 0);
+    return are_routed(w, a, b) || organ_fused_together(&x, &y);
 }
 
 /* The choice is that of the target's curve, or that of targets that must have the same width (have_common_width with
@@ -203,14 +198,14 @@ static void assign_to_choice(organ_quantize_widths *w, size_t target)
     size_t group = 128; /* columns of the widest group that an encoding has */
     while (group > NARROW && t->shape[1] % group)
         group /= 2;
-    bool (*const same_choice)(const organ_anatomy *, const organ_anatomy *) =
+    bool (*const same_choice)(const organ_quantize_widths *, const organ_tensor *, const organ_tensor *) =
         w->job->options->one_width ? have_common_width : are_routed;
     size_t c = 0;
     while (c < w->choices.count && w->details[c].curve != w->curve_of[target] &&
-           !same_choice(w->details[c].first, &t->anatomy))
+           !same_choice(w, w->details[c].first, t))
         c++;
     if (c == w->choices.count) {
-        w->details[c] = (organ_quantize_choice){.first = &t->anatomy, .curve = w->curve_of[target], .group = group};
+        w->details[c] = (organ_quantize_choice){.first = t, .curve = w->curve_of[target], .group = group};
         w->choices.tensors[w->choices.count++].layer = t->anatomy.layer;
     }
     organ_quantize_choice *const choice = &w->details[c];
@@ -374,8 +369,8 @@ static bool propose_width_exchange(void *context, size_t one, size_t other, orga
 {
     const organ_quantize_widths *const w = context;
     organ_exchange reversed;
-    if (w->details[one].first->experts == ORGAN_EXPERTS_ROUTED ||
-        w->details[other].first->experts == ORGAN_EXPERTS_ROUTED)
+    if (w->details[one].first->anatomy.experts == ORGAN_EXPERTS_ROUTED ||
+        w->details[other].first->anatomy.experts == ORGAN_EXPERTS_ROUTED)
         return false;
     const double first = exchange_cost(context, one, other, made),
                  second = exchange_cost(context, other, one, &reversed);
@@ -506,13 +501,13 @@ static organ_status divide_budget(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Servers fuse q, k and v, and gate and up (have_common_width). Returns NULL if no such tensors have different
+/* Servers multiply some matrices as one (have_common_width). Returns NULL if no such tensors have different
  * encodings. */
 static const organ_allocation_tensor *find_split_group(const organ_quantize_widths *w)
 {
     for (size_t c = 0; c < w->choices.count; c++)
         for (size_t d = 0; d < c; d++)
-            if (have_common_width(w->details[c].first, w->details[d].first) &&
+            if (have_common_width(w, w->details[c].first, w->details[d].first) &&
                 encoding_at(w->chosen[c], &w->details[c]) != encoding_at(w->chosen[d], &w->details[d]))
                 return &w->curves.tensors[w->details[c].curve];
     return NULL;

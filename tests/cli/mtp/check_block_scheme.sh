@@ -26,7 +26,7 @@ types() { "$organ" inspect x.gguf --tensors --json | jq -c --arg f "$1" '[.tenso
 
 with_block glm4_moe model
 # The values of the block are those of its scheme, the others those of theirs; the order of both schemes with a scale for the tensor does not matter.
-for pair in "int8-channel int4-group32" "fp8-tensor int4-group32" "int4-group32 fp8-tensor" "nvfp4 int8-channel" "int8-channel nvfp4"; do
+for pair in "int8-channel int4-group32" "fp8-channel int4-group32" "int4-group32 fp8-channel" "nvfp4 int8-channel" "int8-channel nvfp4"; do
     read -r scheme own <<<"$pair"
     made x -s "$scheme" --mtp-scheme "$own" --quiet
     values x 'layers\.4\.(self_attn|mlp)' x.block
@@ -67,8 +67,8 @@ made x -s int4-group32 --mtp-scheme int8-channel "${gptq[@]}"
 judge "the block is not calibrated" jq -e '[.tensors[] | select(.tensor | test("layers.4.self_attn.o_proj")) | .calibration_tokens > 0 and .scheme == "int8-channel"] == [true]' \
     x/organ/quantize.json
 # A scale for the tensor and, in another scheme, for each row: threads do not change a byte.
-made x -s fp8-tensor --mtp-scheme int8-channel --threads 1 --quiet
-made y -s fp8-tensor --mtp-scheme int8-channel --threads 3 --quiet
+made x -s fp8-channel --mtp-scheme int8-channel --threads 1 --quiet
+made y -s fp8-channel --mtp-scheme int8-channel --threads 3 --quiet
 judge "threads change the output" cmp x/model.safetensors y/model.safetensors
 
 # GGUF: the matrices have the type, the projection at least Q8_0; other tensors are as without the option.
@@ -88,13 +88,13 @@ judge "--type-of does not come first" test "$(types '^blk.4.attn_[qk].weight')" 
 
 # --select: a tensor that it does not select is not quantised, whatever --mtp-scheme says; those of the block that it selects have the scheme.
 schemes() { jq -c '[.tensors[] | [(.tensor | sub("\\.weight$"; "")), .scheme]] | sort' x/organ/quantize.json; }
-q=model.layers.4.self_attn.q_proj
+q=model.layers.4.self_attn.o_proj
 for scheme in int8-channel fp8-block128; do
     made x -s "$scheme" --mtp-scheme same --select "$q.weight" --quiet
     judge "another tensor is quantised" test "$(jq -c '[.tensors[].tensor]' x/organ/quantize.json)" = "[\"$q.weight\"]"
     judge "the ignored modules are not the others" jq -e --arg q "$q" '.quantization_config | (.ignore // .modules_to_not_convert) as $i
-        | all(($q | sub("q_proj"; "k_proj", "v_proj", "o_proj")), "model.decoder.self_attn.k_proj", "model.layers.4.mlp.experts.3.up_proj", "model.layers.3.self_attn.q_proj";
-              IN($i[])) and (any($q, "model.decoder.self_attn.q_proj"; IN($i[])) | not)' x/config.json
+        | all(($q | sub("o_proj"; "k_proj", "v_proj", "q_proj")), "model.decoder.self_attn.k_proj", "model.layers.4.mlp.experts.3.up_proj", "model.layers.3.self_attn.o_proj";
+              IN($i[])) and (any($q, "model.decoder.self_attn.o_proj"; IN($i[])) | not)' x/config.json
 done
 made x -s int8-channel --mtp-scheme same --select 0-2 --quiet
 made y -s int8-channel --select 0-2 --quiet
@@ -102,25 +102,25 @@ judge "same adds something to layers that do not have the block" cmp x/config.js
 judge "same adds something to layers that do not have the block" cmp x/model.safetensors y/model.safetensors
 made y -s int8-channel --mtp-scheme keep --select 0-2 --quiet
 judge "keep differs without the block" cmp x/config.json y/config.json
-made x -s int8-channel --mtp-scheme int4-group32 --select q_proj --quiet
+made x -s int8-channel --mtp-scheme int4-group32 --select o_proj --quiet
 values x "^$q.weight" x.block
 values x 'layers\.[0-3]\.' x.others
-judge "schemes of selected tensors" test "$(schemes)" = "$(jq -nc '[range(5) | ["model.layers.\(.).self_attn.q_proj", if . == 4 then "int4-group32" else "int8-channel" end]]')"
+judge "schemes of selected tensors" test "$(schemes)" = "$(jq -nc '[range(5) | ["model.layers.\(.).self_attn.o_proj", if . == 4 then "int4-group32" else "int8-channel" end]]')"
 judge "targets of the block" test "$(jq -c '.quantization_config.config_groups.group_0.targets' x/config.json)" = \
     '["re:.*\\.layers\\.4\\.(.*\\.)?(self_attn)\\..*","re:^model\\.decoder\\.(.*\\.)?(self_attn)\\..*"]'
 judge "an unselected matrix of the block is not ignored" jq -e '[.quantization_config.ignore[] | select(test("^model.(layers.4|decoder).self_attn"))] | map(sub(".*\\."; "")) | sort ==
-    ["k_proj", "k_proj", "o_proj", "o_proj", "v_proj", "v_proj"]' x/config.json
-made y -s int4-group32 --select q_proj --quiet
+    ["k_proj", "k_proj", "q_proj", "q_proj", "v_proj", "v_proj"]' x/config.json
+made y -s int4-group32 --select o_proj --quiet
 values y "^$q.weight" y.block
 judge "the selected matrix has other values" cmp x.block y.block
-made y -s int8-channel --select q_proj --quiet
+made y -s int8-channel --select o_proj --quiet
 values y 'layers\.[0-3]\.' y.others
 judge "the layers have other values" cmp x.others y.others
-made x -s int8-channel --mtp-scheme keep --select q_proj,model.layers.4.eh_proj --quiet
+made x -s int8-channel --mtp-scheme keep --select o_proj,model.layers.4.eh_proj --quiet
 judge "keep quantises a selected matrix of the block" test "$(jq -c '[.tensors[].tensor | select(test("layers.4"))]' x/organ/quantize.json)" = '[]'
 judge "keep leaves out others" test "$(jq '.tensors | length' x/organ/quantize.json)" = 4
 # The projection is no part of a module of the block's layer: config.json has its whole names.
-made x -s int8-channel --mtp-scheme int4-group32 --select q_proj,model.layers.4.eh_proj --quiet
+made x -s int8-channel --mtp-scheme int4-group32 --select o_proj,model.layers.4.eh_proj --quiet
 judge "the projection has another scheme" jq -e '[.tensors[] | select(.tensor == "model.layers.4.eh_proj.weight") | .scheme] == ["int4-group32"]' x/organ/quantize.json
 judge "the projection is not in the group of the block" test "$(jq -c '.quantization_config.config_groups.group_0.targets[2:]' x/config.json)" = \
     '["model.layers.4.eh_proj","model.decoder.eh_proj"]'
@@ -172,7 +172,7 @@ for format in int8-channel:int4-group32 "int4-group32 --format mlx:int8-group32"
     no "which --mtp-scheme keep leaves unquantised" -s ${format%:*} --mtp-scheme keep --select mtp
 done
 for own in same int4-group32; do
-    no "--select selects some experts of layer 4, but not 'model.layers.4.mlp.experts.0.down_proj.weight'" -s int8-channel --mtp-scheme $own --select q_proj,model.layers.4.mlp.experts.0.up_proj
+    no "--select selects some experts of layer 4, but not 'model.layers.4.mlp.experts.0.down_proj.weight'" -s int8-channel --mtp-scheme $own --select o_proj,model.layers.4.mlp.experts.0.up_proj
 done
 ends 2 quantize model -o no.gguf -s q4_0 --mtp-scheme q5_1 --select 0-2
 says "model: --select selects no matrix of the block for multi-token prediction, for which --mtp-scheme q5_1 is"
@@ -184,9 +184,9 @@ with_block qwen3_next model
 no "mlx-lm does not run blocks for multi-token prediction" -s int4-group32 --format mlx --mtp-scheme int8-group32
 made x -s int4-group32 --mtp-scheme int8-channel
 says "SGLang names the block for multi-token prediction of Qwen3-Next like layer 0, and would load it as int4-group32"
-made x -s int8-channel --mtp-scheme same --select q_proj --quiet
+made x -s int8-channel --mtp-scheme same --select o_proj --quiet
 judge "a block outside the layers" test "$(jq -c '[.tensors[].tensor]' x/organ/quantize.json)" = \
-    '["model.layers.1.self_attn.q_proj.weight","model.layers.3.self_attn.q_proj.weight","mtp.layers.0.self_attn.q_proj.weight"]'
+    '["model.layers.1.self_attn.o_proj.weight","model.layers.3.self_attn.o_proj.weight","mtp.layers.0.self_attn.o_proj.weight"]'
 no "--select selects some experts of layer 4, but not 'mtp.layers.0.mlp.experts.0.down_proj.weight'" -s int8-channel --select mtp.layers.0.mlp.experts.0.up_proj
 no "mlx-lm does not run blocks for multi-token prediction" -s int4-group32 --format mlx --mtp-scheme int8-group32 --select q_proj
 with_block glm4_moe model "grep -v layers.4"

@@ -93,7 +93,7 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
     const organ_quantize_options by_text = {.model = MODEL,
                                             .write.output = at("by-text"),
                                             .scheme = "int4-group32",
-                                            .targets = "*.0.self_attn.k_proj.weight",
+                                            .targets = "*.0.self_attn.o_proj.weight",
                                             .write.max_shard_size = SHARD,
                                             .method = "gptq",
                                             .calibration.text = TEXT,
@@ -103,7 +103,7 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
     mixed.write.output = at("mixed");
     mixed.scheme = "mixed";
     mixed.allocate = (organ_allocate_options){.allocate = "global", .budget = "4bpw", .tokens = 64, .rounds = 1};
-    mixed.targets = "*.0.self_attn.[kv]_proj.weight";
+    mixed.targets = "*.0.self_attn.[qkv]_proj.weight";
     const organ_dequantize_options back = {
         .model = fp8, .write.output = at("plain"), .dtype = "bf16", .write.max_shard_size = SHARD};
     const organ_autopsy_options sick = {.model = "fixtures/precision/plain-types"},

@@ -119,7 +119,7 @@ chmod -R u+w made
 # A block of which --select quantises a part has no pattern: it would match that part, too.
 with_block glm4_moe model
 rm -rf made
-ends 0 quantize model -o made -s int8-channel --select model.layers.3.self_attn.q_proj.weight,model.layers.4.self_attn.q_proj.weight --quiet
-judge "a quantised module is left unquantised" eval "! matches model.layers.4.self_attn.q_proj"
+ends 0 quantize model -o made -s int8-channel --select model.layers.3.self_attn.o_proj.weight,model.layers.4.self_attn.o_proj.weight --quiet
+judge "a quantised module is left unquantised" eval "! matches model.layers.4.self_attn.o_proj"
 judge "the projection is not listed" matches model.layers.4.eh_proj
 finish

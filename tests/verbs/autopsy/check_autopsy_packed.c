@@ -278,12 +278,6 @@ static void by_columns_3_3(void *bytes, size_t size)
     by_columns(bytes, 3, 3);
 }
 
-static void by_columns_7_3(void *bytes, size_t size)
-{
-    ck_assert_uint_eq(size, 21 * sizeof(float));
-    by_columns(bytes, 7, 3);
-}
-
 static void by_columns_3_7(void *bytes, size_t size)
 {
     ck_assert_uint_eq(size, 21 * sizeof(float));
@@ -304,12 +298,11 @@ static const struct {
     const char *weight, *kind;
     void (*edit)(void *bytes, size_t size);
 } slips[] = {
-    {"model.layers.1.self_attn.q_proj.weight", "scale_order", by_columns_3_3},
-    {"model.layers.2.mlp.gate_proj.weight", "scale_order", by_columns_7_3},
+    {"model.layers.1.self_attn.o_proj.weight", "scale_order", by_columns_3_3},
     {"model.layers.0.mlp.down_proj.weight", "scale_order", by_columns_3_7},
-    {"model.layers.2.mlp.up_proj.weight", "scale_factor", four_times},
+    {"model.layers.2.mlp.down_proj.weight", "scale_factor", four_times},
     {"model.layers.1.mlp.down_proj.weight", "scale_factor", an_eighth},
-    {"model.layers.0.self_attn.k_proj.weight", "scale_factor", nine_times},
+    {"model.layers.0.self_attn.o_proj.weight", "scale_factor", nine_times},
 };
 
 START_TEST(scales_are_held_against_their_neighbours)

@@ -202,19 +202,19 @@ with_block glm4_moe whole
 with_block glm4_moe lost "sed d"
 rm -rf packed both
 ends 0 quantize lost -o packed -s fp8-channel --quiet
-ends 0 quantize whole -o both -s fp8-channel --quiet --select model.layers.3.self_attn.q_proj.weight,model.layers.4.self_attn.q_proj.weight
+ends 0 quantize whole -o both -s fp8-channel --quiet --select model.layers.3.self_attn.o_proj.weight,model.layers.4.self_attn.o_proj.weight
 graft both packed made
 here="a quantised block"
 judge "other tensors than those of the donor" diff <(bytes both | grep 'layers\.4\.') <(bytes made | grep 'layers\.4\.')
-judge "its quantised module is listed" eval "! matches model.layers.4.self_attn.q_proj"
+judge "its quantised module is listed" eval "! matches model.layers.4.self_attn.o_proj"
 judge "its projection is not listed" matches model.layers.4.eh_proj
 ends 0 dequantize made -o plain --quiet --force
-judge "it cannot be dequantised" test "$("$organ" inspect plain --tensors --json --select model.layers.4.self_attn.q_proj | jq -r '.tensors[0].dtype')" = BF16
+judge "it cannot be dequantised" test "$("$organ" inspect plain --tensors --json --select model.layers.4.self_attn.o_proj | jq -r '.tensors[0].dtype')" = BF16
 # The entries of a block that the target had go with it.
 rm -rf odd && ends 0 quantize whole -o odd -s fp8-channel --quiet
 graft both odd made
 here="a quantised block"
-judge "its module stays listed" eval "! matches model.layers.4.self_attn.q_proj"
+judge "its module stays listed" eval "! matches model.layers.4.self_attn.o_proj"
 judge "its projection is no longer listed" matches model.layers.4.eh_proj
 jq '.quantization_config.config_groups.group_0.targets = ["re:.*self_attn.*"]' odd/config.json >../config && cp ../config odd/config.json
 mismatch "config.json of the target names its quantised modules" both odd dir

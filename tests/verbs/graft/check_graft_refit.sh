@@ -94,7 +94,7 @@ refused 2 "made.gguf exists" graft --source donor.gguf --target cut.gguf -o made
 refused 4 "missing.txt" graft --source donor.gguf --target cut.gguf -o no.gguf --select mtp --refit --calibration missing.txt
 rm -rf cut && ends 0 prune donor -o cut --method magnitude --sparsity 60% --quiet
 for model in donor cut; do
-    ends 0 quantize $model -o $model.fp8 -s fp8-channel --select model.layers.4.eh_proj.weight,model.layers.3.self_attn.q_proj.weight --quiet
+    ends 0 quantize $model -o $model.fp8 -s fp8-channel --select model.layers.4.eh_proj.weight,model.layers.3.self_attn.o_proj.weight --quiet
 done
 refused 2 "is packed: --refit needs a projection of BF16, F16 or F32" graft --source donor.fp8 --target cut.fp8 -o no --select mtp --refit "${text[@]}"
 refused 2 "which must have one format" graft --source donor.gguf --target cut -o no --select mtp --refit "${text[@]}"

@@ -426,7 +426,7 @@ START_TEST(scales_do_not_depend_on_instruction_set_threads_or_method)
     way.isa = "scalar";
     way.threads = 1;
     way.memory = (uint64_t)256 << 20;
-    way.targets = "*.0.*.q_proj.weight";
+    way.targets = "*.0.*.[qkv]_proj.weight";
     must_convert("out", way);
     ck_assert(q == scale_in_out("self_attn.q_proj"));
     way.isa = NULL;
