@@ -60,5 +60,6 @@ architecture 2
 encoder 3
 merge_method 2
 mlx_type 1
+fused_set 1
 TRIALS
 conclude
