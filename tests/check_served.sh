@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# README and docs/verbs/quantize.md have the tables of what servers multiply as one and how they round activations, between marks <!-- NAME --> and <!-- /NAME -->.
+# README and docs/servers.md have the tables of what servers multiply as one and how they round activations, between marks <!-- NAME --> and <!-- /NAME -->.
 # `check_served.sh --write` writes them; otherwise they must be those of the program. Ends with the line "N passed, N failed".
 cd "$(dirname "$0")/.." || exit 1
 . tests/kit/counts.sh
@@ -19,7 +19,7 @@ while read -r file name width; do
     judge "the part is not that of the program: run tests/check_served.sh --write" cmp "$scratch/whole" "$file"
 done <<'PARTS'
 README.md README 120
-docs/verbs/quantize.md fused 2000
-docs/verbs/quantize.md served 2000
+docs/servers.md fused 2000
+docs/servers.md served 2000
 PARTS
 conclude

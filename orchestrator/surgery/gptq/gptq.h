@@ -56,7 +56,7 @@ typedef struct organ_gptq {
     /* GGUF: weight of each column's squared errors in the search for scales; NULL: the diagonal of H. */
     const float *weighing;
     float whole_scale; /* a grid with one scale for the tensor: that scale; 0: the one with the least error */
-    float *values; /* output, [rows][cols]: the FP32 value of each code, as a decoder computes it */
+    float *values;     /* output, [rows][cols]: the FP32 value of each code, as a decoder computes it */
     /* Output, [bands][scales and minima of a row (organ_grid_numbers)], rounded to the type in which they are stored. A
      * band is the rows that share their scales: organ_grid_band. */
     float *scales;

@@ -70,7 +70,7 @@ static void print_readme(void)
         fputs(shown++ ? ", or " : "", stdout);
         print_set(s, /*star=*/false);
     }
-    puts("; [quantize](docs/verbs/quantize.md#matrices-that-servers-multiply-as-one) gives them one scheme.");
+    puts("; [quantize](docs/servers.md#matrices-that-servers-multiply-as-one) gives them one scheme.");
     for (size_t k = 0; organ_served_at(k); k++) {
         const organ_served *const row = organ_served_at(k);
         char text[ORGAN_INPUT_TEXT];
