@@ -191,18 +191,9 @@ static void check_fit(const check *c, const organ_adapter_pair *pair, const orga
                      organ_shape_text(w->rank, w->shape, shape));
 }
 
-/* vLLM compares r and all values of rank_pattern with its limit. */
 uint64_t organ_lora_compared_rank(const organ_adapter *adapter)
 {
-    uint64_t rank = (uint64_t)adapter->r;
-    const char *key;
-    json_t *value;
-    json_object_foreach(json_object_get(adapter->config, "rank_pattern"), key, value)
-    {
-        (void)key;
-        rank = organ_max(rank, (uint64_t)json_integer_value(value));
-    }
-    return rank;
+    return organ_lora_config_rank(adapter->config, (uint64_t)adapter->r);
 }
 
 organ_status organ_lora_findings(const organ_lora_check *checked, json_t *findings, json_t *conditions,
