@@ -72,9 +72,9 @@ typedef struct organ_quant_group {
     int bits;           /* bits of a code, 1 to 8; 0: not stated */
     int symmetric;      /* codes have no zero point: 1 or 0; -1: not stated */
     int64_t group_size; /* columns that share a scale, above 0; -1: a whole row; 0: not stated */
-    uint64_t block_rows, block_cols; /* shape of a block of values that share a scale; 0: not stated */
-    organ_input_rounding inputs;     /* without tensors; codes ORGAN_INPUTS_PLAIN: inputs are not rounded */
-    const organ_served *unasked;     /* some servers round the inputs although the config does not declare it */
+    uint64_t block_rows, block_cols;    /* shape of a block of values that share a scale; 0: not stated */
+    organ_input_rounding inputs;        /* without tensors; codes ORGAN_INPUTS_PLAIN: inputs are not rounded */
+    const organ_served_inputs *unasked; /* some servers round the inputs although the config does not declare it */
 } organ_quant_group;
 
 /* ---- rotations at run time ---- */

@@ -19,7 +19,7 @@
      .symmetric = true}
 
 /* A kind a row. */
-static const organ_served kinds[] = {
+static const organ_served_inputs kinds[] = {
     {.schemes = {"fp8-block128"}, .asked = "`activation_type` fp8", .declared = true,
      .rounding = BY_GROUP(E4M3, 128, REAL), .loaders = "vLLM" EMULATED},
     {.schemes = {"fp8-channel"}, .asked = "`activation_type` fp8", .declared = true,
@@ -56,9 +56,9 @@ static const organ_served kinds[] = {
 /* clang-format on */
 #define KINDS (sizeof kinds / sizeof *kinds)
 
-const organ_served *organ_served_at(size_t k) { return k < KINDS ? &kinds[k] : NULL; }
+const organ_served_inputs *organ_served_at(size_t k) { return k < KINDS ? &kinds[k] : NULL; }
 
-const organ_served *organ_served_unasked(const char *format)
+const organ_served_inputs *organ_served_unasked(const char *format)
 {
     for (size_t k = 0; k < KINDS; k++)
         if (kinds[k].unasked && strcmp(kinds[k].unasked, format) == 0)
@@ -66,7 +66,7 @@ const organ_served *organ_served_unasked(const char *format)
     return NULL;
 }
 
-const organ_served *organ_served_undeclared(const organ_input_rounding *rounding)
+const organ_served_inputs *organ_served_undeclared(const organ_input_rounding *rounding)
 {
     for (size_t k = 0; k < KINDS; k++)
         if (kinds[k].unasked && rounding == &kinds[k].rounding)

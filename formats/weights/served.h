@@ -7,7 +7,7 @@
 #include <organ/weights.h>
 
 /* A row of the table. */
-typedef struct organ_served {
+typedef struct organ_served_inputs {
     const char *schemes[2]; /* globs on names of schemes; NULL: there is no second one */
     const char *asked;      /* the options that choose the row, for messages; NULL: only servers choose it */
     bool declared;          /* it applies without options */
@@ -20,13 +20,13 @@ typedef struct organ_served {
     const char *experts; /* a warning if routed experts are quantised; NULL: none */
     const char *instead; /* no loader multiplies routed experts: what to use; NULL: one does */
     const char *loaders; /* the servers that round inputs so, and what others do */
-} organ_served;
+} organ_served_inputs;
 
 /* Returns row k; NULL after the last one. */
-const organ_served *organ_served_at(size_t k);
+const organ_served_inputs *organ_served_at(size_t k);
 /* Returns the row of a format whose inputs some servers round although config.json does not declare it; NULL: none. */
-const organ_served *organ_served_unasked(const char *format);
+const organ_served_inputs *organ_served_unasked(const char *format);
 /* Returns the row to which a weight's rounding belongs if config.json does not declare it; NULL: it does. */
-const organ_served *organ_served_undeclared(const organ_input_rounding *rounding);
+const organ_served_inputs *organ_served_undeclared(const organ_input_rounding *rounding);
 
 #endif

@@ -130,7 +130,7 @@ organ_status organ_scoring_add_activations(const organ_scoring *scoring, size_t 
     if (!model->inputs || error->status)
         return error->status;
     organ_input_text(model->inputs, inputs, sizeof inputs);
-    const organ_served *const some = organ_served_undeclared(model->inputs);
+    const organ_served_inputs *const some = organ_served_undeclared(model->inputs);
     json_t *const activations = ORGAN_OBJECT(SET_TEXT("inputs", inputs), SET_FLAG("rounded", rounded),
                                              SET_IF(some, "servers", json_string(some ? some->loaders : "")));
     if (!ORGAN_ADD(entry, SET("activations", activations),

@@ -130,7 +130,7 @@ typedef struct organ_quantize_part {
     uint64_t masked, zeros; /* weights that pruning removed; codes that mean 0, including those of removed weights */
 } organ_quantize_part;
 
-typedef organ_served organ_quantize_inputs;
+typedef organ_served_inputs organ_quantize_inputs;
 typedef struct organ_quantize_input_set organ_quantize_input_set;
 
 /* Sets of matrices with one scale of inputs, of the layer that is measured. */

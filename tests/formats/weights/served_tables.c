@@ -32,7 +32,7 @@ static void print_fused(void)
 }
 
 /* "`activation_type` fp8" of a message is the option "`--activation-type` fp8". */
-static void print_option(const organ_served *row)
+static void print_option(const organ_served_inputs *row)
 {
     bool open = false;
     const char *const asked = row->asked && !row->declared ? row->asked : "none";
@@ -49,7 +49,7 @@ static void print_served(void)
 {
     puts("|scheme|option|activations|servers|\n|---|---|---|---|");
     for (size_t k = 0; organ_served_at(k); k++) {
-        const organ_served *const row = organ_served_at(k);
+        const organ_served_inputs *const row = organ_served_at(k);
         char text[ORGAN_INPUT_TEXT];
         printf("|`%s`", row->schemes[0]);
         if (row->schemes[1])
@@ -72,7 +72,7 @@ static void print_readme(void)
     }
     puts("; [quantize](docs/servers.md#matrices-that-servers-multiply-as-one) gives them one scheme.");
     for (size_t k = 0; organ_served_at(k); k++) {
-        const organ_served *const row = organ_served_at(k);
+        const organ_served_inputs *const row = organ_served_at(k);
         char text[ORGAN_INPUT_TEXT];
         if (row->unasked)
             printf("Activations of %s that config.json leaves unrounded are rounded to %s by %s.\n", row->schemes[0],
