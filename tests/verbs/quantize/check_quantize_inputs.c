@@ -4,6 +4,7 @@
  * and values are the greatest magnitudes in transformers. */
 #include "tests/forward/golden_inputs.h"
 #include "tests/kit/arch_maker.h"
+#include "tests/kit/forward_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/verbs/quantize/convert_rig.h"
 
@@ -77,18 +78,18 @@ static convert_way way_of(const struct kind *kind)
                          .force = true};
 }
 
-static void is_of_kind(const organ_model *model, const organ_weight *weight, const organ_input_rounding *expected)
+static void is_of_kind(const organ_model *model, const organ_weight *weight, const organ_input_rounding *wanted)
 {
     organ_input_numbers numbers;
     organ_error error = {0};
     const organ_input_rounding *const r = weight->inputs;
-    ck_assert_msg((r != NULL) == (expected->codes != ORGAN_INPUTS_PLAIN), "%s", weight->name);
+    ck_assert_msg((r != NULL) == (wanted->codes != ORGAN_INPUTS_PLAIN), "%s", weight->name);
     if (!r)
         return;
-    ck_assert_int_eq(r->codes, expected->codes);
-    ck_assert_int_eq(r->span, expected->span);
-    ck_assert_int_eq(r->scales, expected->scales);
-    ck_assert_uint_eq(r->group, expected->group);
+    ck_assert_int_eq(r->codes, wanted->codes);
+    ck_assert_int_eq(r->span, wanted->span);
+    ck_assert_int_eq(r->scales, wanted->scales);
+    ck_assert_uint_eq(r->group, wanted->group);
     ck_assert(r->symmetric);
     ck_assert_msg(organ_input_numbers_read(model, weight, &numbers, &error) == ORGAN_OK, "%s", error.message);
 }
@@ -313,14 +314,72 @@ START_TEST(scales_are_those_of_transformers)
             continue;
         if (!strstr(name, ".weight") && golden_place_of(&golden, name)->expected < 0) /* a layer with another's keys */
             continue;
-        const double found = (double)bf16_in(made, &made->tensors[k]), expected = golden_of(&golden, name) / 448;
-        ck_assert_msg(fabs(found / expected - 1) <= 1.0 / 256, "%s: %s: %.7g, not %.7g", references[_i], name, found,
-                      expected);
+        const double found = (double)bf16_in(made, &made->tensors[k]), wanted = golden_of(&golden, name) / 448;
+        ck_assert_msg(fabs(found / wanted - 1) <= 1.0 / 256, "%s: %s: %.7g, not %.7g", references[_i], name, found,
+                      wanted);
         count++;
     }
     ck_assert_uint_gt(count, 12);
     organ_model_close(made);
     free(golden.items);
+    arch_reference_free(&r);
+}
+END_TEST
+
+/* ---- rounding where modules read ---- */
+
+/* The multipliers are near those of a published model of 7 billion weights. The mean negative log-likelihoods of the
+ * outputs' text are those of transformers 5.24 with compressed-tensors 0.20. */
+#define MULTIPLIERS                                                                                                    \
+    "{\"key_multiplier\": 0.026, \"attention_in_multiplier\": 1.0, \"attention_out_multiplier\": 0.13, "               \
+    "\"mlp_multipliers\": [0.88, 0.22], \"ssm_in_multiplier\": 1.25, \"ssm_out_multiplier\": 0.24}"
+static const struct {
+    const char *scheme;
+    double mean;
+} rounded[] = {{"fp8-channel", 7.5416515}, {"int8-channel", 7.5442813}};
+#define ROUNDED_LIMIT 1e-4
+
+static double mean_loss(const char *path, const arch_reference *r)
+{
+    session s;
+    organ_error error;
+    const size_t begin[] = {0, r->count};
+    size_t rows[128];
+    double sum = 0;
+    ck_assert_uint_le(r->count, sizeof rows / sizeof *rows);
+    for (size_t k = 0; k < r->count; k++)
+        rows[k] = k;
+    ck_assert_msg(session_open(&s, path, 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_forward_round_inputs(s.forward, &error) == ORGAN_OK, "%s", error.message);
+    float *const logits = session_logits(&s, &(organ_windows){r->tokens, 1, begin}, rows, r->count - 1, &error);
+    ck_assert_msg(logits != NULL, "%s", error.message);
+    const size_t words = (size_t)organ_forward_describe(s.forward)->vocabulary;
+    for (size_t k = 0; k + 1 < r->count; k++) {
+        double all = 0;
+        for (size_t w = 0; w < words; w++)
+            all += exp((double)logits[k * words + w]);
+        sum += log(all) - (double)logits[k * words + r->tokens[k + 1]];
+    }
+    free(logits);
+    session_close(&s);
+    return sum / (double)(r->count - 1);
+}
+
+START_TEST(inputs_are_rounded_where_modules_read_them)
+{
+    arch_reference r = arch_make("falcon_h1", scratch_path("falcon"));
+    arch_set_config(scratch_path("falcon"), MULTIPLIERS);
+    golden_write_text(scratch_path("falcon/tokenizer.json"), scratch_path("text"), r.tokens, r.count);
+    must_convert("out", (convert_way){.model = scratch_path("falcon"),
+                                      .scheme = rounded[_i].scheme,
+                                      .calibration = scratch_path("text"),
+                                      .nearest = true,
+                                      .samples = 1,
+                                      .context = (unsigned)r.count,
+                                      .activation_scale = "static"});
+    const double mean = mean_loss(scratch_path("out"), &r);
+    ck_assert_msg(fabs(mean - rounded[_i].mean) <= ROUNDED_LIMIT, "%s: %.8f, not %.8f", rounded[_i].scheme, mean,
+                  rounded[_i].mean);
     arch_reference_free(&r);
 }
 END_TEST
@@ -491,6 +550,7 @@ int main(void)
     tcase_add_loop_test(loops, quantize_writes_the_kind_that_is_asked_for, 0, sizeof kinds / sizeof *kinds);
     tcase_add_loop_test(loops, static_scales_are_those_of_the_inputs, 0, 2);
     tcase_add_loop_test(loops, scales_are_those_of_transformers, 0, sizeof references / sizeof *references);
+    tcase_add_loop_test(loops, inputs_are_rounded_where_modules_read_them, 0, sizeof rounded / sizeof *rounded);
     tcase_add_loop_test(loops, smoothing_knows_multipliers, 0, 2);
     tcase_add_loop_test(loops, what_no_loader_knows_is_refused, 0, sizeof refusals / sizeof *refusals);
     suite_add_tcase(suite, loops);
