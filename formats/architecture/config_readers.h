@@ -177,9 +177,11 @@ unsigned organ_config_needed(const config_hf_source *s, const char *key);
 bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback);
 /* Returns the member that `flag` names; flag.otherwise if the member is missing or flag.key is NULL. */
 bool organ_config_flag_of(const config_hf_source *s, forward_flag flag);
-/* Returns the flag tie_word_embeddings, which a multimodal model has at the top of the file or in its text_config.
- * Without the flag a multimodal model is tied; for other models forward_family.tied decides. s->family may be NULL:
- * organ does not know the architecture, and without the flag such a model is not tied. */
+/* Returns whether transformers ties the output head to the embeddings: by the flag tie_word_embeddings at the top of
+ * the file, of text_config, or by the default of its class for the model_type. For a multimodal type that organ does
+ * not know, the first flag of both decides, and without a flag such a model is tied. For other models
+ * forward_family.tied is the default. s->family may be NULL: organ does not know the architecture, and without the flag
+ * such a model is not tied. */
 bool organ_config_is_tied(const config_hf_source *s);
 /* Returns the member that `number` names; number.otherwise if the member is missing, 0 if number.key is NULL. */
 double organ_config_number(const config_hf_source *s, forward_number number);

@@ -5,6 +5,7 @@
  * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
  * there. The root, s->root, is the JSON object of the text model. */
 #include "formats/architecture/config_readers.h"
+#include "formats/base/word_lists.h"
 
 #include "formats/base/json.h"
 #include "formats/base/owned.h"
@@ -113,11 +114,52 @@ bool organ_config_flag_of(const config_hf_source *s, forward_flag flag)
     return flag.key ? organ_config_flag(s, flag.key, flag.otherwise) : flag.otherwise;
 }
 
+/* Model types of transformers 5.24 whose config.json has the language model in text_config. Its classes tie the output
+ * head by the flag at the top of the file (PreTrainedModel.get_expanded_tied_weights_keys reads config, not
+ * text_config). */
+static const struct tie_row {
+    const char *types;
+    bool otherwise; /* default of the flag at the top */
+    bool either;    /* a flag of text_config that is true ties, too */
+} ties[] = {
+    {"apertus1p5 aria blip-2 cohere_compass cosmos3_edge cosmos3_omni deepseek_ocr2 dots3_note emu3 exaone4_5 fuyu "
+     "glm46v glm5_next glmga granite4_vision hy_v4_vl idefics2 idefics3 inkling2 inkling2_loop inkling_mm_model "
+     "instructblip instructblipvideo llama4 llava_next minicpmv4_6 minicpmv4_7 mistral_large4 mllama molmo2 "
+     "muse_glimmer muse_spark nemo_speechlm nemotron_h_omni omniasr pix2struct pp_formulanet qianfan_ocr "
+     "qwen2_5_omni qwen2_5_omni_thinker qwen2_audio qwen3_5 qwen3_5_moe qwen3_omni_moe qwen3_omni_moe_thinker "
+     "qwen3_vl qwen3_vl_moe qwen4_exp smolvlm step3p7 unlimited_ocr vibevoice_asr video_llava vipllava voxtral",
+     false, false},
+    {"aya_vision blip cohere2_vision deepseek_vl deepseek_vl_hybrid diffusion_gemma ernie4_5_vl_moe florence2 gemma3 "
+     "gemma3n gemma4 gemma4_unified gemma4_unified_assistant glmasr got_ocr2 granite_docling granite_speech "
+     "granite_speech_plus hyperclovax_vision_v2 internvl janus kimi_k25 kosmos-2 kosmos-2.5 lfm2_vl lfm3_vl "
+     "lighton_ocr minicpm_ocr mistral3 moss_transcribe_diarize ovis2 paligemma pp_chart2table qwen3_asr "
+     "voxtral_realtime",
+     true, false},
+    {"fast_vlm glm4v glm4v_moe glm_ocr llava llava_next_video llava_onevision minimax_m3_vl qwen2_5_vl qwen2_vl "
+     "shieldgemma2 video_llama_3",
+     false, true},
+    {"hunyuan_vl paddleocr_vl", true, true},
+};
+
+static const struct tie_row *tie_of(const json_t *file)
+{
+    const char *const type = organ_json_plain(json_object_get(file, "model_type"));
+    for (size_t k = 0; type && k < sizeof ties / sizeof *ties; k++)
+        if (organ_lists_word(ties[k].types, ' ', type, strlen(type)))
+            return &ties[k];
+    return NULL;
+}
+
 bool organ_config_is_tied(const config_hf_source *s)
 {
+    static const char flag[] = "tie_word_embeddings";
     const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};
-    const bool otherwise = (s->family && s->family->tied) || s->root != s->file;
-    return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
+    const struct tie_row *const row = tie_of(s->file);
+    const bool usual = s->family && s->family->tied;
+    if (!row)
+        return organ_config_flag(&top, flag, organ_config_flag(s, flag, usual || s->root != s->file));
+    const bool tied = organ_config_flag(&top, flag, row->otherwise);
+    return tied || (row->either && s->root != s->file && organ_config_flag(s, flag, usual));
 }
 
 double organ_config_number(const config_hf_source *s, forward_number number)

@@ -163,6 +163,10 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         if (known[k].type == type)
             return organ_gguf_refuse(cursor, "type %" PRId32 " is %s, which %s", type, known[k].name, known[k].why);
+    /* its types, those that it removed (142, 143) and the gaps between them */
+    if ((type >= 97 && type <= 99) || (type >= 133 && type <= 399))
+        return organ_gguf_refuse(
+            cursor, "type %" PRId32 " is a block type of ik_llama.cpp, which other programs do not read", type);
     return organ_gguf_refuse(cursor, "type %" PRId32 " is unknown", type);
 }
 

@@ -85,7 +85,8 @@ organ_status organ_require_plain(const organ_model *model, const bool *changed, 
 static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
 
 /* Multi-token prediction adds draft layers after the layers of the model; each has a matrix with the role
- * ORGAN_ROLE_MTP (eh_proj). Their tensors are targets only if --select names them or their layers. */
+ * ORGAN_ROLE_MTP (eh_proj). Their tensors are targets only if --select names them or their layers, or if the model is a
+ * draft, which has no other layers. */
 static bool is_in_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
 {
     for (size_t k = 0; k < draft_count; k++)
@@ -108,7 +109,7 @@ static size_t list_drafts(const organ_model *model, int32_t drafts[MAX_DRAFTS])
 static void choose_projections(const organ_model *model, const organ_selection *selection, bool *chosen)
 {
     int32_t drafts[MAX_DRAFTS];
-    const size_t draft_count = selection->span_count ? 0 : list_drafts(model, drafts);
+    const size_t draft_count = selection->span_count || organ_mtp_is_alone(model) ? 0 : list_drafts(model, drafts);
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *const tensor = &model->tensors[t];
         const bool usual =

@@ -151,7 +151,10 @@ static int config_put_row(const organ_convert_job *job, const pairing_key *row, 
         return put_mscales(rope, rotary, value);
     if (!rotary)
         return json_object_set_new(config, name, value);
-    return json_object_set_new(strcmp(rotary, "rope_theta") == 0 ? config : rope, rotary, value);
+    if (strcmp(rotary, "rope_theta") != 0)
+        return json_object_set_new(rope, rotary, value);
+    const char *const base = job->family ? job->family->theta_key : NULL;
+    return json_object_set_new(config, base && !strchr(base, '.') ? base : rotary, value); /* config_put_dbrx: nested */
 }
 
 /* ---- members from organ_forward_config ---- */
@@ -281,7 +284,8 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
     if (c->latent.rank)
         return failed | config_put_latent(c, config);
     if (c->rope.dimensions != c->head_dim || (f->rotated_part > 0 && f->rotated_part < 1))
-        failed |= !ORGAN_ADD(config, SET("partial_rotary_factor", config_rotary(c->rope.dimensions, c->head_dim)));
+        failed |= !ORGAN_ADD(config, SET(f->rotated_key ? f->rotated_key : "partial_rotary_factor",
+                                         config_rotary(c->rope.dimensions, c->head_dim)));
     return failed;
 }
 

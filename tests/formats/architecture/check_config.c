@@ -122,6 +122,45 @@ static const struct tie {
      false},
 };
 
+/* Ties of multimodal types in transformers 5.24 (AutoConfig): `ties` has a digit for each pair of the flag at the top
+ * and that of text_config, both in the order missing, true, false; the pairs are in the order of the flag at the top.
+ */
+static const struct multimodal_tie {
+    const char *outer, *inner, *ties;
+} multimodal_ties[] = {
+    {"gemma3", "gemma3_text", "111111000"},
+    {"gemma4", "gemma4_text", "111111000"},
+    {"mistral3", "mistral", "111111000"},
+    {"kimi_k25", "deepseek_v3", "111111000"},
+    {"llama4", "llama4_text", "000111000"},
+    {"llava_next", "llama", "000111000"},
+    {"qwen3_vl", "qwen3_vl_text", "000111000"},
+    {"qwen3_5", "qwen3_5_text", "000111000"},
+    {"qwen3_5_moe", "qwen3_5_moe_text", "000111000"},
+    {"qwen2_vl", "qwen2_vl_text", "010111010"},
+    {"qwen2_5_vl", "qwen2_5_vl_text", "010111010"},
+    {"llava", "llama", "010111010"},
+    {"glm4v", "glm4v_text", "010111010"},
+    {"unknown_vl", "llama", "110111000"},
+};
+
+static int multimodal_tie(const struct multimodal_tie *t, unsigned pair)
+{
+    static const char *const flags[] = {"", ",\"tie_word_embeddings\":true", ",\"tie_word_embeddings\":false"};
+    char text[400];
+    snprintf(text, sizeof text, "{\"model_type\":\"%s\"%s,\"text_config\":{\"model_type\":\"%s\"%s}}", t->outer,
+             flags[pair / 3], t->inner, flags[pair % 3]);
+    return '0' + read_text(text).tie_word_embeddings;
+}
+
+START_TEST(multimodal_tied_or_not)
+{
+    for (unsigned pair = 0; pair < 9; pair++)
+        ck_assert_msg(multimodal_tie(&multimodal_ties[_i], pair) == multimodal_ties[_i].ties[pair], "%s: pair %u",
+                      multimodal_ties[_i].outer, pair);
+}
+END_TEST
+
 START_TEST(tied_or_not)
 {
     ck_assert_msg(read_text(ties[_i].text).tie_word_embeddings == ties[_i].tied, "%s", ties[_i].text);
@@ -197,6 +236,7 @@ Suite *config_suite(void)
     tcase_add_test(files, other_sections);
     tcase_add_test(files, odd_but_legal);
     tcase_add_loop_test(files, tied_or_not, 0, COUNT(ties));
+    tcase_add_loop_test(files, multimodal_tied_or_not, 0, COUNT(multimodal_ties));
     tcase_add_loop_test(files, refused, 0, COUNT(bad_configs));
     tcase_add_test(files, of_a_model);
     suite_add_tcase(suite, files);
