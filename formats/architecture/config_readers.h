@@ -72,7 +72,7 @@ typedef struct config_gguf_source {
 
 /* Writes the key's whole name, "ARCHITECTURE.KEY", to `full` and returns it. */
 const char *organ_key_name(const config_gguf_source *s, const char *key, char full[CONFIG_KEY_LIMIT]);
-/* Returns the key-value, or NULL if it is missing. */
+/* Returns the key-value, or its default (organ_gguf_find_or_default); NULL if it is missing. */
 const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key);
 /* Sets ORGAN_BAD_INPUT with the message "FILE: key 'ARCHITECTURE.KEY' ..." and the rest by `format`. */
 void organ_key_refuse(const config_gguf_source *s, const char *key, const char *format, ...)

@@ -5,6 +5,7 @@
  * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
  */
 #include "formats/architecture/config_readers.h"
+#include "formats/architecture/pairing.h"
 
 #include "formats/base/format_rest.h"
 
@@ -21,7 +22,7 @@ const char *organ_key_name(const config_gguf_source *s, const char *key, char fu
 const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key)
 {
     char full[CONFIG_KEY_LIMIT];
-    return organ_gguf_find(s->model->gguf, organ_key_name(s, key, full));
+    return organ_gguf_find_or_default(s->model->gguf, organ_key_name(s, key, full));
 }
 
 void organ_key_refuse(const config_gguf_source *s, const char *key, const char *format, ...)
@@ -111,12 +112,16 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
     return kv && !s->error->status ? *(const unsigned char *)kv->bytes != 0 : fallback;
 }
 
-/* Returns true if the key is the text `word`; `otherwise` if the key is missing. */
+/* Returns true if the key is the text `word`; `otherwise` if the key is missing. The bytes of a text are its length, in
+ * 64 bits, and the text. */
 static bool key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise)
 {
-    char full[CONFIG_KEY_LIMIT];
-    return organ_key_find(s, key) ? organ_gguf_text_equals(s->model->gguf, organ_key_name(s, key, full), word)
-                                  : otherwise;
+    const organ_gguf_kv *const kv = organ_key_find(s, key);
+    const size_t length = strlen(word);
+    if (!kv)
+        return otherwise;
+    return kv->type == ORGAN_GGUF_STRING && kv->size == sizeof(uint64_t) + length &&
+           memcmp(kv->bytes + sizeof(uint64_t), word, length) == 0;
 }
 
 bool organ_key_tensor(const config_gguf_source *s, const char *name) { return organ_model_find(s->model, name); }

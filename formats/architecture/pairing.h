@@ -310,4 +310,8 @@ bool organ_keeps_rope_rows(const char *gguf_architecture);
  * every architecture, apart from the rows of q and k. Fused tensors, stacks and recurrent parts have not. */
 bool organ_part_is_plain(forward_part part);
 
+/* Returns the key-value of a GGUF file; if it has none, the one that the program which made the file has in its code
+ * (gguf_defaults.c), or NULL. */
+const organ_gguf_kv *organ_gguf_find_or_default(const organ_gguf *gguf, const char *key);
+
 #endif

@@ -450,4 +450,35 @@ for select in '*' position_embd; do
     ends 0 quantize gpt2.gguf -s q8_0 -o small.gguf --select "$select" --json --quiet --force
     holds ../out "[.left_alone[].tensor] == $([[ $select == '*' ]] && echo '["position_embd.weight"]' || echo '[]')"
 done
+
+# ---- a base of the rotation that is not the default, in the member that the model type reads ----
+[[ -e gpt_neox ]] || make gpt_neox
+jq '.rope_parameters.rope_theta = 50000 | .rope_parameters.partial_rotary_factor = 0.5' gpt_neox/config.json >set.json && mv set.json gpt_neox/config.json
+ends 0 convert gpt_neox -o neox.gguf --to gguf --dtype f32 --quiet --force
+ends 0 convert neox.gguf -o neox-back --to safetensors --quiet --force
+holds neox-back/config.json '[.rotary_emb_base, .rotary_pct, .rope_theta, .partial_rotary_factor] == [50000, 0.5, null, null]'
+read -r before after < <(likelihood gpt_neox neox-back)
+judge "gpt_neox with another base: another likelihood comes back" same gpt_neox "$before" "$after"
+
+# ---- Gemma 3 as Ollama stores it: one file with the tower, without keys that Ollama has in its code; models of 34 layers also have a factor there ----
+rows=$root/fixtures/architectures/gemma3_text
+for layers in 4 34; do
+    rm -rf fixture ollama && mkdir fixture
+    { grep -v 'layers\.' "$rows/model.tsv" && for ((k = 0; k < layers; k++)); do grep 'layers\.0\.' "$rows/model.tsv" | sed "s/layers\.0\./layers.$k./"; done; } >fixture/model.tsv
+    jq --argjson n $layers '.num_hidden_layers = $n | .layer_types = [range($n) | if . % 6 == 5 then "full_attention" else "sliding_attention" end]
+        | .query_pre_attn_scalar = 16 | if $n == 34 then .rope_parameters.full_attention += {rope_type: "linear", factor: 8} else . end' \
+        "$rows/config.json" >fixture/config.json
+    (cd "$root" && build/checks/arch_model "../../../../../../../../../..$scratch/area/fixture" "$scratch/area/ollama") >../out 2>&1 || bad "the model cannot be made" ../out
+    rm -f ollama/tokenizer.json
+    ends 0 convert ollama -o plain.gguf --to gguf --dtype f32 --quiet --force
+    "$root/build/checks/gguf_keys" plain.gguf ollama.gguf gemma3.rope.freq_base= gemma3.rope.freq_base_swa= gemma3.attention.layer_norm_rms_epsilon= \
+        gemma3.rope.scaling.type= gemma3.rope.scaling.factor= gemma3.vision.block_count=u32:1 +v.patch_embedding.bias +v.blk.0.layer_norm1.weight \
+        +mm.mm_soft_emb_norm.weight >../out 2>&1 || bad "the file cannot be made" ../out
+    ends 0 convert ollama.gguf -o ollama-back --to safetensors --force
+    says "3 tensors of vision, audio or multi-token prediction, such as 'v.patch_embedding.bias', are left out"
+    ends 0 convert plain.gguf -o plain-back --to safetensors --quiet --force
+    judge "$layers layers: the keys in Ollama's code change config.json" diff plain-back/config.json ollama-back/config.json
+    judge "$layers layers: the tower changes the tensors of the text" cmp plain-back/model.safetensors ollama-back/model.safetensors
+done
+holds ollama-back/config.json '.rope_scaling == {rope_type: "linear", factor: 8.0}'
 finish

@@ -2,7 +2,8 @@
  * gguf_keys FILE: prints the key-values of a GGUF file, "KEY<tab>VALUE" with the value as JSON. Arrays of more than
  * LONG elements are printed as their number of elements.
  * gguf_keys FILE OUT EDIT...: writes the file with other key-values. An EDIT is KEY=TYPE:JSON, with TYPE a name such as
- * u32 or string and JSON a value or an array of values, or KEY= to remove the key. */
+ * u32 or string and JSON a value or an array of values, or KEY= to remove the key; -NAME removes the tensors whose
+ * names begin with NAME, and +NAME adds a tensor of that name with two numbers. */
 #include "formats/gguf/file.h"
 #include <organ/models.h>
 
@@ -137,22 +138,46 @@ static void edit(organ_gguf_writer *writer, char *text, organ_error *error)
     json_decref(value);
 }
 
-static void write_file(const organ_model *model, organ_gguf_writer *writer, const char *path, organ_error *error)
+/* Edits of tensors among the arguments. */
+typedef struct tensor_edits {
+    char **items;
+    int count;
+} tensor_edits;
+
+static bool is_removed(const tensor_edits *edits, const char *name)
+{
+    for (int k = 0; k < edits->count; k++)
+        if (edits->items[k][0] == '-' && strncmp(name, edits->items[k] + 1, strlen(edits->items[k] + 1)) == 0)
+            return true;
+    return false;
+}
+
+static void write_file(const organ_model *model, const tensor_edits *edits, organ_gguf_writer *writer, const char *path,
+                       organ_error *error)
 {
     organ_gguf_layout layout = {0};
+    const uint64_t two = 2;
+    size_t written = 0;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const t = &model->tensors[k];
-        organ_gguf_writer_tensor(writer, t->name, t->dtype, t->rank, t->shape, error);
+        if (!is_removed(edits, t->name))
+            organ_gguf_writer_tensor(writer, t->name, t->dtype, t->rank, t->shape, error);
     }
+    for (int k = 0; k < edits->count; k++)
+        if (edits->items[k][0] == '+')
+            organ_gguf_writer_tensor(writer, edits->items[k] + 1, ORGAN_F32, 1, &two, error);
     require(organ_gguf_writer_finish(writer, &layout, error) == ORGAN_OK, error->message);
     FILE *const out = fopen(path, "wb");
     require(out && fwrite(layout.bytes, 1, layout.size, out) == layout.size, path);
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const t = &model->tensors[k];
+        if (is_removed(edits, t->name))
+            continue;
         unsigned char *const bytes = malloc(t->bytes + 1);
         require(bytes && organ_model_read(model, t->file, bytes, t->bytes, t->offset, error) == ORGAN_OK,
                 error->message);
-        require(fseek(out, (long)layout.offsets[k], SEEK_SET) == 0 && fwrite(bytes, 1, t->bytes, out) == t->bytes,
+        require(fseek(out, (long)layout.offsets[written++], SEEK_SET) == 0 &&
+                    fwrite(bytes, 1, t->bytes, out) == t->bytes,
                 path);
         free(bytes);
     }
@@ -173,8 +198,9 @@ int main(int argc, char **argv)
         for (size_t k = 0; k < model->gguf->kv_count; k++)
             organ_gguf_writer_kv(writer, &model->gguf->kvs[k], &error);
         for (int k = 3; k < argc; k++)
-            edit(writer, argv[k], &error);
-        write_file(model, writer, argv[2], &error);
+            if (argv[k][0] != '-' && argv[k][0] != '+')
+                edit(writer, argv[k], &error);
+        write_file(model, &(tensor_edits){argv + 3, argc - 3}, writer, argv[2], &error);
         organ_gguf_writer_destroy(writer);
     }
     organ_model_close(model);

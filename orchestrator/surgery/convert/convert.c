@@ -373,8 +373,9 @@ static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
     organ_progress_note_remarks(job->progress, /*path=*/NULL, job->weights);
     note_scales(job);
     if (job->dropped)
-        organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
-                            job->dropped);
+        organ_progress_note(job->progress,
+                            "%zu tensors of vision, audio or multi-token prediction, such as '%.200s', are left out",
+                            job->dropped, job->dropped_name);
     if (job->copies)
         organ_progress_note(job->progress,
                             "%zu tensor%s of the block for multi-token prediction, copies of embedding and head, %s "

@@ -122,22 +122,22 @@ static int put_mscales(json_t *rope, const char *member, json_t *tenth)
 static int config_put_row(const organ_convert_job *job, const pairing_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
-    size_t length = 0, text_length = 0;
+    size_t length = 0;
     snprintf(key, sizeof key, "%s.%.*s", job->pairing->gguf, (int)strcspn(row->key, ":"), row->key);
-    const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
+    const organ_gguf_kv *const kv = organ_gguf_find_or_default(job->model->gguf, key);
     if (strcmp(row->key, ORGAN_MTP_KEY) == 0)
         return 0; /* organ_convert_put_blocks */
     const char *const member = row->members ? config_member(job, row->members, &length) : NULL;
     if (!kv || !organ_convert_is_uniform(kv) || !member)
         return 0;
-    const char *const text = organ_gguf_string(job->model->gguf, key, &text_length);
+    const bool text = kv->type == ORGAN_GGUF_STRING; /* its length, then its bytes */
     json_t *value = NULL;
     if (!job->by_name && strcmp(row->key, "block_count") == 0) /* the key counts blocks, too */
         value = json_integer(job->config.layers);
     else if (!row->words)
         value = config_value(kv);
     else if (text)
-        value = config_word(row->words, text, text_length);
+        value = config_word(row->words, (const char *)kv->bytes + sizeof(uint64_t), kv->size - sizeof(uint64_t));
     snprintf(name, sizeof name, "%.*s", (int)length, member);
     if (!value)
         return 0;

@@ -128,6 +128,7 @@ typedef struct organ_convert_job {
     int64_t feed_like;   /* the layer whose feed-forward is; -1: none */
     size_t copies;       /* copies of embedding and head in blocks, which the output lacks */
     size_t dropped; /* number of tensors of vision, audio or multi-token prediction, which the output does not have */
+    const char *dropped_name; /* of the first of them; NULL: there is none */
     organ_gguf_writer *gguf;
     organ_written_file *files; /* of a safetensors output: config.json and tokenizer files; the job owns their bytes */
     size_t file_count;

@@ -272,16 +272,26 @@ static organ_status tensor_backward(const tensor_move *t, const organ_weight *w)
 
 /* ---- one weight ---- */
 
+static void count_dropped(organ_convert_job *job, const organ_weight *weight)
+{
+    if (job->dropped++ == 0)
+        job->dropped_name = weight->name;
+}
+
 /* Returns whether the output does not have the weight. Counts those of vision, audio and multi-token prediction in
- * job->dropped. */
+ * job->dropped. Blocks of a GGUF file for multi-token prediction are layers (tensor_pass_over). */
 static bool tensor_drop(organ_convert_job *job, const organ_weight *weight)
 {
     const place_model model = organ_convert_model(job);
     const organ_role role = weight->anatomy.role;
-    const bool other = organ_role_is_tower(role) || (role == ORGAN_ROLE_MTP && job->blocks == 0);
-    if (organ_place_is_left_out(&model, weight))
+    const char *const name = weight->name;
+    const bool other = organ_role_is_tower(role) || (job->to_gguf && role == ORGAN_ROLE_MTP && job->blocks == 0);
+    if (job->to_gguf ? organ_place_is_left_out(&model, weight)
+                     : strcmp(name, ROPE_FREQS) == 0 || strcmp(name, ORGAN_ROPE_LONG) == 0 ||
+                           strcmp(name, ORGAN_ROPE_SHORT) == 0)
         return true;
-    job->dropped += other;
+    if (other)
+        count_dropped(job, weight);
     return other;
 }
 
@@ -292,7 +302,7 @@ static bool tensor_pass_over(const tensor_move *t)
     organ_convert_job *const job = t->job;
     const bool block = t->layer >= (int64_t)job->config.layers;
     if (block && job->blocks == 0)
-        job->dropped++;
+        count_dropped(job, t->weight);
     if (block && t->layer >= (int64_t)job->config.layers + job->blocks)
         return true;
     if (block && organ_convert_is_copy(job, t->weight, t->part.draft)) {
@@ -345,9 +355,7 @@ organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *we
     tensor_move move = {.job = job, .weight = weight, .error = error};
     const place_model model = organ_convert_model(job);
     const char *const name = weight->name;
-    if (job->to_gguf ? tensor_drop(job, weight)
-                     : strcmp(name, ROPE_FREQS) == 0 || strcmp(name, ORGAN_ROPE_LONG) == 0 ||
-                           strcmp(name, ORGAN_ROPE_SHORT) == 0)
+    if (tensor_drop(job, weight))
         return ORGAN_OK;
     const bool found = organ_place_find(&model, !job->to_gguf, name, &move.layer, &move.part);
     const bool copy =

@@ -43,6 +43,23 @@ for type in glm4_moe glm4_moe_lite deepseek_v3 deepseek_v32 hy_v3 qwen3_next qwe
     prints "The block for multi-token prediction is named as in"
     refused 3 "without the layers of the model" convert mtp-only.gguf -o no --to safetensors
 done
+# A draft is quantised as the block of a model. llama-quantize of llama-cpp-python 0.3.36 gives the types of the recipe, with and without embeddings.
+types() { "$organ" inspect "$1" --tensors --json 2>../err | jq -r '.tensors[] | select(.dtype != "F32") | "\(.name) \(.dtype)"' | sort; }
+with_block glm4_moe model
+to_gguf model mtp-only.gguf f32 --mtp only
+"$top/build/checks/gguf_keys" mtp-only.gguf bare.gguf -token_embd -output >../out 2>&1 || bad "the draft cannot be made" ../out
+for draft in mtp-only bare; do
+    ends 0 quantize $draft.gguf -o q.gguf -s recipe:q4_k_m --quiet --force
+    {
+        [[ $draft == bare ]] || printf '%s\n' "output.weight Q8_0" "token_embd.weight Q5_0"
+        printf 'blk.4.%s.weight Q8_0\n' attn_v ffn_down_exps ffn_down_shexp
+        printf 'blk.4.%s.weight Q5_0\n' attn_k attn_output attn_q ffn_gate_exps ffn_gate_shexp ffn_up_exps ffn_up_shexp nextn.eh_proj
+    } | sort >types
+    judge "$draft: the recipe gives other types" diff types <(types q.gguf)
+    ends 0 quantize $draft.gguf -o q.gguf -s q4_0 --quiet --force
+    judge "$draft: a matrix of the block has another type than the scheme's" test "$(types q.gguf | grep '^blk' | grep -v eh_proj | cut -d' ' -f2 | sort -u)" = Q4_0
+    judge "$draft: the projection has another type" test "$(types q.gguf | grep eh_proj)" = "blk.4.nextn.eh_proj.weight Q8_0"
+done
 with_block qwen3_5_text model
 to_gguf model a.gguf f32
 here="norms of Qwen3.5"

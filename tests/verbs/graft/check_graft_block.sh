@@ -51,6 +51,12 @@ for type in mimo_v2_flash glm4_moe qwen3_5_text qwen3_next hy_v3 deepseek_v3 dee
         judge "$source: other tensors than those of the donor" diff <(bytes whole.gguf) <(bytes made.gguf)
         judge "$source: other counts" test "$(counts made.gguf)" = "$(counts whole.gguf)"
     done
+    # a draft of the block alone: embeddings, final norm and head are those of the model
+    "$top/build/checks/gguf_keys" mtp-only.gguf bare.gguf -token_embd -output >../out 2>&1 || bad "the draft cannot be made" ../out
+    judge "the draft has other tensors than its block" test "$(bytes bare.gguf | grep -vc '^blk')" = 0
+    graft bare.gguf lost.gguf made.gguf
+    judge "bare.gguf: other tensors than those of the donor" diff <(bytes whole.gguf) <(bytes made.gguf)
+    judge "bare.gguf: other counts" test "$(counts made.gguf)" = "$(counts whole.gguf)"
     graft mtp-only.gguf whole.gguf again.gguf
     judge "a block in its own place changes the file" cmp whole.gguf again.gguf
     if [[ $type != deepseek_v32 ]]; then
