@@ -461,13 +461,13 @@ read -r before after < <(likelihood gpt_neox neox-back)
 judge "gpt_neox with another base: another likelihood comes back" same gpt_neox "$before" "$after"
 
 # ---- Gemma 3 as Ollama stores it: one file with the tower, without keys that Ollama has in its code; models of 34 layers also have a factor there ----
-rows=$root/fixtures/architectures/gemma3_text
+fixture_rows=$root/fixtures/architectures/gemma3_text
 for layers in 4 34; do
     rm -rf fixture ollama && mkdir fixture
-    { grep -v 'layers\.' "$rows/model.tsv" && for ((k = 0; k < layers; k++)); do grep 'layers\.0\.' "$rows/model.tsv" | sed "s/layers\.0\./layers.$k./"; done; } >fixture/model.tsv
+    { grep -v 'layers\.' "$fixture_rows/model.tsv" && for ((k = 0; k < layers; k++)); do grep 'layers\.0\.' "$fixture_rows/model.tsv" | sed "s/layers\.0\./layers.$k./"; done; } >fixture/model.tsv
     jq --argjson n $layers '.num_hidden_layers = $n | .layer_types = [range($n) | if . % 6 == 5 then "full_attention" else "sliding_attention" end]
         | .query_pre_attn_scalar = 16 | if $n == 34 then .rope_parameters.full_attention += {rope_type: "linear", factor: 8} else . end' \
-        "$rows/config.json" >fixture/config.json
+        "$fixture_rows/config.json" >fixture/config.json
     (cd "$root" && build/checks/arch_model "../../../../../../../../../..$scratch/area/fixture" "$scratch/area/ollama") >../out 2>&1 || bad "the model cannot be made" ../out
     rm -f ollama/tokenizer.json
     ends 0 convert ollama -o plain.gguf --to gguf --dtype f32 --quiet --force
