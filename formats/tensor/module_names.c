@@ -304,7 +304,7 @@ const char *organ_module_split_parts(const char *model_type, const char *name)
 
 /* ---- model types without a row in formats/architecture ---- */
 
-#define STACKING "axk1 axk2 bailing_hybrid beam deepseek_v4 flint hy_v4 kolibri1"
+#define STACKING "axk2 bailing_hybrid beam deepseek_v4 flint hy_v4 kolibri1"
 #define OTHERS   "apertus1p5_text diffllama doge dory jetmoe lara_mini lfm3 modernbert-decoder rwkv"
 
 bool organ_module_type_is_checked(const char *model_type)
