@@ -73,6 +73,8 @@ typedef struct organ_lora_merge_options {
     /* --feedback: merged weights of BF16 and F16 are rounded so that the errors of a row cancel in the directions of
      * the adapter; false: each value to the nearest */
     bool feedback;
+    /* --keep-tied: a head that is the base's embedding stays it, also if the adapter changes the embedding */
+    bool keep_tied;
 } organ_lora_merge_options;
 ORGAN_DEFAULTS(lora_merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.scale = 1)
 

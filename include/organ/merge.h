@@ -34,8 +34,10 @@ typedef struct organ_merge_options {
     unsigned seed;             /* of methods that choose at random */
     const char *missing;       /* tensors that only some models have: "error", "base" or "any"; NULL: "error" */
     const char *match_experts; /* "auto": experts of models in another order are matched; "off"; NULL: "auto" */
-    bool untie;                /* write an output head of its own if the base has none but another model does */
-    bool other_architecture;   /* merge models of different architectures, too */
+    /* --keep-tied: if the head of the base is its embedding, that of the output is, too, also if other models have a
+     * head of their own or an adapter changes the embedding */
+    bool keep_tied;
+    bool other_architecture;            /* merge models of different architectures, too */
     organ_calibration_text calibration; /* of moments: windows of each text; its member `text` is not used */
     organ_write_options write;
     /* a scheme of organ_quantize without a text or a budget, to which the merged model is quantised; NULL: none */

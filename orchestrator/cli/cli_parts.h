@@ -289,6 +289,9 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
  * NOTHING), the member of CALL that gets the value, and its help. OPTIONAL: the operand may be missing. */
 #define OPERAND(called, what, member, text) \
     {called, text, offsetof(CALL, member), false, ORGAN_NAMES_##what, false, #member}
+#define KEEP_TIED                                                                                                      \
+    "if the output head of the base is its embedding, let that of the output be, too; default: a head of its own if "  \
+    "only one of both changes"
 /* models, or MODEL+ADAPTER */
 #define ADAPTED(called, member, text) \
     {called, text, offsetof(CALL, member), false, ORGAN_NAMES_MODEL, true, #member}

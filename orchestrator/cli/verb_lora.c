@@ -178,6 +178,7 @@ static const organ_option merge_options[] = {
     FLAG("feedback", lora_merge.feedback,
          "round merged weights of 16 bits so that the errors of a row cancel in the directions of the adapter: keeps "
          "the effect of changes that are finer than the type", .common = true),
+    FLAG("keep-tied", lora_merge.keep_tied, KEEP_TIED),
     SHARD_SIZE(lora_merge),
     WRITING(lora_merge, "find the base weight of every tensor of the adapter and print what would be "
                              "merged" AND_PLAN)};
@@ -194,8 +195,9 @@ const organ_verb organ_lora_merge_verb = {
              "use_rslora, rank_pattern and alpha_pattern; with DoRA each row is scaled to the norm that the adapter "
              "stores for it. Factors of embeddings are merged too; whole tensors of the adapter (modules_to_save, "
              "trained biases) and rows of trained tokens (trainable_token_indices) replace those of the base. "
-             "Embedding and head may have more words than the base, and a tied base may get a head of its own: organ "
-             "changes config.json to match; the tokenizer is that of the base. A packed base (FP8, INT4, ...) is "
+             "Embedding and head may have more words than the base: organ changes config.json to match; the tokenizer "
+             "is that of the base. If the adapter changes only one of a tied base's embedding and head, the output has "
+             "a head of its own, as in the adapter that peft serves. A packed base (FP8, INT4, ...) is "
              "dequantised, and the output is plain.\n"
              "If a tensor of the adapter has no weight in the base, organ lists all such tensors and writes nothing.\n"
              "The report states for each module what share of the change is in the output: rounding discards changes "

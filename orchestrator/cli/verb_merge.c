@@ -46,8 +46,7 @@ static const organ_option merge_options[] = {
            "reorder the experts of a mixture as those of the base, else of the first model, where that brings them "
            "clearly nearer",
            .fallback = "auto"),
-    FLAG("untie", merge.untie, "write an output head of its own if the base shares its embedding and another model "
-                               "does not"),
+    FLAG("keep-tied", merge.keep_tied, KEEP_TIED),
     FLAG("other-architecture", merge.other_architecture, "merge models of different architectures, too"),
     TEXT("then", "SCHEME", merge.then,
          "also quantise the merged model, to a scheme of quantize that needs no text; for those of GGUF, OUT is X.gguf",

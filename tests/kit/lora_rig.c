@@ -78,6 +78,7 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
                                             .scale = w->scale != 0 ? w->scale : 1,
                                             .dtype = w->dtype,
                                             .feedback = w->feedback,
+                                            .keep_tied = w->keep_tied,
                                             .write.max_shard_size = w->max ? w->max : 5000000000u,
                                             .write.resume = w->resume,
                                             .write.force = w->force,

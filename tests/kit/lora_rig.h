@@ -28,7 +28,7 @@ typedef struct lora_way {
     const char *dtype;
     unsigned rank; /* of a resize; also max_rank */
     double energy;
-    bool check, resume, force, dry_run, feedback;
+    bool check, resume, force, dry_run, feedback, keep_tied;
     size_t threads;
     uint64_t max, memory; /* max: largest shard of a merge in bytes; 0: 5 GB */
     organ_stop *stop;

@@ -4,6 +4,7 @@
 #include "formats/names/names.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/head.h"
 #include "orchestrator/solve/algebra.h"
 
 #include <limits.h>
@@ -118,11 +119,10 @@ static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, c
 {
     const organ_weight *const w = organ_lora_names_find(&a->names, pair->weight);
     bool transposed;
-    if (!w && organ_anatomy_of(pair->weight).role == ORGAN_ROLE_OUTPUT && a->model->config.tie_word_embeddings)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: it changes '%s', but the output head of %s is its embedding, which must not "
-                          "change; " ORGAN_LORA_UNTIE,
-                          a->adapter->path, pair->weight, a->model->path);
+    if (a->tied && !w && organ_anatomy_of(pair->weight).role == ORGAN_ROLE_OUTPUT)
+        return cannot(a, "its base takes from the embedding the head", pair->weight, error);
+    if (a->tied == w && w)
+        return cannot(a, "the head of its base, too, is the embedding (`keep_tied` changes both)", w->name, error);
     if (!w || !organ_weight_has_numbers(w))
         return cannot(a, "its base lacks the weight", pair->weight, error);
     if (!organ_lora_fits(&a->form, pair, w, &transposed) || organ_lora_is_ambiguous(&a->form, pair, w) ||
@@ -141,9 +141,10 @@ static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, c
 }
 
 organ_status organ_adapted_open(const char *path, const organ_model *model, const organ_weights *weights,
-                                const organ_engine *engine, const organ_progress *progress, organ_adapted *a,
-                                organ_error *error)
+                                bool keep_tied, const organ_engine *engine, const organ_progress *progress,
+                                organ_adapted *a, organ_error *error)
 {
+    organ_head head;
     a->model = model;
     a->weights = weights;
     if (model->gguf)
@@ -164,6 +165,9 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
         return error->status;
     const organ_adapter *const adapter = a->translated ? a->translated : a->adapter;
     a->form = organ_lora_form_of(model, weights, adapter);
+    if (organ_head_find(model, weights, engine, &head, error))
+        return error->status;
+    a->tied = head.own || keep_tied ? NULL : head.embedding;
     if (!(a->pairs = calloc(adapter->pair_count + 1, sizeof *a->pairs)))
         return organ_fail_memory(error, path);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++)

@@ -354,6 +354,7 @@ typedef struct organ_adapted {
     const organ_weights *weights;
     organ_lora_names names;
     organ_lora_form form;
+    const organ_weight *tied; /* the embedding, if the head of the model is it and must not change with it; else NULL */
     struct adapted_pair *pairs;
     size_t pair_count;
 } organ_adapted;
@@ -368,11 +369,12 @@ organ_status organ_adapted_split(const char *name, organ_arena *arena, const cha
 
 /* Opens the adapter at `path` for the model and its weights, which the caller keeps until organ_adapted_close. Returns
  * the errors of organ_adapter_open, and ORGAN_BAD_INPUT, with advice, for a model that is GGUF, and for an adapter that
- * is not only factors of matrices of the model. Warns of the remarks on the adapter. organ_adapted_close accepts what
- * it leaves after an error, and all zero. */
+ * is not only factors of matrices of the model, or changes the embedding or head of a model whose head is its
+ * embedding. With `keep_tied` a changed embedding is also the head. Warns of the remarks on the adapter.
+ * organ_adapted_close accepts what it leaves after an error, and all zero. */
 organ_status organ_adapted_open(const char *path, const organ_model *model, const organ_weights *weights,
-                                const organ_engine *engine, const organ_progress *progress, organ_adapted *adapted,
-                                organ_error *error);
+                                bool keep_tied, const organ_engine *engine, const organ_progress *progress,
+                                organ_adapted *adapted, organ_error *error);
 void organ_adapted_close(organ_adapted *adapted);
 
 /* Returns how the adapter changes the weight, one of those given to organ_adapted_open; NULL: not at all. */
@@ -384,10 +386,5 @@ organ_status organ_adapted_check(const organ_adapted *adapted, const organ_acros
 
 /* Returns the errors of organ_model_unchanged for the files of the adapter. */
 organ_status organ_adapted_unchanged(const organ_adapted *adapted, organ_error *error);
-
-/* The end of a message on factors for the head of a model whose head is its embedding. */
-#define ORGAN_LORA_UNTIE                                                                                               \
-    "save the base with a head of its own first: lm_head.weight, a copy of the embedding, and tie_word_embeddings "    \
-    "false"
 
 #endif

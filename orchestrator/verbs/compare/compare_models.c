@@ -54,7 +54,8 @@ static organ_status open_model(compare_job *job, compare_model *m, organ_error *
         (adapter && organ_hub_find(m->path, &job->access, &job->arena, &m->path, error)) ||
         organ_model_open_with(m->path, &job->access, &m->model, error) ||
         organ_weights_find(m->model, &m->weights, error) ||
-        (adapter && organ_adapted_open(adapter, m->model, m->weights, job->engine, job->progress, &m->adapted, error)))
+        (adapter && organ_adapted_open(adapter, m->model, m->weights, /*keep_tied=*/false, job->engine, job->progress,
+                                       &m->adapted, error)))
         return error->status;
     organ_progress_warn_of_model(job->progress, m->model);
     for (size_t k = 0; k < m->weights->note_count; k++)

@@ -7,6 +7,7 @@
 
 #include "formats/base/arena.h"
 #include "formats/tensor/module_names.h"
+#include "orchestrator/output/head.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
@@ -327,6 +328,7 @@ typedef struct organ_merge_part {
         *tokens;         /* rows of words that replace those of the weight (trainable_token_indices); NULL: none */
     uint64_t *token_ids; /* number of the row that each row of `tokens` replaces; owned */
     float *token_rows;   /* values of `tokens`, only while the weight is processed; owned */
+    bool head;           /* the part is the output head, which the base takes from `weight`, its embedding */
     bool transposed;     /* the weight is stored as in_features x out_features: an embedding, Conv1D */
     double scale;        /* factor of B A: the adapter's own scale times --scale */
     organ_lora_factors factors; /* values of `pair`, only while the weight is processed; owned */
@@ -357,16 +359,25 @@ typedef struct organ_merge_job {
     size_t *item_of; /* item_of[k]: index of the weight that is item k of the weight pass */
     /* Tensors of the output: pieces[w] is weight w; then come the tensors of the base that belong to no weight. */
     organ_shard_piece *pieces;
-    const organ_tensor *head; /* a head that the adapter stores whole and the base, which is tied, lacks; NULL: none */
-    size_t head_piece;        /* its index in `pieces` */
-    uint64_t words;           /* rows of the vocabulary of the adapter's whole tensors; 0: that of the base */
-    organ_unit *units;        /* one for each piece; organ_unit.item is the index of the piece */
-    organ_plan plan;          /* of a dry run */
-    json_t *clashes;          /* rows of organ_settings_compare: the adapter's own base and this one */
-    json_t *unplaced;         /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */
+    organ_head tie;    /* the head of the base */
+    bool headless;     /* the base stores no head of other values than its embedding */
+    bool tied, unties; /* the base takes its head from its embedding; the output does not */
+    size_t head_part;  /* index in `parts` of a head that the base does not store; ORGAN_NO_PART: none */
+    size_t head_piece; /* index in `pieces` of that head */
+    uint64_t words;    /* rows of the vocabulary of the adapter's whole tensors; 0: that of the base */
+    organ_unit *units; /* one for each piece; organ_unit.item is the index of the piece */
+    organ_plan plan;   /* of a dry run */
+    json_t *clashes;   /* rows of organ_settings_compare: the adapter's own base and this one */
+    json_t *unplaced;  /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */
 } organ_merge_job;
 
 #define ORGAN_NO_PART SIZE_MAX /* value of organ_merge_job.part_of */
+
+/* Returns the piece of the output that a part changes. */
+static inline size_t organ_merge_piece_of(const organ_merge_job *job, const organ_merge_part *part)
+{
+    return part->head ? job->head_piece : part->weight;
+}
 
 /* Assigns the adapter's tensors to weights of the base and fills parts, pieces and units. Adds tensors that fit no
  * weight to job->unplaced and returns ORGAN_OK; the caller checks that the list is empty. Returns ORGAN_IO without

@@ -39,12 +39,13 @@ static json_t *merge_document_module_json(const void *context, size_t k)
     const organ_weight *const w = &job->weights->weights[part->weight];
     const organ_adapter_pair *const p = part->pair;
     const organ_merge_sums *const s = &part->sums;
-    json_t *const row =
-        ORGAN_OBJECT(SET_TEXT("module", p->module), SET_TEXT("tensor", w->name),
-                     SET_TEXT("role", organ_anatomy_role_name(&p->anatomy)), SET_INDEX("layer", p->anatomy.layer),
-                     SET_COUNT("rank", p->rank), SET_COUNT("elements", w->elements), SET_REAL("scale", part->scale),
-                     SET_TEXT("stored", organ_weight_text(w, stored, sizeof stored)),
-                     SET_DTYPE("dtype", job->pieces[part->weight].dtype), SET_FLAG("dora", part->magnitudes != NULL));
+    json_t *const row = ORGAN_OBJECT(
+        SET_TEXT("module", p->module), SET_TEXT("tensor", job->pieces[organ_merge_piece_of(job, part)].name),
+        SET_TEXT("role", organ_anatomy_role_name(&p->anatomy)), SET_INDEX("layer", p->anatomy.layer),
+        SET_COUNT("rank", p->rank), SET_COUNT("elements", w->elements), SET_REAL("scale", part->scale),
+        SET_TEXT("stored", organ_weight_text(w, stored, sizeof stored)),
+        SET_DTYPE("dtype", job->pieces[organ_merge_piece_of(job, part)].dtype),
+        SET_FLAG("dora", part->magnitudes != NULL));
     if (job->options->write.dry_run || json_array_size(job->unplaced))
         return row;
     ORGAN_ADD(row, SET_REAL("delta_norm", sqrt(s->delta)), SET_REAL("applied_norm", sqrt(s->applied)),
@@ -58,7 +59,7 @@ static json_t *replaced_json(const void *context, size_t k)
 {
     const organ_merge_job *const job = context;
     const organ_merge_part *const part = &job->parts[k];
-    if (!part->saved)
+    if (!part->saved || part->head)
         return NULL;
     return ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name),
                         SET_TEXT("from", part->saved->name), SET_DTYPE("dtype_in", part->saved->dtype),
@@ -73,6 +74,25 @@ static json_t *tokens_json(const void *context, size_t k)
         return NULL;
     return ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name),
                         SET_TEXT("from", part->tokens->name), SET_COUNT("rows", part->tokens->shape[0]));
+}
+
+/* "from" is the tensor of the adapter, or the base's embedding whose values the head has. */
+static json_t *head_json(const organ_merge_job *job)
+{
+    const bool stored = job->head_part == ORGAN_NO_PART;
+    const size_t own = stored ? job->part_of[job->tie.stored - job->weights->weights] : job->head_part;
+    const organ_merge_part *const part = own == ORGAN_NO_PART ? NULL : &job->parts[own];
+    const organ_tensor *const saved = part ? part->saved : NULL;
+    return ORGAN_OBJECT(SET_TEXT("tensor", stored ? job->tie.stored->name : job->pieces[job->head_piece].name),
+                        SET_TEXT("from", saved ? saved->name : job->tie.embedding->name),
+                        SET_FLAG("whole", saved != NULL), SET_FLAG("changed", part && part->pair));
+}
+
+/* The head follows an embedding that the adapter changes. */
+static bool keeps_tie(const organ_merge_job *job)
+{
+    const size_t at = job->tied ? job->part_of[job->tie.embedding - job->weights->weights] : ORGAN_NO_PART;
+    return job->options->keep_tied && at != ORGAN_NO_PART && (job->parts[at].pair || job->parts[at].saved);
 }
 
 /* organ_unmatched_tensor.dropped is set for tensors that a plain model does not need. */
@@ -100,9 +120,10 @@ static json_t *merge_document_totals_json(const organ_merge_job *job)
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_merge_part *const part = &job->parts[k];
         modules += part->pair != NULL;
-        replaced += part->saved != NULL;
+        replaced += part->saved && !part->head;
         erased += part->pair && is_erased(&part->sums);
-        changed += (json_int_t)job->weights->weights[part->weight].elements;
+        changed +=
+            part->pair || part->saved || part->tokens ? (json_int_t)job->weights->weights[part->weight].elements : 0;
         all.delta += part->sums.delta;
         all.applied += part->sums.applied;
         all.dot += part->sums.dot;
@@ -156,16 +177,15 @@ static json_t *merge_document(void *context, const organ_writing *made)
         SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
         SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
         SET("tokens", organ_json_rows(job->part_count, tokens_json, job)),
-        SET("head", job->head ? ORGAN_OBJECT(SET_TEXT("tensor", job->pieces[job->head_piece].name),
-                                             SET_TEXT("from", job->head->name))
-                              : json_null()),
+        SET("head", job->unties ? head_json(job) : json_null()), SET_IF(keeps_tie(job), "kept_tied", json_true()),
         SET_COUNT_OF("words", job->words, job->words),
         SET("dropped", organ_json_rows(job->weights->unmatched_count, dropped_json, job)),
         SET("not_understood", organ_json_rows(job->weights->unmatched_count, not_understood_json, job)),
         SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(organ_write_files(made)) : 0),
                                    SET_COUNT("bytes", made ? organ_resharding_bytes(organ_write_files(made)) : 0))),
         SET("totals", merge_document_totals_json(job)),
-        SET("matrices", organ_matrices_among(job->weights, job->part_count, changed_weight, job)),
+        SET("matrices", organ_matrices_among(job->weights, job->part_count - (job->head_part != ORGAN_NO_PART),
+                                             changed_weight, job)),
         SET("definitions", merge_document_definitions_json()), SET("run", run));
 }
 
@@ -273,7 +293,7 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
     if (job->words &&
         organ_config_set(config, "vocab_size", json_integer((json_int_t)job->words), /*both=*/false, error))
         return error->status;
-    return job->head ? organ_config_set(config, "tie_word_embeddings", json_false(), /*both=*/true, error) : ORGAN_OK;
+    return job->unties ? organ_config_set(config, "tie_word_embeddings", json_false(), /*both=*/true, error) : ORGAN_OK;
 }
 
 static organ_status merge_all(void *context, organ_writing *run, organ_error *error)
@@ -287,9 +307,10 @@ static organ_status merge_all(void *context, organ_writing *run, organ_error *er
 static json_t *merge_parameters_json(void *context)
 {
     const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
-    return ORGAN_OBJECT(
-        SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? organ_dtype_word(o->dtype) : ""),
-        SET_IF(o->feedback, "feedback", json_true()), SET_COUNT("max_shard_bytes", o->write.max_shard_size));
+    return ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)),
+                        SET_TEXT("dtype", o->dtype ? organ_dtype_word(o->dtype) : ""),
+                        SET_IF(o->feedback, "feedback", json_true()), SET_IF(o->keep_tied, "keep_tied", json_true()),
+                        SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
 static organ_status adapter_inputs(void *context, organ_run_inputs *inputs, organ_error *error)

@@ -178,8 +178,16 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
 
 static organ_merge_part *part_of_piece(const organ_merge_job *job, size_t piece)
 {
-    const size_t at = piece < job->weights->count ? job->part_of[piece] : ORGAN_NO_PART;
+    const bool head = job->head_part != ORGAN_NO_PART && piece == job->head_piece;
+    const size_t own = piece < job->weights->count ? job->part_of[piece] : ORGAN_NO_PART;
+    const size_t at = head ? job->head_part : own;
     return at == ORGAN_NO_PART ? NULL : &job->parts[at];
+}
+
+/* A head that is not stored has the values of the embedding. */
+static const organ_weight *weight_of_piece(const organ_merge_job *job, size_t piece)
+{
+    return piece < job->weights->count ? &job->weights->weights[piece] : job->tie.embedding;
 }
 
 static void replace_words(const organ_merge_part *part, uint64_t first, size_t rows, size_t cols, float *values)
@@ -283,11 +291,9 @@ static organ_status merge_begin_weight(void *context, size_t item, const char *n
 {
     merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
-    const size_t weight = job->item_of[item], at = job->part_of[weight];
+    organ_merge_part *const part = part_of_piece(job, job->item_of[item]);
     (void)note;
-    if (at == ORGAN_NO_PART || !(job->parts[at].pair || job->parts[at].tokens))
-        return ORGAN_OK;
-    return load_part(job, &job->parts[at], error);
+    return part && (part->pair || part->tokens) ? load_part(job, part, error) : ORGAN_OK;
 }
 
 static organ_status merge_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
@@ -330,8 +336,9 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
 {
     merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
-    const size_t weight = job->item_of[strip->item], at = job->part_of[weight];
-    const organ_weight *const w = &job->weights->weights[weight];
+    const size_t piece = job->item_of[strip->item];
+    organ_merge_part *const part = part_of_piece(job, piece);
+    const organ_weight *const w = weight_of_piece(job, piece);
     const organ_merge_sums *const more = result;
     const uint64_t rows = strip->cols ? w->elements / strip->cols : 0, bytes = w->codes->bytes;
     /* stored bytes of the weight up to the first row of the strip, and up to its last row, for the progress */
@@ -341,14 +348,14 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
     if (strip->first == 0 && *strip->note)
         organ_progress_note(job->progress, "%s: %s", w->name, strip->note);
     organ_progress_advance(job->progress, after - before, strip->last ? w->name : NULL, NULL);
-    if (at != ORGAN_NO_PART) {
-        merge_add_sums(&job->parts[at].sums, more);
+    if (part) {
+        merge_add_sums(&part->sums, more);
         if (strip->last)
-            unload_part(&job->parts[at]);
+            unload_part(part);
     }
-    if (check_range(job, weight, more, error))
+    if (check_range(job, piece, more, error))
         return error->status;
-    return strip->last ? finish_weight(r, weight, error) : ORGAN_OK;
+    return strip->last ? finish_weight(r, piece, error) : ORGAN_OK;
 }
 
 /* ---- weights that the adapter replaces ---- */
@@ -412,9 +419,7 @@ static organ_status merge_replacements(merge_pass_run *r, organ_error *error)
     if (!c.list || !items)
         organ_fail_memory(error, job->base->path);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
-        add_replacement(&c, job->parts[k].weight, job->parts[k].saved, &job->parts[k]);
-    if (!error->status)
-        add_replacement(&c, job->head_piece, job->head, /*part=*/NULL);
+        add_replacement(&c, organ_merge_piece_of(job, &job->parts[k]), job->parts[k].saved, &job->parts[k]);
     for (size_t k = 0; k < c.count; k++)
         items[k].weight = &c.list[k].weight;
     const organ_weight_pass pass = {.model = job->adapter->model,
@@ -480,16 +485,15 @@ static organ_status room_of_pass(organ_merge_job *job, const organ_weight_pass *
 static organ_status run_pass(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
-    ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->weights->count + 1, sizeof *items);
+    ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->weights->count + 2, sizeof *items);
     if (!items)
         return organ_fail_memory(error, job->base->path);
-    for (size_t k = 0; k < job->weights->count; k++) {
-        const size_t part = job->part_of[k];
-        if (job->pieces[k].same || (r->units && organ_write_done(r->units, k)) ||
-            (part != ORGAN_NO_PART && job->parts[part].saved))
+    for (size_t k = 0; k < job->piece_count; k++) {
+        const organ_merge_part *const part = part_of_piece(job, k);
+        if (job->pieces[k].same || (r->units && organ_write_done(r->units, k)) || (part && part->saved))
             continue;
         job->item_of[r->items] = k;
-        items[r->items++].weight = &job->weights->weights[k];
+        items[r->items++].weight = weight_of_piece(job, k);
     }
     const organ_weight_pass pass = {.model = job->base,
                                     .items = items,
@@ -511,9 +515,9 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
 static merge_pass_run blocks_of(organ_merge_job *job, organ_writing *units)
 {
     merge_pass_run r = {.job = job, .units = units, .block = BLOCK_VALUES};
-    for (size_t k = 0; k < job->weights->count; k++) {
-        const size_t cols = (size_t)organ_weight_matrices(&job->weights->weights[k]).cols;
-        if (!job->pieces[k].same && cols > r.block)
+    for (size_t k = 0; k < job->piece_count; k++) {
+        const size_t cols = job->pieces[k].same ? 0 : (size_t)organ_weight_matrices(weight_of_piece(job, k)).cols;
+        if (cols > r.block)
             r.block = (cols + 15) & ~(size_t)15;
     }
     for (size_t k = 0; k < job->part_count && job->options->feedback; k++)
@@ -525,12 +529,11 @@ static merge_pass_run blocks_of(organ_merge_job *job, organ_writing *units)
 organ_status organ_merge_estimate(organ_merge_job *job, organ_error *error)
 {
     merge_pass_run r = blocks_of(job, /*units=*/NULL);
-    for (size_t k = 0; k < job->weights->count; k++) {
-        const size_t part = job->part_of[k];
-        const organ_adapter_pair *const pair = part == ORGAN_NO_PART ? NULL : job->parts[part].pair;
+    for (size_t k = 0; k < job->piece_count; k++) {
+        const organ_merge_part *const part = part_of_piece(job, k);
+        const double rank = part && part->pair ? (double)part->pair->rank : 0;
         if (!job->pieces[k].same)
-            job->plan.products +=
-                (MERGED + (pair ? 2 * (double)pair->rank : 0)) * (double)job->weights->weights[k].elements;
+            job->plan.products += (MERGED + 2 * rank) * (double)weight_of_piece(job, k)->elements;
     }
     return run_pass(&r, error);
 }

@@ -48,13 +48,83 @@ static organ_merge_part *part_of_weight(organ_merge_job *job, const organ_weight
     return &job->parts[job->part_of[at]];
 }
 
-static const char *missing_reason(const organ_merge_job *job, const char *name)
+static const char missing[] = "the base has no such tensor";
+
+/* ---- the output head of a tied base ---- */
+
+static bool is_head(const organ_merge_job *job, const organ_weight *w, const char *name)
 {
-    const organ_anatomy anatomy = organ_anatomy_of(name);
-    if (anatomy.role == ORGAN_ROLE_OUTPUT && job->base->config.tie_word_embeddings)
-        return "the base has no such tensor: its output head is its embedding, which must not "
-               "change; " ORGAN_LORA_UNTIE;
-    return "the base has no such tensor";
+    return job->headless && (w ? w == job->tie.stored : organ_anatomy_of(name).role == ORGAN_ROLE_OUTPUT);
+}
+
+/* Returns the part of the head: of the base's copy of its embedding, or a new tensor. */
+static organ_merge_part *part_of_head(organ_merge_job *job)
+{
+    if (job->tie.stored)
+        return part_of_weight(job, job->tie.stored);
+    if (job->head_part == ORGAN_NO_PART) {
+        job->head_part = job->part_count++;
+        job->parts[job->head_part] =
+            (organ_merge_part){.weight = (size_t)(job->tie.embedding - job->weights->weights), .head = true};
+    }
+    return &job->parts[job->head_part];
+}
+
+static bool has_head(const organ_merge_job *job)
+{
+    const organ_weight *const stored = job->tie.stored;
+    return stored ? job->part_of[stored - job->weights->weights] != ORGAN_NO_PART : job->head_part != ORGAN_NO_PART;
+}
+
+/* With --keep-tied tensors for the head are left out if peft tied them to those of the embedding. *skip is then true.
+ */
+static organ_status check_head(organ_merge_job *job, const organ_tensor *t, const organ_tensor *other, bool *skip,
+                               organ_error *error)
+{
+    *skip = job->options->keep_tied;
+    if (!*skip || json_is_true(json_object_get(job->stored->config, "ensure_weight_tying")))
+        return ORGAN_OK;
+    return note_unplaced(job, t, other, error, "it changes the output head, which `keep_tied` leaves to the embedding");
+}
+
+/* peft serves a changed embedding with the base's head, and rows of trained tokens with both. */
+static organ_status settle_head(organ_merge_job *job, organ_error *error)
+{
+    const organ_weight *const embedding = job->tie.embedding;
+    const size_t at = job->tied ? job->part_of[embedding - job->weights->weights] : ORGAN_NO_PART;
+    const organ_merge_part *const changed = at == ORGAN_NO_PART ? NULL : &job->parts[at];
+    if (!job->tied) {
+        job->unties = job->head_part != ORGAN_NO_PART;
+        return ORGAN_OK;
+    }
+    if (has_head(job)) {
+        job->unties = true;
+        return changed && changed->tokens
+                   ? note_unplaced(job, changed->tokens, /*other=*/NULL, error,
+                                   "trainable_token_indices of a tied embedding, and factors or a tensor of the head")
+                   : ORGAN_OK;
+    }
+    if (!changed || (job->options->keep_tied && !job->tie.stored))
+        return ORGAN_OK;
+    if (job->options->keep_tied || (!changed->pair && !changed->saved)) {
+        if (!job->tie.stored)
+            return ORGAN_OK;
+        const organ_merge_part same = *changed;
+        organ_merge_part *const copy = part_of_head(job); /* the base's copy of its embedding follows it */
+        copy->pair = same.pair;
+        copy->saved = same.saved;
+        copy->magnitudes = same.magnitudes;
+        copy->transposed = same.transposed;
+        copy->scale = same.scale;
+        return same.tokens
+                   ? note_unplaced(job, same.tokens, /*other=*/NULL, error,
+                                   "trainable_token_indices: '%.200s' repeats the embedding", job->tie.stored->name)
+                   : ORGAN_OK;
+    }
+    job->unties = true;
+    if (!job->tie.stored)
+        part_of_head(job);
+    return ORGAN_OK;
 }
 
 /* ---- pairs ---- */
@@ -64,9 +134,14 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
 {
     char shape[ORGAN_SHAPE_TEXT];
     bool transposed;
-    const organ_weight *const w = organ_lora_names_find(&job->names, p->weight);
+    const organ_weight *w = organ_lora_names_find(&job->names, p->weight);
+    const bool head = job->tied && is_head(job, w, p->weight);
+    bool skip = false;
+    if (head && (check_head(job, p->a, p->b, &skip, error) || skip))
+        return error->status;
+    w = head && !w ? job->tie.embedding : w;
     if (!w)
-        return note_unplaced(job, p->a, p->b, error, "%s", missing_reason(job, p->weight));
+        return note_unplaced(job, p->a, p->b, error, missing);
     if (!organ_weight_has_numbers(w))
         return note_unplaced(job, p->a, p->b, error, "the base stores it as %s, which is not a type of numbers",
                              organ_dtype_describe(w->codes->dtype)->name);
@@ -79,7 +154,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     if (organ_lora_is_ambiguous(form, p, w))
         return note_unplaced(job, p->a, p->b, error,
                              "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
-    organ_merge_part *const part = part_of_weight(job, w);
+    organ_merge_part *const part = head ? part_of_head(job) : part_of_weight(job, w);
     if (part->pair)
         return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is already changed by '%.200s'", w->name,
                              part->pair->b->name);
@@ -223,14 +298,6 @@ static organ_status place_tokens(organ_merge_job *job, const organ_tensor *t, bo
     return ORGAN_OK;
 }
 
-static bool has_role(const organ_merge_job *job, organ_role role)
-{
-    for (size_t k = 0; k < job->weights->count; k++)
-        if (job->weights->weights[k].anatomy.role == role)
-            return true;
-    return false;
-}
-
 /* The whole tensor is a matrix of words in the place of `w`, with another number of words; or, if `w` is NULL, a
  * head for a base that is tied. GGUF has the number of words in its tokenizer, which an adapter cannot change. */
 static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, const organ_tensor *t, const char *name)
@@ -239,8 +306,7 @@ static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, con
     if (t->rank != 2 || !organ_can_widen(t->dtype) || (w && job->base->gguf))
         return false;
     if (!w)
-        return role == ORGAN_ROLE_OUTPUT && !job->head && has_role(job, ORGAN_ROLE_EMBED) &&
-               !has_role(job, ORGAN_ROLE_OUTPUT);
+        return is_head(job, w, name) && (job->head_part == ORGAN_NO_PART || !job->parts[job->head_part].saved);
     return (role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT) && w->rank == 2 && w->shape[1] == t->shape[1] &&
            job->part_of[w - job->weights->weights] == ORGAN_NO_PART && organ_weight_has_numbers(w);
 }
@@ -248,16 +314,28 @@ static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, con
 static void place_vocabulary(organ_merge_job *job, const organ_weight *w, const organ_tensor *t)
 {
     if (!w) {
-        job->head = t;
+        part_of_head(job)->saved = t;
         return;
     }
     part_of_weight(job, w)->saved = t;
     job->words = t->shape[0];
 }
 
+/* peft stores the base's embedding and head beside factors of them. */
+static organ_status is_unchanged(const organ_merge_job *job, const organ_tensor *t, const organ_weight *w,
+                                 bool *unchanged, organ_error *error)
+{
+    double norm = -1;
+    *unchanged = false;
+    if (strstr(t->name, ".base_layer.") && w && ORGAN_SAME_SHAPE(w, t) && organ_weight_has_numbers(w))
+        organ_adapter_change(job->stored, t, job->base, w, job->engine->kernels, &norm, error);
+    *unchanged = norm == 0;
+    return error->status;
+}
+
 static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
-    bool special;
+    bool special, unchanged, skip = false;
     if (place_magnitudes(job, t, &special, error) || special || place_tokens(job, t, &special, error) || special)
         return error->status;
     char *const name = organ_adapter_plain_name(t->name), is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
@@ -266,20 +344,22 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     const organ_weight *w;
     const char *why;
     organ_adapter_place(job->stored, job->base, &job->names, name, &w, &why, error);
-    why = why ? why : missing_reason(job, name);
-    const char *const missing = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
-                                    ? "a bias of B (lora_bias) cannot be merged"
-                                    : why;
+    why = why ? why : missing;
+    const char *const reason = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
+                                   ? "a bias of B (lora_bias) cannot be merged"
+                                   : why;
+    const bool head = is_head(job, w, name);
     const bool words = (!w || !ORGAN_SAME_SHAPE(w, t)) && is_vocabulary(job, w, t, name);
     free(name);
-    if (error->status)
+    if (error->status || is_unchanged(job, t, head ? job->tie.embedding : w, &unchanged, error) || unchanged ||
+        (head && (check_head(job, t, /*other=*/NULL, &skip, error) || skip)))
         return error->status;
     if (words) {
         place_vocabulary(job, w, t);
         return ORGAN_OK;
     }
     if (!w)
-        return note_unplaced(job, t, /*other=*/NULL, error, "%s", missing);
+        return note_unplaced(job, t, /*other=*/NULL, error, "%s", reason);
     if (!ORGAN_SAME_SHAPE(w, t))
         return note_unplaced(job, t, /*other=*/NULL, error, "its shape is %s, but '%.200s' of the base has shape %s",
                              organ_shape_text(t->rank, t->shape, is), w->name,
@@ -311,14 +391,15 @@ static uint64_t rows_in_output(const organ_merge_job *job, size_t k) { return sh
 static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
 {
     uint64_t words = job->words;
-    for (size_t k = 0; k < job->weights->count && (job->words || job->head) && !error->status; k++) {
+    for (size_t k = 0; k < job->weights->count && (job->words || job->head_part != ORGAN_NO_PART) && !error->status;
+         k++) {
         const organ_weight *const w = &job->weights->weights[k];
         const bool of_words = w->rank == 2 && w->anatomy.layer < 0 &&
                               (w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT);
         if (!of_words)
             continue;
         words = words ? words : rows_in_output(job, k);
-        const organ_tensor *const t = job->head;
+        const organ_tensor *const t = job->head_part == ORGAN_NO_PART ? NULL : job->parts[job->head_part].saved;
         for (size_t p = 0; p < job->part_count && rows_in_output(job, k) != words; p++)
             if (job->parts[p].saved && job->parts[p].saved->shape[0] == words) {
                 note_unplaced(job, job->parts[p].saved, /*other=*/NULL, error,
@@ -331,7 +412,7 @@ static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
                           "a head must be %llu x %llu, as the embedding, but it is %llu x %llu",
                           (unsigned long long)words, (unsigned long long)w->shape[1], (unsigned long long)t->shape[0],
                           (unsigned long long)t->shape[1]);
-            job->head = NULL;
+            return error->status;
         }
     }
     return error->status;
@@ -356,15 +437,22 @@ static const char *head_name(const organ_merge_job *job)
     return job->base->gguf ? "output.weight" : organ_text_new_head(job->base->config.architecture, embedding);
 }
 
+/* A head that only repeats the embedding of a plain base is copied. */
 static void add_head(organ_merge_job *job)
 {
-    const organ_tensor *const t = job->head;
+    const organ_merge_part *const part = &job->parts[job->head_part];
+    const organ_weight *const w = job->tie.embedding;
+    const organ_tensor *const t = part->saved ? part->saved : w->codes;
+    const bool plain = part->saved || w->scheme == ORGAN_SCHEME_PLAIN;
+    const bool copied = plain && !part->saved && !part->pair;
+    const bool keeps = copied || (plain && !job->options->dtype && organ_target_is_float(t));
     job->head_piece = job->piece_count;
     add_piece(job,
               (organ_shard_piece){.name = head_name(job),
-                                  .dtype = job->options->dtype || !organ_target_is_float(t) ? job->dtype : t->dtype,
-                                  .rank = t->rank,
-                                  .shape = t->shape},
+                                  .dtype = keeps ? t->dtype : job->dtype,
+                                  .rank = w->rank,
+                                  .shape = part->saved ? t->shape : w->shape,
+                                  .same = copied ? t : NULL},
               t->bytes);
 }
 
@@ -395,8 +483,8 @@ static void make_pieces(organ_merge_job *job)
 
 static int by_weight(const void *a, const void *b)
 {
-    const size_t left = ((const organ_merge_part *)a)->weight, right = ((const organ_merge_part *)b)->weight;
-    return ORGAN_ORDER(left, right);
+    const organ_merge_part *const left = a, *const right = b;
+    return ORGAN_ORDERS(ORGAN_ORDER(left->head, right->head), ORGAN_ORDER(left->weight, right->weight));
 }
 
 /* Pairs are assigned first, because magnitude vectors of DoRA belong to the parts of pairs. */
@@ -405,8 +493,8 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
     const organ_adapter *const adapter = job->adapter;
     const size_t weights = job->weights->count, keys = adapter->pair_count + adapter->rest_count;
     job->part_of = malloc((weights + 1) * sizeof *job->part_of);
-    job->item_of = malloc((weights + 1) * sizeof *job->item_of);
-    job->parts = calloc(keys + 1, sizeof *job->parts);
+    job->item_of = malloc((weights + 2) * sizeof *job->item_of);
+    job->parts = calloc(keys + 2, sizeof *job->parts);
     job->pieces = organ_rows_take(weights + job->weights->unmatched_count + 2, sizeof *job->pieces);
     job->units = organ_rows_take(weights + job->weights->unmatched_count + 2, sizeof *job->units);
     job->unplaced = json_array();
@@ -414,20 +502,25 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
         return organ_fail_memory(error, job->options->adapter);
     for (size_t k = 0; k < weights; k++)
         job->part_of[k] = ORGAN_NO_PART;
+    job->head_part = ORGAN_NO_PART;
+    if (organ_head_find(job->base, job->weights, job->engine, &job->tie, error))
+        return error->status;
+    job->headless = job->tie.embedding && !job->tie.own;
+    job->tied = job->headless && (job->base->gguf || job->base->config.tie_word_embeddings);
     const organ_lora_form form = organ_lora_form_of(job->base, job->weights, adapter);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
         place_pair(job, &adapter->pairs[k], &form, error);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
         place_replacement(job, adapter->rest[k], error);
-    if (!error->status && check_magnitudes(job, error) == ORGAN_OK)
+    if (!error->status && check_magnitudes(job, error) == ORGAN_OK && settle_head(job, error) == ORGAN_OK)
         check_vocabulary(job, error);
     if (job->part_count)
         qsort(job->parts, job->part_count, sizeof *job->parts, by_weight);
     for (size_t k = 0; k < job->part_count; k++)
-        job->part_of[job->parts[k].weight] = k;
+        *(job->parts[k].head ? &job->head_part : &job->part_of[job->parts[k].weight]) = k;
     if (!error->status)
         make_pieces(job);
-    if (!error->status && job->head)
+    if (!error->status && job->head_part != ORGAN_NO_PART)
         add_head(job);
     return error->status;
 }

@@ -33,7 +33,7 @@ typedef struct merge_audit {
 
 /* ---- the recipe and the options of the run that made the model ---- */
 
-/* The report of the merge states what a recipe does not: --seed, --missing, --untie, --other-architecture and
+/* The report of the merge states what a recipe does not: --seed, --missing, --keep-tied, --other-architecture and
  * --match-experts. */
 static organ_status read_report(merge_audit *a, organ_error *error)
 {
@@ -48,7 +48,7 @@ static organ_status read_report(merge_audit *a, organ_error *error)
     const char *const order = json_string_value(json_object_get(given, "match_experts"));
     static const char *const policies[] = {"error", "base", "any"};
     a->as.seed = (unsigned)json_integer_value(json_object_get(given, "seed"));
-    a->as.untie = json_is_true(json_object_get(given, "untie"));
+    a->as.keep_tied = json_is_true(json_object_get(given, "keep_tied"));
     a->as.other_architecture = json_is_true(json_object_get(given, "other_architecture"));
     if (order && strcmp(order, "off") == 0)
         a->as.match_experts = "off";

@@ -73,8 +73,8 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
     snprintf(donor->key, sizeof donor->key, "%zu", number);
     if (organ_adapted_split(donor->name, &job->arena, &model, &adapter, error) ||
         organ_merge_find_model(job, model, &donor->path, error) || organ_merge_open_model(job, donor, error) ||
-        (adapter &&
-         organ_adapted_open(adapter, donor->model, donor->weights, job->engine, job->progress, &donor->adapted, error)))
+        (adapter && organ_adapted_open(adapter, donor->model, donor->weights, job->options->keep_tied, job->engine,
+                                       job->progress, &donor->adapted, error)))
         return error->status;
     const bool remote = organ_model_is_here(donor->model, "", &(organ_error){0}) != ORGAN_OK;
     if ((donor->model->gguf || remote) && number == job->host && organ_merge_open_form(job, donor, error))

@@ -58,7 +58,7 @@ static json_t *merge_parameters(void *context)
     const model_merge *const job = context;
     return ORGAN_OBJECT(SET_TEXT("method", job->recipe.method->name), SET_BYTES("recipe", job->filled),
                         SET_COUNT("seed", job->options->seed), SET_TEXT("missing", job->options->missing),
-                        SET_FLAG("untie", job->options->untie),
+                        SET_IF(job->options->keep_tied, "keep_tied", json_true()),
                         SET_FLAG("other_architecture", job->options->other_architecture),
                         SET_TEXT("match_experts", job->options->match_experts),
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size),

@@ -451,22 +451,23 @@ static bool makes_head(const model_merge *job)
     return false;
 }
 
-/* The host decides whether the output has a head of its own; --untie gives it one that another model has. */
-static organ_status choose_head(model_merge *job, organ_error *error)
+/* The output has a head of its own if a model has one; --keep-tied lets the host decide. */
+static void choose_head(model_merge *job)
 {
     const merge_recipe *const r = &job->recipe;
     const merge_slice *const last = &r->slices[r->slice_count - 1];
     const merge_donor *const host = &job->donors[job->host], *other = NULL;
     for (size_t k = 0; k < last->source_count && !other; k++)
         other = job->donors[last->sources[k].donor].head ? &job->donors[last->sources[k].donor] : NULL;
-    if (other && !host->head && !job->options->untie)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s has an output head of its own ('%s'), but that of %s is its embedding: the merged head "
-                          "would be ignored; `untie` writes it and config.json with it",
-                          other->path, other->head, host->path);
+    if (other && !host->head && job->options->keep_tied) {
+        organ_progress_note_once(job->progress,
+                                 "%s: its output head '%s' is left out: the head of the output is its embedding "
+                                 "(`keep_tied`)",
+                                 other->path, other->head);
+        other = NULL;
+    }
     job->has_head = host->head || other;
     job->unties = job->has_head && (!host->head || host->model->config.tie_word_embeddings);
-    return ORGAN_OK;
 }
 
 /* Returns the head of a host that has none: a weight of the form of its embedding. NULL on error. */
@@ -564,8 +565,8 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
     if (!(job->lacking = json_array()))
         return organ_fail_memory(error, job->recipe.label);
     job->packed = job->donors[job->host].weights->packed > 0;
-    if (choose_head(job, error) || merge_slices(job, error) || add_head(job, error) || add_apart(job, error) ||
-        check_routers(job, error))
+    choose_head(job);
+    if (merge_slices(job, error) || add_head(job, error) || add_apart(job, error) || check_routers(job, error))
         return error->status;
     organ_merge_warn_of_unused(&job->recipe);
     for (size_t k = 0; k < job->tensor_count && job->vocabulary && !error->status; k++)

@@ -313,7 +313,7 @@ organ_status organ_merge_fill_recipe(model_merge *job, organ_error *error)
     if (organ_text_open(&text, error))
         return error->status;
     fprintf(text.out, "# organ %s: organ merge recipe.yaml --seed %u --missing %s%s%s%s", ORGAN_VERSION,
-            job->options->seed, job->options->missing, job->options->untie ? " --untie" : "",
+            job->options->seed, job->options->missing, job->options->keep_tied ? " --keep-tied" : "",
             job->options->other_architecture ? " --other-architecture" : "",
             strcmp(job->options->match_experts, "off") == 0 ? " --match-experts off" : "");
     if (job->moments)

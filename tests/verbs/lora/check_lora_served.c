@@ -103,6 +103,114 @@ START_TEST(sanitised_experts_on_stacks)
 }
 END_TEST
 
+/* ---- tied bases ---- */
+
+enum { WORDS = 24 };
+#define EMBED "model.embed_tokens"
+
+static void make_tied_base(bool copy)
+{
+    static const made_tensor tensors[] = {{EMBED ".weight", ORGAN_F32, 2, {WORDS, HIDDEN}}};
+    static const char config[] = "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], "
+                                 "\"vocab_size\": 24, \"tie_word_embeddings\": true}";
+    size_t n;
+    mkdir(scratch_path("stacked"), 0777);
+    make_shard(scratch_path("stacked/model.safetensors"), tensors, 1);
+    spill(scratch_path("stacked/config.json"), config, sizeof config - 1);
+    if (!copy)
+        return;
+    const made_tensor both[] = {tensors[0], {"lm_head.weight", ORGAN_F32, 2, {WORDS, HIDDEN}}};
+    make_shard(scratch_path("stacked/model.safetensors"), both, 2);
+    float *const embedding = lora_values(scratch_path("stacked"), EMBED ".weight", &n);
+    for (size_t k = 0; k < n; k++) {
+        uint32_t bits;
+        memcpy(&bits, &embedding[k], sizeof bits);
+        lora_poison_file(scratch_path("stacked/model.safetensors"), "lm_head.weight", k, bits);
+    }
+    free(embedding);
+}
+
+static const made_tensor embedding_pair[] = {{LORA_PREFIX EMBED ".lora_embedding_A", ORGAN_F32, 2, {2, WORDS}},
+                                             {LORA_PREFIX EMBED ".lora_embedding_B", ORGAN_F32, 2, {HIDDEN, 2}}};
+static const made_tensor head_pair[] = {PAIR("lm_head", 2, WORDS, HIDDEN)};
+static const made_tensor whole[] = {{LORA_PREFIX EMBED ".weight", ORGAN_F32, 2, {WORDS, HIDDEN}}};
+
+/* Returns whether a tensor of "out" has other values than the base's embedding; it must be there. */
+static bool is_changed(const char *tensor)
+{
+    size_t n;
+    float *const is = lora_values(scratch_path("out"), tensor, &n);
+    float *const was = lora_values(scratch_path("stacked"), EMBED ".weight", NULL);
+    ck_assert_msg(is != NULL, "out has no %s", tensor);
+    const bool changed = memcmp(is, was, n * sizeof *is) != 0;
+    free(is);
+    free(was);
+    return changed;
+}
+
+static bool has_own_head(void)
+{
+    json_error_t e;
+    json_t *config = json_load_file(scratch_path("out/config.json"), 0, &e);
+    const bool tied = json_is_true(json_object_get(config, "tie_word_embeddings"));
+    json_decref(config);
+    return !tied;
+}
+
+/* peft changes the embedding and the head of a tied base apart; --keep-tied changes both. */
+START_TEST(heads_of_tied_bases)
+{
+    static const struct {
+        const made_tensor *tensors;
+        size_t count;
+        bool embedding, head; /* which of both the adapter changes */
+    } ways[] = {{embedding_pair, 2, true, false}, {whole, 1, true, false}, {head_pair, 2, false, true}};
+    for (size_t k = 0; k < 6; k++) {
+        const bool copy = k >= 3; /* the base stores its embedding twice */
+        make_tied_base(copy);
+        lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", ways[k % 3].tensors, ways[k % 3].count);
+        lora_must((lora_way){.base = "stacked", .adapter = "lora", .output = "out", .force = true});
+        ck_assert(is_changed(EMBED ".weight") == ways[k % 3].embedding);
+        ck_assert(is_changed("lm_head.weight") == ways[k % 3].head);
+        ck_assert(has_own_head());
+        ck_assert_str_eq(organ_json_text(lora_report, "head.tensor"), "lm_head.weight");
+        const lora_way kept = {.base = "stacked", .adapter = "lora", .output = "out", .force = true, .keep_tied = true};
+        if (ways[k % 3].head) {
+            lora_refused((lora_way){.base = "stacked", .adapter = "lora", .output = "none", .keep_tied = true},
+                         ORGAN_BAD_INPUT, "it changes the output head");
+            continue;
+        }
+        lora_must(kept);
+        ck_assert(is_changed(EMBED ".weight") && !has_own_head());
+        ck_assert(!copy || is_changed("lm_head.weight"));
+        ck_assert(json_is_true(organ_json_at(lora_report, "kept_tied")));
+    }
+}
+END_TEST
+
+/* peft stores the base's embedding beside its factors; it replaces nothing. */
+START_TEST(copies_of_the_base)
+{
+    made_tensor tensors[] = {
+        embedding_pair[0], embedding_pair[1], {LORA_PREFIX EMBED ".base_layer.weight", ORGAN_F32, 2, {WORDS, HIDDEN}}};
+    size_t n;
+    make_tied_base(/*copy=*/false);
+    lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", tensors, 3);
+    lora_must((lora_way){.base = "stacked", .adapter = "lora", .output = "out"});
+    ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "replaced")), 1); /* another embedding */
+    float *const embedding = lora_values(scratch_path("stacked"), EMBED ".weight", &n);
+    for (size_t k = 0; k < n; k++) {
+        uint32_t bits;
+        memcpy(&bits, &embedding[k], sizeof bits);
+        lora_poison_file(scratch_path("lora/adapter_model.safetensors"), tensors[2].name, k, bits);
+    }
+    free(embedding);
+    lora_must((lora_way){.base = "stacked", .adapter = "lora", .output = "out", .force = true});
+    ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "replaced")), 0);
+    ck_assert(is_changed(EMBED ".weight") && !is_changed("lm_head.weight"));
+}
+END_TEST
+
 /* ---- verdicts ---- */
 
 static const json_t *row_of(const char *list, size_t k) { return json_array_get(organ_json_at(lora_report, list), k); }
@@ -172,6 +280,7 @@ Suite *lora_served_suite(void)
 {
     const suite_case cases[] = {{"experts", {numbered_experts_on_stacks, sanitised_experts_on_stacks}},
                                 {"verdicts", {verdicts_by_kind, embeddings_by_architecture}},
+                                {"tied", {heads_of_tied_bases, copies_of_the_base}},
                                 {"dora", {rows_without_norm}}};
     return suite_of("lora_served", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }

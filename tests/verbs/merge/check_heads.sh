@@ -71,8 +71,11 @@ mkdir factors
 head -c 1536 ../head >../a && head -c 16384 ../head >../b
 stores factors/adapter_model.safetensors base_model.model.lm_head.lora_A.weight '[4,192]' ../a base_model.model.lm_head.lora_B.weight '[2048,4]' ../b
 echo '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["lm_head"]}' >factors/adapter_config.json
-ends 3 lora merge --base none --adapter factors -o x
-says "head"
+ends 0 lora merge --base none --adapter factors -o tuned
+prints "Untied: lm_head.weight has the factors of the head"
+judge "the head is tied" tied tuned false
+same_tensor tuned model.embed_tokens.weight none model.embed_tokens.weight
+judge "the head does not change" test "$(digest tuned lm_head.weight)" != "$(digest none model.embed_tokens.weight)"
 refused 3 "'lm_head.weight'" merge none+factors apart --method linear -o x
 ends 0 lora merge --base apart --adapter factors -o x --quiet
 rm -r x
@@ -99,8 +102,11 @@ says "'lm_head.weight'"
 judge "a head that repeats the embedding is written" test -z "$(has merged lm_head.weight && echo has)"
 judge "the head is not tied" tied merged true
 for base in none twin; do
-    refused 3 "'lm_head.weight'" merge $base own --method linear -o none2
-    ends 0 merge $base own --method linear --untie -o merged-$base --quiet
+    ends 0 merge $base own --method linear --keep-tied -o kept --force
+    says "'lm_head.weight' is left out"
+    judge "the head is not tied" tied kept true
+    judge "a tied output has a head" test -z "$(has kept lm_head.weight && echo has)"
+    ends 0 merge $base own --method linear -o merged-$base --quiet
     judge "the head is tied" tied merged-$base false
 done
 same_tensor merged-none lm_head.weight merged-twin lm_head.weight
@@ -110,17 +116,19 @@ for one in none twin own; do ends 0 convert $one -o $one.gguf --to gguf --dtype 
 judge "the GGUF file lacks the head" has own.gguf output.weight
 judge "a repeated head is in the GGUF file" test -z "$(has twin.gguf output.weight && echo has)"
 same_score own.gguf own
-refused 3 "'output.weight'" merge none.gguf own.gguf --method linear -o none2
+ends 0 merge none.gguf own.gguf --method linear --keep-tied -o kept.gguf
+says "'output.weight' is left out"
+judge "a tied output has a head" test -z "$(has kept.gguf output.weight && echo has)"
 for policy in error base any; do
-    ends 0 merge none.gguf own.gguf --method linear --untie --missing $policy -o of-gguf --quiet --force
+    ends 0 merge none.gguf own.gguf --method linear --missing $policy -o of-gguf --quiet --force
     judge "the head is tied" tied of-gguf false
     same_tensor of-gguf lm_head.weight merged-none lm_head.weight
 done
-ends 0 merge none.gguf own --method linear --untie -o of-both --quiet
+ends 0 merge none.gguf own --method linear -o of-both --quiet
 same_tensor of-both lm_head.weight merged-none lm_head.weight
-ends 0 merge none own.gguf --method linear --untie -o of-both --quiet --force
+ends 0 merge none own.gguf --method linear -o of-both --quiet --force
 same_tensor of-both lm_head.weight merged-none lm_head.weight
-ends 0 merge none.gguf own.gguf --method linear --untie -o merged.gguf --quiet
+ends 0 merge none.gguf own.gguf --method linear -o merged.gguf --quiet
 same_tensor merged.gguf output.weight merged-none lm_head.weight
 ends 0 merge own.gguf own --method linear -o merged.gguf --quiet --force
 same_tensor merged.gguf output.weight own lm_head.weight

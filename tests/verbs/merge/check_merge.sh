@@ -115,7 +115,7 @@ holds of-packed/organ/merge.json '.output.merged == 50'
 
 # ---- base + adapter ----
 lora=${model%/*}/tiny-lora
-ends 0 lora sanitize "$lora" -o lora --quiet
+ends 0 lora sanitize "$lora" -o lora --base tiny-qwen2 --quiet
 ends 0 lora merge --base tiny-qwen2 --adapter lora -o l.safetensors --quiet --force
 ends 0 merge tiny-qwen2+lora --method passthrough -o changed.safetensors --quiet
 judge "a base and its adapter are not what lora merge writes" cmp l.safetensors changed.safetensors
@@ -141,15 +141,15 @@ holds heads/config.json '.tie_word_embeddings == false'
 jq '.tie_word_embeddings = false' untied/config.json >c.json && mv c.json untied/config.json
 # The vision tower stands in for a file without a head.
 LC_ALL=C sed -i 's/"lm_head\.weight"/"visual.aweight"/' tied/model.safetensors
-refused 3 "untied" merge tied untied --method linear -o none
-ends 0 merge tied untied --method linear -o heads --untie --force --quiet
+refused 2 "--keep-tied ties it" merge tied untied --method linear --untie -o none
+ends 0 merge tied untied --method linear -o heads --force --quiet
 holds heads/config.json '.tie_word_embeddings == false'
 holds heads/organ/merge.json '.output.merged == 30'
 for one in tied untied; do
     jq '.model_type = "gemma3_text" | {model_type: "gemma3", architectures: ["Gemma3ForConditionalGeneration"], text_config: .}' \
         $one/config.json >nested.json && mv nested.json $one/config.json
 done
-ends 0 merge tied untied --method linear -o heads --untie --force --quiet
+ends 0 merge tied untied --method linear -o heads --force --quiet
 holds heads/config.json '.tie_word_embeddings == false' '.text_config.tie_word_embeddings == false'
 cp -r b renamed && LC_ALL=C sed -i 's/"model\.norm\.weight"/"model.morm.weight"/' renamed/*.safetensors renamed/*.index.json
 refused 3 "'model.norm.weight'" merge a renamed --method linear -o none
