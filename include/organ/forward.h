@@ -27,9 +27,8 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
 organ_status organ_forward_open_unpacked(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                          organ_error *error);
 void organ_forward_close(organ_forward *forward); /* NULL is allowed */
-/* Returns the configuration, which `forward` owns. */
+/* These return the configuration and the weights of the model, which `forward` owns. */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward);
-/* Returns the weights of the model, which `forward` owns. */
 const organ_weights *organ_forward_weights(const organ_forward *forward);
 
 /* Settings that GGUF files of some architectures do not store. */
@@ -39,8 +38,7 @@ typedef struct organ_forward_unstored {
     double norm_eps;           /* epsilon of norms in recurrent layers */
 } organ_forward_unstored;
 organ_forward_unstored organ_forward_get_unstored(const organ_forward *forward);
-/* Replaces these settings of the configuration, before a layer is loaded: to run a file that lacks those of the model
- * from which it was made. */
+/* Replaces these settings before a layer is loaded, to run a file that lacks those of the model it was made from. */
 void organ_forward_set_unstored(organ_forward *forward, const organ_forward_unstored *unstored);
 
 /* Windows of tokens, concatenated: window w is tokens[begin[w] .. begin[w + 1]). Every window begins at position 0,

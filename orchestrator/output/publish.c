@@ -237,15 +237,10 @@ static organ_status judge_leftovers(const organ_publish *publish, organ_publish_
     if (!unfinished && (left->complete || !has_nothing_of_value(publish)))
         return organ_publish_fail_awaiting(publish, error);
     if (unfinished && !way.resume && !way.force && !way.discard)
-        return organ_publish_fail_unfinished(publish->final, publish->partial, error);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: an unfinished run was found in %s: `resume` continues it, `force` starts over",
+                          publish->final, publish->partial);
     return ORGAN_OK;
-}
-
-organ_status organ_publish_fail_unfinished(const char *final, const char *partial, organ_error *error)
-{
-    return organ_fail(error, ORGAN_USAGE,
-                      "%s: an unfinished run was found in %s: `resume` continues it, `force` starts over", final,
-                      partial);
 }
 
 /* Reopens, removes or rejects the locked partial directory of an earlier run:
@@ -321,18 +316,6 @@ static organ_status take_partial(organ_publish *publish, organ_publish_mode way,
 }
 
 #define TAKES 64 /* attempts at a partial directory that other runs create and remove meanwhile */
-
-organ_status organ_check_parent(const char *final, const char *parent, organ_error *error)
-{
-    struct stat info;
-    const bool exists = stat(parent, &info) == 0;
-    if (exists && S_ISDIR(info.st_mode))
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_IO,
-                      exists ? "%s: its parent '%s' is not a directory"
-                             : "%s: its parent directory '%s' does not exist",
-                      final, parent);
-}
 
 /* The process that gets the lock takes a new directory, even if another process has created it. */
 static organ_status make_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)

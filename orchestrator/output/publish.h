@@ -64,8 +64,6 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
  * nothing that organ_publish_check does not change. Does not determine whether another process has locked the
  * directory. */
 organ_status organ_publish_try(const char *final, const char *like, organ_publish_mode way, organ_error *error);
-/* Returns ORGAN_USAGE with the message that the directory `partial` has an unfinished run of the output `final`. */
-organ_status organ_publish_fail_unfinished(const char *final, const char *partial, organ_error *error);
 
 /* Allows other ranks to write into this output: stores `token`, a text of less than 64 bytes, in the mark of the
  * unfinished output (ORGAN_GROWING_MARK), where organ_publish_join reads it. */

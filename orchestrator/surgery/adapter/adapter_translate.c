@@ -350,6 +350,16 @@ static bool add_fused(translation *t, const translated_part *p)
     return false;
 }
 
+/* Returns false if the base has no stack for the expert's matrix. */
+static bool add_expert(translation *t, const translated_part *p)
+{
+    const organ_weight *const stack =
+        weight_of(t, p->layer, p->part.part - PART_EXPERT_GATE + PART_EXPERTS_GATE, /*number=*/-1);
+    if (stack)
+        add_to_stack(t, p, stack);
+    return stack != NULL;
+}
+
 /* Returns false if the base has no weight for the pair; true also if adding failed, with t->error set. The parts of
  * stacks (PART_EXPERTS_...) and those of numbered experts (PART_EXPERT_...) have the same order: gate, up, down. */
 static bool add_part(translation *t, const translated_part *p)
@@ -376,13 +386,8 @@ static bool add_part(translation *t, const translated_part *p)
     switch (part) {
     case PART_EXPERT_GATE:
     case PART_EXPERT_UP:
-    case PART_EXPERT_DOWN: {
-        const organ_weight *const stack =
-            weight_of(t, p->layer, part - PART_EXPERT_GATE + PART_EXPERTS_GATE, /*number=*/-1);
-        if (stack)
-            add_to_stack(t, p, stack);
-        return stack != NULL;
-    }
+    case PART_EXPERT_DOWN:
+        return add_expert(t, p);
     case PART_EXPERTS_GATE:
     case PART_EXPERTS_UP:
     case PART_EXPERTS_DOWN:
