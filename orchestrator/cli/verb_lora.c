@@ -178,7 +178,7 @@ static const organ_option merge_options[] = {
     FLAG("feedback", lora_merge.feedback,
          "round merged weights of 16 bits so that the errors of a row cancel in the directions of the adapter: keeps "
          "the effect of changes that are finer than the type", .common = true),
-    FLAG("keep-tied", lora_merge.keep_tied, KEEP_TIED),
+    FLAG("keep-tied", lora_merge.keep_tied, KEEP_TIED, .both = true),
     SHARD_SIZE(lora_merge),
     WRITING(lora_merge, "find the base weight of every tensor of the adapter and print what would be "
                              "merged" AND_PLAN)};

@@ -46,7 +46,8 @@ static const organ_option merge_options[] = {
            "reorder the experts of a mixture as those of the base, else of the first model, where that brings them "
            "clearly nearer",
            .fallback = "auto"),
-    FLAG("keep-tied", merge.keep_tied, KEEP_TIED),
+    /* --untie, of older versions, asks for the default: it undoes --no-untie */
+    FLAG("keep-tied", merge.keep_tied, KEEP_TIED, .former = "no-untie", .both = true),
     FLAG("other-architecture", merge.other_architecture, "merge models of different architectures, too"),
     TEXT("then", "SCHEME", merge.then,
          "also quantise the merged model, to a scheme of quantize that needs no text; for those of GGUF, OUT is X.gguf",

@@ -50,7 +50,6 @@ static const organ_foreign_option options[] = {
     /* mergekit */
     {"recipe|config|yaml", "merge", NULL, ": write the recipe without an option, organ merge RECIPE.yaml -o OUT"},
     {"allow-crimes", "merge", "other-architecture", NULL},
-    {"untie", "merge", NULL, ": the output has a head of its own by default; --keep-tied ties it"},
     {"weights", NULL, "weight", NULL},
     {"copy-tokenizer|tokenizer-source", "merge", NULL,
      ": the output has the tokenizer of the base or first model; `tokenizer` in a recipe unites several"},

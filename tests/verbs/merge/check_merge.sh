@@ -141,7 +141,8 @@ holds heads/config.json '.tie_word_embeddings == false'
 jq '.tie_word_embeddings = false' untied/config.json >c.json && mv c.json untied/config.json
 # The vision tower stands in for a file without a head.
 LC_ALL=C sed -i 's/"lm_head\.weight"/"visual.aweight"/' tied/model.safetensors
-refused 2 "--keep-tied ties it" merge tied untied --method linear --untie -o none
+ends 0 merge tied untied --method linear --untie -o heads --force --quiet # an option of older versions, now the default
+holds heads/config.json '.tie_word_embeddings == false'
 ends 0 merge tied untied --method linear -o heads --force --quiet
 holds heads/config.json '.tie_word_embeddings == false'
 holds heads/organ/merge.json '.output.merged == 30'
