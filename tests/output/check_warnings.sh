@@ -8,7 +8,7 @@ root=${organ%/build/organ}
 # The index of this model states a wrong size, and the adapter has a field that organ does not know.
 cp -rL tiny-qwen2 odd && chmod -R u+w odd
 jq '.metadata.total_size = 7' tiny-qwen2/model.safetensors.index.json >odd/model.safetensors.index.json
-"$organ" lora sanitize "$root/fixtures/tiny-lora" -o plain --quiet >../out || exit 1
+"$organ" lora sanitize "$root/fixtures/tiny-lora" -o plain --base tiny-qwen2 --quiet >../out || exit 1
 cp -r plain lora && rm -r lora/organ
 jq '.new_knob = 3' plain/adapter_config.json >lora/adapter_config.json
 cp -rL "$root/fixtures/tiny-moe" moe && chmod -R u+w moe

@@ -65,7 +65,7 @@ done
 
 # A single safetensors file has tensors only: a note names every other file of the model, up to 12.
 rm quantised/README.md
-"$organ" lora sanitize "${model%/*}/tiny-lora" -o lora --quiet >../out || exit 1
+"$organ" lora sanitize "${model%/*}/tiny-lora" -o lora --base "$model" --quiet >../out || exit 1
 ends 0 convert embedder -o x.gguf --to gguf --force --quiet
 while read -ra words; do
     ends 0 "${words[@]}" -o single.safetensors --force --json

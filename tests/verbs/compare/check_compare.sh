@@ -6,7 +6,7 @@
 
 fixtures=${model%/*}
 # Two tunes with independent changes: an adapter, and a pruning.
-"$organ" lora merge --base tiny-qwen2 --adapter "$fixtures/tiny-lora" -o tune --quiet >../out || exit 1
+"$organ" lora merge --base tiny-qwen2 --adapter "$fixtures/tiny-lora" -o tune --keep-tied --quiet >../out || exit 1
 "$organ" prune tiny-qwen2 -o pruned --sparsity 10 --quiet >../out || exit 1
 
 ends 0 help compare
@@ -95,7 +95,7 @@ figures() {
     jq -S 'del(.run, .models, .clashes) | .pairs[].cells |= sort_by(.layer, .role) | .differences[].cells |= sort_by(.layer, .role)' ../out
 }
 how=()
-"$organ" lora sanitize "$fixtures/tiny-lora" -o lora --quiet >../out || exit 1
+"$organ" lora sanitize "$fixtures/tiny-lora" -o lora --base tiny-qwen2 --quiet >../out || exit 1
 "$organ" lora merge --base tiny-qwen2 --adapter lora -o f32 --dtype f32 --quiet >../out || exit 1
 mkdir a+b && ln -s ../tiny-qwen2 a+b/c+d && cp -r lora ad+apter && ln -s "$PWD/tiny-qwen2" a+b/c
 for name in a+b/c+d+lora a+b/c+d+ad+apter a+b/c+ad+apter tiny-qwen2+ad+apter; do # the model is the longest path before a '+'

@@ -97,7 +97,7 @@ if ! in_part; then
     holds based/organ/merge.json '.evaluation.before.model.format == "GGUF"' '.evaluation.comparison.kl_divergence > 0' '.donors[0].moved < 0.2'
     holds based/config.json '(.torch_dtype // .dtype) == "bfloat16"' '.quantization_config == null'
 fi
-ends 0 lora sanitize "${model%/*}/tiny-lora" -o lora --quiet
+ends 0 lora sanitize "${model%/*}/tiny-lora" -o lora --base "$model" --quiet
 refused 3 "tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf" merge tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf+lora --method passthrough -o none.gguf
 refused 2 "t10.gguf" merge t10.gguf t40 --method linear -o t10.gguf --force
 
