@@ -3,7 +3,7 @@
 # Tests organ lora extract: output, reports, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "${model%/*}/tiny-lora" tiny-lora
-"$organ" lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --scale 4 --quiet >../out 2>../err || bad "no tuned model" ../err
+"$organ" lora merge --base tiny-qwen2 --adapter tiny-lora --keep-tied -o tuned --scale 4 --quiet >../out 2>../err || bad "no tuned model" ../err
 
 some=()
 if in_part; then some=(--select 'q_proj,v_proj'); fi

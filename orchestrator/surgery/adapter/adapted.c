@@ -119,10 +119,8 @@ static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, c
 {
     const organ_weight *const w = organ_lora_names_find(&a->names, pair->weight);
     bool transposed;
-    if (a->tied && !w && organ_anatomy_of(pair->weight).role == ORGAN_ROLE_OUTPUT)
-        return cannot(a, "its base takes from the embedding the head", pair->weight, error);
-    if (a->tied == w && w)
-        return cannot(a, "the head of its base, too, is the embedding (`keep_tied` changes both)", w->name, error);
+    if (a->tied && (w ? w == a->tied : organ_anatomy_of(pair->weight).role == ORGAN_ROLE_OUTPUT))
+        return cannot(a, "its base has no output head apart from its embedding, and it changes", pair->weight, error);
     if (!w || !organ_weight_has_numbers(w))
         return cannot(a, "its base lacks the weight", pair->weight, error);
     if (!organ_lora_fits(&a->form, pair, w, &transposed) || organ_lora_is_ambiguous(&a->form, pair, w) ||
