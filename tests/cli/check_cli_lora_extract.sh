@@ -31,7 +31,7 @@ ends 0 lora extract --base tiny-qwen2 --tuned tuned -o no --dry-run
 matches lora/lora_extract_dry ../out
 judge "a dry run left something" test ! -e no
 ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
-ends 0 lora extract --base fp8 --tuned tuned -o mended -r 16 --quiet "${some[@]}"
+ends 0 lora extract --base fp8 --tuned tuned -o mended -r 16 --quiet --select down_proj
 prints "Method B: the base is quantised"
 
 # ---- repair of a damaged base by a calibration text ----
