@@ -252,14 +252,45 @@ const char *organ_mtp_tail_of(const char *name, const organ_anatomy *anatomy)
     return tail ? tail + strlen(inside) : NULL;
 }
 
-organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy)
+/* Returns the role of a part outside of the block's layers. */
+static organ_role role_of_part(organ_draft_part part)
+{
+    switch (part) {
+    case DRAFT_NORM_EMBEDDING:
+    case DRAFT_NORM_HIDDEN:
+    case DRAFT_NORM_HEAD:
+    case DRAFT_NORM_FEED:
+        return ORGAN_ROLE_NORM;
+    case DRAFT_HEAD:
+        return ORGAN_ROLE_OUTPUT;
+    default:
+        return ORGAN_ROLE_MTP;
+    }
+}
+
+organ_anatomy organ_mtp_anatomy_in_layer(const char *name, const organ_anatomy *anatomy)
 {
     char inside[512];
-    const char *const tail = anatomy->layer < 0 ? organ_mtp_tail_of(name, anatomy) : NULL;
-    if (!tail)
-        return anatomy->role;
-    snprintf(inside, sizeof inside, "model.layers.0.%s", tail);
-    return organ_anatomy_of(inside).role;
+    organ_draft_part part;
+    unsigned layer;
+    const char *tail;
+    organ_anatomy made = *anatomy;
+    if (anatomy->layer >= 0 || !find_outside(name, &layer, &part, &tail))
+        return made;
+    if (part == DRAFT_PARTS) {
+        snprintf(inside, sizeof inside, "model.layers.0.%s", tail);
+        made = organ_anatomy_of(inside);
+        made.layer = anatomy->layer;
+    } else {
+        made.role = role_of_part(part);
+        made.group = organ_role_describe(made.role)->group;
+    }
+    return made;
+}
+
+organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy)
+{
+    return organ_mtp_anatomy_in_layer(name, anatomy).role;
 }
 
 bool organ_mtp_is_projection(const organ_tensor *tensor)

@@ -71,8 +71,11 @@ const char *organ_mtp_served(const organ_mtp_type *type, bool outside);
  * no layer. */
 const char *organ_mtp_tail_of(const char *name, const organ_anatomy *anatomy);
 
-/* Returns the role of a block's tensor in its layer: that of a tensor of the model's layers with the same end of its
- * name, ORGAN_ROLE_MTP for the block's projection. Other than in organ_anatomy, also for names such as mtp.layers.0. */
+/* Returns the anatomy of a block's tensor in its layer: that of a tensor of the model's layers with the same end of its
+ * name, also for names such as mtp.layers.0, whose organ_anatomy has ORGAN_ROLE_MTP. The block's projection keeps that
+ * role; tensors of no block have their own anatomy. `layer` is that of `anatomy`. */
+organ_anatomy organ_mtp_anatomy_in_layer(const char *name, const organ_anatomy *anatomy);
+/* Returns its role. */
 organ_role organ_mtp_role_of(const char *name, const organ_anatomy *anatomy);
 /* Returns whether the role of a block's tensor in its layer (organ_mtp_role_of) is that of a projection. */
 bool organ_mtp_is_projection(const organ_tensor *tensor);

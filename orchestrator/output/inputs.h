@@ -120,6 +120,7 @@ typedef struct organ_selection {
  *   - mtp: the tensors of blocks for multi-token prediction, which are also in the other groups;
  *   - layers, counted from 0: a number or a range, "5-20";
  *   - a role, "down_proj" or "experts.down_proj" (organ_anatomy_role_name);
+ *     groups and roles of a tensor in a block for multi-token prediction, such as mtp.layers.0, are those of its layer;
  *   - the name of a tensor, the name without ".weight", ".bias" or the suffix of a packed weight, or the last word of
  *     that name;
  *   - a shell pattern on these names.

@@ -162,7 +162,8 @@ static bool pattern_matches(const char *pattern, const char *name, const char *m
 bool organ_selection_has_name(const organ_selection *selection, const char *name, const organ_anatomy *anatomy,
                               bool otherwise)
 {
-    bool matches = selection->words ? selection->groups >> anatomy->group & 1 : otherwise;
+    const organ_anatomy own = organ_mtp_anatomy_in_layer(name, anatomy);
+    bool matches = selection->words ? selection->groups >> own.group & 1 : otherwise;
     matches = matches ||
               (selection->groups & ORGAN_SELECTION_MTP && organ_mtp_block_of(name, anatomy, selection->trunk) >= 0);
     size_t length = strlen(name);
@@ -173,7 +174,7 @@ bool organ_selection_has_name(const organ_selection *selection, const char *name
         organ_anatomy_companion(name, &length);
     snprintf(module, sizeof module, "%.*s", (int)length, name);
     for (size_t k = 0; k < selection->pattern_count; k++)
-        if (pattern_matches(selection->patterns[k], name, module, anatomy))
+        if (pattern_matches(selection->patterns[k], name, module, &own))
             matches = selection->used[k] = true;
     return matches;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/architecture/sizes.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
@@ -411,11 +412,13 @@ organ_status organ_graft_pair_layers(organ_graft_job *job, organ_error *error)
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
 {
     size_t selected = 0;
-    for (size_t t = 0; t < job->source->tensor_count; t++)
-        if (organ_selected(&job->selection, &job->source->tensors[t])) {
-            job->groups |= 1u << job->source->tensors[t].anatomy.group;
+    for (size_t t = 0; t < job->source->tensor_count; t++) {
+        const organ_tensor *const tensor = &job->source->tensors[t];
+        if (organ_selected(&job->selection, tensor)) {
+            job->groups |= 1u << organ_mtp_anatomy_in_layer(tensor->name, &tensor->anatomy).group;
             selected++;
         }
+    }
     const bool grown = organ_layout_grow(&job->layout, selected);
     job->taken = calloc(job->layout.piece_count + selected + 1, sizeof *job->taken);
     if (!grown || !job->taken)

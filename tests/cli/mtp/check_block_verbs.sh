@@ -123,8 +123,8 @@ for type in glm4_moe qwen3_next; do
     for word in feed-forward other all attention,feed-forward,other; do
         if in_part && [[ $word == all && $type == glm4_moe ]]; then continue; fi
         rm -rf some sparse
-        # without other matrices, glm4_moe has nothing to select by the word other
-        if [[ $type$word == glm4_moeother ]]; then
+        # neither model has other matrices
+        if [[ $word == other ]]; then
             refused 2 "none of its matrices is among those" quantize whole -o some -s fp8-channel --select $word
             continue
         fi
@@ -144,6 +144,42 @@ for type in glm4_moe qwen3_next; do
     ends 0 prune whole -o sparse --sparsity 50 --method magnitude --select router,mtp --quiet
     judge "$type: routers selected by their role are not pruned" test "$(changed whole sparse | grep -cE 'mlp\.gate\.weight')" -ge 3
 done
+# ---- words for groups and roles select in a block outside the layers what they select in the layer that it is a copy of ----
+# tails FILE PREFIX: prints the ends of the names of the tensors in a document of inspect that begin with PREFIX.
+tails() { jq -r --arg p "$2." '.tensors[].name | select(startswith($p)) | ltrimstr($p)' "$1" | sort; }
+for row in qwen3_next:mtp.layers.0:model.layers.3 mimo_v2_flash:model.mtp.layers.1:model.layers.1 mimo_v2_flash:model.mtp.layers.0:model.layers.0 \
+    ernie4_5_moe:model.mtp_block.0:model.layers.3 nemotron_h-moe:mtp.layers.0:backbone.layers.2 nemotron_h-moe:mtp.layers.1:backbone.layers.3; do
+    IFS=: read -r type block layer <<<"$row"
+    with_block $type whole
+    here="$row"
+    "$organ" inspect whole --tensors --json >all.json
+    words=$(jq -r --arg p "$layer." '[.tensors[] | select(.name | startswith($p)) | .role, {skeleton: "attention", organ: "feed-forward"}[.group] // .group] | unique[]' all.json)
+    judge "$row: has no words" test "$(wc -w <<<"$words")" -gt 2
+    for word in $words; do
+        ends 0 inspect whole --tensors --json --select "$word"
+        cp ../out some.json
+        diff <(tails some.json "$layer" | grep -Fxf <(tails all.json "$block")) <(tails some.json "$block" | grep -Fxf <(tails all.json "$layer")) >../out
+        judge "$row: $word selects other tensors of the block" test ! -s ../out
+    done
+done
+with_block qwen3_next whole
+judge "norms of the block are not selected" test "$("$organ" inspect whole --tensors --json --select norm | jq -r '.tensors[].name | select(test("^mtp"))' | grep -vc 'layers.0')" = 3
+judge "the projection is selected as a norm" test "$("$organ" inspect whole --tensors --json --select norm,lm_head | jq '[.tensors[] | select(.name == "mtp.fc.weight")] | length')" = 0
+v4_model whole "sed \$s/.*/&\ntensor\tmtp.0.head.weight\t256x64/"
+judge "the head of the block is not selected" test "$("$organ" inspect whole --tensors --json --select lm_head | jq -r '[.tensors[].name] | join(" ")')" = "head.weight mtp.0.head.weight"
+# quantize and prune: attention selects that of both blocks, config.json names their other matrices.
+with_block mimo_v2_flash whole
+here=mimo_v2_flash
+rm -rf some sparse
+ends 0 quantize whole -o some -s fp8-channel --select attention --quiet
+bytes some | awk '$2 == "F8_E4M3" { print $1 }' | grep mtp >some.txt
+bytes whole | cut -d ' ' -f 1 | grep -E 'mtp.*[qkvo]_proj.weight' >all.txt
+judge "quantize --select attention has other matrices of the blocks" cmp some.txt all.txt
+judge "config.json leaves out other modules of the blocks" test "$(jq -r '.quantization_config.ignore[]' some/config.json | grep -E 'mtp|decoder' | sed 's/.*\.//' | sort -u | xargs)" = \
+    "down_proj eh_proj gate_proj up_proj"
+ends 0 prune whole -o sparse --sparsity 50 --method magnitude --select attention --quiet
+changed whole sparse | grep mtp >some.txt
+judge "prune --select attention changes other matrices of the blocks" cmp some.txt all.txt
 with_block glm4_moe lost "sed d"
 refused 2 "none of its matrices is among those" prune lost -o no --sparsity 50 --method magnitude --select mtp
 refused 2 "has no tensor that" inspect lost --select mtp
