@@ -117,10 +117,21 @@ static const char *format_of(const organ_encoding *s)
     return s->grid.bits ? "int-quantized" : "float-quantized";
 }
 
+/* Whether a matrix has the block's own scheme (`own`), or that of all others: a group for none would match no tensor.
+ */
+static bool has_matrix(const organ_quantize_job *job, bool own)
+{
+    bool found = false;
+    for (size_t k = 0; k < job->list.part_count && !found; k++)
+        found = organ_quantize_has_own_scheme(job, job->list.parts[k].weight->codes) == own;
+    return found;
+}
+
 /* Whether groups differ in format, so that each names its own. */
 static bool has_formats(const organ_quantize_job *job)
 {
-    return job->block.encoding && strcmp(format_of(job->block.encoding), format_of(job->encoding)) != 0;
+    return has_matrix(job, /*own=*/true) && has_matrix(job, /*own=*/false) &&
+           strcmp(format_of(job->block.encoding), format_of(job->encoding)) != 0;
 }
 
 /* Returns QuantizationArgs of weights with scales of a byte, as in the presets NVFP4, MXFP4 and MXFP8 of
@@ -168,7 +179,7 @@ static bool add_block_group(const organ_quantize_job *job, json_t *groups)
 {
     const organ_module_list list = {job->model,           job,          job->list.piece_count,
                                     job->list.part_count, plain_tensor, quantised_weight};
-    return !job->block.encoding ||
+    return !has_matrix(job, /*own=*/true) ||
            add_group(job, groups, organ_modules_of_blocks(&list), job->block.encoding, job->block.inputs);
 }
 
@@ -192,7 +203,7 @@ static json_t *groups_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
     bool sound = groups && add_block_group(job, groups);
-    if (!organ_quantize_has_several_encodings(job))
+    if (!organ_quantize_has_several_encodings(job) && has_matrix(job, /*own=*/false))
         sound = sound && add_group(job, groups, linear_layers(job), job->encoding, job->inputs);
     for (size_t k = 0; k < job->list.part_count && sound && organ_quantize_has_several_encodings(job); k++) {
         const organ_encoding *const s = job->list.parts[k].encoding;
@@ -274,7 +285,8 @@ static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;
     json_t *const groups = groups_json(job);
-    const char *const format = has_formats(job) ? "mixed-precision" : format_of(s);
+    const char *const format =
+        has_formats(job) ? "mixed-precision" : format_of(has_matrix(job, /*own=*/false) ? s : job->block.encoding);
     const bool dequantize = opens_dense(job) || (job->repair.adapter && organ_quantize_has_one_group(job));
     return organ_json_joined(organ_compressed_config(groups, format, ignored_json(job, /*patterns=*/true)),
                              ORGAN_OBJECT(SET("kv_cache_scheme", organ_quantize_cache_config(job)),

@@ -129,6 +129,17 @@ values x 'eh_proj' x.block
 made y -s int4-group32 --select eh_proj --quiet
 values y 'eh_proj' y.block
 judge "the projection is read back with other values" cmp x.block y.block
+# config.json has no group that matches no stored tensor, and the format is that of the one group.
+groups() { jq -c '.quantization_config | [.format, (.config_groups[] | [.weights.num_bits, .weights.group_size, (.targets | index("Linear") != null)])]' x/config.json; }
+made x -s int8-channel --mtp-scheme int4-group32 --select mtp --quiet
+judge "a group of --scheme matches nothing" test "$(groups)" = '["pack-quantized",[4,32,false]]'
+values x '^model.layers.4.self_attn' x.block
+made y -s int4-group32 --select mtp --quiet
+values y '^model.layers.4.self_attn' y.block
+judge "the block alone has other values" cmp x.block y.block
+made x -s int4-group64 --mtp-scheme same --select 0-2 --quiet
+judge "a group of the block matches nothing" test "$(jq '[.quantization_config.config_groups[] | select((.targets | length) == 0)] | length' x/config.json)" = 0
+judge "there is no group" test "$(jq '.quantization_config.config_groups | length' x/config.json)" -ge 1
 
 # The same in GGUF: types.
 for own in same:Q4_0 q5_1:Q5_1 keep:; do
