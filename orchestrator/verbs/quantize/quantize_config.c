@@ -54,11 +54,58 @@ static void note_block(const organ_quantize_job *job, bool patterns)
                                  type->name, job->encoding->name);
 }
 
+/* Whether SGLang gives the modules of all blocks the same names, such as "model.decoder.*". */
+static bool shares_names(const organ_mtp_type *type, bool outside)
+{
+    const char *at = type && type->like_first ? "" : organ_mtp_served(type, outside);
+    for (; *at; at += strcspn(at, " "), at += *at == ' ')
+        if (*at == '^' && strcspn(at, "#") >= strcspn(at, " "))
+            return true;
+    return false;
+}
+
+/* Returns a quantised weight with the tensor's name in another block than that of number `block`, or NULL. */
+static const organ_weight *quantised_elsewhere(const organ_quantize_job *job, const organ_tensor *same, int64_t block)
+{
+    const int32_t trunk = organ_mtp_trunk_layers(job->model);
+    const char *const tail = organ_mtp_tail_of(same->name, &same->anatomy);
+    for (size_t k = 0; k < job->list.part_count && tail; k++) {
+        const organ_weight *const weight = quantised_weight(job, k);
+        const int64_t other = organ_mtp_block_of(weight->name, &weight->anatomy, trunk);
+        const char *const found =
+            other >= 0 && other != block ? organ_mtp_tail_of(weight->name, &weight->anatomy) : NULL;
+        if (found && strcmp(found, tail) == 0)
+            return weight;
+    }
+    return NULL;
+}
+
+static void note_shared_names(const organ_quantize_job *job)
+{
+    const organ_mtp_type *const type = organ_mtp_type_of(job->model->config.model_type);
+    const int32_t trunk = organ_mtp_trunk_layers(job->model);
+    const organ_weight *other = NULL;
+    for (size_t k = 0; k < job->list.piece_count && !other; k++) {
+        const organ_tensor *const same = plain_tensor(job, k);
+        const int64_t block = same && same->rank > 1 ? organ_mtp_block_of(same->name, &same->anatomy, trunk) : -1;
+        if (block < 0 || !organ_mtp_is_projection(same) || !shares_names(type, same->anatomy.layer < 0))
+            continue;
+        other = quantised_elsewhere(job, same, block);
+        if (other)
+            organ_progress_note_once(job->progress,
+                                     "SGLang gives the modules of all blocks for multi-token prediction the same "
+                                     "names, so that no entry of config.json leaves only %s unquantised while %s is "
+                                     "quantised: select a matrix in all blocks or in none, or serve the model in vLLM",
+                                     same->name, other->name);
+    }
+}
+
 static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
 {
     const organ_module_list list = {job->model,           job,          job->list.piece_count,
                                     job->list.part_count, plain_tensor, quantised_weight};
     note_block(job, patterns);
+    note_shared_names(job);
     return organ_modules_ignored(&list, patterns);
 }
 

@@ -122,4 +122,20 @@ rm -rf made
 ends 0 quantize model -o made -s int8-channel --select model.layers.3.self_attn.o_proj.weight,model.layers.4.self_attn.o_proj.weight --quiet
 judge "a quantised module is left unquantised" eval "! matches model.layers.4.self_attn.o_proj"
 judge "the projection is not listed" matches model.layers.4.eh_proj
+
+# SGLang gives the modules of both blocks the same names: a note says that only one of them is quantised, wholly or in part.
+with_block mimo_v2_flash model
+for words in 'model.mtp.layers.0.*' '*q_proj,*k_proj,*v_proj,model.mtp.layers.0.self_attn.o_proj'; do
+    rm -rf made
+    ends 0 quantize model -o made -s int8-channel --select "$words"
+    says "SGLang gives the modules of all blocks for multi-token prediction the same names"
+    says "while model.mtp.layers.0."
+    chmod -R u+w made
+done
+for words in attention 'model.layers.*' '*.mtp.layers.*proj'; do
+    rm -rf made
+    ends 0 quantize model -o made -s int8-channel --select "$words"
+    judge "a note without a cause" eval "! grep -q 'all blocks for multi-token prediction the same' ../err"
+    chmod -R u+w made
+done
 finish
