@@ -122,4 +122,12 @@ refused 3 "'model.layers.7.mlp.down_proj'" lora sanitize lost -o no --base tiny-
 refused 4 "nothing" lora sanitize nothing --check
 refused 4 "nothing" lora merge --base nothing --adapter tiny-lora -o no
 
+# ---- a chat template of the adapter ----
+cp -rL tiny-lora chats && chmod -R u+w chats
+echo '{{ messages[0].content }} of the adapter' >chats/chat_template.jinja
+ends 0 lora merge --base tiny-qwen2 --adapter chats -o templated
+says "keeps the chat template of tiny-qwen2, not that of the adapter"
+cp -rL tiny-qwen2 chatting && chmod -R u+w chatting && cp chats/chat_template.jinja chatting
+ends 0 lora merge --base chatting --adapter chats -o templated --force
+judge "the same template is warned of" test "$(grep -c 'chat template' ../err)" = 0
 finish

@@ -114,6 +114,11 @@ const char *organ_adapter_changed_base(const organ_adapter *adapter);
  * only another GGUF adapter could keep, such as adapter.lora.prompt_prefix. */
 void organ_adapter_warn(const organ_progress *progress, const organ_adapter *adapter, bool lost);
 
+/* Warns if the adapter has a chat template other than that of `base`, whose template the output keeps. Returns the
+ * errors of organ_chat_template_read. */
+organ_status organ_adapter_warn_of_template(const organ_progress *progress, const organ_adapter *adapter,
+                                            const organ_model *base, organ_error *error);
+
 /* Returns the description of an adapter for a report: {"name", "r", "lora_alpha", "use_rslora", "use_dora", "base",
  * "pairs", "other_tensors"}, where "pairs" and "other_tensors" are counts. NULL if out of memory. */
 json_t *organ_adapter_json(const organ_adapter *adapter);

@@ -5,6 +5,7 @@
 #include "formats/adapter/adapter_config.h"
 #include "formats/architecture/families.h"
 #include "formats/base/text.h"
+#include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
 
@@ -63,6 +64,22 @@ organ_model organ_adapter_whole(const organ_adapter *adapter)
     whole.path = whole.directory = adapter->path;
     whole.whole_directory = true;
     return whole;
+}
+
+organ_status organ_adapter_warn_of_template(const organ_progress *progress, const organ_adapter *adapter,
+                                            const organ_model *base, organ_error *error)
+{
+    ORGAN_OWNED char *own = NULL, *of_base = NULL;
+    if (adapter->gguf || organ_chat_template_read(adapter->model, &own, error) || !own ||
+        organ_chat_template_read(base, &of_base, error))
+        return error->status;
+    if (!of_base || strcmp(own, of_base) != 0)
+        organ_progress_warn(
+            progress,
+            "%s: the output keeps the chat template of %s, not that of the adapter: to use it, copy the "
+            "adapter's chat_template.jinja (or tokenizer_config.json) into the output",
+            adapter->path, base->path);
+    return ORGAN_OK;
 }
 
 organ_status organ_output_check_not_adapter(const char *path, const organ_adapter *adapter, organ_error *error)

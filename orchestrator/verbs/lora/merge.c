@@ -260,7 +260,8 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
         return error->status;
     organ_adapter_warn(job->progress, job->stored, /*lost=*/true);
     warn_of_base(job);
-    if (organ_repair_pair_check(job->stored, job->base, error) || check_adapter(job->stored, o->scale, error) ||
+    if (organ_adapter_warn_of_template(job->progress, job->stored, job->base, error) ||
+        organ_repair_pair_check(job->stored, job->base, error) || check_adapter(job->stored, o->scale, error) ||
         compare_bases(job, error) || organ_output_check_not_adapter(o->write.output, job->stored, error) ||
         organ_output_check_not_input(o->write.output, job->base, error) ||
         organ_output_check(o->write.output, organ_output_like(job->base), o->write.force, error))

@@ -26,6 +26,7 @@ typedef struct merge_pass_run {
     organ_writing *units; /* the output */
     size_t items;         /* number of weights that the weight pass merges or dequantises */
     size_t block;         /* values of the largest block */
+    json_t *noted;        /* has a member for each note that was printed */
     size_t rank;          /* largest rank of a pair with --feedback; else 0 */
 } merge_pass_run;
 
@@ -345,8 +346,10 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
     const uint64_t before = rows ? (uint64_t)((double)bytes * ((double)strip->first / (double)rows)) : 0;
     const uint64_t after =
         strip->last ? bytes : (uint64_t)((double)bytes * ((double)(strip->first + strip->rows) / (double)rows));
-    if (strip->first == 0 && *strip->note)
-        organ_progress_note(job->progress, "%s: %s", w->name, strip->note);
+    if (strip->first == 0 && *strip->note && !json_object_get(r->noted, strip->note)) {
+        organ_progress_note(job->progress, "%s: %s", w->name, strip->note); /* once for all weights of its kind */
+        json_object_set_new(r->noted, strip->note, json_true());
+    }
     organ_progress_advance(job->progress, after - before, strip->last ? w->name : NULL, NULL);
     if (part) {
         merge_add_sums(&part->sums, more);
@@ -541,8 +544,11 @@ organ_status organ_merge_estimate(organ_merge_job *job, organ_error *error)
 organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_error *error)
 {
     merge_pass_run r = blocks_of(job, units);
-    if (run_pass(&r, error) == ORGAN_OK)
+    if (!(r.noted = json_object()))
+        organ_fail_memory(error, job->base->path);
+    else if (run_pass(&r, error) == ORGAN_OK)
         merge_replacements(&r, error);
+    json_decref(r.noted);
     for (size_t k = 0; k < job->part_count; k++) /* parts that an error left loaded */
         unload_part(&job->parts[k]);
     return error->status;

@@ -76,6 +76,8 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
         (adapter && organ_adapted_open(adapter, donor->model, donor->weights, job->options->keep_tied, job->engine,
                                        job->progress, &donor->adapted, error)))
         return error->status;
+    if (adapter && organ_adapter_warn_of_template(job->progress, donor->adapted.adapter, donor->model, error))
+        return error->status;
     const bool remote = organ_model_is_here(donor->model, "", &(organ_error){0}) != ORGAN_OK;
     if ((donor->model->gguf || remote) && number == job->host && organ_merge_open_form(job, donor, error))
         return error->status;
