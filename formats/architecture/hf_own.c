@@ -158,8 +158,9 @@ bool organ_config_is_tied(const config_hf_source *s)
     const bool usual = s->family && s->family->tied;
     if (!row)
         return organ_config_flag(&top, flag, organ_config_flag(s, flag, usual || s->root != s->file));
-    const bool tied = organ_config_flag(&top, flag, row->otherwise);
-    return tied || (row->either && s->root != s->file && organ_config_flag(s, flag, usual));
+    /* The flag of text_config must be a flag, also if it has no effect. */
+    const bool own = s->root != s->file && organ_config_flag(s, flag, usual);
+    return organ_config_flag(&top, flag, row->otherwise) || (row->either && own);
 }
 
 double organ_config_number(const config_hf_source *s, forward_number number)

@@ -63,7 +63,7 @@ judge "a dry run made something" test ! -e nothing
 mkdir disk
 plain() { sed '/^  "run": {$/,$d' "$1"; }
 same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors && plain "$1/organ/$3") <(cat "$2"/*.safetensors && plain "$2/organ/$3"); }
-spilling=(--calibration $text --samples 20 --context 64 --select '*.[01].self_attn.[qk]_proj.weight' --quiet --sparsity 50)
+spilling=(--calibration $text --samples 20 --context 64 --select '*.[01].self_attn.[qkv]_proj.weight' --quiet --sparsity 50)
 ways=(wanda 'physarum-v3 --then int4-group32' physarum-v2 'magnitude --allocate global --allocate-tokens 64 --rounds 1')
 if in_part; then ways=(wanda 'physarum-v3 --then int4-group32' 'magnitude --allocate global --allocate-tokens 64 --rounds 1'); fi
 if sampled; then ways=(wanda 'physarum-v3 --then int4-group32'); fi

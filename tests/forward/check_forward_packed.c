@@ -151,14 +151,18 @@ static size_t batch_of(const char *path, uint64_t memory, organ_type_change as)
 
 START_TEST(schemes_are_worth_their_values)
 {
-    static const char *const schemes[] = {"int4-group32", "fp8-block128", "fp8-channel"};
+    /* fp8-block128 leaves q, k, v, gate and up of this model as they are. */
+    static const struct {
+        const char *name;
+        size_t more; /* tokens of a batch than of the values at least */
+    } schemes[] = {{"int4-group32", 1000}, {"fp8-block128", 100}, {"fp8-channel", 1000}};
     expected e = expected_read("fixtures/forward/tiny-qwen2.logits.safetensors");
     for (size_t k = 0; k < sizeof schemes / sizeof *schemes; k++) {
         const char *const packed = scratch_path("packed-%zu", k), *const values = scratch_path("values-%zu", k);
-        make(schemes[k], packed, values);
+        make(schemes[k].name, packed, values);
         compare_models(values, packed, &e);
         ck_assert_uint_gt(batch_of(packed, ROOMY / 8, ORGAN_TYPES_STAY),
-                          batch_of(values, ROOMY / 8, ORGAN_TYPES_STAY) + 1000);
+                          batch_of(values, ROOMY / 8, ORGAN_TYPES_STAY) + schemes[k].more);
     }
     expected_free(&e);
 }

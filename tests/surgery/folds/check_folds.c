@@ -2,6 +2,7 @@
  * Each model of fixtures/architectures keeps its function if the channels of its folds are scaled: with powers of two
  * the logits have the same bits, with other factors they differ by rounding. If one reader is forgotten, they differ.
  */
+#include "formats/model/composed.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/folds/scaling.h"
 #include "orchestrator/surgery/folds/smooth_search.h"
@@ -188,6 +189,13 @@ START_TEST(the_function_stays)
 {
     scaled_model m;
     open_donor(&m, types[_i]);
+    /* The files of this type are shown in another form, so that values cannot be written into them. It has the folds of
+     * exaone_moe. */
+    if (organ_model_is_composed(m.donor.model)) {
+        ck_assert_str_eq(m.type, "exaone_moe-stacked");
+        close_donor(&m);
+        return;
+    }
     choose_powers(&m);
     float *const same_logits = run_scaled(&m);
     ck_assert_msg(memcmp(m.logits, same_logits, m.count * sizeof *same_logits) == 0, "%s: logits are off by %g", m.type,
