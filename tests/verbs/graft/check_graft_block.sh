@@ -224,8 +224,8 @@ judge "its module stays listed" eval "! matches model.layers.4.self_attn.o_proj"
 judge "its projection is no longer listed" matches model.layers.4.eh_proj
 jq '.quantization_config.config_groups.group_0.targets = ["re:.*self_attn.*"]' odd/config.json >../config && cp ../config odd/config.json
 mismatch "config.json of the target names its quantised modules" both odd dir
-jq '.quantization_config.quant_method = "quark"' packed/config.json >../config && cp ../config packed/config.json
-mismatch "precision: the target is quantised by 'quark'" whole packed dir
+jq '.quantization_config |= {quant_method: "fbgemm_fp8", modules_to_not_convert: .ignore}' packed/config.json >../config && cp ../config packed/config.json
+mismatch "precision: the target is quantised by 'fbgemm_fp8'" whole packed dir
 # wide DIRECTORY: makes the model of the last with_block four times as wide, so that rows are whole blocks of Q4_K.
 wide() {
     local pair
