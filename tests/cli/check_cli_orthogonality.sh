@@ -29,7 +29,7 @@ make_adapter() {
 }
 make_adapter adapter
 
-ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
+ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-channel --quiet
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 
 # ---- results ----
@@ -64,7 +64,7 @@ refused 3 "'model.layers.0.self_attn.k_proj'" \
 # ---- two pairs ----
 # The second model is the fixture with a merged adapter, so that only its k_proj differ.
 ends 0 lora merge --base tiny-qwen2 --adapter adapter -o tuned --quiet
-ends 0 quantize tuned -o tuned-fp8 --scheme fp8-block128 --quiet
+ends 0 quantize tuned -o tuned-fp8 --scheme fp8-channel --quiet
 ends 0 quantize tuned -o tuned-int4 --scheme int4-group32 --quiet
 ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --progress lines
 matches orthogonality/orthogonality_pairs ../out
