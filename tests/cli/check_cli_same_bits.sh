@@ -42,7 +42,7 @@ same() {
     done
 }
 
-calibrated=(prune tiny-qwen2 --sparsity 50 --select '*.0.self_attn.k_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 1
+calibrated=(prune tiny-qwen2 --sparsity 50 --select '*.0.self_attn.o_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 1
     --context 64)
 for method in sparsegpt physarum-v2 alps physarum-v3; do
     same $method organ/prune.json files "${calibrated[@]}" --method $method
@@ -55,7 +55,7 @@ mkdir narrow && cp "${model%/*}"/forward/qwen3/* narrow/
 jq -n '{pre_tokenizer: {type: "ByteLevel", add_prefix_space: false, use_regex: true}, decoder: {type: "ByteLevel"},
     model: {type: "BPE", vocab: ([range(33; 127) | {([.] | implode): (. - 33)}] | add), merges: []}}' >narrow/tokenizer.json
 tr -dc '!-~' <tiny-qwen2/calibration.txt | head -c 4000 >narrow.txt
-targets='*.self_attn.[qkv]_proj.weight,*.mlp.up_proj.weight'
+targets='*.self_attn.[qkv]_proj.weight,*.mlp.gate_proj.weight,*.mlp.up_proj.weight'
 if in_part; then targets='*.self_attn.[qkv]_proj.weight'; fi
 divided=(--allocate global --allocate-tokens 64 --samples 4 --context 40 --calibration narrow.txt --select "$targets")
 same divided organ/prune.json files prune narrow --budget 50% "${divided[@]}" --rounds 1 --method physarum-v2
