@@ -49,23 +49,23 @@ prints "Its scales are too large"
 
 # ---- wrong scales: found by a text, named by the original ----
 cp -rL tiny-qwen2 plain && chmod -R u+w plain
-ends 0 quantize plain -o scaled --scheme fp8-block128 --quiet
+ends 0 quantize plain -o scaled --scheme fp8-channel --quiet
 COLUMNS=300 ends 0 autopsy scaled --quiet
 prints "Not tested: whether all scales of the model are wrong by one factor. --text FILE tests that"
 ends 0 autopsy scaled --quiet --text tiny-qwen2/heldout.txt -o reports
 prints "all scales times  perplexity  nats per token"
 judge "no scale test in the report" grep -q "all scales times" reports/AUTOPSY_REPORT.md
 judge "no scale test in the page" grep -q "all scales times" reports/AUTOPSY_REPORT.html
-# Doubling an FP32 number adds one to its exponent: this doubles each scale_inv in place.
+# Doubling a BF16 number adds one to its exponent: this doubles each scale in place.
 double_scales() {
     local file=$1/model.safetensors header from to
     header=$(od -An -tu8 -N8 "$file" | tr -d ' ')
     while read -r from to; do
-        tail -c +$((9 + header + from)) "$file" | head -c $((to - from)) | od -An -v -tu4 -w4 |
-            awk '{ x = $1 + 8388608; printf "%c%c%c%c", x % 256, int(x / 256) % 256, int(x / 65536) % 256, int(x / 16777216) }' >../bytes
+        tail -c +$((9 + header + from)) "$file" | head -c $((to - from)) | od -An -v -tu2 -w2 |
+            awk '{ x = $1 + 128; printf "%c%c", x % 256, int(x / 256) }' >../bytes
         dd if=../bytes of="$file" bs=1M oflag=seek_bytes seek=$((8 + header + from)) conv=notrunc status=none
     done < <(head -c $((8 + header)) "$file" | tail -c "$header" | tr '}' '\n' |
-        sed -n 's/.*_scale_inv".*"data_offsets":\[\([0-9]*\),\([0-9]*\)\].*/\1 \2/p')
+        sed -n 's/.*weight_scale".*"data_offsets":\[\([0-9]*\),\([0-9]*\)\].*/\1 \2/p')
 }
 LC_ALL=C double_scales scaled
 COLUMNS=300 ends 1 autopsy scaled --quiet --text tiny-qwen2/heldout.txt -o reports
