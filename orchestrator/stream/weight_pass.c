@@ -156,15 +156,28 @@ uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_eng
     return measure_items(&r, &plan, &widest, &each, error) == ORGAN_OK ? each : 0;
 }
 
+static organ_status claim(const weight_pass_run *r, buffer_plan *plan, uint64_t *each, organ_error *error)
+{
+    size_t widest;
+    if (measure_items(r, plan, &widest, each, error) != ORGAN_OK)
+        return error->status;
+    return organ_memory_claim(r->engine, *each, error, "a strip of tensor '%s'",
+                              *each ? r->pass->items[widest].weight->name : "");
+}
+
+organ_status organ_weight_pass_claim(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
+{
+    const weight_pass_run r = {.pass = pass, .engine = engine};
+    buffer_plan plan;
+    uint64_t each;
+    return claim(&r, &plan, &each, error);
+}
+
 static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
 {
     buffer_plan plan;
-    size_t widest;
     uint64_t each;
-    if (measure_items(r, &plan, &widest, &each, error) != ORGAN_OK)
-        return error->status;
-    if (organ_memory_claim(r->engine, each, error, "a strip of tensor '%s'",
-                           each ? r->pass->items[widest].weight->name : "") != ORGAN_OK)
+    if (claim(r, &plan, &each, error) != ORGAN_OK)
         return error->status;
     plan.active = organ_memory_workers(r->engine, each, 0);
     plan.window = ORGAN_STRIPS_OPEN / 2 * plan.active;

@@ -98,5 +98,8 @@ organ_status organ_weight_storage_read(const organ_model *model, const organ_wei
 /* Returns the least memory, in bytes, with which organ_weight_pass_run does not return ORGAN_USAGE; 0 after an error of
  * the headers. */
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
+/* Returns ORGAN_USAGE, with the memory that is enough, if organ_weight_pass_run would: for a verb that first runs
+ * another pass, which needs less. */
+organ_status organ_weight_pass_claim(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
 #endif

@@ -208,8 +208,8 @@ organ_status organ_quantize_find_scales(organ_quantize_job *job, organ_error *er
     bool any = false;
     for (size_t k = 0; k < job->list.part_count; k++)
         any = any || has_scale(job, k);
-    if (!any)
-        return ORGAN_OK;
+    if (!any || organ_quantize_claim_pass(job, error))
+        return error->status;
     ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
     ORGAN_OWNED organ_fused_part *const sorted = calloc(job->list.part_count + 1, sizeof *sorted);
     ORGAN_OWNED organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *todo);

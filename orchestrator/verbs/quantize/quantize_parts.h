@@ -306,6 +306,8 @@ organ_status organ_quantize_open_pruning(void *job, organ_error *error);
 /* Writes codes and scales of the parts that are not calibrated; each code is the nearest to its weight. Returns the
  * errors of organ_weight_pass_run, and ORGAN_BAD_INPUT if a weight is not finite. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
+/* Returns ORGAN_USAGE if organ_quantize_pass would. */
+organ_status organ_quantize_claim_pass(organ_quantize_job *job, organ_error *error);
 /* Adds the memory and the work of organ_quantize_pass to job->plan. */
 organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error);
 

@@ -406,6 +406,13 @@ static organ_status run_pass(organ_quantize_job *job, const organ_weight_item *i
                : error->status;
 }
 
+static organ_status claim_memory(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                                 organ_error *error)
+{
+    const organ_weight_pass codes = codes_pass(job, items, count);
+    return organ_weight_pass_claim(&codes, job->engine, error);
+}
+
 static organ_status estimate_work(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                   organ_error *error)
 {
@@ -444,6 +451,11 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
 {
     return with_items(job, run_pass, error);
+}
+
+organ_status organ_quantize_claim_pass(organ_quantize_job *job, organ_error *error)
+{
+    return with_items(job, claim_memory, error);
 }
 
 organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error)
