@@ -52,15 +52,27 @@ for type in glm4_moe glm4_moe_lite deepseek_v3 hy_v3 qwen3_next qwen3_5_text exa
     for scheme in int8-channel fp8-block128; do
         rm -rf made
         ends 0 quantize model -o made -s $scheme --quiet
-        group=group_0 blocks='^block' others='^first'
+        group=group_0 blocks='^block'
         if [[ $scheme == fp8* ]]; then
             group=fp8 blocks='^block .*(self_attn|decoder|mtp\.layers\.0)\..*(qkv_proj|o_proj|q_b_proj|fused_qkv.*)( |$)'
             [[ $type == nemotron* ]] && blocks='^block .* mtp\.layers\.0\.mixer\.o_proj'
             [[ $type == mimo ]] && blocks='^block vllm'
         fi
         loaded plain "$blocks"
-        [[ $type == nemotron* ]] || loaded $group '^trunk'
-        [[ $type != qwen3_next && $type != exaone_moe ]] || loaded $group "$others"
+        # 128 does not divide the rows of matrices that servers fuse in these layers: all of such a set are left unquantised, and so are all experts.
+        if [[ $type != nemotron* && $scheme == fp8* ]]; then
+            loaded plain '^trunk .*[._](fused_)?qkv_'
+            loaded fp8 '^trunk .*\.(o_proj|q_b_proj) '
+        elif [[ $type != nemotron* ]]; then
+            loaded $group '^trunk'
+        fi
+        # SGLang gives modules of these blocks the names of layer 0. The first layer of EXAONE has no experts.
+        if [[ $type == qwen3_next && $scheme == fp8* ]]; then
+            loaded plain '^first .*\.experts '
+            loaded fp8 '^first .*\.(qkv_proj|o_proj|gate_up_proj|down_proj) '
+        elif [[ $type == qwen3_next || $type == exaone_moe ]]; then
+            loaded $group '^first'
+        fi
         grep -q "^$type	.*	projection" "$names" && loaded plain '^projection'
         [[ $type == mimo && $scheme == fp8* ]] || serves made
         chmod -R u+w made
