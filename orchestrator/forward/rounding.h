@@ -64,6 +64,9 @@ void organ_forward_rounded_release(forward_rounded *rounded); /* NULL is allowed
 
 /* Returns whether two roundings give equal results. */
 bool organ_forward_is_same_rounding(const forward_rounding *a, const forward_rounding *b);
+/* Opens the matrices that rotate the inputs of a weight. Returns ORGAN_BAD_INPUT for a matrix that is not orthogonal,
+ * because rounded inputs cannot be rotated back by it. */
+organ_status organ_forward_add_turns(organ_forward *f, const organ_weight *weight, organ_error *error);
 
 /* Returns whether two chains rotate inputs in the same way; both may be NULL. */
 bool organ_forward_is_same_turn(const organ_rotation *a, const organ_rotation *b);

@@ -207,3 +207,15 @@ organ_rename_result organ_rename_output(const char *grown, const char *final, or
     }
     return ORGAN_RENAME_FAILED;
 }
+
+organ_status organ_check_parent(const char *final, const char *parent, organ_error *error)
+{
+    struct stat info;
+    const bool exists = stat(parent, &info) == 0;
+    if (exists && S_ISDIR(info.st_mode))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_IO,
+                      exists ? "%s: its parent '%s' is not a directory"
+                             : "%s: its parent directory '%s' does not exist",
+                      final, parent);
+}

@@ -44,4 +44,7 @@ char *organ_rename_command(const char *grown, const char *final, const char *not
 organ_status organ_rename_fail(const char *grown, const char *final, const char *command, organ_rename_result naming,
                                int fault, organ_error *error);
 
+/* Returns ORGAN_IO if `parent`, in which the output `final` is made, is not a directory. */
+organ_status organ_check_parent(const char *final, const char *parent, organ_error *error);
+
 #endif

@@ -88,9 +88,6 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
  * and the former output. Does nothing if there is no note. Returns ORGAN_IO if that fails. */
 organ_status organ_publish_finish(const char *final, organ_error *error);
 
-/* Returns ORGAN_IO if `parent`, in which the output `final` is made, is not a directory. */
-organ_status organ_check_parent(const char *final, const char *parent, organ_error *error);
-
 /* Returns ORGAN_OK if `state` is ORGAN_PARTIAL_LOCKED, else ORGAN_IO: another process writes the output `final` (errnum
  * EBUSY), or the directory at `path` cannot be opened or locked. */
 organ_status organ_partial_judge(organ_partial_state state, const char *path, const char *final, int fault,

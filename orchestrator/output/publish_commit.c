@@ -14,18 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-organ_status organ_check_parent(const char *final, const char *parent, organ_error *error)
-{
-    struct stat info;
-    const bool exists = stat(parent, &info) == 0;
-    if (exists && S_ISDIR(info.st_mode))
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_IO,
-                      exists ? "%s: its parent '%s' is not a directory"
-                             : "%s: its parent directory '%s' does not exist",
-                      final, parent);
-}
-
 /* `fault` is an errno. */
 static organ_status fail_names(const organ_publish *publish, int fault, organ_error *error)
 {

@@ -2,6 +2,7 @@
 #include "orchestrator/output/run_names.h"
 
 #include "formats/base/owned.h"
+#include "orchestrator/machine/rename_output.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -209,7 +209,7 @@ digest() {
     done | sha256sum
 }
 # digests FILE: prints the tensors with codes or their scales.
-digests() { tensors "$1" | awk '$2 ~ /^[UI]8$/ || $1 ~ /_scale$/' | digest "$1"; }
+digests() { tensors "$1" | awk '$2 ~ /^([UI]8|I32)$/ || $1 ~ /_scale$/' | digest "$1"; }
 # scale FILE TENSOR BYTES: replaces the first bytes of a tensor in a file of safetensors.
 scale() {
     printf "$3" | dd of="$1" bs=1 conv=notrunc status=none seek="$(tensors "$1" | awk -v name="$2" '$1 == name {print $3}')"
@@ -275,8 +275,8 @@ ends 0 convert wide.gguf -o again/plain --to safetensors --dtype bf16 --max-shar
 plain=model.layers.2.mlp.experts.1.up_proj.weight
 file_of() { jq -r --arg name "$2" '.weight_map[$name]' "$1/model.safetensors.index.json"; }
 cp "again/plain/$(file_of again/plain $plain)" again/mixed/plain.safetensors
-rm "again/mixed/$(file_of again/mixed $plain)" "again/mixed/$(file_of again/mixed ${plain}_scale)"
-jq --arg name $plain '.weight_map[$name] = "plain.safetensors" | del(.weight_map[$name + "_scale"])' again/mixed/model.safetensors.index.json >set.json
+for part in packed scale shape; do rm "again/mixed/$(file_of again/mixed ${plain}_$part)"; done
+jq --arg name $plain '.weight_map[$name] = "plain.safetensors" | del(.weight_map[$name + ("_packed", "_scale", "_shape")])' again/mixed/model.safetensors.index.json >set.json
 mv set.json again/mixed/model.safetensors.index.json
 refused 3 "'$plain'" \
     convert again/mixed -o no.gguf --to gguf --dtype codes --quiet
@@ -343,7 +343,8 @@ ends 0 dequantize novel8.gguf -o novel-plain.gguf
 says "layer"
 ends 0 convert novel8.gguf -o novel-codes --to safetensors --dtype codes --quiet
 cp qwen2_moe/config.json plain.json
-jq --slurpfile own novel-codes/config.json '.quantization_config = $own[0].quantization_config' plain.json >novel-codes/config.json
+jq --slurpfile own novel-codes/config.json '.quantization_config = $own[0].quantization_config' plain.json >set.json
+mv set.json novel-codes/config.json
 ends 0 convert novel-codes -o codes-again.gguf --to gguf --dtype codes --quiet
 values novel-codes codes-again.gguf
 # a file of another program has the key-values of most architectures, but not config.json
