@@ -326,9 +326,10 @@ static const char *const optional[] = {
     "experiment.text.utf8", "figures.bits_per_byte", "figures.byte_perplexity", "figures.word_perplexity",
     "kv_cache.layers_without_scales", "kv_cache.rounded", "kv_cache.scales", "model", "not_evaluated", "plan",
     "plan.memory_auto", "plan.memory_auto.ranks", "plan.memory_given", "plan.memory_good", "plan.memory_short",
-    "activations.rounded", "after.activations.rounded", "after.weights_alone", "models.*.weights_alone",
-    "models.*.weights_alone.comparison", "weights_alone", "weights_alone.comparison", "rounded_activations", "run.plan",
-    "run.plan.cpu",
+    "activations.rounded", "activations.servers", "after.activations.rounded", "after.activations.servers",
+    "experiment.text_windows", "text_windows", "kept_sets", "kept_tied", "after.weights_alone",
+    "models.*.weights_alone", "models.*.weights_alone.comparison", "weights_alone", "weights_alone.comparison",
+    "rounded_activations", "run.plan", "run.plan.cpu",
     /* a plan short of memory; an end by --max-error */
     "plan.memory_with_blocks", "plan.memory_with_scratch", "run.plan.most_seconds"};
 

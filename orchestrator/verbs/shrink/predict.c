@@ -336,12 +336,15 @@ static json_t *point_json(const void *context, size_t k)
     const bool loss = p->job->scores.with_loss;
     size_t rigid = 0;
     const double error = loss ? layers_error(p, k, &rigid) : 0;
-    return ORGAN_OBJECT(
-        SET_COUNT("keep", p->keep[k]), SET_REAL("removed", organ_millionth(removed_share(p, k))),
-        SET_REAL("kl_divergence", c->divergence.mean), SET_REAL("kl_divergence_error", c->divergence.error),
-        SET_REAL("ratio", c->ratio), SET_REAL("ratio_error", c->ratio_error), SET_REAL("top1_agreement", c->agreement),
-        SET_REAL("top1_agreement_error", c->agreement_error), SET_REAL_OF("layer_error", loss, organ_millionth(error)),
-        SET_COUNT_OF("rigid_layers", loss, rigid), SET_FLAG("knee", k == p->knee));
+    return ORGAN_OBJECT(SET_COUNT("keep", p->keep[k]), SET_REAL("removed", organ_millionth(removed_share(p, k))),
+                        SET_REAL("kl_divergence", c->divergence.mean),
+                        SET_REAL_OF("kl_divergence_error", isfinite(c->divergence.error), c->divergence.error),
+                        SET_REAL("ratio", c->ratio),
+                        SET_REAL_OF("ratio_error", isfinite(c->ratio_error), c->ratio_error),
+                        SET_REAL("top1_agreement", c->agreement),
+                        SET_REAL_OF("top1_agreement_error", isfinite(c->agreement_error), c->agreement_error),
+                        SET_REAL_OF("layer_error", loss, organ_millionth(error)),
+                        SET_COUNT_OF("rigid_layers", loss, rigid), SET_FLAG("knee", k == p->knee));
 }
 
 static json_t *layer_errors_json(const prediction *p, size_t l)
