@@ -30,7 +30,7 @@ mkdir -p ${donor%/*}
 cp -rL tiny-qwen2 $donor
 printf '%s\n' --- 'license: other' 'license_name: own-licence' 'license_link: LICENSE' language: '- en' 'tags: [chat]' 'base_model: A/Parent' \
     model-index: '- name: Tiny' '  results: []' --- '' '# Tiny' '' 'Kept --- text' >$donor/README.md
-few=(--select '*.1.*.k_proj.weight' --quiet)
+few=(--select '*.1.*.o_proj.weight' --quiet)
 kept=('license: other' 'license_name: own-licence' 'license_link: LICENSE' '- en' '- "chat"' 'base_model: "Org/Tiny"' 'library_name: "transformers"')
 
 ends 0 quantize $donor -o coded --scheme int4-group32 "${few[@]}" --evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 100

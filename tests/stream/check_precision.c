@@ -72,7 +72,7 @@ static const golden goldens[] = {
     {"mlx-affine", ORGAN_SCHEME_MLX, 11, NULL},
     {"mlx-affine-f16", ORGAN_SCHEME_MLX, 3, NULL},
     {"mlx-affine-f32", ORGAN_SCHEME_MLX, 3, NULL},
-    {"mlx-experts", ORGAN_SCHEME_MLX, 4, NULL},
+    {"mlx-experts", ORGAN_SCHEME_MLX, 10, NULL},
     {"mlx-mxfp4", ORGAN_SCHEME_MXFP4, 2, NULL},
     {"mlx-mxfp8", ORGAN_SCHEME_MXFP8, 2, NULL},
     {"mlx-nvfp4", ORGAN_SCHEME_NVFP4, 2, NULL},

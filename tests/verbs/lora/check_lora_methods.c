@@ -78,7 +78,7 @@ START_TEST(b_is_closer_than_a_on_fp8)
 {
     copy_model(scratch_path("tuned"));
     lora_tune(scratch_path("tuned"), "_proj.weight", 8, 0.1, 0.01);
-    compare("fp8-block128", 16);
+    compare("fp8-channel", 16);
 }
 END_TEST
 

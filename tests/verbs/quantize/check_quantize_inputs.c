@@ -29,7 +29,12 @@ static const struct kind {
     organ_input_rounding expected; /* codes ORGAN_INPUTS_PLAIN: none */
 } kinds[] = {
     {"int4-group32", NULL, NULL, false, {0}},
-    {"mxfp4", NULL, NULL, false, {0}},
+    /* vLLM rounds the inputs of mxfp4 without a declaration */
+    {"mxfp4",
+     NULL,
+     NULL,
+     false,
+     {.codes = ORGAN_INPUTS_E2M1, .span = ORGAN_INPUTS_GROUP, .group = 32, .scales = ORGAN_INPUT_SCALES_E8M0}},
     {"nvfp4", NULL, NULL, false, {0}},
     {"int4-group32", "int8", NULL, false, {.codes = ORGAN_INPUTS_INT8, .span = ORGAN_INPUTS_TOKEN}},
     {"int4-group128", "int8", "dynamic", false, {.codes = ORGAN_INPUTS_INT8, .span = ORGAN_INPUTS_TOKEN}},

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/model/recognise.h"
 #include "tests/verbs/quantize/convert_rig.h"
 
 #include <organ/weights.h>
@@ -88,7 +89,8 @@ organ_model *open_sound(const char *name)
 {
     organ_model *model;
     organ_error error = {0};
-    ck_assert_msg(organ_model_open(scratch_path("%s", name), &model, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_model_open_codes(scratch_path("%s", name), NULL, &model, &error) == ORGAN_OK, "%s",
+                  error.message);
     ck_assert_msg(model->problem_count == 0, "%s", model->problem_count ? model->problems[0] : "");
     return model;
 }
