@@ -513,6 +513,20 @@ static const json_t *settings_of(const json_t *root)
     return json_is_object(found) ? found : NULL;
 }
 
+/* mlx-lm stores experts once. A model that has stacks of mlx-lm beside experts with names of transformers is shown as
+ * stored, because composed experts would have names that it has already. */
+static bool has_experts_twice(const organ_tensor_list *list)
+{
+    bool stacks = false, others = false;
+    for (size_t k = 0; k < list->count; k++) {
+        const char *const name = list->tensors[k].name, *const number = strstr(name, ".experts.");
+        organ_rows_passed();
+        stacks = stacks || strstr(name, ".switch_mlp.");
+        others = others || (number && number[9] >= '0' && number[9] <= '9') || strstr(name, ".experts.gate_up_proj");
+    }
+    return stacks && others;
+}
+
 organ_status organ_mlx_view(const organ_mlx_saved *saved, organ_tensor_list *list, organ_compositions *made,
                             organ_error *error)
 {
@@ -531,7 +545,7 @@ organ_status organ_mlx_view(const organ_mlx_saved *saved, organ_tensor_list *lis
         codes = codes || list->tensors[k].dtype == ORGAN_U32;
         v.shifts = v.shifts || is_convolution(&list->tensors[k]);
     }
-    if (!changed || (saved->keeps_codes && codes))
+    if (!changed || (saved->keeps_codes && codes) || has_experts_twice(list))
         return ORGAN_OK;
     const organ_json_source text = {"config.json", saved->config, strlen(saved->config)};
     if (organ_json_parse_object(&text, &root, error) != ORGAN_OK)
