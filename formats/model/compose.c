@@ -4,6 +4,7 @@
 #include "formats/model/compose.h"
 
 #include "formats/base/arena.h"
+#include "formats/base/half.h"
 #include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
@@ -63,14 +64,6 @@ static uint32_t bits_of(float value)
     return bits;
 }
 
-static float of_half(uint16_t half)
-{
-    const uint32_t exponent = half >> 10 & 31, fraction = half & 1023u, sign = (uint32_t)(half >> 15) << 31;
-    if (exponent == 0)
-        return sign ? -ldexpf((float)fraction, -24) : ldexpf((float)fraction, -24);
-    return of_bits(sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | fraction << 13);
-}
-
 static uint16_t to_half(float value)
 {
     const uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000u, size = bits & 0x7FFFFFFFu;
@@ -99,7 +92,7 @@ static float number_at(organ_dtype type, const unsigned char *bytes, uint64_t k)
         return of_bits(four);
     }
     memcpy(&two, bytes + 2 * k, sizeof two);
-    return type == ORGAN_F16 ? of_half(two) : of_bits((uint32_t)two << 16);
+    return type == ORGAN_F16 ? organ_half_value(two) : of_bits((uint32_t)two << 16);
 }
 
 static void put_number(organ_dtype type, float value, unsigned char *bytes, uint64_t k)
@@ -116,7 +109,7 @@ static float rounded(organ_dtype type, float value)
 {
     if (type == ORGAN_F32)
         return value;
-    return type == ORGAN_F16 ? of_half(to_half(value)) : of_bits((uint32_t)to_brain(value) << 16);
+    return type == ORGAN_F16 ? organ_half_value(to_half(value)) : of_bits((uint32_t)to_brain(value) << 16);
 }
 
 /* ---- codes of MLX ---- */

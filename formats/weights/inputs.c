@@ -3,6 +3,7 @@
  */
 #include "formats/weights/weight_search.h"
 
+#include "formats/base/half.h"
 #include "formats/base/results.h"
 
 #include <math.h>
@@ -71,15 +72,6 @@ organ_status organ_weight_find_inputs(organ_weight_search *search)
 
 /* ---- stored numbers ---- */
 
-float organ_half_value(uint16_t bits)
-{
-    const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    const float size = exponent ? ldexpf((float)(1024 + mantissa), exponent - 25) : ldexpf((float)mantissa, -24);
-    if (exponent == 31)
-        return NAN;
-    return bits >> 15 ? -size : size;
-}
-
 static float value_of(organ_dtype type, const unsigned char bytes[4])
 {
     uint16_t half;
@@ -89,8 +81,10 @@ static float value_of(organ_dtype type, const unsigned char bytes[4])
     memcpy(&word, bytes, sizeof word);
     if (type == ORGAN_I8)
         return (float)(int8_t)bytes[0];
-    if (type == ORGAN_F16)
-        return organ_half_value(half);
+    if (type == ORGAN_F16) {
+        value = organ_half_value(half);
+        return isfinite(value) ? value : NAN;
+    }
     word = type == ORGAN_BF16 ? (uint32_t)half << 16 : word;
     memcpy(&value, &word, sizeof value);
     return value;

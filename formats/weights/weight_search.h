@@ -150,8 +150,6 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
 
 /* Sets `inputs` of all packed weights. */
 organ_status organ_weight_find_inputs(organ_weight_search *search);
-/* Returns the F16 number of these bits; NaN also for infinity. */
-float organ_half_value(uint16_t bits);
 
 /* ---- rotations.c ---- */
 

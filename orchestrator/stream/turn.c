@@ -4,6 +4,7 @@
  */
 #include "orchestrator/stream/turn.h"
 #include "formats/base/hadamard.h"
+#include "formats/base/half.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include "formats/base/owned.h"
