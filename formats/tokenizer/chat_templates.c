@@ -213,14 +213,8 @@ static organ_status add_stops(const char *label, organ_stop_ids *stops, const js
 
 static organ_status add_from_file(const organ_model *model, const char *name, organ_stop_ids *stops, organ_error *error)
 {
-    organ_json_source text = {.label = name};
-    ORGAN_OWNED char *bytes = NULL;
     ORGAN_OWNED_JSON json_t *root = NULL;
-    if (organ_model_load(model, name, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error) || !bytes)
-        return error->status;
-    organ_hf_config_tidy(bytes, text.length);
-    text.bytes = bytes;
-    if (organ_json_parse_object(&text, &root, error) == ORGAN_OK &&
+    if (organ_model_load_json(model, name, name, &root, error) == ORGAN_OK && root &&
         add_stops(name, stops, json_object_get(root, eos_member), error) == ORGAN_OK && stops->count == 0)
         add_stops(name, stops, json_object_get(json_object_get(root, "text_config"), eos_member), error);
     return error->status;

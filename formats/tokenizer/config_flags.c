@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONFIG_LIMIT = 64 << 20, DEPTH_LIMIT = 8 }; /* bytes of config.json; levels of Sequence */
+enum { DEPTH_LIMIT = 8 }; /* levels of Sequence */
 
 /* ---- the class in which transformers loads a tokenizer.json ---- */
 
@@ -272,17 +272,6 @@ static const struct flag_row {
     {"fix_mistral_regex", apply_mistral},
 };
 
-/* Loads config.json of the model. A model without one has no model_type and no version. */
-static void load_model_config(flags_reading *r, const organ_model *model)
-{
-    organ_json_source text = {.label = r->model_label};
-    ORGAN_OWNED char *bytes = NULL;
-    organ_model_load(model, "config.json", CONFIG_LIMIT, &bytes, &text.length, r->error);
-    text.bytes = bytes;
-    if (!r->error->status && bytes)
-        organ_json_parse_object(&text, &r->model, r->error);
-}
-
 organ_status organ_tokenizer_flags(const organ_model *model, organ_tokenizer *t, const char *label,
                                    const json_t *config, json_t *document, organ_error *error)
 {
@@ -292,7 +281,8 @@ organ_status organ_tokenizer_flags(const organ_model *model, organ_tokenizer *t,
                        .model_label = organ_tokenizer_label(model, t, "config.json"),
                        .document = document,
                        .error = error};
-    load_model_config(&r, model);
+    /* a model without config.json has no model_type and no version */
+    organ_model_load_json(model, "config.json", r.model_label, &r.model, error);
     for (size_t k = 0; k < sizeof flags / sizeof *flags && !error->status; k++)
         if (flags[k].apply)
             flags[k].apply(&r);

@@ -240,15 +240,9 @@ static void read_section(const scope *at, const char *method)
 static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name,
                               organ_error *error)
 {
-    ORGAN_OWNED char *bytes = NULL;
-    organ_json_source text = {.label = name};
     organ_clear_json(&config->root);
     config->file = name;
-    if (organ_model_load(model, name, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error) == ORGAN_OK && bytes) {
-        organ_hf_config_tidy(bytes, text.length);
-        text.bytes = bytes;
-        organ_json_parse_object(&text, &config->root, error);
-    }
+    organ_model_load_json(model, name, name, &config->root, error);
     return (scope){config, error, "", config->root};
 }
 

@@ -496,6 +496,11 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
  * ORGAN_BAD_INPUT if the file is longer. */
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length,
                               organ_error *error);
+/* Loads a JSON object of at most ORGAN_CONFIG_LIMIT bytes in the same way, after organ_hf_config_tidy. `label` is the
+ * name of the file in messages. The caller releases *root, which is NULL if the file does not exist or after an error.
+ */
+organ_status organ_model_load_json(const organ_model *model, const char *name, const char *label, json_t **root,
+                                   organ_error *error);
 
 /* Returns the tensor of that name, or NULL if there is none, in constant time. */
 const organ_tensor *organ_model_find(const organ_model *model, const char *name);

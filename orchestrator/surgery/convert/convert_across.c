@@ -270,20 +270,13 @@ static void layout_key(char key[LAYOUT_KEY], int32_t layer, organ_role role, int
 
 static organ_status layout_family(const organ_model *model, const forward_family **family, organ_error *error)
 {
-    organ_json_source text = {.label = "config.json"};
     const char *architecture = model->config.architecture;
-    ORGAN_OWNED char *bytes = NULL;
     ORGAN_OWNED_JSON json_t *file = NULL;
     if (model->gguf)
         *family = organ_forward_family_named(model->config.model_type, /*gguf=*/true);
-    else if (organ_model_load(model, text.label, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error) == ORGAN_OK &&
-             bytes) {
-        organ_hf_config_tidy(bytes, text.length);
-        text.bytes = bytes;
-        if (organ_json_parse_object(&text, &file, error) == ORGAN_OK) {
-            organ_config_text(file, &architecture);
-            *family = organ_forward_family_named(architecture, /*gguf=*/false);
-        }
+    else if (organ_model_load_json(model, "config.json", "config.json", &file, error) == ORGAN_OK && file) {
+        organ_config_text(file, &architecture);
+        *family = organ_forward_family_named(architecture, /*gguf=*/false);
     }
     return error->status;
 }

@@ -32,17 +32,11 @@ bool organ_layers_describes(const json_t *object, uint64_t layers, char count[OR
 organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t **root, const json_t **object,
                                organ_error *error)
 {
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
     const char *inside;
     char count[ORGAN_MEMBER_ROOM];
-    *root = NULL;
     *object = NULL;
-    if (organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
+    if (organ_model_load_json(model, "config.json", model->path, root, error) || !*root)
         return error->status;
-    organ_hf_config_tidy(bytes, length);
-    const organ_json_source text = {model->path, bytes, length};
-    organ_json_parse_object(&text, root, error);
     for (size_t k = ORGAN_LAYERS_OBJECTS; k-- > 0 && !*object;) {
         const json_t *const found = organ_layers_object(*root, k, &inside);
         if (organ_layers_describes(found, layers, count))

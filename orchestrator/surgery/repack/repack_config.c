@@ -54,17 +54,11 @@ static organ_status check_cache(const repack_job *job, organ_error *error)
 
 organ_status organ_repack_check_config(const repack_job *job, organ_error *error)
 {
-    ORGAN_OWNED char *bytes = NULL;
     ORGAN_OWNED_JSON json_t *root = NULL;
-    organ_json_source text = {.label = "config.json"};
-    if (organ_model_load(job->model, text.label, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error))
+    if (organ_model_load_json(job->model, "config.json", "config.json", &root, error))
         return error->status;
-    if (!bytes)
+    if (!root)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no config.json", job->model->path);
-    organ_hf_config_tidy(bytes, text.length);
-    text.bytes = bytes;
-    if (organ_json_parse_object(&text, &root, error))
-        return error->status;
     const json_t *const inner = json_object_get(root, "text_config");
     const organ_quant_section *section;
     for (size_t k = 0; (section = organ_quant_section_at(k)) && !error->status; k++)

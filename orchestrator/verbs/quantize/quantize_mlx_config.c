@@ -164,16 +164,8 @@ static bool holds(const organ_model *model, const json_t *root, const char *key,
 void organ_quantize_mlx_note(const organ_quantize_job *job)
 {
     const char *const type = job->model->config.model_type;
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
     ORGAN_OWNED_JSON json_t *root = NULL;
-    organ_error ignored = {0};
-    if (organ_model_load(job->model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, &ignored) != ORGAN_OK ||
-        !bytes)
-        return;
-    organ_hf_config_tidy(bytes, length);
-    const organ_json_source text = {"config.json", bytes, length};
-    if (organ_json_parse_object(&text, &root, &ignored) != ORGAN_OK)
+    if (organ_model_load_json(job->model, "config.json", "config.json", &root, &(organ_error){0}) != ORGAN_OK || !root)
         return;
     for (size_t k = 0; k < sizeof differences / sizeof *differences; k++)
         if (organ_lists_word(differences[k].types, ' ', type, strlen(type)) &&

@@ -122,12 +122,24 @@ START_TEST(blanks_of_a_class_are_reported)
 }
 END_TEST
 
+/* Python writes Infinity and NaN into config.json, as for the time steps of Mamba. */
+START_TEST(config_of_a_model_may_have_words_of_python)
+{
+    organ_tokenizer *tokenizer = NULL;
+    organ_error error = {0};
+    write_row("llama3", 0, "{\"model_type\":\"mamba2\",\"time_step_limit\":[0.0,Infinity],\"unused\":NaN}",
+              "{\"add_prefix_space\":false}");
+    ck_assert_msg(tokenizer_at(scratch_path(""), &tokenizer, &error) == ORGAN_OK, "%s", error.message);
+    organ_tokenizer_close(tokenizer);
+}
+END_TEST
+
 Suite *tokenizer_flags_suite(void)
 {
     const suite_case cases[] = {
         {"flags",
-         {flags_change_ids_as_in_transformers, a_corrected_pattern_has_its_name_in_gguf,
-          blanks_of_a_class_are_reported}},
+         {flags_change_ids_as_in_transformers, a_corrected_pattern_has_its_name_in_gguf, blanks_of_a_class_are_reported,
+          config_of_a_model_may_have_words_of_python}},
     };
     return suite_of("flags of tokenizers", cases, sizeof cases / sizeof *cases, scratch_begin, scratch_end);
 }
