@@ -55,13 +55,6 @@ size_t organ_fused_set_of(const char *model_type, const char *weight, size_t *pa
 
 const organ_fused_set *organ_fused_set_at(size_t set) { return set < SETS ? &sets[set] : NULL; }
 
-bool organ_fused_is_last(size_t set, const char *weight)
-{
-    size_t length, parent;
-    const char *const word = word_of(weight, &length, &parent), *const last = strrchr(sets[set].parts, ' ');
-    return !last || (strlen(last + 1) == length && memcmp(last + 1, word, length) == 0);
-}
-
 void organ_fused_name(size_t set, char *text, size_t size)
 {
     size_t used = 0;
@@ -80,6 +73,19 @@ organ_fused_part organ_fused_part_of(const char *model_type, const char *name, s
     organ_fused_part made = {.name = name, .index = index};
     made.set = organ_fused_set_of(model_type, name, &made.parent);
     return made;
+}
+
+/* Returns whether the rows of the tensor are the last ones of the set. */
+static bool is_last(size_t set, const char *weight)
+{
+    size_t length, parent;
+    const char *const word = word_of(weight, &length, &parent), *const last = strrchr(sets[set].parts, ' ');
+    return !last || (strlen(last + 1) == length && memcmp(last + 1, word, length) == 0);
+}
+
+bool organ_fused_splits_block(const organ_fused_part *part, uint64_t rows, uint64_t block)
+{
+    return rows % block && !(sets[part->set].ragged && is_last(part->set, part->name));
 }
 
 int organ_fused_order(const void *a, const void *b)

@@ -23,8 +23,6 @@ typedef struct organ_fused_set {
 size_t organ_fused_set_of(const char *model_type, const char *weight, size_t *parent);
 /* Returns row `set`; NULL after the last one. */
 const organ_fused_set *organ_fused_set_at(size_t set);
-/* Returns whether the rows of the tensor are the last ones of the set. */
-bool organ_fused_is_last(size_t set, const char *weight);
 /* Writes the names of the parts to `text`: "q_proj, k_proj and v_proj". */
 void organ_fused_name(size_t set, char *text, size_t size);
 /* Returns the length of the first part's name, which begins organ_fused_set.parts. */
@@ -38,6 +36,8 @@ typedef struct organ_fused_part {
 } organ_fused_part;
 
 organ_fused_part organ_fused_part_of(const char *model_type, const char *name, size_t index);
+/* Returns whether blocks of `block` rows of the part, which has `rows` rows, would overlap those of the next part. */
+bool organ_fused_splits_block(const organ_fused_part *part, uint64_t rows, uint64_t block);
 /* For qsort. */
 int organ_fused_order(const void *a, const void *b);
 /* Returns whether both are parts of one matrix of servers. */

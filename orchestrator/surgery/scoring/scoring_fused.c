@@ -25,12 +25,6 @@ static bool has_one_scale(const organ_weight *w)
            w->scale->elements == 1 && w->scale->bytes <= 8;
 }
 
-static bool ends_within_block(const organ_weight *w, const organ_fused_part *part)
-{
-    const bool free = organ_fused_set_at(part->set)->ragged && organ_fused_is_last(part->set, part->name);
-    return has_blocks(w) && !free && w->shape[0] % w->block_rows;
-}
-
 /* Sets *other if the scales of both weights differ. */
 static organ_status compare_scales(const organ_model *model, const organ_weight *a, const organ_weight *b, bool *other,
                                    organ_error *error)
@@ -57,8 +51,9 @@ static organ_status look_at_set(const organ_model *model, const organ_weights *w
     bool overlaps = false, other = false;
     for (size_t k = 0; k < count && count > 1 && !error->status; k++) {
         const organ_weight *const w = &weights->weights[parts[k].index];
-        overlaps = overlaps || ends_within_block(w, &parts[k]);
-        compare_scales(model, &weights->weights[parts->index], w, &other, error);
+        overlaps = overlaps || (has_blocks(w) && organ_fused_splits_block(&parts[k], w->shape[0], w->block_rows));
+        if (k > 0)
+            compare_scales(model, &weights->weights[parts->index], w, &other, error);
     }
     count_set(&sets[0], overlaps, parts);
     count_set(&sets[1], other, parts);
@@ -80,11 +75,11 @@ static void warn_of(const organ_scoring *scoring, const organ_scored_model *m, c
 
 organ_status organ_scoring_warn_fused(const organ_scoring *scoring, const organ_scored_model *m, organ_error *error)
 {
-    organ_weights *weights = NULL;
+    const organ_weights *const weights = organ_forward_weights(m->forward);
     fused_sets sets[2] = {{0}};
     size_t count = 0;
-    if (m->model->gguf || organ_weights_find(m->model, &weights, error))
-        return error->status;
+    if (m->model->gguf)
+        return ORGAN_OK;
     ORGAN_OWNED organ_fused_part *const parts = calloc(weights->count + 1, sizeof *parts);
     if (!parts)
         organ_fail_memory(error, m->path);
@@ -103,6 +98,5 @@ organ_status organ_scoring_warn_fused(const organ_scoring *scoring, const organ_
         warn_of(scoring, m, &sets[0], "whose FP8 blocks overlap in the matrix as which it multiplies them");
         warn_of(scoring, m, &sets[1], "whose codes it rounds again to the largest of their scales");
     }
-    organ_weights_free(weights);
     return error->status;
 }

@@ -77,12 +77,10 @@ static organ_status check_selected(const organ_quantize_job *job, const organ_fu
 
 static bool has_gap(const organ_quantize_job *job, const organ_fused_part *parts, size_t count)
 {
-    const organ_fused_set *const set = organ_fused_set_at(parts->set);
     bool found = false;
     for (size_t k = 0; k < count && count > 1; k++) {
         const organ_weight *const w = weight_of(job, &parts[k]);
-        const bool free = set->ragged && organ_fused_is_last(parts->set, w->name);
-        found = found || (!free && w->shape[w->rank - 2] % job->encoding->grid.size);
+        found = found || organ_fused_splits_block(&parts[k], w->shape[w->rank - 2], job->encoding->grid.size);
     }
     return found;
 }
