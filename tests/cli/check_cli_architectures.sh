@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Verbs that run a model, on the small models of fixtures/architectures. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
+. "$top/tests/kit/modules_kit.sh"
 
 root=${organ%/build/organ}
 text=$root/fixtures/tiny-moe/calibration.txt
@@ -163,18 +164,9 @@ for scheme in int8-group32 fp8-channel; do
     chmod -R u+w codes && rm -r codes
 done
 # ---- quantize: targets and ignore list the modules that transformers builds, whatever names the file has ----
-# matched MODEL: how quantization_config divides the linear layers of transformers: a row for each group size with the number of layers, the names that
-# are no layer of transformers, and the layers that are both ignored and targets of one group, or neither.
+# matched MODEL: divides its linear layers.
 matched() {
-    local layers
-    layers=$(sed -nE "s/^${1}\t(.*)/\1/p" "$root/tests/cli/linear_modules.tsv" | while read -r row; do eval "printf '%s\n' $row"; done | jq -Rn '[inputs]')
-    jq -c --argjson layers "$layers" '
-        def selects($name): . == $name or . == "Linear" or (startswith("re:") and (.[3:] as $pattern | $name | test("^(?:" + $pattern + ")")));
-        .quantization_config | .ignore as $ignore | [.config_groups[]] as $groups |
-        [$layers[] | . as $name | {name: $name, ignored: any($ignore[]; selects($name)), groups: [$groups[] | select(any(.targets[]; selects($name))).weights.group_size]}] |
-        {groups: ([.[] | select(.ignored | not).groups[0]] | group_by(.) | map([.[0], length])),
-         unknown: [($groups[].targets[] | select(startswith("re:") or . == "Linear" | not)) | select(. as $n | $layers | index([$n]) | not)],
-         unclear: [.[] | select(.ignored | not) | select(.groups | length != 1).name]}' quantised/config.json
+    divided "$(sed -nE "s/^${1}\t(.*)/\1/p" "$root/tests/cli/linear_modules.tsv" | while read -r row; do eval "printf '%s\n' $row"; done | jq -Rn '[inputs]')"
 }
 while read -r type schemes; do
     [[ -d $type ]] || make "$type"

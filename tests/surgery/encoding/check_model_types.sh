@@ -3,6 +3,7 @@
 # Outputs for model types that organ does not run: names that transformers and peft find in them, and a warning for types that organ has not compared with
 # transformers. The models are those of fixtures/types. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
+. "$top/tests/kit/modules_kit.sh"
 
 types=$(cd "$top/fixtures/types" && echo *)
 table=$top/tests/surgery/encoding/type_modules.tsv
@@ -16,17 +17,6 @@ drop() { chmod -R u+w "$@" && rm -r "$@"; }
 # modules TYPE: the linear layers of transformers, as a JSON list.
 modules() { sed -nE "s/^$1\t//p" "$table" | jq -Rn '[inputs]'; }
 
-# matched TYPE: as in check_cli_architectures.sh: the quantised linear layers by size of group, and names in quantization_config that are none.
-matched() {
-    jq -c --argjson layers "$(modules "$1")" '
-        def selects($name): . == $name or . == "Linear" or (startswith("re:") and (.[3:] as $pattern | $name | test("^(?:" + $pattern + ")")));
-        .quantization_config | .ignore as $ignore | [.config_groups[]] as $groups |
-        [$layers[] | . as $name | {name: $name, ignored: any($ignore[]; selects($name)), groups: [$groups[] | select(any(.targets[]; selects($name))).weights.group_size]}] |
-        {groups: ([.[] | select(.ignored | not).groups[0]] | group_by(.) | map([.[0], length])),
-         unknown: [($groups[].targets[] | select(startswith("re:") or . == "Linear" | not)) | select(. as $n | $layers | index([$n]) | not)],
-         unclear: [.[] | select(.ignored | not) | select(.groups | length != 1).name]}' quantised/config.json
-}
-
 # ---- each type: quantization_config, an adapter and dropped layers ----
 for type in $types; do
     make "$type"
@@ -35,7 +25,7 @@ for type in $types; do
         judge "$type as $scheme has a warning" test "$(grep -c "$unchecked" ../err)" = 0
         wanted=$(jq -c --arg scheme $scheme '{groups: ([.tensors[] | select(.tensor | test("experts\\.[0-9]") | not) | (.scheme // $scheme) | ltrimstr("int4-group") | tonumber] |
             group_by(.) | map([.[0], length])), unknown: [], unclear: []}' quantised/organ/quantize.json)
-        found=$(matched "$type")
+        found=$(divided "$(modules "$type")")
         judge "$type as $scheme: $found, not $wanted" test "$found" = "$wanted"
         drop quantised
     done
