@@ -79,8 +79,8 @@ const char *organ_model_adapter(const organ_model *model);
 /* Returns the digest that the model shares with its repair adapter. NULL: none. */
 const char *organ_model_repair_pair(const organ_model *model);
 
-/* organ_model_open_with, for verbs that write a model's codes as they are: the tensors of a model that mlx-lm quantised
- * keep mlx-lm's names and layouts, because transformers does not load its codes. */
+/* Opens a model like organ_model_open_with, for verbs that copy codes unchanged: the tensors of a model that mlx-lm
+ * quantised keep mlx-lm's names and layouts, because transformers does not load its codes. */
 organ_status organ_model_open_codes(const char *path, const organ_model_access *access, organ_model **model,
                                     organ_error *error);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What mlx-lm 0.32 makes of the tensors of transformers when it saves a model, and so how organ reads them back: other
- * names, stacks of experts, turned matrices, shifted norms. */
+ * The changes that mlx-lm 0.32 makes to the tensors of transformers when it saves a model: other names, stacks of
+ * experts, turned matrices, shifted norms. organ reverses them when it reads the model. */
 #ifndef ORGAN_TENSOR_MLX_NAMES_H
 #define ORGAN_TENSOR_MLX_NAMES_H
 
@@ -20,7 +20,7 @@ typedef enum organ_mlx_experts {
     ORGAN_MLX_WOVEN     /* the same, with columns of gate and up in turn */
 } organ_mlx_experts;
 
-/* What differs for some model types. */
+/* The names and changes of a group of model types. */
 typedef struct organ_mlx_layout {
     const char *types;   /* model types, separated by blanks */
     const char *experts; /* name of the module of all experts of a layer; NULL: "switch_mlp" */

@@ -13,7 +13,7 @@ enum { DEPTH_LIMIT = 8 }; /* levels of Sequence */
 
 /* ---- the class in which transformers loads a tokenizer.json ---- */
 
-/* What a class builds by its flags. */
+/* The pre-tokenizer that a class builds by its flags. */
 typedef enum class_form {
     FORM_FILE,   /* nothing: the tokenizer.json decides */
     FORM_BYTES,  /* ByteLevel with add_prefix_space */

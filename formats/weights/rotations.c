@@ -331,7 +331,7 @@ static organ_status apply_auto_round(const rotated_module *s)
 
 /* ---- queries and keys ---- */
 
-/* A rotation of queries and keys after the rotary embedding (SpinQuant's R3) leaves their products as they are. */
+/* A rotation of queries and keys after the rotary embedding (SpinQuant's R3) does not change their products. */
 static organ_status check_scores(organ_weight_search *search, const organ_quant_transform *transform, bool *cancels)
 {
     const organ_quant_apply *of[2] = {NULL, NULL};

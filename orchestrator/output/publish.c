@@ -216,7 +216,7 @@ static organ_status reopen_finished(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* What an earlier run left in a partial directory that is not empty. */
+/* The state of a partial directory in which an earlier run left files. */
 typedef struct leftovers {
     bool complete; /* the output that the note names */
     bool reopened; /* this output has a journal, as the caller's outputs do */

@@ -151,7 +151,7 @@ static size_t batch_of(const char *path, uint64_t memory, organ_type_change as)
 
 START_TEST(schemes_are_worth_their_values)
 {
-    /* fp8-block128 leaves q, k, v, gate and up of this model as they are. */
+    /* fp8-block128 does not quantise q, k, v, gate and up of this model. */
     static const struct {
         const char *name;
         size_t more; /* tokens of a batch than of the values at least */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What taps report is what the modules of transformers read: fixtures/architectures/inputs.tsv has the greatest
+ * Taps report the inputs that the modules of transformers read: fixtures/architectures/inputs.tsv has the greatest
  * magnitudes of the inputs of every linear layer and expert, and of the keys and values of every layer, on the text of
  * each reference. With INPUTS_TABLE=FILE, the program adds a row for each reference to FILE: its name, the numbers
  * compared of inputs, of keys and of values, and the largest relative difference. */

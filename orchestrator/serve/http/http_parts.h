@@ -141,7 +141,7 @@ typedef enum organ_request_state {
 
 typedef struct organ_server organ_server;
 
-/* What the guard and handlers state about a request, which they cannot change otherwise. */
+/* Facts about a request that the guard and handlers set. The request itself is const for them. */
 typedef struct organ_request_account {
     bool admitted;       /* the request has a valid token, or the server needs none */
     bool runs;           /* the token has the role run, or the server needs none */

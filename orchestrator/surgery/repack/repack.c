@@ -172,8 +172,8 @@ static organ_status estimate(repack_job *job, organ_error *error)
     return organ_memory_claim(job->engine, need, error, "the codes of '%s' in both formats", part->weight->name);
 }
 
-/* What vLLM 0.32, and transformers 5.24 with compressed-tensors 0.20.1, refuse. docs/verbs/convert.md has the same
- * list. */
+/* The outputs that vLLM 0.32, or transformers 5.24 with compressed-tensors 0.20.1, refuses. docs/verbs/convert.md has
+ * the same list. */
 static const struct refusal {
     repack_format to;
     bool ordered; /* applies to columns in the order of an index, else to zero points that are not half of the range */

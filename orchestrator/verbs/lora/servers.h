@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What servers load of an adapter. The table is that of vLLM 0.32.0, whose verdicts its source and runs of it gave. */
+ * The parts of an adapter that servers load. The verdicts are those of vLLM 0.32.0, by its source and by runs. */
 #ifndef ORGAN_VERBS_LORA_SERVERS_H
 #define ORGAN_VERBS_LORA_SERVERS_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What mlx-lm 0.32 needs in config.json, and what it refuses or computes otherwise. */
+ * Adds the members of config.json that mlx-lm 0.32 needs, and notes on models that mlx-lm refuses or computes with
+ * other values than transformers. */
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
 #include "formats/base/text.h"
