@@ -102,7 +102,7 @@ static organ_status compose(mlx_view *v, organ_composed made, const char *name, 
 
 /* ---- parts, with their scales ---- */
 
-static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
+static uint64_t last_axis(const organ_tensor *tensor) { return tensor->rank ? tensor->shape[tensor->rank - 1] : 1; }
 
 /* Returns the bits of the codes of a module: config.json may list modules of their own. */
 static unsigned bits_of(const mlx_view *v, const char *module, size_t length)
@@ -402,6 +402,9 @@ static organ_status append_one(mlx_view *v, const organ_tensor *t, bool turned, 
     organ_compose_part part;
     if (find_part(v, t, &part, error) != ORGAN_OK)
         return error->status;
+    if (t->rank != (turned ? 2U : 1U))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' of mlx-lm has %u axes, not %u", v->label, t->name,
+                          t->rank, turned ? 2U : 1U);
     part.turned = turned;
     const uint64_t rows = turned ? part_cols(&part) : 1, cols = t->shape[0];
     const organ_composed made = {.as = {.dtype = part_type(&part),

@@ -99,6 +99,8 @@ static uint64_t parse_shape(const char *text, unsigned *rank, char out[64])
     uint64_t elements = 1;
     *rank = 0;
     out[0] = '\0';
+    if (strcmp(text, "-") == 0) /* a single number, without axes */
+        return elements;
     for (char *end = NULL; text; text = *end == 'x' ? end + 1 : NULL, ++*rank) {
         const uint64_t one = strtoull(text, &end, 10);
         sprintf(out + strlen(out), "%s%llu", *rank ? "," : "", (unsigned long long)one);
@@ -231,7 +233,10 @@ START_TEST(refused)
          "is U32, but has no scales"},
         {"\"model_type\":\"deepseek_v3\"",
          "a.embed_q.weight U32 1x1x2\na.embed_q.scales 1x1x1\na.embed_q.biases 1x1x1\na.unembed_out.weight U32 1x1x3\n",
-         "are no codes of 0 bits"}};
+         "are no codes of 0 bits"},
+        {"\"model_type\":\"deepseek_v3\"", "a.embed_q.weight U32 -\na.embed_q.scales -\na.unembed_out.weight -\n",
+         "are no codes of 0 bits"},
+        {"\"model_type\":\"gpt2\"", "model.h.0.attn.c_attn.weight -\nmodel.wte.weight 1x2\n", "has 0 axes, not 2"}};
     put(&faults[_i]);
     expect_refused(scratch_path(""), ORGAN_BAD_INPUT, (const char *const[]){faults[_i].shown, NULL});
 }
@@ -244,7 +249,7 @@ Suite *mlx_view_suite(void)
     tcase_add_checked_fixture(tcase, scratch_begin, scratch_end);
     tcase_add_loop_test(tcase, shown, 0, COUNT(rows));
     tcase_add_loop_test(tcase, whole_file, 1, COUNT(rows));
-    tcase_add_loop_test(tcase, refused, 0, 6);
+    tcase_add_loop_test(tcase, refused, 0, 8);
     suite_add_tcase(suite, tcase);
     return suite;
 }
