@@ -95,31 +95,6 @@ static double error_of_spread(const double *values, double mean, const organ_sco
     return sqrt((1 - n / all) * n / (n - 1) * steps / 2 + uneven * uneven);
 }
 
-organ_mean organ_mean_between(const double *values, const organ_score_windows *windows)
-{
-    double sum = 0, count = 0;
-    for (size_t w = 0; w < windows->count; w++) {
-        const organ_score_window window = window_at(windows, w);
-        for (size_t k = window.first; k < window.first + window.count; k++)
-            sum += values[k];
-        count += (double)window.count;
-    }
-    const double mean = sum / count;
-    const bool spread = windows->window && windows->all > windows->count;
-    if (windows->count < 2)
-        return (organ_mean){.mean = mean, .error = NAN};
-    return (organ_mean){
-        .mean = mean,
-        .error = (spread ? error_of_spread(values, mean, windows) : error_of_adjacent(values, mean, windows)) / count};
-}
-
-organ_mean organ_mean_of(const double *values, size_t count)
-{
-    return organ_mean_between(values, &(organ_score_windows){.count = count});
-}
-
-/* ---- figures of one model ---- */
-
 static double sum_of(const double *values, const organ_score_windows *windows, size_t *count)
 {
     double sum = 0;
@@ -132,6 +107,26 @@ static double sum_of(const double *values, const organ_score_windows *windows, s
     }
     return sum;
 }
+
+organ_mean organ_mean_between(const double *values, const organ_score_windows *windows)
+{
+    size_t count;
+    const double mean = sum_of(values, windows, &count) / (double)count;
+    const bool spread = windows->window && windows->all > windows->count;
+    if (windows->count < 2)
+        return (organ_mean){.mean = mean, .error = NAN};
+    return (organ_mean){
+        .mean = mean,
+        .error = (spread ? error_of_spread(values, mean, windows) : error_of_adjacent(values, mean, windows)) /
+                 (double)count};
+}
+
+organ_mean organ_mean_of(const double *values, size_t count)
+{
+    return organ_mean_between(values, &(organ_score_windows){.count = count});
+}
+
+/* ---- figures of one model ---- */
 
 organ_perplexity_figures organ_perplexity_sum_windows(const double *nll, const organ_score_windows *windows)
 {
