@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 # Verbs that run a model, on the small models of fixtures/architectures. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
-. "$top/tests/kit/modules_kit.sh"
 
 root=${organ%/build/organ}
 text=$root/fixtures/tiny-moe/calibration.txt

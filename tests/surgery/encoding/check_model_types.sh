@@ -3,7 +3,6 @@
 # Outputs for model types that organ does not run: names that transformers and peft find in them, and a warning for types that organ has not compared with
 # transformers. The models are those of fixtures/types. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
-. "$top/tests/kit/modules_kit.sh"
 
 types=$(cd "$top/fixtures/types" && echo *)
 table=$top/tests/surgery/encoding/type_modules.tsv
