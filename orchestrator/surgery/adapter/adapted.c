@@ -4,7 +4,6 @@
 #include "formats/names/names.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/head.h"
 #include "orchestrator/solve/algebra.h"
 
 #include <limits.h>
@@ -17,6 +16,7 @@ typedef struct adapted_pair {
     const organ_adapter *adapter;
     const organ_adapter_pair *pair;
     const organ_weight *weight;
+    bool head;       /* the weight is the embedding or its copy, and the change is that of the output head */
     bool transposed; /* the weight is stored as in_features x out_features */
     const organ_kernels *kernels;
     organ_merge_change change;
@@ -114,20 +114,51 @@ static organ_status cannot(const organ_adapted *a, const char *what, const char 
         a->adapter->path, what, name, a->model->path, a->adapter->path);
 }
 
+/* Returns whether a tensor of the adapter is for the output head of a model whose head is its embedding. `w` is the
+ * weight of its name, NULL if there is none. */
+static bool is_tied_head(const organ_adapted *a, const organ_weight *w, const char *name)
+{
+    return !a->head.own && (w ? w == a->head.stored : organ_anatomy_of(name).role == ORGAN_ROLE_OUTPUT);
+}
+
+/* Refuses tensors that the adapter stores whole, except peft's copies of the base's embedding and head. */
+static organ_status check_rest(const organ_adapted *a, const organ_kernels *kernels, organ_error *error)
+{
+    for (size_t k = 0; k < a->adapter->rest_count && !error->status; k++) {
+        const organ_tensor *const t = a->adapter->rest[k];
+        const organ_weight *w = NULL;
+        const char *why;
+        bool repeats = false;
+        ORGAN_OWNED char *const name = organ_adapter_plain_name(t->name);
+        if (!name)
+            return organ_fail_memory(error, t->name);
+        if (organ_adapter_place(a->adapter, a->model, &a->names, name, &w, &why, error) ||
+            organ_adapter_repeats(a->adapter, t, a->model, is_tied_head(a, w, name) ? a->head.embedding : w, kernels,
+                                  &repeats, error))
+            return error->status;
+        if (!repeats)
+            cannot(a, "it has the whole tensor", t->name, error);
+    }
+    return error->status;
+}
+
 static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, const organ_adapter_pair *pair,
                                const organ_kernels *kernels, organ_error *error)
 {
-    const organ_weight *const w = organ_lora_names_find(&a->names, pair->weight);
+    const organ_weight *w = organ_lora_names_find(&a->names, pair->weight);
+    const bool head = is_tied_head(a, w, pair->weight);
     bool transposed;
-    if (a->tied && (w ? w == a->tied : organ_anatomy_of(pair->weight).role == ORGAN_ROLE_OUTPUT))
-        return cannot(a, "its base has no output head apart from its embedding, and it changes", pair->weight, error);
+    if (head && !a->apart)
+        return cannot(a, "it changes the output head, which `keep_tied` leaves to the embedding:", pair->weight, error);
+    w = head && !w ? a->head.embedding : w;
     if (!w || !organ_weight_has_numbers(w))
         return cannot(a, "its base lacks the weight", pair->weight, error);
     if (!organ_lora_fits(&a->form, pair, w, &transposed) || organ_lora_is_ambiguous(&a->form, pair, w) ||
         pair->in_features > INT_MAX || pair->out_features > INT_MAX)
         return cannot(a, "its factors have another layout than the weight", w->name, error);
     adapted_pair *const p = &a->pairs[a->pair_count++];
-    *p = (adapted_pair){.adapter = adapter, .pair = pair, .weight = w, .transposed = transposed, .kernels = kernels};
+    *p = (adapted_pair){
+        .adapter = adapter, .pair = pair, .weight = w, .head = head, .transposed = transposed, .kernels = kernels};
     p->change = (organ_merge_change){
         .context = p,
         .open = open_pair,
@@ -142,7 +173,6 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
                                 bool keep_tied, const organ_engine *engine, const organ_progress *progress,
                                 organ_adapted *a, organ_error *error)
 {
-    organ_head head;
     a->model = model;
     a->weights = weights;
     if (model->gguf)
@@ -155,17 +185,15 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
         return error->status;
     if (a->adapter->dora)
         return cannot(a, "use_dora is set for", a->adapter->pairs[0].module, error);
-    if (a->adapter->rest_count)
-        return cannot(a, "it has the whole tensor", a->adapter->rest[0]->name, error);
     if (organ_adapter_changed_base(a->adapter))
         return cannot(a, "init_lora_weights changed the base:", organ_adapter_changed_base(a->adapter), error);
     if (organ_adapter_translate(a->adapter, model, &a->names, &a->translated, error))
         return error->status;
     const organ_adapter *const adapter = a->translated ? a->translated : a->adapter;
     a->form = organ_lora_form_of(model, weights, adapter);
-    if (organ_head_find(model, weights, engine, &head, error))
+    if (organ_head_find(model, weights, engine, &a->head, error) || check_rest(a, engine->kernels, error))
         return error->status;
-    a->tied = head.own || keep_tied ? NULL : head.embedding;
+    a->apart = !a->head.own && !keep_tied;
     if (!(a->pairs = calloc(adapter->pair_count + 1, sizeof *a->pairs)))
         return organ_fail_memory(error, path);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
@@ -181,11 +209,21 @@ void organ_adapted_close(organ_adapted *a)
     organ_adapter_close(a->adapter);
 }
 
-const organ_merge_change *organ_adapted_change(const organ_adapted *a, const organ_weight *weight)
+const organ_merge_change *organ_adapted_change(const organ_adapted *a, const organ_weight *weight,
+                                               const organ_weight *like)
 {
+    const bool head = a->apart && like->anatomy.role == ORGAN_ROLE_OUTPUT && like->anatomy.layer < 0;
     for (size_t k = 0; k < a->pair_count; k++)
-        if (a->pairs[k].weight == weight)
+        if (a->pairs[k].weight == weight && a->pairs[k].head == head)
             return &a->pairs[k].change;
+    return NULL;
+}
+
+const organ_weight *organ_adapted_head(const organ_adapted *a)
+{
+    for (size_t k = 0; k < a->pair_count && a->apart; k++)
+        if (a->pairs[k].head || a->pairs[k].weight == a->head.embedding)
+            return a->head.stored ? a->head.stored : a->head.embedding;
     return NULL;
 }
 

@@ -6,6 +6,7 @@
 
 #include "formats/base/arena.h"
 #include "formats/tensor/module_names.h"
+#include "orchestrator/output/head.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/convert/convert_across.h"
 #include "orchestrator/surgery/merge/merge_input.h"
@@ -97,6 +98,13 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
  * infixes of peft. "base_model.model.lm_head.modules_to_save.default.weight" becomes "lm_head.weight". The caller frees
  * the result; NULL if out of memory. */
 char *organ_adapter_plain_name(const char *name);
+
+/* Sets *repeats to whether a tensor is the base's own embedding or head, which peft stores beside factors of them as
+ * "...base_layer.weight". `weight`: of its plain name in the base, NULL if there is none. Returns the errors of
+ * organ_adapter_change. */
+organ_status organ_adapter_repeats(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
+                                   const organ_weight *weight, const organ_kernels *kernels, bool *repeats,
+                                   organ_error *error);
 
 /* Returns the weight that a training program calls `name` ("model.layers.0.mlp.up_proj.weight"). Looks for the name
  * itself first. Then tries the name without and with each word of organ_base_words ("model.", "transformer."), because
@@ -359,7 +367,8 @@ typedef struct organ_adapted {
     const organ_weights *weights;
     organ_lora_names names;
     organ_lora_form form;
-    const organ_weight *tied; /* the embedding, if the head of the model is it and must not change with it; else NULL */
+    organ_head head; /* of the model without the adapter */
+    bool apart;      /* the head of the model is its embedding, but keeps its values when that changes */
     struct adapted_pair *pairs;
     size_t pair_count;
 } organ_adapted;
@@ -374,16 +383,23 @@ organ_status organ_adapted_split(const char *name, organ_arena *arena, const cha
 
 /* Opens the adapter at `path` for the model and its weights, which the caller keeps until organ_adapted_close. Returns
  * the errors of organ_adapter_open, and ORGAN_BAD_INPUT, with advice, for a model that is GGUF, and for an adapter that
- * is not only factors of matrices of the model, or changes the embedding or head of a model whose head is its
- * embedding. With `keep_tied` a changed embedding is also the head. Warns of the remarks on the adapter.
- * organ_adapted_close accepts what it leaves after an error, and all zero. */
+ * is not only factors of matrices of the model and copies of its embedding and head. If the head of the model is its
+ * embedding, the adapter changes each of them apart, as peft serves it; with `keep_tied` a changed embedding is also
+ * the head, and an adapter that changes the head is refused. Warns of the remarks on the adapter. organ_adapted_close
+ * accepts what it leaves after an error, and all zero. */
 organ_status organ_adapted_open(const char *path, const organ_model *model, const organ_weights *weights,
                                 bool keep_tied, const organ_engine *engine, const organ_progress *progress,
                                 organ_adapted *adapted, organ_error *error);
 void organ_adapted_close(organ_adapted *adapted);
 
-/* Returns how the adapter changes the weight, one of those given to organ_adapted_open; NULL: not at all. */
-const organ_merge_change *organ_adapted_change(const organ_adapted *adapted, const organ_weight *weight);
+/* Returns how the adapter changes the weight, one of those given to organ_adapted_open, where its values take the place
+ * of `like`; NULL: not at all. An embedding changes otherwise in the place of a head than in its own. */
+const organ_merge_change *organ_adapted_change(const organ_adapted *adapted, const organ_weight *weight,
+                                               const organ_weight *like);
+
+/* Returns the weight with the values of the output head before the adapter, its embedding or a copy, if the adapter
+ * makes the two differ; else NULL. */
+const organ_weight *organ_adapted_head(const organ_adapted *adapted);
 
 /* Returns ORGAN_BAD_INPUT, with advice, if the adapter changes a weight whose rows are parts of other weights in
  * `across` (NULL is allowed). */

@@ -419,6 +419,19 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
     return error->status;
 }
 
+organ_status organ_adapter_repeats(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
+                                   const organ_weight *weight, const organ_kernels *kernels, bool *repeats,
+                                   organ_error *error)
+{
+    double norm = -1;
+    *repeats = false;
+    if (strstr(tensor->name, ".base_layer.") && weight && ORGAN_SAME_SHAPE(weight, tensor) &&
+        organ_weight_has_numbers(weight))
+        organ_adapter_change(adapter, tensor, base, weight, kernels, &norm, error);
+    *repeats = norm == 0;
+    return error->status;
+}
+
 /* ---- weights of the base ---- */
 
 char *organ_adapter_plain_name(const char *name)

@@ -2,6 +2,7 @@
  * Lists settings, heads and types of models that a merge would clash on. */
 #include "orchestrator/verbs/compare/compare_job.h"
 
+#include "orchestrator/output/facts.h"
 #include "orchestrator/output/head.h"
 #include "orchestrator/output/model_settings.h"
 
@@ -46,7 +47,13 @@ static organ_status compare_heads(compare_job *job, organ_error *error)
         organ_head found = {0};
         if (organ_head_find(m->model, m->weights, job->engine, &found, error))
             return error->status;
-        snprintf(head[k], VALUE_TEXT, "%s", found.own ? "stored" : "the embedding");
+        const organ_weight *const apart = organ_adapted_head(&m->adapted);
+        snprintf(head[k], VALUE_TEXT, "%s", found.own ? "stored" : apart ? "untied" : "the embedding");
+        if (apart && !found.stored)
+            organ_say(job->notes,
+                      "%s: its adapter makes the output head differ from the embedding; the base does not "
+                      "store a head, so heads are not compared: organ lora merge makes a model with one",
+                      m->name);
         snprintf(type[k], VALUE_TEXT, "none");
         snprintf(embed[k], VALUE_TEXT, "none");
         if (found.own)

@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/compare/compare_job.h"
 
 #include "formats/base/text.h"
+#include "orchestrator/output/facts.h"
 #include "orchestrator/surgery/merge/expert_match.h"
 
 #include <math.h>
@@ -20,15 +21,9 @@ static organ_merge_input find_input(const void *context, size_t source, const or
         organ_anatomy_renumber(like->name, like->anatomy.layer, number, name, sizeof name)
             ? organ_across_or_own(m->across, m->weights, name)
             : NULL;
-    return (organ_merge_input){
-        .model = m->model, .weight = weight, .change = weight ? organ_adapted_change(&m->adapted, weight) : NULL};
-}
-
-/* Takes over the text. */
-static void say_unmatched(compare_job *job, char *text)
-{
-    job->broken |= !text || json_array_append_new(job->notes, json_string(text)) != 0;
-    free(text);
+    return (organ_merge_input){.model = m->model,
+                               .weight = weight,
+                               .change = weight ? organ_adapted_change(&m->adapted, weight, weight) : NULL};
 }
 
 /* ---- orders ---- */
@@ -146,15 +141,16 @@ organ_status organ_compare_experts(compare_job *job, organ_error *error)
         if (!find_parts(job, &m, layer, &owner, &why))
             continue;
         if (organ_expert_match_check(&m, job->models[job->form].model, &groups, owner, &why, &fault)) {
-            say_unmatched(job, organ_format("Experts are not matched: %s.", fault.message));
+            organ_say(job->notes, "Experts are not matched: %s.", fault.message);
             break;
         }
         if (!why) {
             match_layer(job, &m, &job->orders[layer], error);
         } else if (!said) {
-            say_unmatched(job, organ_format("Experts of layer %d are compared in their order, and so are those of "
-                                            "others like it: %s.",
-                                            layer, why));
+            organ_say(job->notes,
+                      "Experts of layer %d are compared in their order, and so are those of "
+                      "others like it: %s.",
+                      layer, why);
             said = true;
         }
     }

@@ -136,7 +136,7 @@ static inline organ_merge_input organ_compare_input(const compare_job *job, cons
     const compare_model *const m = &job->models[i];
     return (organ_merge_input){.model = m->model,
                                .weight = item->weights[i],
-                               .change = organ_adapted_change(&m->adapted, item->weights[i]),
+                               .change = organ_adapted_change(&m->adapted, item->weights[i], item->weights[i]),
                                .order = item->orders[i],
                                .experts = item->experts};
 }

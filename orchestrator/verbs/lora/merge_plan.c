@@ -321,21 +321,9 @@ static void place_vocabulary(organ_merge_job *job, const organ_weight *w, const 
     job->words = t->shape[0];
 }
 
-/* peft stores the base's embedding and head beside factors of them. */
-static organ_status is_unchanged(const organ_merge_job *job, const organ_tensor *t, const organ_weight *w,
-                                 bool *unchanged, organ_error *error)
-{
-    double norm = -1;
-    *unchanged = false;
-    if (strstr(t->name, ".base_layer.") && w && ORGAN_SAME_SHAPE(w, t) && organ_weight_has_numbers(w))
-        organ_adapter_change(job->stored, t, job->base, w, job->engine->kernels, &norm, error);
-    *unchanged = norm == 0;
-    return error->status;
-}
-
 static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
-    bool special, unchanged, skip = false;
+    bool special, repeats = false, skip = false;
     if (place_magnitudes(job, t, &special, error) || special || place_tokens(job, t, &special, error) || special)
         return error->status;
     char *const name = organ_adapter_plain_name(t->name), is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
@@ -351,8 +339,10 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     const bool head = is_head(job, w, name);
     const bool words = (!w || !ORGAN_SAME_SHAPE(w, t)) && is_vocabulary(job, w, t, name);
     free(name);
-    if (error->status || is_unchanged(job, t, head ? job->tie.embedding : w, &unchanged, error) || unchanged ||
-        (head && (check_head(job, t, /*other=*/NULL, &skip, error) || skip)))
+    if (error->status ||
+        organ_adapter_repeats(job->stored, t, job->base, head ? job->tie.embedding : w, job->engine->kernels, &repeats,
+                              error) ||
+        repeats || (head && (check_head(job, t, /*other=*/NULL, &skip, error) || skip)))
         return error->status;
     if (words) {
         place_vocabulary(job, w, t);

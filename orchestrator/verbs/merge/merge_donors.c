@@ -47,7 +47,7 @@ const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_r
     return NULL;
 }
 
-/* Sets donor->head. An adapter that changes a head with the values of the embedding makes it another one. */
+/* Sets donor->head. An adapter that changes a tied embedding or head makes them differ. */
 static organ_status find_head(const model_merge *job, merge_donor *donor, organ_error *error)
 {
     organ_head head = {0};
@@ -55,8 +55,9 @@ static organ_status find_head(const model_merge *job, merge_donor *donor, organ_
     if (organ_text_check_embedding(organ_merge_stored(donor), weights, error) ||
         organ_head_find(organ_merge_stored(donor), weights, job->engine, &head, error))
         return error->status;
-    if (head.own || (head.stored && organ_adapted_change(&donor->adapted, head.stored)))
-        donor->head = head.stored->name;
+    const organ_weight *const apart = head.own ? head.stored : organ_adapted_head(&donor->adapted);
+    if (apart)
+        donor->head = apart->name;
     else if (head.stored)
         organ_progress_note_once(job->progress,
                                  "%s: '%s' is not used: it repeats the embedding, which config.json makes the output "

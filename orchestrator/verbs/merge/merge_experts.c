@@ -36,7 +36,7 @@ static organ_merge_input find_input(const void *context, size_t source, const or
                                            : NULL;
     return (organ_merge_input){.model = organ_merge_stored(donor),
                                .weight = weight,
-                               .change = weight ? organ_adapted_change(&donor->adapted, weight) : NULL};
+                               .change = weight ? organ_adapted_change(&donor->adapted, weight, like) : NULL};
 }
 
 /* Adds a row of the report. *reordered becomes the number of experts that change their place. */

@@ -91,7 +91,7 @@ static void put_input(model_merge *job, merge_tensor *t, size_t at, size_t donor
     const char **const names = (const char **)t->item.task.donor;
     list[at] = (organ_merge_input){.model = organ_merge_stored(&job->donors[donor]),
                                    .weight = weight,
-                                   .change = organ_adapted_change(&job->donors[donor].adapted, weight)};
+                                   .change = organ_adapted_change(&job->donors[donor].adapted, weight, t->like)};
     names[at] = job->donors[donor].key;
     t->donors[at] = donor;
 }

@@ -79,7 +79,7 @@ static const organ_weight *of_donor(const per_layer *p, const merge_source *sour
         organ_fail(p->error, ORGAN_BAD_INPUT, "tensor '%s': its shape is %s in %s and %s in %s, for other layers",
                    p->like->name, organ_shape_text(w->rank, w->shape, is), donor->path,
                    organ_shape_text(p->like->rank, p->like->shape, was), p->job->donors[p->job->host].path);
-    else if (organ_adapted_change(&donor->adapted, w))
+    else if (organ_adapted_change(&donor->adapted, w, p->like))
         organ_fail(p->error, ORGAN_BAD_INPUT,
                    "the adapter of %s changes tensor '%s', whose parts of single layers are moved: merge the adapter "
                    "first (organ lora merge)",

@@ -247,9 +247,10 @@ static organ_status find_sources(model_merge *job, merge_tensor *t, organ_merge_
         if (!weight || !organ_merge_has_tokens(job, d, weight))
             continue;
         source_of[d] = rows->count;
-        sources[rows->count] = (organ_merge_input){.model = organ_merge_stored(&job->donors[d]),
-                                                   .weight = weight,
-                                                   .change = organ_adapted_change(&job->donors[d].adapted, weight)};
+        sources[rows->count] =
+            (organ_merge_input){.model = organ_merge_stored(&job->donors[d]),
+                                .weight = weight,
+                                .change = organ_adapted_change(&job->donors[d].adapted, weight, t->like)};
         places[rows->count] = v->places[d];
         for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
             averaged[rows->count] |= t->donors[k] == d;

@@ -76,8 +76,43 @@ prints "Untied: lm_head.weight has the factors of the head"
 judge "the head is tied" tied tuned false
 same_tensor tuned model.embed_tokens.weight none model.embed_tokens.weight
 judge "the head does not change" test "$(digest tuned lm_head.weight)" != "$(digest none model.embed_tokens.weight)"
-refused 3 "'lm_head.weight'" merge none+factors apart --method linear -o x
-ends 0 lora merge --base apart --adapter factors -o x --quiet
+# ---- MODEL+ADAPTER, with factors for head or embedding of a tied model: as organ lora merge ----
+mkdir words
+head -c 16384 ../head >../a && head -c 1536 ../head >../b
+stores words/adapter_model.safetensors base_model.model.model.embed_tokens.lora_embedding_A '[4,2048]' ../a \
+    base_model.model.model.embed_tokens.lora_embedding_B '[192,4]' ../b base_model.model.model.embed_tokens.base_layer.weight '[2048,192]' ../embedding
+echo '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["embed_tokens"]}' >words/adapter_config.json
+ends 0 lora merge --base none --adapter words -o reworded --quiet
+ends 0 lora merge --base none --adapter words --keep-tied -o kept --quiet
+same_tensor reworded lm_head.weight none model.embed_tokens.weight
+for base in none twin; do
+    for adapter in factors words; do
+        merged=tuned && [[ $adapter == words ]] && merged=reworded
+        ends 0 merge $base+$adapter none --method linear --weight 1,0 -o x --force --quiet
+        same_tensor x model.embed_tokens.weight $merged model.embed_tokens.weight
+        same_tensor x lm_head.weight $merged lm_head.weight
+        judge "the head is tied" tied x false
+        ends 0 merge none $base+$adapter --method linear --weight 0,1 -o x --force --quiet
+        same_tensor x model.embed_tokens.weight $merged model.embed_tokens.weight
+        same_tensor x lm_head.weight $merged lm_head.weight
+    done
+    ends 0 merge $base+words none --method linear --weight 1,0 --keep-tied -o x --force --quiet
+    same_tensor x model.embed_tokens.weight kept model.embed_tokens.weight
+    judge "the head is not tied" tied x true
+    judge "a tied output has a head" test -z "$(has x lm_head.weight && echo has)"
+    refused 3 "which --keep-tied leaves to the embedding" merge $base+factors none --method linear --keep-tied -o y
+done
+ends 0 merge none+words apart --method linear --weight 1,0 -o x --force --quiet
+same_tensor x lm_head.weight none model.embed_tokens.weight
+ends 0 compare none+words reworded --json --quiet
+holds ../out '.clashes | map(select(.what == "output head"))[0].values | test("untied.*stored")'
+holds ../out '.notes | map(select(test("heads are not compared"))) | length == 1'
+# Another tensor than the base's beside the factors is refused.
+stores words/adapter_model.safetensors base_model.model.model.embed_tokens.lora_embedding_A '[4,2048]' ../a \
+    base_model.model.model.embed_tokens.lora_embedding_B '[192,4]' ../b base_model.model.model.embed_tokens.base_layer.weight '[2048,192]' ../head
+refused 3 "it has the whole tensor 'base_model.model.model.embed_tokens.base_layer.weight'" merge none+words apart --method linear -o y
+rm -r kept reworded
+ends 0 lora merge --base apart --adapter factors -o x --force --quiet
 rm -r x
 
 # ---- the forward pass and compare ----
