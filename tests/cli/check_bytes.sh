@@ -65,16 +65,16 @@ prints_the_same perplexity tiny-qwen2 --text $text --context 16 --max-tokens 64
 prints_the_same perplexity tiny-qwen2 --compare pruned --text $text --context 32 --max-tokens 64 --style llama.cpp
 prints_the_same evaluate tiny-qwen2 pruned packed.gguf --text $text --context 32 --max-tokens 64
 prints_the_same generate tiny-qwen2 --prompt "In the beginning" -n 3
-calibrated=(--sparsity 50 --select '*.0.self_attn.k_proj.weight,*.1.self_attn.v_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 2 --context 40)
+calibrated=(--calibration tiny-qwen2/calibration.txt --samples 2 --context 40)
 for method in physarum-v2 sparsegpt wanda alps physarum-v3; do
-    writes_the_same organ/prune.json $method prune tiny-qwen2 "${calibrated[@]}" --method $method
+    writes_the_same organ/prune.json $method prune tiny-qwen2 --sparsity 50 --select '*.0.self_attn.k_proj.weight,*.1.self_attn.v_proj.weight' "${calibrated[@]}" --method $method
 done
 writes_the_same organ/lora_merge.json merged lora merge --base tiny-qwen2 --adapter tiny-lora --scale 4
 writes_the_same organ/lora_extract.json extracted lora extract --base tiny-qwen2 --tuned merged -r 2 --select v_proj
 writes_the_same organ/lora_extract.json exact lora extract --base tiny-qwen2 --tuned merged -r 2 --exact --select v_proj
 writes_the_same organ/lora_resize.json resized lora resize tiny-lora --rank 2
 writes_the_same organ/quantize.json int4 quantize tiny-qwen2 --scheme int4-group32
-writes_the_same organ/quantize.json gptq quantize tiny-qwen2 --scheme int3-group32 --method gptq "${calibrated[@]:2}"
+writes_the_same organ/quantize.json gptq quantize tiny-qwen2 --scheme int3-group32 --method gptq --select o_proj "${calibrated[@]}"
 unpacked=tiny-qwen2-BF16-00001-of-00002.gguf
 for scheme in q4_0 q5_1 q6_k; do
     writes_the_same $scheme.quantize.json $scheme.gguf quantize $unpacked --scheme $scheme --imatrix tiny-qwen2.gguf
