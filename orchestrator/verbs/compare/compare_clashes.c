@@ -48,7 +48,8 @@ static organ_status compare_heads(compare_job *job, organ_error *error)
         if (organ_head_find(m->model, m->weights, job->engine, &found, error))
             return error->status;
         const organ_weight *const apart = organ_adapted_head(&m->adapted);
-        snprintf(head[k], VALUE_TEXT, "%s", found.own ? "stored" : apart ? "untied" : "the embedding");
+        const char *const tied = apart ? "untied" : "the embedding";
+        snprintf(head[k], VALUE_TEXT, "%s", found.own ? "stored" : tied);
         if (apart && !found.stored)
             organ_say(job->notes,
                       "%s: its adapter makes the output head differ from the embedding; the base does not "
