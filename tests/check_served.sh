@@ -21,5 +21,6 @@ done <<'PARTS'
 README.md README 120
 docs/servers.md fused 2000
 docs/servers.md served 2000
+docs/servers.md embeddings 120
 PARTS
 conclude

@@ -53,6 +53,13 @@ static const organ_served_inputs kinds[] = {
                 "vLLM none of experts"},
     {.schemes = {"mxfp8"}, .asked = "`activation_type` fp8", .declared = true,
      .rounding = BY_GROUP(E4M3, 32, E8M0), .loaders = VLLM_MX}};
+
+/* The types whose class in vLLM 0.32 passes the quantisation to embed_tokens. */
+const char *const organ_served_embeddings[] = {
+    "apertus", "deepseek_v2", "deepseek_v3", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe", "glm4",
+    "glm4_moe_lite", "granite", "granitemoeshared", "hyperclovax", "internlm3", "iquestcoder", "laguna", "llama",
+    "llama4", "llama4_text", "mimo_v2_flash", "minimax_m2", "ministral3", "mistral", "olmoe", "phi3", "qwen2",
+    "qwen2_5_vl", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_moe", "stablelm", NULL};
 /* clang-format on */
 #define KINDS (sizeof kinds / sizeof *kinds)
 

@@ -28,5 +28,7 @@ const organ_served_inputs *organ_served_at(size_t k);
 const organ_served_inputs *organ_served_unasked(const char *format);
 /* Returns the row to which a weight's rounding belongs if config.json does not declare it; NULL: it does. */
 const organ_served_inputs *organ_served_undeclared(const organ_input_rounding *rounding);
+/* The model types in which vLLM 0.32 looks quantised embeddings of tokens up; NULL ends the list. */
+extern const char *const organ_served_embeddings[];
 
 #endif

@@ -15,7 +15,7 @@ sed -i 's/^    {\.parts = "gate_proj up_proj"},$/    {.parts = "up_proj o_proj d
 "${NINJA:-ninja}" build/organ build/checks/served_tables
 if tests/check_served.sh; then exit 1; fi
 tests/check_served.sh --write
-grep -q "up_proj, o_proj and down_proj" README.md
+grep -q "up_proj, o_proj and down_proj" <(tr '\n' ' ' <README.md) # the text is wrapped
 grep -q "^|up_proj, o_proj and down_proj|" docs/servers.md
 "$organ" quantize "$model" -o "$out/after" -s fp8-block128 2>"$out/note"
 grep -q "up_proj and down_proj\|up_proj, o_proj and down_proj" "$out/note"

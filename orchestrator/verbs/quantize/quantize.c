@@ -32,7 +32,7 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->list.unit_count++;
 }
 
-/* In models of GGUF and MLX, embeddings, head, matrices that no layer multiplies inputs by, and matrices that only a
+/* Embeddings, and in models of GGUF and MLX head, matrices that no layer multiplies inputs by, and matrices that only a
  * recipe or --type-of selects get the nearest codes, because the calibration run has no inputs for them. */
 static bool is_calibrated(const organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding)
 {
@@ -40,7 +40,7 @@ static bool is_calibrated(const organ_quantize_job *job, const organ_weight *wei
     const organ_role role = weight->anatomy.role;
     const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT || !job->targets.chosen[t] ||
                          (job->untapped && job->untapped[t]) || organ_encoding_is_plain(encoding);
-    return organ_quantize_by_text(job->options) &&
+    return organ_quantize_by_text(job->options) && role != ORGAN_ROLE_EMBED &&
            !(outside && organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS);
 }
 
@@ -211,7 +211,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
         (gguf && organ_quantize_by_text(o) && !o->targets &&
          organ_targets_add_blocks(job->model, &job->targets, error)) ||
         organ_quantize_block_check(job, error) || organ_quantize_block_open(job, error) ||
-        organ_quantize_fused_open(job, error) ||
+        organ_quantize_fused_open(job, error) || organ_quantize_embedding_open(job, error) ||
         organ_targets_need_rows(job->model, &job->targets, /*stacks=*/false, "quantize", error) ||
         ((organ_quantize_by_text(o) || organ_quantize_measures(o)) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||

@@ -143,13 +143,24 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
     return rows;
 }
 
+static bool is_embedding(const organ_quantize_job *job, size_t part)
+{
+    return organ_quantize_is_embedding(job->list.parts[part].weight->codes);
+}
+
+/* Embeddings, and matrices with the block's own scheme, have groups of their own. */
+static bool has_own_group(const organ_quantize_job *job, size_t part)
+{
+    return organ_quantize_has_own_scheme(job, job->list.parts[part].weight->codes) || is_embedding(job, part);
+}
+
 static bool is_first(const organ_quantize_job *job, size_t part)
 {
     const organ_quantize_part *const parts = job->list.parts;
     for (size_t k = 0; k < part; k++)
-        if (parts[k].encoding == parts[part].encoding && !organ_quantize_has_own_scheme(job, parts[k].weight->codes))
+        if (parts[k].encoding == parts[part].encoding && !has_own_group(job, k))
             return false;
-    return !organ_quantize_has_own_scheme(job, parts[part].weight->codes);
+    return !has_own_group(job, part);
 }
 
 /* Returns the name of the format in compressed-tensors. */
@@ -221,6 +232,17 @@ static bool add_group(const organ_quantize_job *job, json_t *groups, json_t *tar
     return json_object_set_new(groups, name, group) == 0;
 }
 
+/* vLLM compares the class of embeddings, because some of its models do not tell their names; transformers compares
+ * names. Embeddings have no inputs to round. */
+static bool add_embedding_group(const organ_quantize_job *job, json_t *groups)
+{
+    for (size_t k = 0; k < job->list.part_count; k++)
+        if (is_embedding(job, k))
+            return add_group(job, groups, json_pack("[s, s]", "re:.*embed_tokens$", "VocabParallelEmbedding"),
+                             job->list.parts[k].encoding, /*inputs=*/NULL);
+    return true;
+}
+
 /* The block's own group comes first: of patterns that match a module, servers take the first. */
 static bool add_block_group(const organ_quantize_job *job, json_t *groups)
 {
@@ -250,12 +272,16 @@ static json_t *groups_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
     bool sound = groups && add_block_group(job, groups);
-    if (!organ_quantize_has_several_encodings(job) && has_matrix(job, /*own=*/false))
+    bool others = false; /* there are matrices without a group of their own */
+    for (size_t k = 0; k < job->list.part_count && !others; k++)
+        others = !has_own_group(job, k);
+    if (!organ_quantize_has_several_encodings(job) && others)
         sound = sound && add_group(job, groups, linear_layers(job), job->encoding, job->inputs);
     for (size_t k = 0; k < job->list.part_count && sound && organ_quantize_has_several_encodings(job); k++) {
         const organ_encoding *const s = job->list.parts[k].encoding;
         sound = !is_first(job, k) || add_group(job, groups, modules_json(job, s), s, job->inputs);
     }
+    sound = sound && add_embedding_group(job, groups);
     if (sound)
         return groups;
     json_decref(groups);
@@ -264,10 +290,13 @@ static json_t *groups_json(const organ_quantize_job *job)
 
 bool organ_quantize_has_one_group(const organ_quantize_job *job)
 {
+    const organ_encoding *of_others = NULL, *of_embedding = NULL;
     size_t groups = 0;
-    for (size_t k = 0; k < job->list.part_count && organ_quantize_has_several_encodings(job); k++)
+    for (size_t k = 0; k < job->list.part_count && organ_quantize_has_several_encodings(job); k++) {
         groups += is_first(job, k);
-    return groups < 2;
+        *(is_embedding(job, k) ? &of_embedding : &of_others) = job->list.parts[k].encoding;
+    }
+    return groups < 2 && (!of_embedding || !of_others || of_embedding == of_others);
 }
 
 /* ---- what transformers opens ---- */
@@ -303,10 +332,19 @@ static const struct unopened_type *unopened(const organ_quantize_job *job)
     return found ? row : NULL;
 }
 
+/* transformers initialises `weight` of embeddings, which packed ones do not have. */
+static bool packs_embedding(const organ_quantize_job *job)
+{
+    bool found = false;
+    for (size_t k = 0; k < job->list.part_count && !found; k++)
+        found = is_embedding(job, k);
+    return found;
+}
+
 static bool opens_dense(const organ_quantize_job *job)
 {
     const struct unopened_type *const row = unopened(job);
-    return row && !row->joins && organ_quantize_has_one_group(job);
+    return ((row && !row->joins) || (!row && packs_embedding(job))) && organ_quantize_has_one_group(job);
 }
 
 void organ_quantize_note_type(const organ_quantize_job *job)
@@ -321,6 +359,10 @@ void organ_quantize_note_type(const organ_quantize_job *job)
         organ_progress_warn(job->progress, "transformers (5.24) does not open %s as %s%s; it opens FP8 schemes",
                             config->architecture, job->encoding->name,
                             unopened(job)->joins ? "" : " beside other encodings");
+    else if (packs_embedding(job))
+        organ_progress_warn(job->progress,
+                            "transformers (5.24) opens quantised embeddings only if all tensors have groups of one "
+                            "size: vLLM alone opens this model");
 }
 
 /* ---- the section ---- */

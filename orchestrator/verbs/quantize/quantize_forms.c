@@ -39,8 +39,8 @@ static const char *kind_obstacle(const organ_quantize_job *job, const organ_weig
         return "its name does not end in '.weight', so there is no name for its scales.";
     if (!organ_target_is_float(tensor))
         return "its type is not BF16, F16 or F32.";
-    if (tensor->anatomy.role == ORGAN_ROLE_EMBED && !organ_quantize_is_mlx(job))
-        return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
+    if (organ_quantize_is_embedding(tensor) && !organ_quantize_is_mlx(job))
+        return organ_quantize_embedding_obstacle(job, weight);
     if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT && tensor->anatomy.layer < 0 &&
         job->encoding->grid.scale_of == ORGAN_SCALE_BLOCK)
         return "it is the output head, which vLLM reads unquantised in this format (fp8-channel quantises it).";
@@ -171,6 +171,22 @@ static organ_status find_experts_encoding(organ_quantize_job *job, const organ_e
     return *encoding ? ORGAN_OK : refuse_width(job, error);
 }
 
+static bool is_of_embeddings(const organ_model *model, const organ_tensor *tensor)
+{
+    (void)model;
+    return organ_quantize_is_embedding(tensor);
+}
+
+static organ_status check_embedding(const organ_quantize_job *job, const organ_weight *weight, organ_error *error)
+{
+    const bool chosen = organ_quantize_is_embedding(weight->codes) && organ_quantize_is_target(job, weight->codes);
+    const char *const why = chosen && !organ_quantize_is_mlx(job) ? organ_quantize_obstacle(job, weight) : NULL;
+    if (why && organ_quantize_is_named(job, weight->codes, is_of_embeddings, error))
+        organ_fail(error, ORGAN_USAGE, "`targets` selects '%s', which cannot be %s: %s", weight->name,
+                   job->options->scheme, why);
+    return error->status;
+}
+
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 {
     const organ_encoding *of_experts = NULL;
@@ -182,6 +198,8 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const w = &job->weights->weights[k];
         const organ_tensor *const t = w->codes;
+        if (check_embedding(job, w, error))
+            return error->status;
         if (is_packable(job, w)) {
             const organ_encoding *const fitting =
                 is_expert(job, t) ? of_experts : organ_encoding_fitting(organ_quantize_scheme_of(job, t), columns(w));

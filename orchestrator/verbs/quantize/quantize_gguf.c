@@ -94,34 +94,9 @@ static const organ_encoding *fitting(const organ_quantize_job *job, const organ_
     return fits || !job->recipe ? fits : organ_encoding_plain("f16");
 }
 
-/* Returns whether a pattern also matches a tensor that llama-quantize quantises. */
-static bool is_wide(const organ_quantize_job *job, const char *pattern)
+static bool is_kept_by_llama(const organ_model *model, const organ_tensor *tensor)
 {
-    bool used = false, wide = false;
-    const organ_selection one = {.words = true, .pattern_count = 1, .patterns = &pattern, .used = &used};
-    for (size_t k = 0; k < job->model->tensor_count && !wide; k++) {
-        const organ_tensor *const t = &job->model->tensors[k];
-        wide = organ_recipe_quantises(job->model, t) &&
-               organ_selection_has_name(&one, t->name, &t->anatomy, /*otherwise=*/false);
-    }
-    return wide;
-}
-
-/* Returns whether --select has the tensor's name or role, or a pattern that matches only such tensors; false also after
- * an error. */
-static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
-{
-    ORGAN_RELEASED_BY(organ_selection_release) organ_selection names = {0};
-    size_t kept = 0;
-    if (organ_selection_parse(job->options->targets, NULL, "targets", &names, error))
-        return false;
-    for (size_t k = 0; k < names.pattern_count; k++)
-        if (!strpbrk(names.patterns[k], "*?[") || !is_wide(job, names.patterns[k]))
-            names.patterns[kept++] = names.patterns[k];
-    names.pattern_count = kept;
-    names.groups = 0;
-    names.words = true;
-    return organ_selection_has_name(&names, tensor->name, &tensor->anatomy, /*otherwise=*/false);
+    return !organ_recipe_quantises(model, tensor);
 }
 
 /* Returns whether the tensor is an embedding of positions, a convolution, a router or another that loaders read only in
@@ -129,8 +104,8 @@ static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, 
 static bool keeps_type(const organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     const bool fixed = job->fixed && job->fixed[tensor - job->model->tensors];
-    return job->options->targets && !fixed && !organ_recipe_quantises(job->model, tensor) &&
-           !is_named(job, tensor, error);
+    return job->options->targets && !fixed && is_kept_by_llama(job->model, tensor) &&
+           !organ_quantize_is_named(job, tensor, is_kept_by_llama, error);
 }
 
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)

@@ -15,6 +15,7 @@
  *   quantize_document.c     report and journal
  *   quantize_definitions.c  definitions in the report
  *   quantize_options.c      checks options
+ *   quantize_selected.c     what --select names, and embeddings
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
  *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
  *   quantize_recipe.c       GGUF models: types of the recipes of llama-quantize
@@ -266,6 +267,7 @@ typedef struct organ_quantize_job {
     const organ_quantize_inputs *inputs; /* how servers round inputs; NULL: they do not */
     organ_quantize_ranges ranges;
     organ_quantize_block block;
+    bool own_head;               /* the output head is not the embedding; set by organ_quantize_embedding_open */
     organ_quantize_fused *fused; /* the sets that stay unquantised (quantize_fused.h); NULL: none */
     organ_quantize_walk along, measured;
     organ_quantize_cache cache;
@@ -444,6 +446,17 @@ void organ_quantize_repair_close(organ_quantize_job *job);
 /* Returns the reason why a safetensors encoding cannot represent a target, as a constant sentence; NULL if the job's
  * encoding can, or the one with the same bits and smaller groups. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_weight *weight);
+/* A set of tensors that loaders read alike. */
+typedef bool organ_quantize_alike(const organ_model *model, const organ_tensor *tensor);
+/* Returns whether --select has the tensor's name or role, or a pattern that matches only tensors of the set `alike`;
+ * false also after an error. */
+bool organ_quantize_is_named(const organ_quantize_job *job, const organ_tensor *tensor, organ_quantize_alike *alike,
+                             organ_error *error);
+bool organ_quantize_is_embedding(const organ_tensor *tensor);
+/* organ_quantize_obstacle of an embedding in a scheme of compressed-tensors. */
+const char *organ_quantize_embedding_obstacle(const organ_quantize_job *job, const organ_weight *weight);
+/* Sets job->own_head if an embedding is a target. Returns the errors of organ_head_find. */
+organ_status organ_quantize_embedding_open(organ_quantize_job *job, organ_error *error);
 /* Returns the number of matrices of routed experts that are not quantised. Does not count stacks, which store all
  * experts of a layer in one tensor. Valid after the parts are listed. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job);
@@ -456,7 +469,8 @@ bool organ_quantize_has_one_group(const organ_quantize_job *job);
  * as it loads, which config.json then requests, and a warning if it does not open them. */
 void organ_quantize_note_type(const organ_quantize_job *job);
 /* Sets job->encodings of a safetensors model. Returns ORGAN_USAGE if --select matches only some of the routed experts
- * of a layer, ORGAN_BAD_INPUT if no single encoding fits all routed experts, ORGAN_IO if memory cannot be allocated. */
+ * of a layer, or names an embedding that has an obstacle, ORGAN_BAD_INPUT if no single encoding fits all routed
+ * experts, ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
 /* Prints notes about targets with smaller groups than the scheme's, and about outputs that transformers cannot open.
  * Valid after the parts are listed. */

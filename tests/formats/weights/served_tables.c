@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Prints the parts of README and pages that follow from the tables formats/tensor/fused.c and formats/weights/served.c:
- * served_tables fused|served|README. */
+ * served_tables fused|served|embeddings|README. */
 #include "formats/tensor/fused.h"
 #include "formats/weights/served.h"
 
@@ -80,6 +80,13 @@ static void print_readme(void)
     }
 }
 
+static void print_embeddings(void)
+{
+    for (size_t k = 0; organ_served_embeddings[k]; k++)
+        printf("%s%s", k ? ", " : "", organ_served_embeddings[k]);
+    puts(".");
+}
+
 int main(int argc, char **argv)
 {
     const char *const what = argc == 2 ? argv[1] : "";
@@ -87,6 +94,8 @@ int main(int argc, char **argv)
         print_fused();
     else if (strcmp(what, "served") == 0)
         print_served();
+    else if (strcmp(what, "embeddings") == 0)
+        print_embeddings();
     else if (strcmp(what, "README") == 0)
         print_readme();
     else
