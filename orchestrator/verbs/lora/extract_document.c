@@ -164,11 +164,11 @@ static json_t *method_json(const organ_lora_job *job)
                         SET_COUNT("quantised_modules", job->packed));
 }
 
-/* vLLM does not load an adapter with factors of parameters. */
-static size_t count_parameters(const organ_lora_job *job)
+/* Returns the number of stacks with factors (target_parameters) that vLLM does not load. */
+static size_t count_refused(const organ_lora_job *job)
 {
     size_t count = 0;
-    for (size_t k = 0; k < job->module_count; k++)
+    for (size_t k = 0; k < job->module_count && !organ_vllm_stacks_experts(job->base->config.architecture); k++)
         count += job->modules[k].parameter && (job->modules[k].rank || job->modules[k].paired);
     return count;
 }
@@ -184,7 +184,7 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
                                          SET_HELD("target_parameters", json_object_get(config, "target_parameters")),
                                          SET_HELD("modules_to_save", json_object_get(config, "modules_to_save")));
     const unsigned fits =
-        job->base->gguf || count_parameters(job) ? 0 : organ_served_rank(organ_lora_config_rank(config, all->rank_to));
+        job->base->gguf || count_refused(job) ? 0 : organ_served_rank(organ_lora_config_rank(config, all->rank_to));
     ORGAN_ADD(adapter, SET_COUNT_OF("vllm_max_lora_rank", fits, fits),
               SET_IF(!is_dry(job), "bytes", json_integer((json_int_t)job->making.bytes)));
     return adapter;
@@ -234,13 +234,12 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
         short_of += job->modules[k].short_of_share;
     if (!job->base->gguf && all->rank_to > ORGAN_SERVED_RANK)
         add_warning(warnings, all->rank_to, "is a rank that vLLM does not support: its limit is 512.");
-    if (count_parameters(job))
-        add_warning(warnings, count_parameters(job),
-                    "stacks of experts have factors: peft applies them by target_parameters, vLLM does not.");
+    if (count_refused(job))
+        organ_say(warnings, "%zu stacks of experts have factors, which peft applies by target_parameters: %s.",
+                  count_refused(job), organ_served_named("stacks")->text);
     if (count_ignored(job, /*whole=*/false))
-        add_warning(
-            warnings, count_ignored(job, /*whole=*/false),
-            "modules of numbered experts have factors that peft ignores; organ lora merge and vLLM apply them.");
+        add_warning(warnings, count_ignored(job, /*whole=*/false),
+                    "modules of numbered experts have factors that peft ignores; organ lora merge and vLLM apply them.");
     if (count_ignored(job, /*whole=*/true))
         add_warning(warnings, count_ignored(job, /*whole=*/true),
                     "tensors are stored that peft ignores, because they are not weights or biases of its modules. "
