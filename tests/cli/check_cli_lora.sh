@@ -54,6 +54,23 @@ matches lora/lora_merge_fp8 ../out
 judge "quantization_config is still there" bash -c '! grep -q quantization_config from-fp8/config.json'
 rm -r fp8 from-fp8
 
+# ---- lists of many tensors are cut on a terminal ----
+mkdir many && cp tiny-lora/adapter_config.json many
+header=$(jq -ncj '[range(30) as $k | ["some_norm.weight", [3], 0, 12], ["none.lora_A.weight", [4, 5], 12, 92], ["none.lora_B.weight", [7, 4], 92, 204] |
+    {key: "base_model.model.model.layers.\($k).\(.[0])", value: {dtype: "F32", shape: .[1], data_offsets: [$k * 204 + .[2], $k * 204 + .[3]]}}] | from_entries')
+{ for ((k = 0; k < 8; k++)); do printf "\\x$(printf %02x $((${#header} >> 8 * k & 255)))"; done && printf %s "$header" && head -c $((30 * 204)) /dev/zero; } >many/adapter_model.safetensors
+ends 3 lora merge --base tiny-qwen2 --adapter many -o no
+judge "lora merge prints a line for each of 90 tensors" test "$(grep -c "NO MATCH" ../out)" = 9
+prints "and 82 more"
+ends 1 lora sanitize many --check
+judge "lora sanitize --check prints a line for each of 30 tensors" test "$(grep -c "REFUSED.*norm" ../out)" = 1
+prints "(30 in all)"
+ends 0 lora sanitize many -o fewer
+judge "lora sanitize prints a line for each of 30 tensors" test "$(grep -c REMOVED ../out)" = 9
+prints "and 22 more"
+judge "the report lacks removed tensors" test "$(grep -c some_norm fewer/organ/LORA_SANITIZE_REPORT.md)" = 30
+rm -r many fewer
+
 # ---- resize ----
 ends 0 lora resize tiny-lora --rank 2 -o small --quiet
 matches lora/lora_resize ../out

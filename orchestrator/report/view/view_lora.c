@@ -195,7 +195,7 @@ static const organ_field dropped[] = {
             "512, "                                                                                                    \
             "the limit of vLLM: organ lora resize reduces it.}")
 
-#define OF_KIND "{where}{count>1? and {count:count} in all}: "
+#define OF_KIND "{where}{count>1? ({count:count} in all)}: "
 
 static const organ_block sanitize_blocks[] = {
     LINES(NULL, "{check?Checked|{output.to?Converted|Sanitised}} " ADAPTER "{base?\nagainst {base:model}}\n\n"),
@@ -213,7 +213,12 @@ static const organ_block sanitize_blocks[] = {
     SAY(ON_TERMINAL, "check&!findings", "Nothing that a server would reject."),
     SECTION(ON_PAGE, NULL, "{check?Changes that sanitising would make|Changes}"),
     SAY(ON_PAGE, "base", "Against: {base:model}."),
-    TABLE(ON_TEXT, "!check&dropped", "dropped", FIELDS(dropped)),
+    TABLE(ON_TERMINAL, "!check&dropped&!dropped>20", "dropped", FIELDS(dropped)),
+    EACH_IF(ON_TERMINAL, "!check&dropped>20", "dropped",
+            BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  REMOVED  ", "{tensor:module}: {why}")), .max = MAX_SHOWN,
+            .lead = "  REMOVED  ", .rest = "and {more} more, in the report"),
+    LINES_ON(ON_TERMINAL, "!check&dropped>20", "\n"),
+    TABLE(ON_MARKDOWN, "!check&dropped", "dropped", FIELDS(dropped)),
     MADE(ON_TEXT, "!check&totals.cut", kept_roles, BLOCKS_OF(adapter_roles_table)),
     SAY(ON_ALL, "!check&!output.scale",
         "Kept: {totals.modules} of {adapter.pairs} modules, with r = lora_alpha = {output.r}."),
@@ -345,7 +350,8 @@ static const organ_block merge_blocks[] = {
     GAP(NULL),
     GAP(NULL),
     EACH(ON_FILES, "clashes", BLOCKS(WARN(ON_FILES, NULL, "The models differ in {what}: {values}."))),
-    EACH(ON_TERMINAL, "unplaced", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NO MATCH  ", "{tensor}: {reason}"))),
+    EACH(ON_TERMINAL, "unplaced", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NO MATCH  ", "{tensor}: {reason}")),
+         .max = MAX_SHOWN, .lead = "  NO MATCH  ", .rest = "and {more} more; --json has all of them"),
     SAY(ON_MARKDOWN, NULL,
         "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. "
         "\"Arrived\" is the share of the change that is in the output after rounding."),
