@@ -238,8 +238,9 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
         organ_say(warnings, "%zu stacks of experts have factors, which peft applies by target_parameters: %s.",
                   count_refused(job), organ_served_named("stacks")->text);
     if (count_ignored(job, /*whole=*/false))
-        add_warning(warnings, count_ignored(job, /*whole=*/false),
-                    "modules of numbered experts have factors that peft ignores; organ lora merge and vLLM apply them.");
+        add_warning(
+            warnings, count_ignored(job, /*whole=*/false),
+            "modules of numbered experts have factors that peft ignores; organ lora merge and vLLM apply them.");
     if (count_ignored(job, /*whole=*/true))
         add_warning(warnings, count_ignored(job, /*whole=*/true),
                     "tensors are stored that peft ignores, because they are not weights or biases of its modules. "
