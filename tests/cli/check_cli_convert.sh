@@ -69,6 +69,12 @@ for type in "${both_ways[@]}"; do
     judge "$type has other bytes after both conversions" cmp -s first/model.safetensors second/model.safetensors
 done
 
+# transformers reads a whole number, and the width beside it
+make falcon_mamba
+ends 0 convert falcon_mamba -o narrow.gguf --to gguf --quiet
+ends 0 convert narrow.gguf -o narrow --to safetensors --quiet
+judge "expand of a mixer of 96 channels" test "$(jq -c '[.expand, .intermediate_size]' narrow/config.json)" = '[2,96]'
+
 differs="llama.cpp computes something else"
 # llama.cpp does not apply these settings, which its files have (bench/compare_logits.py measures what it computes instead)
 while IFS='|' read -r type words; do

@@ -239,10 +239,10 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
                  recurrent_put_count(config, r->value_dim.key, c->value_dim) |
                  recurrent_put_count(config, r->kernel.key, c->kernel) | recurrent_put_count(config, r->rank, c->rank) |
                  recurrent_put_count(config, r->inner, inner);
-    /* `expand` is the mixer's width divided by the hidden size: a real number if the quotient is not whole. Falcon-H1
-     * gets the quotient rounded up, because transformers accepts only whole numbers there, and `inner` has the
-     * width. */
-    if (r->expand.key && (inner % job->config.hidden == 0 || (r->inner && !job->family->attention_free)))
+    /* `expand` is the mixer's width divided by the hidden size: a real number if the quotient is not whole. Mamba and
+     * Falcon-H1 get the quotient rounded up, because transformers accepts only whole numbers there, and `inner` has
+     * the width. */
+    if (r->expand.key && (inner % job->config.hidden == 0 || r->inner))
         failed |= recurrent_put_count(config, r->expand.key, (inner + job->config.hidden - 1) / job->config.hidden);
     else if (r->expand.key)
         failed |= json_object_set_new(config, r->expand.key, json_real((double)inner / (double)job->config.hidden));

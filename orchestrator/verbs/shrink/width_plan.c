@@ -364,10 +364,24 @@ static organ_status plan_heads(organ_width_job *job, organ_error *error)
     return parse_setting(&w, &share->keep, error);
 }
 
+/* A norm between the matrices divides by the size of all channels: without some of them, the others would get other
+ * values. */
+static organ_status check_inner_norms(const organ_width_job *job, const char *option, const char *norm,
+                                      organ_error *error)
+{
+    for (size_t t = 0; t < job->model->tensor_count; t++)
+        if (strstr(job->model->tensors[t].name, norm))
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: norm '%s' acts on all channels that reach the projection: `%s` cannot remove any",
+                              job->model->path, job->model->tensors[t].name, option);
+    return ORGAN_OK;
+}
+
 organ_status organ_width_plan(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
-    if ((o->ffn && plan_ffn(job, error)) || (o->heads && plan_heads(job, error)))
+    if ((o->ffn && (check_inner_norms(job, "ffn", "ffn_sub_norm", error) || plan_ffn(job, error))) ||
+        (o->heads && (check_inner_norms(job, "heads", "attn_sub_norm", error) || plan_heads(job, error))))
         return error->status;
     return list_parts(job, error) ? error->status : list_layers(job, error);
 }
