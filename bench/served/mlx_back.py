@@ -12,6 +12,7 @@ of the copy. Verdicts:
   right         no tensor is missing, unexpected or of another shape, and the logits are those of the model
   tower left    the same, but the vision tower is missing, which mlx-lm does not keep
   not in mlx-lm mlx-lm does not load the model, with its reason
+  no class      transformers has the configuration of the kind, but no model that computes logits of tokens
   refused       organ ends with an error, which follows
   wrong         transformers finds other tensors, or computes other logits
 Ends with 1 if a kind is wrong.
@@ -19,6 +20,7 @@ Ends with 1 if a kind is wrong.
 Needs torch, transformers, safetensors and mlx-lm with mlx (CPU), and the built program (ORGAN, or build/organ).
 """
 import argparse
+import glob
 import json
 import os
 import re
@@ -35,17 +37,58 @@ sys.path.insert(0, os.path.join(HERE, "..", "..", "fixtures"))
 
 EXACT, NEAR = 2e-5, 0.02 # differences of logits of FP32 copies, and of the values of a tensor of 8 bits
 TOWERS = re.compile(r"vision|visual|audio|multi_modal|projector|image_newline|embed_vision|patch_merge")
-# Kinds whose models are made like those of another one.
-LIKE = {"qwen2_vl": "qwen2_5_vl"}
 # Settings without parts that mlx-lm lacks.
 PLAIN = {"afmoe": dict(attention_bias=False), "apertus": dict(attention_bias=False),
          "deepseek_v2": dict(attention_bias=False), "glm4_moe_lite": dict(attention_bias=False),
          "phi": dict(qk_layernorm=False), "gemma4_text": dict(enable_moe_block=True), "laguna": dict(gating=True),
-         "gptj": dict(n_inner=None), "gpt_neox": dict(intermediate_size=256)}
+         "gptj": dict(n_inner=None), "gpt2": dict(n_inner=None), "gpt_neox": dict(intermediate_size=256),
+         "llama4_text": dict(num_experts_per_tok=1), "recurrent_gemma": dict(num_key_value_heads=1),
+         "mellum": dict(mlp_layer_types=["sparse"] * 4), "bailing_hybrid": dict(layer_group_size=2, num_key_value_heads=4),
+         "kimi_linear": dict(q_lora_rank=None, attention_bias=False), "llama4_text alone": dict(moe_layers=[], tie_word_embeddings=True), "longcat_flash": dict(zero_expert_num=0),
+         "nanochat": dict(attention_bias=False),
+         "qwen2_vl_text": dict(rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 3, 3])), "mimo_v2_flash": dict(add_full_attention_sink_bias=False)}
+# Sizes of towers, as far as a configuration class has them.
+TOWER = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, depth=1, num_heads=2, num_attention_heads=2,
+             num_key_value_heads=2, embed_dim=16, head_dim=8, image_size=32, patch_size=8, out_hidden_size=64)
+# Names in the files that mlx-lm expects: patterns and what replaces them; None: mlx-lm does not expect the tensor.
+NAMES = {"gpt2": [(r"^transformer\.", "")], "minimax": [(r"(slope_rate|_decay)$", None)],
+         "kimi_k25": [(r"language_model\.model\.blocks\.", "language_model.model.layers."),
+                      (r"^model\.mm_projector", "mm_projector")],
+         "kimi_linear": [(r"block_sparse_moe\.((gate|up|down)_proj)", r"mlp.\1")],
+         "bailing_hybrid": [(r"(layers\.[02]\.attention)\.dense", r"\1.o_proj")], # of linear attention
+         "muse_glimmer": [(r"^model\.vision_", None)],
+         "olmo_hybrid": [(r"attention_layer_norm", "input_layernorm"),
+                         (r"feedforward_layer_norm", "post_attention_layernorm")],
+         "nanochat": [(r"^model\.layers", "transformer.h"), (r"^model\.embed_tokens", "transformer.wte"),
+                      (r"self_attn\.(.)_proj", r"attn.c_\1"), (r"attn\.c_o", "attn.c_proj"),
+                      (r"mlp\.fc1", "mlp.c_fc"), (r"mlp\.fc2", "mlp.c_proj")]}
+# Members of config.json that published files have, and those of transformers lack.
+MEMBERS = {
+    "mamba2": lambda c: dict(intermediate_size=c["num_heads"] * c["head_dim"]),
+    "gpt_bigcode": lambda c: dict(attention_bias=True, mlp_bias=True),
+    "exaone": lambda c: dict(num_layers=c["num_hidden_layers"], layer_norm_epsilon=c["rms_norm_eps"]),
+    "solar_open": lambda c: dict(first_k_dense_replace=0, intermediate_size=c["moe_intermediate_size"]),
+    "kimi_linear": lambda c: dict(first_k_dense_replace=1, linear_attn_config=dict(
+        num_heads=c["linear_num_heads"], head_dim=c["linear_head_dim"], short_conv_kernel_size=c["linear_conv_kernel_dim"],
+        kda_layers=[k + 1 for k, kind in enumerate(c["layer_types"]) if kind == "linear_attention"],
+        full_attn_layers=[k + 1 for k, kind in enumerate(c["layer_types"]) if kind != "linear_attention"])),
+    "mimo_v2_flash": lambda c: dict(
+        hybrid_layer_pattern=[int(kind != "full_attention") for kind in c["layer_types"]],
+        moe_layer_freq=[int(kind == "sparse") for kind in c["mlp_layer_types"]], add_swa_attention_sink_bias=True,
+        add_full_attention_sink_bias=False, sliding_window_size=c["sliding_window"], layernorm_epsilon=c["rms_norm_eps"],
+        swa_rope_theta=1e4, swa_num_attention_heads=c["num_attention_heads"], swa_head_dim=c["head_dim"],
+        swa_num_key_value_heads=c["swa_num_key_value_heads"] if "swa_num_key_value_heads" in c else c["num_attention_heads"], swa_v_head_dim=c["v_head_dim"], rope_theta=5e6,
+        partial_rotary_factor=0.334, n_shared_experts=None),
+    "exaone4": lambda c: dict(sliding_window_pattern="".join("LG"[kind == "full_attention"] for kind in c["layer_types"])),
+    "gemma3n": lambda c: dict(text_config={**c["text_config"], "rope_local_base_freq": 1e4, "rope_theta": 1e6}),
+    "gemma4_unified": lambda c: dict(text_config={**c["text_config"], "hidden_size_per_layer_input": 0}),
+    "bailing_hybrid": lambda c: dict(head_dim=c["linear_head_dim"], architectures=["BailingMoeV3ForCausalLM"], num_experts_per_tok=c["num_experts_per_token"],
+                                     n_group=c["num_expert_group"], moe_shared_expert_intermediate_size=c["moe_intermediate_size"]),
+    "gemma3": lambda c: dict(vocab_size=c["text_config"]["vocab_size"])}
 
 
 # Kinds whose experts mlx-lm expects as the modules of transformers have them, not as its files.
-MODULES = ("qwen3_5_moe", "qwen3_vl_moe")
+MODULES = ("qwen3_5_moe",)
 # What mlx-lm requires and transformers leaves out: constants, or functions of the other settings.
 REQUIRED = {"n_ctx": lambda c: c.get("n_positions"), "rotary_emb_base": lambda c: c.get("rope_theta"),
             "rotary_pct": lambda c: c.get("partial_rotary_factor"), "block_dim": lambda c: c.get("hidden_size"),
@@ -56,6 +99,10 @@ REQUIRED = {"n_ctx": lambda c: c.get("n_positions"), "rotary_emb_base": lambda c
 
 
 class NotLoaded(Exception):
+    pass
+
+
+class NoClass(Exception):
     pass
 
 
@@ -78,23 +125,53 @@ def randomised(model):
     torch.manual_seed(1)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            if "moe_statics" in name: # mlx-lm takes these as 0
+            if "moe_statics" in name: # mlx-lm leaves these out
                 value.zero_()
             elif value.dim() > 1:
                 value.copy_(torch.randn_like(value) * (0.5 if "embed" in name else value.shape[-1] ** -0.5))
             else:
                 value.add_(torch.randn_like(value) * 0.1)
         for name, value in model.named_buffers():
-            if value.is_floating_point() and "correction" in name:
+            if value.is_floating_point() and "correction" in name and "moe_statics" not in name:
                 value.add_(torch.randn_like(value) * 0.1)
     return model.eval()
 
 
+def class_of(kind):
+    import transformers
+    import make_arch
+    from transformers.models.auto.modeling_auto import (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as texts,
+                                                        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as images)
+    if kind in make_arch.NESTED or kind in texts or kind == "mistral4":
+        return make_arch.class_of(kind)
+    if kind not in images:
+        raise NoClass("AutoModelForCausalLM and AutoModelForImageTextToText have no class of it")
+    return transformers.AutoModelForImageTextToText
+
+
+def configuration(kind):
+    """Returns that of make_arch, or, of a model with towers that make_arch has not, all its parts made small."""
+    import make_arch
+    from transformers import CONFIG_MAPPING
+    known = CONFIG_MAPPING[kind]()
+    parts = {name: getattr(known, name, None) for name in getattr(type(known), "sub_configs", {})}
+    if kind in make_arch.NESTED or not parts.get("text_config"):
+        return make_arch.configuration(kind)
+    small = {}
+    for name, part in parts.items():
+        if name == "text_config":
+            small[name] = make_arch.configuration(part.model_type)
+        elif part is not None:
+            known = part.to_dict()
+            lists = {key: known[key][:1] for key in ("patch_sizes", "hidden_sizes", "depths") if key in known}
+            small[name] = type(part)(**{key: value for key, value in TOWER.items() if key in known}, **lists)
+    return CONFIG_MAPPING[kind](**small)
+
+
 def opened(kind, folder):
     """Returns the model that transformers opens, and the names that it misses, does not expect or cannot fit."""
-    import make_arch
     import torch
-    model, info = make_arch.class_of(kind).from_pretrained(folder, dtype=torch.float32, output_loading_info=True,
+    model, info = class_of(kind).from_pretrained(folder, dtype=torch.float32, output_loading_info=True,
                                                            attn_implementation="eager")
     names = [f"{key[:-5]} {name if isinstance(name, str) else name[0]}"
              for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in sorted(map(str, info[key]))]
@@ -110,9 +187,32 @@ def logits_of(model):
         return text(input_ids=ids, use_cache=False).logits.double()
 
 
-def write_for_mlx(source, folder, whole, aliases):
+def write_tensors(kind, source, folder):
+    import torch
+    from safetensors.torch import load_file, save_file
+    tensors = {}
+    for file in glob.glob(source + "/*.safetensors"):
+        tensors.update(load_file(file))
+    for pattern, to in NAMES.get(kind, []):
+        tensors = {re.sub(pattern, to or "", name): value for name, value in tensors.items()
+                   if to is not None or not re.search(pattern, name)}
+    for name, value in tensors.items():
+        if kind == "qwen3_vl_moe" and re.search(r"experts\.(gate_up|down)_proj$", name): # of published files
+            tensors[name] = value.transpose(1, 2).contiguous()
+    if kind == "olmo_hybrid": # transformers 5.24 saves a third of the channels for each of q, k and v
+        for name in [name for name in tensors if name.endswith("q_conv1d.weight")]:
+            names = [name.replace("q_conv1d", f"{part}_conv1d") for part in "qkv"]
+            rows = [len(tensors[part.replace("_conv1d", "_proj")]) for part in names]
+            joined = torch.cat([tensors[part] for part in names]).split(rows)
+            tensors.update({part: value.contiguous() for part, value in zip(names, joined)})
+    save_file(tensors, folder + "/model.safetensors", metadata={"format": "pt"})
+    return any(name.endswith("lm_head.weight") for name in tensors)
+
+
+def write_for_mlx(kind, source, folder, whole, aliases):
     """Copies the model with a config.json that states the defaults of transformers, which mlx-lm needs."""
-    shutil.copytree(source, folder)
+    os.makedirs(folder)
+    has_head = write_tensors(kind, source, folder)
     with open(source + "/config.json") as file:
         saved = json.load(file)
     def filled(own, all_of):
@@ -147,10 +247,12 @@ def write_for_mlx(source, folder, whole, aliases):
                                    for kind in part["layer_types"]]
     if "text_config" in saved:
         config["text_config"] = filled(saved["text_config"], whole["text_config"])
+        config["text_config"]["tie_word_embeddings"] = not has_head
         config.setdefault("vocab_size", config["text_config"]["vocab_size"])
     rope = config.get("rope_parameters") or {}
     if not any(isinstance(value, dict) for value in rope.values()): # else transformers would take it for all layers
         config.setdefault("rope_scaling", None)
+    config.update(MEMBERS.get(kind, lambda c: {})(config))
     with open(folder + "/config.json", "w") as file:
         json.dump(config, file)
 
@@ -171,26 +273,48 @@ def organ(*words):
         raise Refused((done.stderr.strip().split("\n") or [""])[-1])
 
 
+def restore_config(kind, source, folder):
+    """Takes out the MEMBERS. mlx-lm leaves out the sizes of towers, too: those that transformers then takes would need
+    gigabytes."""
+    with open(source + "/config.json") as file:
+        whole = json.load(file)
+    with open(folder + "/config.json") as file:
+        config = json.load(file)
+    if kind in MEMBERS:
+        config = whole
+    config.update({key: value for key, value in whole.items() if key in ("vision_config", "audio_config") and key not in config})
+    os.chmod(folder + "/config.json", 0o644)
+    with open(folder + "/config.json", "w") as file:
+        json.dump(config, file)
+
+
 def one_line(error):
     return re.sub(r"\s+", " ", str(error)).replace("|", "/")[:160]
 
 
-def make(like, work):
+def make(kind, work):
     """Makes the model and what mlx-lm saves of it, and the logits of transformers."""
     import make_arch
     import torch
     source, for_mlx = work + "/source", work + "/for-mlx"
     torch.manual_seed(0)
-    if like in PLAIN:
-        make_arch.SPECIAL[like] = {**make_arch.SPECIAL.get(like, {}), **PLAIN[like]}
-    model = randomised(make_arch.model_of(like).float())
+    for name, settings in PLAIN.items():
+        name, *alone = name.split(" ")
+        if not alone or name == kind:
+            make_arch.SPECIAL[name] = {**make_arch.SPECIAL.get(name, {}), **settings}
+    config = configuration(kind)
+    if kind == "kimi_k25": # mlx-lm needs a head
+        config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+    made = class_of(kind)
+    made = getattr(made, "from_config", None) or made._from_config
+    model = randomised(made(config).float())
     whole = model.config.to_dict()
-    model.save_pretrained(source, save_original_format=like not in MODULES)
-    first, names = opened(like, source)
+    model.save_pretrained(source, save_original_format=kind not in MODULES)
+    first, names = opened(kind, source)
     if names:
         raise NotLoaded("transformers: " + ", ".join(names[:4]))
     torch.save(logits_of(first), work + "/logits")
-    write_for_mlx(source, for_mlx, whole, getattr(model.config, "attribute_map", {}))
+    write_for_mlx(kind, source, for_mlx, whole, getattr(model.config, "attribute_map", {}))
     try:
         saved_by_mlx(for_mlx, work + "/mlx", 0)
     except Exception as error:
@@ -206,9 +330,8 @@ def judged(kind, work):
     """Returns verdict, two differences and the reason."""
     import torch
     torch.set_num_threads(1)
-    like = LIKE.get(kind, kind)
     if not os.path.exists(work + "/copy"):
-        make(like, work)
+        make(kind, work)
     before = torch.load(work + "/logits")
     found, different, towers = [], [], False
     for words, folder, most in ((("merge", work + "/mlx", work + "/copy", "--method", "linear", "--dtype", "f32"),
@@ -219,7 +342,8 @@ def judged(kind, work):
             found.append((None, ""))
             continue
         organ(*words, "-o", folder)
-        after, names = opened(like, folder)
+        restore_config(kind, work + "/source", folder)
+        after, names = opened(kind, folder)
         rest = [name for name in names if not TOWERS.search(name)]
         towers = towers or len(rest) < len(names)
         if rest:
@@ -239,6 +363,8 @@ def judged(kind, work):
 def cells(kind, work):
     try:
         return judged(kind, work)
+    except NoClass as error:
+        return "no class", None, None, str(error)
     except NotLoaded as error:
         return "not in mlx-lm", None, None, str(error).replace(work, "")
     except Refused as error:

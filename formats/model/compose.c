@@ -210,12 +210,12 @@ static organ_status put_part(const organ_compositions *all, const organ_composed
                              uint64_t at, unsigned char *values, organ_error *error)
 {
     const organ_compose_part *const part = &c->parts[which];
-    const uint64_t cols = columns_of(part), rows = rows_of(part, c->count);
-    ORGAN_OWNED unsigned char *const codes = load_matrix(all, &part->codes, c->count, matrix, error);
+    const uint64_t count = c->apart ? 1 : c->count, cols = columns_of(part), rows = rows_of(part, count);
+    ORGAN_OWNED unsigned char *const codes = load_matrix(all, &part->codes, count, matrix, error);
     ORGAN_OWNED unsigned char *const scales =
-        error->status ? NULL : load_matrix(all, &part->scales, c->count, matrix, error);
+        error->status ? NULL : load_matrix(all, &part->scales, count, matrix, error);
     ORGAN_OWNED unsigned char *const biases =
-        error->status ? NULL : load_matrix(all, &part->biases, c->count, matrix, error);
+        error->status ? NULL : load_matrix(all, &part->biases, count, matrix, error);
     const stored_rows s = {.part = part,
                            .codes = codes,
                            .scales = scales,
@@ -243,7 +243,9 @@ static organ_status compute_matrix(organ_compositions *all, const organ_composed
     all->values = calloc((size_t)(c->as.bytes / c->count) + 1, 1);
     if (!all->values)
         return organ_fail_memory(error, c->as.name);
-    for (size_t k = 0, at = 0; k < c->part_count && !error->status; k++) {
+    if (c->apart)
+        put_part(all, c, (size_t)matrix, 0, 0, all->values, error);
+    for (size_t k = 0, at = 0; !c->apart && k < c->part_count && !error->status; k++) {
         const organ_compose_part *const part = &c->parts[k];
         put_part(all, c, k, matrix, at, all->values, error);
         at += (c->form == ORGAN_COMPOSE_BELOW) != part->turned ? rows_of(part, c->count) : columns_of(part);

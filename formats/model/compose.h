@@ -23,7 +23,8 @@ typedef enum organ_compose_form {
     ORGAN_COMPOSE_WOVEN   /* a column of each part in turn */
 } organ_compose_form;
 
-/* A tensor whose bytes no file has in one piece: `count` matrices, each of one matrix of every part. */
+/* A tensor whose bytes no file has in one piece: `count` matrices, each of one matrix of every part, or, if `apart`, of
+ * one part. */
 typedef struct organ_composed {
     organ_tensor as;
     uint64_t count, rows, cols;
@@ -32,6 +33,7 @@ typedef struct organ_composed {
     const float *times; /* a factor of each row; NULL: 1 */
     /* the bytes of rows are copied, so that rows of codes are codes again; else values are computed */
     bool bytes;
+    bool apart; /* count is part_count, and matrix k is that of part k */
     size_t part_count;
     const organ_compose_part *parts; /* their files and offsets are those of real files */
 } organ_composed;

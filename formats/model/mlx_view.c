@@ -5,6 +5,7 @@
 #include "formats/base/owned.h"
 #include "formats/base/text.h"
 #include "formats/base/word_lists.h"
+#include "formats/model/mlx_multipliers.h"
 #include "formats/tensor/mlx_names.h"
 #include "formats/tensor/module_names.h"
 
@@ -263,6 +264,63 @@ static organ_status append_stack(mlx_view *v, const organ_tensor *t, const organ
     return form >= ORGAN_MLX_JOINED ? append_joined(v, t, stack, error) : append_numbered(v, t, stack, error);
 }
 
+/* ---- experts whose rows follow each other in one matrix ---- */
+
+static const organ_tensor *expert_of(const mlx_view *v, const organ_tensor *first, const organ_mlx_numbered *name,
+                                     uint64_t k)
+{
+    ORGAN_OWNED char *const text =
+        organ_format("%.*s.%" PRIu64 ".%s", (int)name->before, first->name, k, first->name + name->word);
+    const size_t *const found = text ? organ_name_table_find(&v->from->names, text) : NULL;
+    return found ? &v->from->tensors[*found] : NULL;
+}
+
+static organ_status fill_parts(const mlx_view *v, const organ_tensor *first, const organ_mlx_numbered *name,
+                               organ_compose_part *parts, uint64_t count, organ_error *error)
+{
+    const bool turned = strncmp(first->name + name->word, "w2.", 3) == 0;
+    for (uint64_t k = 0; k < count; k++) {
+        const organ_tensor *const t = expert_of(v, first, name, k);
+        if (!t)
+            return organ_fail_memory(error, v->label);
+        if (find_part(v, t, &parts[k], error) != ORGAN_OK)
+            return error->status;
+        parts[k].turned = turned;
+        if (t->rank != 2 || t->shape[0] != first->shape[0] || part_cols(&parts[k]) != part_cols(&parts[0]) ||
+            part_type(&parts[k]) != part_type(&parts[0]))
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors '%s' and '%s' differ in their sizes or types",
+                              v->label, first->name, t->name);
+    }
+    return ORGAN_OK;
+}
+
+/* The tensor of the first expert stands for those of all. */
+static organ_status append_below(mlx_view *v, const organ_tensor *t, const organ_mlx_numbered *name, organ_error *error)
+{
+    uint64_t count = 0;
+    if (name->number > 0 || !organ_ends_with(t->name, ".weight"))
+        return ORGAN_OK;
+    while (expert_of(v, t, name, count))
+        count++;
+    ORGAN_OWNED organ_compose_part *const parts = calloc((size_t)count + 1, sizeof *parts);
+    ORGAN_OWNED char *const whole = organ_format("%.*s.mlp.%.2s", (int)name->before, t->name, t->name + name->word);
+    if (!parts || !whole || count == 0)
+        return organ_fail_memory(error, v->label);
+    if (fill_parts(v, t, name, parts, count, error) != ORGAN_OK)
+        return error->status;
+    const uint64_t rows = parts[0].turned ? part_cols(&parts[0]) : t->shape[0],
+                   cols = parts[0].turned ? t->shape[0] : part_cols(&parts[0]);
+    const organ_composed made = {
+        .as = {.dtype = part_type(&parts[0]), .rank = 2, .shape = kept_shape(v, count * rows, cols, 0)},
+        .count = count,
+        .rows = rows,
+        .cols = cols,
+        .apart = true,
+        .part_count = (size_t)count,
+        .parts = parts};
+    return compose(v, made, organ_arena_copy(&v->list->arena, whole, strlen(whole)), t, error);
+}
+
 /* ---- latent attention: kv_b_proj, cut by heads ---- */
 
 static organ_status append_latent(mlx_view *v, const organ_tensor *keys, organ_error *error)
@@ -295,68 +353,15 @@ static bool is_latent(const char *name)
     return strstr(name, ".embed_q.") != NULL || strstr(name, ".unembed_out.") != NULL;
 }
 
-/* ---- Falcon-H1: mlx-lm multiplies weights by what transformers multiplies inputs and outputs by ---- */
+/* ---- one tensor ---- */
 
-/* Member of config.json and its index, or -1; mlx-lm's default. */
-typedef struct multiplier {
-    const char *module, *key;
-    int index;
-    double missing;
-} multiplier;
-
-static const multiplier multipliers[] = {{".embed_tokens", "embedding_multiplier", -1, 5.656854249492381},
-                                         {"lm_head", "lm_head_multiplier", -1, 0.0390625},
-                                         {".q_proj", "attention_in_multiplier", -1, 1},
-                                         {".k_proj", "attention_in_multiplier", -1, 1},
-                                         {".o_proj", "attention_out_multiplier", -1, 0.9375},
-                                         {".out_proj", "ssm_out_multiplier", -1, 0.23570226039551587},
-                                         {".gate_proj", "mlp_multipliers", 0, 0.8838834764831844},
-                                         {".down_proj", "mlp_multipliers", 1, 0.5859375},
-                                         {".in_proj", "ssm_in_multiplier", -1, 1.25}};
-
-static double number_of(const mlx_view *v, const char *key, int index, double missing)
-{
-    const json_t *const member = json_object_get(v->config, key);
-    const json_t *const value = index < 0 ? member : json_array_get(member, (size_t)index);
-    return json_is_number(value) ? json_number_value(value) : missing;
-}
-
-/* The rows of in_proj are those of z, x, B, C and the time steps; each has a multiplier. */
-static void multiply_mixer(const mlx_view *v, float *times, uint64_t rows)
-{
-    static const double missing[] = {0.3535533905932738, 0.25, 0.3535533905932738, 0.5, 0.3535533905932738};
-    const double state = number_of(v, "mamba_n_groups", -1, 1) * number_of(v, "mamba_d_state", -1, 256),
-                 inner = number_of(v, "mamba_d_ssm", -1, 1536);
-    const double sizes[] = {inner, inner, state, state, number_of(v, "mamba_n_heads", -1, 24)};
-    uint64_t row = 0;
-    for (int part = 0; part < 5; part++)
-        for (double k = 0; k < sizes[part] && row < rows; k++)
-            times[row++] /= (float)number_of(v, "ssm_multipliers", part, missing[part]);
-}
-
-/* Returns the multiplier of the tensor's values: of a plain weight, or of the scales and biases of codes. */
-static const multiplier *multiplier_of(const mlx_view *v, const organ_tensor *t)
-{
-    const char *const dot = strrchr(t->name, '.');
-    if (!v->layout->multiplied || !v->shifts || !dot || t->dtype == ORGAN_U32 || t->dtype == ORGAN_U8 || t->rank != 2)
-        return NULL;
-    for (size_t k = 0; k < sizeof multipliers / sizeof *multipliers; k++) {
-        const size_t length = strlen(multipliers[k].module), before = (size_t)(dot - t->name);
-        if (before >= length && strncmp(dot - length, multipliers[k].module, length) == 0)
-            return &multipliers[k];
-    }
-    return NULL;
-}
-
-static organ_status append_divided(mlx_view *v, const organ_tensor *t, const multiplier *by, organ_error *error)
+static organ_status append_divided(mlx_view *v, const organ_tensor *t, organ_error *error)
 {
     organ_compose_part part = {.codes = *t};
     const uint64_t rows = t->shape[0];
     float *const times = organ_arena_take(&v->list->arena, (size_t)rows * sizeof *times);
-    for (uint64_t k = 0; times && k < rows; k++)
-        times[k] = 1 / (float)number_of(v, by->key, by->index, by->missing);
-    if (times && strcmp(by->key, "ssm_in_multiplier") == 0)
-        multiply_mixer(v, times, rows);
+    if (times)
+        organ_mlx_undo(v->config, t, times);
     const organ_composed made = {.as = {.dtype = t->dtype, .rank = 2, .shape = t->shape},
                                  .count = 1,
                                  .rows = rows,
@@ -366,8 +371,6 @@ static organ_status append_divided(mlx_view *v, const organ_tensor *t, const mul
                                  .parts = &part};
     return times ? compose(v, made, t->name, t, error) : organ_fail_memory(error, v->label);
 }
-
-/* ---- one tensor ---- */
 
 /* Beside the experts of `t`, a stack of weights. */
 static organ_status append_zeros(mlx_view *v, const organ_tensor *t, const organ_mlx_stack *stack, organ_error *error)
@@ -438,16 +441,33 @@ static bool is_dense_part(const mlx_view *v, const organ_tensor *t, const char *
     return v->layout->form == ORGAN_MLX_GRANITE && t->rank == 2 && strstr(t->name, module) != NULL;
 }
 
+/* Returns whether transformers stores the single number as a vector. */
+static bool is_single(const mlx_view *v, const organ_tensor *t)
+{
+    const char *const dot = strrchr(t->name, '.');
+    return v->layout->axis && t->rank == 0 && dot && organ_lists_word(v->layout->axis, ' ', dot + 1, strlen(dot + 1));
+}
+
+/* Appends the tensor with the same values and another shape. */
+static organ_status append_shaped(mlx_view *v, const organ_tensor *t, unsigned rank, uint64_t a, uint64_t b, uint64_t c,
+                                  organ_error *error)
+{
+    organ_tensor one = *t;
+    one.rank = rank;
+    one.shape = kept_shape(v, a, b, c);
+    return append(v, one, t->name, error);
+}
+
 static organ_status append_tensor(mlx_view *v, const organ_tensor *t, organ_error *error)
 {
     organ_mlx_stack stack;
     const char *part;
-    const multiplier *const by = multiplier_of(v, t);
+    const organ_mlx_numbered number = organ_mlx_numbered_of(v->layout, t->name);
     if (organ_mlx_stack_of(v->layout, t->name, &stack) && t->rank >= 2 && t->rank <= 3)
         return v->layout->zeros && append_zeros(v, t, &stack, error) ? error->status
                                                                      : append_stack(v, t, &stack, error);
-    if (by)
-        return append_divided(v, t, by, error);
+    if (v->layout->multiplied && v->shifts && organ_mlx_is_multiplied(t))
+        return append_divided(v, t, error);
     if (is_dense_part(v, t, ".mlp.gate_proj."))
         return append_pair(v, t, t->name, error);
     if (is_dense_part(v, t, ".mlp.up_proj."))
@@ -458,11 +478,12 @@ static organ_status append_tensor(mlx_view *v, const organ_tensor *t, organ_erro
         return strcmp(part, "weight") == 0 ? append_one(v, t, /*turned=*/true, error) : ORGAN_OK;
     if (v->shifts && t->rank == 1 && organ_mlx_is_shifted(v->layout, t->name))
         return append_one(v, t, /*turned=*/false, error);
-    if (is_convolution(t)) {
-        organ_tensor one = *t;
-        one.shape = kept_shape(v, t->shape[0], 1, t->shape[1]);
-        return append(v, one, t->name, error);
-    }
+    if (is_convolution(t))
+        return append_shaped(v, t, 3, t->shape[0], 1, t->shape[1], error);
+    if (is_single(v, t))
+        return append_shaped(v, t, 1, 1, 0, 0, error);
+    if (number.number >= 0)
+        return append_below(v, t, &number, error);
     const char *const name = kept_name(v, t->name);
     if (!name)
         return organ_fail_memory(error, v->label);
@@ -476,9 +497,10 @@ static bool is_changed(const mlx_view *v, const organ_tensor *t)
 {
     organ_mlx_stack stack;
     char text[ORGAN_MODULE_NAME_SIZE];
-    if (organ_mlx_stack_of(v->layout, t->name, &stack) || is_latent(t->name) || is_convolution(t))
+    if (organ_mlx_stack_of(v->layout, t->name, &stack) || is_latent(t->name) || is_convolution(t) || is_single(v, t) ||
+        organ_mlx_numbered_of(v->layout, t->name).number >= 0)
         return true;
-    return snprintf(text, sizeof text, "%s", t->name) < (int)sizeof text &&
+    return !v->layout->shared && snprintf(text, sizeof text, "%s", t->name) < (int)sizeof text &&
            organ_mlx_rename(v->layout, text, sizeof text) && strcmp(text, t->name) != 0;
 }
 
@@ -544,6 +566,9 @@ organ_status organ_mlx_view(const organ_mlx_saved *saved, organ_tensor_list *lis
     bool changed = false, codes = false;
     for (size_t k = 0; k < list->count; k++) {
         organ_rows_passed();
+        if (v.layout->lost && strstr(list->tensors[k].name, v.layout->lost))
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' of mlx-lm cannot be read: %s", v.label,
+                              list->tensors[k].name, v.layout->why);
         changed = changed || is_changed(&v, &list->tensors[k]);
         codes = codes || list->tensors[k].dtype == ORGAN_U32;
         v.shifts = v.shifts || is_convolution(&list->tensors[k]);

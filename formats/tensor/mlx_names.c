@@ -8,6 +8,7 @@
 #include "formats/tensor/module_names.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NESTED                                                                                                         \
@@ -17,7 +18,35 @@
 
 static const organ_mlx_layout layouts[] = {
     {.types = "afmoe dots1", .experts = "experts"},
-    {.types = "mixtral phimoe minimax minimax_m2", .form = ORGAN_MLX_W},
+    {.types = "mixtral phimoe minimax minimax_m2 minimax_m3_vl", .form = ORGAN_MLX_W},
+    {.types = "kimi_linear",
+     .form = ORGAN_MLX_W,
+     .shared = true,
+     .renamed = {{"mlp.experts", "block_sparse_moe.experts"},
+                 {"mlp.shared_experts", "block_sparse_moe.shared_experts"},
+                 {"mlp.gate", "block_sparse_moe.gate"},
+                 {"mlp.e_score_correction_bias", "block_sparse_moe.gate.e_score_correction_bias"},
+                 {"q_conv.conv", "q_conv1d"},
+                 {"k_conv.conv", "k_conv1d"},
+                 {"v_conv.conv", "v_conv1d"}}},
+    {.types = "apertus", .axis = "alpha_p alpha_n"},
+    {.types = "dbrx", .form = ORGAN_MLX_BELOW},
+    {.types = "nanochat",
+     .renamed = {{"^transformer.wte", "model.embed_tokens"},
+                 {"^transformer.h", "model.layers"},
+                 {"attn.c_q", "self_attn.q_proj"},
+                 {"attn.c_k", "self_attn.k_proj"},
+                 {"attn.c_v", "self_attn.v_proj"},
+                 {"attn.c_proj", "self_attn.o_proj"},
+                 {"mlp.c_fc", "mlp.fc1"},
+                 {"mlp.c_proj", "mlp.fc2"}}},
+    {.types = "muse_glimmer",
+     .renamed = {{"^model.layers", "model.language_model.layers"},
+                 {"^model.embed_tokens", "model.language_model.embed_tokens"},
+                 {"^model.norm", "model.language_model.norm"}}},
+    {.types = "muse_spark",
+     .lost = "qkvg_proj",
+     .why = "mlx-lm stores functions of its residual gates and norms in BF16, which have several inverses"},
     {.types = "lfm2_moe",
      .form = ORGAN_MLX_W,
      .renamed = {{"feed_forward.gate_proj", "feed_forward.w1"},
@@ -43,9 +72,12 @@ static const organ_mlx_layout layouts[] = {
     {.types = "gpt_neox",
      .renamed = {{"^model.embed_out", "embed_out"}, {"^model.h", "gpt_neox.layers"}, {"^model", "gpt_neox"}}},
     {.types = "laguna",
+     .shared = true,
      .renamed = {{"mlp.gate.proj", "mlp.gate"},
                  {"mlp.gate.e_score_correction_bias", "mlp.experts.e_score_correction_bias"}}},
-    {.types = "exaone_moe", .renamed = {{"mlp.gate.e_score_correction_bias", "mlp.e_score_correction_bias"}}},
+    {.types = "exaone_moe",
+     .shared = true,
+     .renamed = {{"mlp.gate.e_score_correction_bias", "mlp.e_score_correction_bias"}}},
     {.types = "bailing_hybrid", .renamed = {{"mlp.gate.gate_proj", "mlp.gate"}}},
 };
 
@@ -100,6 +132,18 @@ bool organ_mlx_stack_of(const organ_mlx_layout *layout, const char *name, organ_
         return organ_lists_word("weight scales biases bias", ' ', stack->part, strlen(stack->part));
     }
     return false;
+}
+
+organ_mlx_numbered organ_mlx_numbered_of(const organ_mlx_layout *layout, const char *name)
+{
+    static const char experts[] = ".experts.";
+    const char *const at = layout->form == ORGAN_MLX_BELOW ? strstr(name, experts) : NULL;
+    const char *const digits = at ? at + strlen(experts) : "";
+    const size_t length = strspn(digits, "0123456789");
+    if (length == 0 || length > 6 || digits[length] != '.')
+        return (organ_mlx_numbered){.number = -1};
+    const size_t start = (size_t)(digits - name);
+    return (organ_mlx_numbered){strtol(digits, NULL, 10), start - 1, start + length + 1};
 }
 
 const char *organ_mlx_projection(const organ_mlx_layout *layout, const char *projection)

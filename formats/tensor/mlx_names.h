@@ -17,7 +17,8 @@ typedef enum organ_mlx_experts {
     ORGAN_MLX_JOINED,   /* "X.experts.gate_up_proj", rows of gate, then of up, and "X.experts.down_proj" */
     ORGAN_MLX_GRANITE,  /* the same as "X.input_linear.weight" and "X.output_linear.weight" */
     ORGAN_MLX_TURNED,   /* "X.experts.gate_up_proj", columns of gate, then of up, and "X.experts.down_proj", turned */
-    ORGAN_MLX_WOVEN     /* the same, with columns of gate and up in turn */
+    ORGAN_MLX_WOVEN,    /* the same, with columns of gate and up in turn */
+    ORGAN_MLX_BELOW     /* "X.experts.mlp.w1", the rows of all experts; mlx-lm numbers the experts and turns w2 */
 } organ_mlx_experts;
 
 /* The names and changes of a group of model types. */
@@ -32,6 +33,10 @@ typedef struct organ_mlx_layout {
      * and the number of its axes (the first ones have one entry) */
     const char *zeros;
     unsigned zeros_rank;
+    const char *axis; /* last words of single numbers that transformers stores as a vector, separated by blanks */
+    /* A word in names from which weights of transformers cannot be made, and the reason, a clause; NULL: none */
+    const char *lost, *why;
+    bool shared; /* modules of transformers, too, have names of `renamed`: these mark no model of mlx-lm */
     /* Names in mlx-lm and in files of transformers, runs of whole words; each pair applies in turn. A first word that
      * begins with '^' stands at the beginning of a name. */
     const char *renamed[9][2];
@@ -52,6 +57,15 @@ typedef struct organ_mlx_stack {
 
 /* Returns whether `name` is that of a stack, and describes it. */
 bool organ_mlx_stack_of(const organ_mlx_layout *layout, const char *name, organ_mlx_stack *stack);
+
+/* A name "X.experts.3.w1.weight" of an expert that mlx-lm numbers and transformers does not; `number` is -1 if it is
+ * another name. */
+typedef struct organ_mlx_numbered {
+    long number;
+    size_t before, word; /* offsets of ".3" and of "w1" */
+} organ_mlx_numbered;
+
+organ_mlx_numbered organ_mlx_numbered_of(const organ_mlx_layout *layout, const char *name);
 
 /* Returns the last word of the projection of an expert in transformers' files: "w1" for "gate_proj" of Mixtral. */
 const char *organ_mlx_projection(const organ_mlx_layout *layout, const char *projection);
