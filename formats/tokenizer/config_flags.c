@@ -16,8 +16,9 @@ enum { DEPTH_LIMIT = 8 }; /* levels of Sequence */
 /* The pre-tokenizer that a class builds by its flags. */
 typedef enum class_form {
     FORM_FILE,   /* nothing: the tokenizer.json decides */
-    FORM_BYTES,  /* ByteLevel with add_prefix_space */
+    FORM_BYTES,  /* ByteLevel with add_prefix_space, after the other members of the row */
     FORM_LLAMA,  /* Metaspace by add_prefix_space and legacy */
+    FORM_GEMMA,  /* words that end at a blank */
     FORM_PIECES, /* Metaspace by add_prefix_space, which puts a blank only before the beginning of a text */
 } class_form;
 
@@ -25,6 +26,8 @@ typedef struct class_row {
     const char *name; /* without the ending "Fast" */
     class_form form;
     const char *types; /* model types whose tokenizers transformers registers with this class */
+    const char *pre;   /* FORM_BYTES: value of tokenizer.ggml.pre with the same pattern; NULL: that of ByteLevel */
+    bool nfc, digits;  /* FORM_BYTES: normalises texts to NFC; a step makes each digit a word */
 } class_row;
 
 /* TOKENIZER_MAPPING_NAMES of transformers 5.24 (models/auto/tokenization_auto.py), as far as flags depend on it.
@@ -32,30 +35,39 @@ typedef struct class_row {
  * without the package mistral-common included. */
 static const class_row classes[] = {
     {"TokenizersBackend", FORM_FILE,
-     "aria arctic beam bigbird_pegasus camembertv2-base canary chatlm cohere_asr ernie4_5 ernie4_5_moe flex_olmo fuyu "
-     "glm glm4 glm4_moe glm4_moe_lite glm4v glm4v_moe glm_image glmasr got_ocr2 gpt_bigcode gradium_phonon_tts granite "
-     "granitemoe granitemoehybrid granitemoeshared h2ovl_chat hyperclovax hyperclovax_vlm internlm2 internlm3 "
-     "iquestcoder jamba kimi_k25 kimi_linear kosmos-2 llava llava_next mimo_v2_flash minicpm3 minicpm_ocr minicpmv "
-     "minicpmv4_6 minicpmv4_7 minimax_m2 ministral ministral3 mistral mistral3 mistral_large4 mixtral modernbert "
-     "modernbert-decoder molmo molmo2 nemo_speechlm nemotron nvfp4 nystromformer olmo2 olmo3 olmo_hybrid omniasr "
-     "opencua openvla paddleocr_vl pegasus_x persimmon phi3 phi3_v phimoe pix2struct pixtral pocket_tts smolvlm "
-     "stablelm step3_vl umt5 vipllava voxtral voxtral_realtime xlm-roberta-xl"},
+     .types =
+         "aria arctic beam bigbird_pegasus camembertv2-base canary chatlm cohere_asr ernie4_5 ernie4_5_moe flex_olmo "
+         "fuyu "
+         "glm glm4 glm4_moe glm4_moe_lite glm4v glm4v_moe glm_image glmasr got_ocr2 gpt_bigcode gradium_phonon_tts "
+         "granite "
+         "granitemoe granitemoehybrid granitemoeshared h2ovl_chat hyperclovax hyperclovax_vlm internlm2 internlm3 "
+         "iquestcoder jamba kimi_k25 kimi_linear kosmos-2 llava llava_next mimo_v2_flash minicpm3 minicpm_ocr minicpmv "
+         "minicpmv4_6 minicpmv4_7 minimax_m2 ministral ministral3 mistral mistral3 mistral_large4 mixtral modernbert "
+         "modernbert-decoder molmo molmo2 nemo_speechlm nemotron nvfp4 nystromformer olmo2 olmo3 olmo_hybrid omniasr "
+         "opencua openvla paddleocr_vl pegasus_x persimmon phi3 phi3_v phimoe pix2struct pixtral pocket_tts smolvlm "
+         "stablelm step3_vl umt5 vipllava voxtral voxtral_realtime xlm-roberta-xl"},
     {"Qwen2Tokenizer", FORM_BYTES,
-     "audioflamingo3 colqwen2 cosmos3_omni dots3_note fun_asr_nano hunyuan_vl internvl lighton_ocr "
-     "moss_transcribe_diarize ovis2 qianfan_ocr qwen2 qwen2_5_omni qwen2_5_vl qwen2_audio qwen2_moe qwen2_vl qwen3 "
-     "qwen3_asr qwen3_moe qwen3_next qwen3_omni_moe qwen3_vl qwen3_vl_moe vibevoice"},
-    {"Qwen3_5Tokenizer", FORM_BYTES, "qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen4_exp"},
+     .types =
+         "audioflamingo3 colqwen2 cosmos3_omni dots3_note fun_asr_nano hunyuan_vl internvl lighton_ocr "
+         "moss_transcribe_diarize ovis2 qianfan_ocr qwen2 qwen2_5_omni qwen2_5_vl qwen2_audio qwen2_moe qwen2_vl qwen3 "
+         "qwen3_asr qwen3_moe qwen3_next qwen3_omni_moe qwen3_vl qwen3_vl_moe vibevoice",
+     .pre = "qwen2", .nfc = true},
+    {"Qwen3_5Tokenizer", FORM_BYTES, .types = "qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen4_exp",
+     .pre = "qwen35", .nfc = true},
     {"GPT2Tokenizer", FORM_BYTES,
-     "blip-2 codegen dbrx emu3 gpt2 gpt_neo gptj hyperclovax_vision_v2 instructblip instructblipvideo jais2 opt phi "
-     "starcoder2"},
-    {"GPTNeoXTokenizer", FORM_BYTES, "falcon_mamba gpt_neox mamba mamba2 mpt olmo olmoe rwkv xlstm"},
-    {"CohereTokenizer", FORM_BYTES, "aya_vision cohere cohere2"},
-    {"CodeGenTokenizer", FORM_BYTES, ""},
-    {"RobertaTokenizer", FORM_BYTES, ""},
-    {"LlamaTokenizer", FORM_LLAMA, "idefics idefics2"},
-    {"CodeLlamaTokenizer", FORM_PIECES, "code_llama"},
-    {"GemmaTokenizer", FORM_FILE,
-     "diffusion_gemma gemma gemma2 gemma3 gemma3_text gemma3n gemma3n_text recurrent_gemma shieldgemma2 t5gemma zaya"},
+     .types = "blip-2 codegen dbrx emu3 gpt2 gpt_neo gptj hyperclovax_vision_v2 instructblip instructblipvideo jais2 "
+              "opt phi "
+              "starcoder2"},
+    {"GPTNeoXTokenizer", FORM_BYTES, .types = "falcon_mamba gpt_neox mamba mamba2 mpt olmo olmoe rwkv xlstm",
+     .nfc = true},
+    {"CohereTokenizer", FORM_BYTES, .types = "aya_vision cohere cohere2", .nfc = true, .digits = true},
+    {"CodeGenTokenizer", FORM_BYTES, .types = ""},
+    {"RobertaTokenizer", FORM_BYTES, .types = ""},
+    {"LlamaTokenizer", FORM_LLAMA, .types = "idefics idefics2"},
+    {"CodeLlamaTokenizer", FORM_PIECES, .types = "code_llama"},
+    {"GemmaTokenizer", FORM_GEMMA,
+     .types = "diffusion_gemma gemma gemma2 gemma3 gemma3_text gemma3n gemma3n_text recurrent_gemma shieldgemma2 "
+              "t5gemma zaya"},
 };
 enum { CLASSES = sizeof classes / sizeof *classes };
 
@@ -116,10 +128,7 @@ static json_t *step_of_type(json_t *step, const char *type, unsigned depth)
 /* State of applying the flags of one tokenizer. */
 typedef struct flags_reading {
     organ_tokenizer *t;
-    const char *label;    /* path of tokenizer_config.json */
-    const json_t *config; /* its content */
-    const char *model_label;
-    json_t *model;    /* config.json, or NULL */
+    organ_tokenizer_beside beside;
     json_t *document; /* small members of tokenizer.json, which are changed */
     organ_error *error;
 } flags_reading;
@@ -130,16 +139,16 @@ static json_t *splitter(const flags_reading *r) { return json_object_get(r->docu
 static organ_status set_splitter(const flags_reading *r, json_t *value)
 {
     if (json_object_set_new(r->document, "pre_tokenizer", value))
-        organ_fail_memory(r->error, r->label);
+        organ_fail_memory(r->error, r->beside.config_label);
     return r->error->status;
 }
 
 /* Returns the flag, or `fallback` if it is missing. transformers also takes null for `fallback` if `null` is true. */
 static bool flag_value(const flags_reading *r, const char *name, bool fallback, bool null)
 {
-    const json_t *const value = json_object_get(r->config, name);
+    const json_t *const value = json_object_get(r->beside.config, name);
     if (value && !json_is_boolean(value) && !(null && json_is_null(value)))
-        organ_refuse(r->error, r->label, "'%s' is neither true nor false", name);
+        organ_refuse(r->error, r->beside.config_label, "'%s' is neither true nor false", name);
     return json_is_boolean(value) ? json_is_true(value) : fallback;
 }
 
@@ -152,21 +161,38 @@ static bool is_truthy(const json_t *value)
 
 /* ---- add_prefix_space and legacy ---- */
 
+static json_t *split_by(const char *pre)
+{
+    return json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "Regex",
+                     organ_pretokenizer_named(pre, strlen(pre))->patterns[0], "behavior", "Isolated", "invert", 0);
+}
+
+/* Such a class takes the vocabulary, the merges, the added tokens and the post-processor of tokenizer.json alone. */
 static organ_status apply_to_bytes(const flags_reading *r, const class_row *class)
 {
-    json_t *const step = step_of_type(splitter(r), "ByteLevel", 0);
     const bool null = strncmp(class->name, "Qwen", 4) == 0;
     const bool prefix = flag_value(r, "add_prefix_space", /*fallback=*/false, null);
-    if (!r->error->status && step && json_object_set_new(step, "add_prefix_space", json_boolean(prefix)))
-        organ_fail_memory(r->error, r->label);
-    return r->error->status;
+    if (r->error->status)
+        return r->error->status;
+    json_t *const first =
+        class->pre ? split_by(class->pre) : json_pack("{s:s,s:b}", "type", "Digits", "individual_digits", 1);
+    json_t *const bytes = json_pack("{s:s,s:b,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", prefix,
+                                    "trim_offsets", 1, "use_regex", class->pre == NULL);
+    r->t->ignore_merges = r->t->byte_fallback = r->t->fuse_unknown = false;
+    json_object_del(r->document, "normalizer");
+    if (class->nfc && json_object_set_new(r->document, "normalizer", json_pack("{s:s}", "type", "NFC")))
+        organ_fail_memory(r->error, r->beside.config_label);
+    if (class->pre || class->digits)
+        return set_splitter(r, json_pack("{s:s,s:[o,o]}", "type", "Sequence", "pretokenizers", first, bytes));
+    json_decref(first);
+    return set_splitter(r, bytes);
 }
 
 /* These classes replace the whole normalizer and pre-tokenizer of tokenizer.json. */
 static organ_status apply_to_pieces(const flags_reading *r, const class_row *class)
 {
     const bool prefix = flag_value(r, "add_prefix_space", /*fallback=*/true, /*null=*/true);
-    const bool legacy = class->form == FORM_LLAMA && is_truthy(json_object_get(r->config, "legacy"));
+    const bool legacy = class->form == FORM_LLAMA && is_truthy(json_object_get(r->beside.config, "legacy"));
     if (r->error->status)
         return r->error->status;
     const char *const scheme = legacy ? "always" : "first";
@@ -176,12 +202,27 @@ static organ_status apply_to_pieces(const flags_reading *r, const class_row *cla
                                      "prepend_scheme", prefix ? scheme : "never", "split", 0));
 }
 
+static organ_status apply_gemma(const flags_reading *r)
+{
+    r->t->ignore_merges = false;
+    r->t->byte_fallback = r->t->fuse_unknown = true;
+    if (json_object_set_new(
+            r->document, "normalizer",
+            json_pack("{s:s,s:{s:s},s:s}", "type", "Replace", "pattern", "String", " ", "content", ORGAN_BLANK)))
+        organ_fail_memory(r->error, r->beside.config_label);
+    return set_splitter(r, json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "String", " ", "behavior",
+                                     "MergedWithPrevious", "invert", 0));
+}
+
 static organ_status apply_class(const flags_reading *r)
 {
-    const class_row *const class = class_of(r->config, r->model, step_of_type(splitter(r), "ByteLevel", 0) != NULL);
+    const class_row *const class =
+        class_of(r->beside.config, r->beside.model, step_of_type(splitter(r), "ByteLevel", 0) != NULL);
     r->t->adds_nothing = class && strcmp(class->name, "GPTNeoXTokenizer") == 0;
     if (!class || class->form == FORM_FILE)
         return ORGAN_OK;
+    if (class->form == FORM_GEMMA)
+        return apply_gemma(r);
     return class->form == FORM_BYTES ? apply_to_bytes(r, class) : apply_to_pieces(r, class);
 }
 
@@ -211,22 +252,15 @@ static int version_order(const char *text, bool *valid)
 static bool needs_correction(const flags_reading *r)
 {
     static const char types[] = "mistral mistral3 voxtral ministral pixtral";
-    const char *const version = json_string_value(json_object_get(r->model, "transformers_version"));
-    const char *const type = json_string_value(json_object_get(r->model, "model_type"));
+    const char *const version = json_string_value(json_object_get(r->beside.model, "transformers_version"));
+    const char *const type = json_string_value(json_object_get(r->beside.model, "model_type"));
     bool valid = true;
     const bool older = !version || !*version || version_order(version, &valid) < 0;
     if (!valid)
-        organ_refuse(r->error, r->model_label,
+        organ_refuse(r->error, r->beside.model_label,
                      "transformers_version '%.40s' is not a version; fix_mistral_regex of %s depends on it", version,
-                     r->label);
-    return r->model && valid && older && (!type || organ_lists_word(types, ' ', type, strlen(type)));
-}
-
-static json_t *corrected_split(void)
-{
-    const organ_pretokenizer *const tekken = organ_pretokenizer_named("tekken", strlen("tekken"));
-    return json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "Regex", tekken->patterns[0], "behavior",
-                     "Isolated", "invert", 0);
+                     r->beside.config_label);
+    return r->beside.model && valid && older && (!type || organ_lists_word(types, ' ', type, strlen(type)));
 }
 
 /* The correct pattern replaces the first element of a Sequence, and precedes any other pre-tokenizer. */
@@ -235,19 +269,19 @@ static organ_status apply_mistral(const flags_reading *r)
     enum { LARGE = 100000 }; /* tokens above which transformers looks at the flag */
     json_t *const step = splitter(r), *const list = json_object_get(step, "pretokenizers");
     const json_t *const type = json_object_get(step, "type");
-    if (!is_truthy(json_object_get(r->config, "fix_mistral_regex")) || r->t->text_count <= LARGE ||
+    if (!is_truthy(json_object_get(r->beside.config, "fix_mistral_regex")) || r->t->text_count <= LARGE ||
         !json_is_object(step) || !needs_correction(r))
         return r->error->status;
     if (json_array_size(list) > 0) {
-        if (json_array_set_new(list, 0, corrected_split()))
-            organ_fail_memory(r->error, r->label);
+        if (json_array_set_new(list, 0, split_by("tekken")))
+            organ_fail_memory(r->error, r->beside.config_label);
         return r->error->status;
     }
     const bool marks = organ_json_is(type, "Metaspace");
     json_t *const bytes = marks ? json_pack("{s:s,s:b,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0,
                                             "trim_offsets", 1, "use_regex", 0)
                                 : json_incref(step);
-    return set_splitter(r, json_pack("{s:s,s:[o,o]}", "type", "Sequence", "pretokenizers", corrected_split(), bytes));
+    return set_splitter(r, json_pack("{s:s,s:[o,o]}", "type", "Sequence", "pretokenizers", split_by("tekken"), bytes));
 }
 
 /* ---- all flags ---- */
@@ -272,20 +306,12 @@ static const struct flag_row {
     {"fix_mistral_regex", apply_mistral},
 };
 
-organ_status organ_tokenizer_flags(const organ_model *model, organ_tokenizer *t, const char *label,
-                                   const json_t *config, json_t *document, organ_error *error)
+organ_status organ_tokenizer_flags(organ_tokenizer *t, const organ_tokenizer_beside *beside, json_t *document,
+                                   organ_error *error)
 {
-    flags_reading r = {.t = t,
-                       .label = label,
-                       .config = config,
-                       .model_label = organ_tokenizer_label(model, t, "config.json"),
-                       .document = document,
-                       .error = error};
-    /* a model without config.json has no model_type and no version */
-    organ_model_load_json(model, "config.json", r.model_label, &r.model, error);
+    const flags_reading r = {.t = t, .beside = *beside, .document = document, .error = error};
     for (size_t k = 0; k < sizeof flags / sizeof *flags && !error->status; k++)
         if (flags[k].apply)
             flags[k].apply(&r);
-    json_decref(r.model);
     return error->status;
 }

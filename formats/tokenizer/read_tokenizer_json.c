@@ -35,8 +35,7 @@ typedef struct json_reading {
     organ_tokenizer *t;     /* output */
     organ_json_source text; /* the file */
     json_t *top, *model; /* objects with the small members of the document and of "model"; NULL before they are read */
-    json_t *config;      /* tokenizer_config.json, or NULL */
-    const char *config_label;
+    const organ_tokenizer_beside *beside; /* NULL: no other files are read */
     organ_error *error;
 } json_reading;
 
@@ -371,7 +370,8 @@ static void read_model(json_reading *r, organ_json_span span)
     read_unknown(r);
     read_added(r);
     if (!r->error->status)
-        organ_tokenizer_config_tokens(r->t, r->config_label, r->config, r->error);
+        organ_tokenizer_config_tokens(r->t, r->beside ? r->beside->config_label : r->text.label,
+                                      r->beside ? r->beside->config : NULL, r->error);
     check_holes(r);
     if (r->error->status)
         return;
@@ -381,22 +381,21 @@ static void read_model(json_reading *r, organ_json_span span)
 
 /* The file does not state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step means
  * byte-level BPE. */
-organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
-                                       organ_error *error)
+organ_status organ_tokenizer_from_texts(organ_tokenizer *t, const organ_json_source *text,
+                                        const organ_tokenizer_beside *beside, organ_error *error)
 {
-    json_reading r = {.t = t, .text = *text, .error = error};
+    json_reading r = {.t = t, .text = *text, .beside = beside, .error = error};
     organ_json_span top[TOP_COUNT] = {{0}};
-    r.config_label = model ? organ_tokenizer_label(model, t, "tokenizer_config.json") : r.text.label;
     r.top = read_members(&r, (organ_json_span){0, r.text.length}, /*what=*/NULL, top_names, TOP_SMALL, TOP_COUNT, top);
-    if (!error->status && (!model || organ_tokenizer_config(model, t, &r.config, error) == ORGAN_OK))
+    if (!error->status)
         read_model(&r, top[TOP_MODEL]);
-    if (!error->status && model)
-        organ_tokenizer_flags(model, t, r.config_label, r.config, r.top, error);
+    if (!error->status && beside)
+        organ_tokenizer_flags(t, beside, r.top, error);
     if (!error->status)
         organ_tokenizer_steps(t, r.text.label, json_object_get(r.top, "normalizer"),
                               json_object_get(r.top, "pre_tokenizer"), error);
-    if (!error->status && model)
-        organ_tokenizer_settings(t, r.config_label, r.config, /*from_json=*/true,
+    if (!error->status && beside)
+        organ_tokenizer_settings(t, beside->config_label, beside->config, /*from_json=*/true,
                                  json_object_get(r.top, "post_processor"), error);
     const bool sentence_piece = t->byte_fallback || organ_tokenizer_id(t, ORGAN_BLANK, 3) != ORGAN_NO_ID;
     t->facts.kind = sentence_piece ? "SentencePiece BPE" : "BPE";
@@ -404,6 +403,19 @@ organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer
         t->facts.kind = "byte-level BPE";
     json_decref(r.top);
     json_decref(r.model);
-    json_decref(r.config);
     return error->status ? error->status : organ_tokenizer_finish(t, error);
+}
+
+organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
+                                       organ_error *error)
+{
+    if (!model)
+        return organ_tokenizer_from_texts(t, text, /*beside=*/NULL, error);
+    organ_tokenizer_beside beside = {.config_label = organ_tokenizer_label(model, t, "tokenizer_config.json"),
+                                     .model_label = organ_tokenizer_label(model, t, "config.json")};
+    if (organ_tokenizer_config(model, t, &beside.config, error) == ORGAN_OK &&
+        organ_model_load_json(model, "config.json", beside.model_label, &beside.model, error) == ORGAN_OK)
+        organ_tokenizer_from_texts(t, text, &beside, error);
+    ORGAN_DECREF(beside.config, beside.model);
+    return error->status;
 }

@@ -349,31 +349,55 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
     return text;
 }
 
-static organ_status check_json(const organ_model *model, const organ_tokenizer *t, const char *json, organ_error *error)
+/* Reads the text again, with the files beside it unless `beside` is NULL. */
+static organ_status compare_json(const organ_model *model, const organ_tokenizer *t, const char *json,
+                                 const organ_tokenizer_beside *beside, organ_tokenizer_difference *difference,
+                                 organ_error *error)
 {
     const organ_json_source text = {.bytes = json, .length = strlen(json), .label = "tokenizer.json"};
-    organ_tokenizer_difference difference = {0};
     organ_error unreadable = {0};
     organ_tokenizer *const made = organ_tokenizer_create(model->path, error);
-    if (made && organ_tokenizer_from_json(/*model=*/NULL, made, &text, &unreadable) != ORGAN_OK)
+    if (made && organ_tokenizer_from_texts(made, &text, beside, &unreadable) != ORGAN_OK)
         organ_fail(error, unreadable.status, "%s: the tokenizer cannot be written as tokenizer.json: %s", model->path,
                    unreadable.message);
-    else if (made && organ_tokenizer_compare(t, made, "tokenizer.json", &difference, error) == ORGAN_OK &&
-             difference.found)
-        organ_refuse(error, model->path, "the tokenizer has no form in tokenizer.json: %s", difference.text);
+    else if (made)
+        organ_tokenizer_compare(t, made, "tokenizer.json", difference, error);
     organ_tokenizer_close(made);
     return error->status;
 }
 
-organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error)
+/* The class that transformers chooses for the type of the model may replace parts of the tokenizer.json. */
+static organ_status compare_class(const organ_model *model, const organ_tokenizer *t, const char *json,
+                                  const char *config, const char *model_config, organ_tokenizer_difference *difference,
+                                  organ_error *error)
+{
+    const organ_json_source own = {.bytes = config, .length = strlen(config), .label = "tokenizer_config.json"};
+    const organ_json_source whole = {.bytes = model_config, .length = strlen(model_config), .label = "config.json"};
+    organ_tokenizer_beside beside = {.config_label = own.label, .model_label = whole.label};
+    if (organ_json_parse_object(&own, &beside.config, error) == ORGAN_OK &&
+        organ_json_parse_object(&whole, &beside.model, error) == ORGAN_OK)
+        compare_json(model, t, json, &beside, difference, error);
+    ORGAN_DECREF(beside.config, beside.model);
+    return error->status;
+}
+
+organ_status organ_tokenizer_to_json(const organ_model *model, const char *model_config, char **tokenizer,
+                                     char **config, organ_tokenizer_difference *by_class, organ_error *error)
 {
     organ_tokenizer *t = NULL;
+    organ_tokenizer_difference difference = {0};
     *tokenizer = *config = NULL;
+    *by_class = difference;
     if (organ_tokenizer_open(model, &t, error) != ORGAN_OK)
         return error->status;
     *tokenizer = tokenizer_text(model, t, error);
-    if (!error->status && check_json(model, t, *tokenizer, error) == ORGAN_OK)
+    if (!error->status && compare_json(model, t, *tokenizer, /*beside=*/NULL, &difference, error) == ORGAN_OK &&
+        difference.found)
+        organ_refuse(error, model->path, "the tokenizer has no form in tokenizer.json: %s", difference.text);
+    if (!error->status)
         *config = config_text(model, t, error);
+    if (!error->status)
+        compare_class(model, t, *tokenizer, *config, model_config, by_class, error);
     organ_tokenizer_close(t);
     return error->status;
 }

@@ -76,9 +76,12 @@ organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_token
 
 /* Sets *tokenizer to the text of tokenizer.json and *config to that of tokenizer_config.json; the caller frees both.
  * With these files, the package tokenizers produces the same ids as organ_tokenizer_encode: the text is read again and
- * compared. Returns ORGAN_BAD_INPUT for a tokenizer that cannot be read, or that has no such
- * form, naming the first text with other ids; ORGAN_IO if memory is exhausted. */
-organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error);
+ * compared. `model_config` is the text of config.json beside them; *by_class receives the first text that gets other
+ * ids in transformers, whose class for its model_type replaces parts of tokenizer.json. Returns ORGAN_BAD_INPUT for a
+ * tokenizer that cannot be read, or that has no such form, naming the first text with other ids; ORGAN_IO if memory is
+ * exhausted. */
+organ_status organ_tokenizer_to_json(const organ_model *model, const char *model_config, char **tokenizer,
+                                     char **config, organ_tokenizer_difference *by_class, organ_error *error);
 
 /* Sets *bytes to the content of tokenizer.model, *length bytes, which the caller frees: the tokens of a GGUF file of
  * the kind "llama" with their scores and types, which tokenizer.json does not have. *bytes is NULL for other kinds and

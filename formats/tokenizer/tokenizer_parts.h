@@ -316,12 +316,21 @@ organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t
  * otherwise, as transformers does. Called when the vocabulary and the added tokens of tokenizer.json are entered,
  * before organ_tokenizer_ready. */
 organ_status organ_tokenizer_config_tokens(organ_tokenizer *t, const char *label, json_t *config, organ_error *error);
-/* Applies the flags of the config (NULL for none) that change ids in transformers: changes the normalizer and the
- * pre_tokenizer in `document`, the members of tokenizer.json, and sets t->splits_special, adds_nothing and
- * blanks_by_class. Called when all tokens are entered, before organ_tokenizer_steps. Returns ORGAN_BAD_INPUT for a
- * value that transformers rejects and for a malformed config.json, ORGAN_IO if a file cannot be read. */
-organ_status organ_tokenizer_flags(const organ_model *model, organ_tokenizer *t, const char *label,
-                                   const json_t *config, json_t *document, organ_error *error);
+/* The files beside a tokenizer.json that change its ids in transformers, with their paths for messages. */
+typedef struct organ_tokenizer_beside {
+    json_t *config, *model; /* tokenizer_config.json and config.json; NULL: there is none */
+    const char *config_label, *model_label;
+} organ_tokenizer_beside;
+
+/* Applies what changes ids in transformers, the class of the tokenizer and flags of tokenizer_config.json: changes the
+ * normalizer and the pre_tokenizer in `document`, the members of tokenizer.json, and sets flags of the tokenizer.
+ * Called when all tokens are entered, before organ_tokenizer_steps. Returns ORGAN_BAD_INPUT for a value that
+ * transformers rejects, ORGAN_IO if memory is exhausted. */
+organ_status organ_tokenizer_flags(organ_tokenizer *t, const organ_tokenizer_beside *beside, json_t *document,
+                                   organ_error *error);
+/* Reads the text of a tokenizer.json as organ_tokenizer_from_json, with the given files beside it. */
+organ_status organ_tokenizer_from_texts(organ_tokenizer *t, const organ_json_source *text,
+                                        const organ_tokenizer_beside *beside, organ_error *error);
 /* Sets facts.bos, facts.eos and facts.adds_bos from the config (NULL for none), whose path is `label`, and from the
  * post_processor of tokenizer.json (NULL for none). `from_json`: the tokenizer is that of a tokenizer.json, so the
  * post-processor and not add_bos_token decides on BOS. */

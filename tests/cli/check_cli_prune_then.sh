@@ -9,9 +9,9 @@ scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-t
 whole=(--method physarum-v3 --sparsity 50)
 targets=(--select '*.[02].self_attn.*_proj.weight')
 masked=245760 # half of them
-if sampled; then # narrow matrices alone
-    targets=(--select '*.self_attn.[kv]_proj.weight')
-    masked=81920
+if sampled; then
+    targets=(--select '*.self_attn.o_proj.weight')
+    masked=$((4 * 320 * 320 / 2))
 fi
 half=("${whole[@]}" "${targets[@]}")
 

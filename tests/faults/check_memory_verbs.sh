@@ -100,7 +100,7 @@ sweep_memory 3 prune-allocate prune "$model" --method wanda --budget 40% --alloc
     --select '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o p
 [[ -z $walks ]] || sweep_memory 3 prune-then prune "$model" --method physarum-v2 -s 50 --then int4-group32 "${along[@]}" -o pt
 sweep_form 3 prune-then-allocate prune "$model" --method physarum-v3 --budget 2.6bpw --then int4-group32 --allocate global --allocate-tokens 64 \
-    --allocate-layers 2 --select '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o pt
+    --allocate-layers 2 --select '*.self_attn.o_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o pt
 sweep_memory 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group32 "${along[@]}" -o q
 sweep_form 3 quantize-gguf-gptq quantize "$gguf" --method gptq --scheme q4_0 "${along[@]}" --select 'blk.[02].attn_[kv].weight,blk.1.ffn_up.weight' -o q.gguf
 sweep_form 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p

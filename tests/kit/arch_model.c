@@ -24,6 +24,12 @@ START_TEST(the_model_is_made)
         return;
     ck_assert_int_lt(snprintf(path, sizeof path, "%s/tokenizer.json", output), sizeof path);
     make_tokenizer(path, WORDS - LETTERS);
+    /* as transformers saves a tokenizer whose parts are not those of the class of its model type */
+    ck_assert_int_lt(snprintf(path, sizeof path, "%s/tokenizer_config.json", output), sizeof path);
+    FILE *const config = fopen(path, "w");
+    ck_assert_ptr_nonnull(config);
+    fputs("{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}\n", config);
+    ck_assert_int_eq(fclose(config), 0);
 }
 END_TEST
 

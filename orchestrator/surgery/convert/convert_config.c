@@ -553,8 +553,14 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
     made[0].name = "tokenizer.json";
     made[1].name = "tokenizer_config.json";
     job->file_count += 2;
-    if (organ_tokenizer_to_json(job->model, &made[0].bytes, &made[1].bytes, error) != ORGAN_OK)
+    organ_tokenizer_difference difference;
+    if (organ_tokenizer_to_json(job->model, config, &made[0].bytes, &made[1].bytes, &difference, error) != ORGAN_OK)
         return error->status;
+    if (difference.found)
+        organ_progress_warn(job->progress,
+                            "transformers 5.24 loads the tokenizer of this model type in a class with its own "
+                            "normalizer and pre-tokenizer: %s",
+                            difference.text);
     char *const generation = organ_convert_generation(job, error);
     job->files[job->file_count++] = (organ_written_file){"generation_config.json", generation, 0};
     organ_written_file pieces = {.name = "tokenizer.model"};

@@ -127,7 +127,8 @@ static organ_status to_json(const char *name, organ_error *error)
     organ_model *model;
     char *json, *config;
     ck_assert_int_eq(organ_model_open(scratch_path(name), &model, error), ORGAN_OK);
-    if (organ_tokenizer_to_json(model, &json, &config, error) == ORGAN_OK)
+    organ_tokenizer_difference by_class;
+    if (organ_tokenizer_to_json(model, "{}", &json, &config, &by_class, error) == ORGAN_OK)
         tokenizer_model(json, strlen(json));
     free(json);
     free(config);

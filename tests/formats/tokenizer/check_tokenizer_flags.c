@@ -82,7 +82,7 @@ START_TEST(flags_change_ids_as_in_transformers)
         ck_assert_ptr_nonnull(cells[IDS]);
         check_row(cells);
     }
-    ck_assert_uint_eq(rows, 33);
+    ck_assert_uint_eq(rows, 60);
     free(text);
 }
 END_TEST
