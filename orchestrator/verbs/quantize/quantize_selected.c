@@ -3,6 +3,7 @@
  * embeddings in schemes of compressed-tensors, in which vLLM reads the rows of tokens but multiplies by none. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/head.h"
 
@@ -50,7 +51,9 @@ static bool has_words(const organ_encoding *encoding)
 
 const char *organ_quantize_embedding_obstacle(const organ_quantize_job *job, const organ_weight *weight)
 {
-    if (weight->anatomy.layer >= 0 || !organ_ends_with(weight->name, "embed_tokens.weight"))
+    const int32_t trunk = organ_mtp_trunk_layers(job->model);
+    if (weight->anatomy.layer >= 0 || !organ_ends_with(weight->name, "embed_tokens.weight") ||
+        organ_mtp_block_of(weight->name, &weight->anatomy, trunk) >= 0)
         return "embeddings are looked up, not multiplied: vLLM reads codes only in those of tokens (embed_tokens).";
     if (organ_encoding_is_mixed(job->encoding))
         return "scheme mixed chooses bits only for matrices that layers multiply: select those.";

@@ -96,6 +96,15 @@ for scheme in int8-channel fp8-block128; do
         | all(($q | sub("o_proj"; "k_proj", "v_proj", "q_proj")), "model.decoder.self_attn.k_proj", "model.layers.4.mlp.experts.3.up_proj", "model.layers.3.self_attn.o_proj";
               IN($i[])) and (any($q, "model.decoder.self_attn.o_proj"; IN($i[])) | not)' x/config.json
 done
+# Servers multiply some of the block's matrices as one, too.
+for own in int4-group32 fp8-channel same; do
+    refused 2 "q_proj, k_proj and v_proj of 'model.layers.4.self_attn'" quantize model -o no -s int8-channel --mtp-scheme $own --select o_proj,model.layers.4.self_attn.q_proj
+    refused 2 "gate_proj and up_proj of 'model.layers.4.mlp.shared_experts'" quantize model -o no -s int8-channel --mtp-scheme $own \
+        --select o_proj,model.layers.4.mlp.shared_experts.up_proj
+done
+refused 2 "q_proj, k_proj and v_proj of 'model.layers.3.self_attn'" quantize model -o no -s int8-channel --mtp-scheme keep --select '3,4,q_proj'
+made x -s int8-channel --mtp-scheme keep --select o_proj,model.layers.4.self_attn.q_proj --quiet
+judge "keep quantises the block" test "$(jq -c '[.tensors[].tensor | select(test("layers.4"))]' x/organ/quantize.json)" = '[]'
 made x -s int8-channel --mtp-scheme same --select 0-2 --quiet
 made y -s int8-channel --select 0-2 --quiet
 judge "same adds something to layers that do not have the block" cmp x/config.json y/config.json

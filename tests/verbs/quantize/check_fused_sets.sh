@@ -14,6 +14,21 @@ scale() {
     xxd -p -s "$offset" -l "$bytes" "$1/$file"
 }
 
+# stores FILE (NAME ROWS COLUMNS)...: writes a safetensors file with BF16 matrices whose elements are 1.
+stores() {
+    local file=$1 header="{" at=0 bytes
+    shift
+    while (($#)); do
+        bytes=$((2 * $2 * $3))
+        header+="\"$1\":{\"dtype\":\"BF16\",\"shape\":[$2,$3],\"data_offsets\":[$at,$((at + bytes))]},"
+        at=$((at + bytes))
+        shift 3
+    done
+    header="${header%,}}"
+    printf '%b%s' "\\x$(printf %02x $((${#header} % 256)))\\x$(printf %02x $((${#header} / 256)))\\0\\0\\0\\0\\0\\0" "$header" >"$file"
+    yes $'\x80\x3f' | tr -d '\n' | head -c $at >>"$file"
+}
+
 # ---- fp8-block128: blocks of 128 rows would overlap ----
 ends 0 quantize tiny-qwen2 -o blocks -s fp8-block128
 says "8 sets of matrices (5570560 bytes) stay unquantised"
@@ -69,6 +84,34 @@ ends 0 quantize headed -o out -s int8-channel --quiet --force
 holds out/config.json '.quantization_config | .config_groups.group_0.targets == ["Linear"] and .ignore == ["lm_head"]'
 ends 0 quantize headed -o out -s fp8-block128 --select 'lm_head*,*_proj*' --quiet --force
 judge "the head is quantised" test "$(types out lm_head.weight)" = '["BF16"]'
+
+# Models with towers have another prefix in vLLM.
+cp -r headed towered && mv towered/model.safetensors towered/1.safetensors
+stores towered/2.safetensors vision_tower.encoder.layers.0.mlp.fc1.weight 8 8
+"$organ" inspect headed --tensors --json |
+    jq '{metadata: {}, weight_map: ([.tensors[] | {(.name): "1.safetensors"}] | add)} | .weight_map["vision_tower.encoder.layers.0.mlp.fc1.weight"] = "2.safetensors"' \
+        >towered/model.safetensors.index.json
+ends 0 quantize towered -o out -s int8-channel --select 'lm_head*,*_proj*' --quiet --force
+holds out/config.json '.quantization_config | .config_groups.group_0.targets == ["Linear", "lm_head", "re:.*\\.lm_head"]' \
+    '.quantization_config.ignore == ["re:.*vision_tower.*"]'
+ends 0 quantize towered -o out -s int8-channel --quiet --force
+holds out/config.json '.quantization_config | .config_groups.group_0.targets == ["Linear"]'
+
+# ---- MLA: only the last part of the set may end within a block ----
+mkdir mla && jq '.model_type = "deepseek_v3" | .architectures = ["DeepseekV3ForCausalLM"]' tiny-blocks/config.json >mla/config.json
+layer=model.layers.0.self_attn
+stores mla/model.safetensors $layer.q_a_proj.weight 256 128 $layer.kv_a_proj_with_mqa.weight 160 128 $layer.o_proj.weight 128 128
+ends 0 quantize mla -o out -s fp8-block128 --quiet --force
+judge "the last part splits a block" test "$(types out '*_a_proj*.weight')" = '["F8_E4M3"]'
+holds out/organ/quantize.json 'has("kept_sets") | not'
+stores mla/model.safetensors $layer.q_a_proj.weight 160 128 $layer.kv_a_proj_with_mqa.weight 256 128 $layer.o_proj.weight 128 128
+ends 0 quantize mla -o out -s fp8-block128 --quiet --force
+judge "the first part splits no block" test "$(types out '*_a_proj*.weight')" = '["BF16"]'
+judge "o_proj is in the set" test "$(types out '*o_proj.weight')" = '["F8_E4M3"]'
+holds out/organ/quantize.json '[.kept_sets.sets[].modules] == ["q_a_proj and kv_a_proj_with_mqa"]'
+refused 2 "q_a_proj and kv_a_proj_with_mqa of '$layer'" quantize mla -o no -s fp8-channel --select q_a_proj,o_proj
+jq '.model_type = "minicpm3"' mla/config.json >config.json && mv config.json mla/config.json
+ends 0 quantize mla -o out -s fp8-channel --select q_a_proj --quiet --force # minicpm3 does not fuse them
 
 # ---- activations that vLLM rounds without being asked ----
 score=(--text tiny-qwen2/heldout.txt --context 64 --max-tokens 128)
