@@ -302,6 +302,8 @@ static organ_status find_all(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
     const bool plain = !model->gguf && is_plain_model(model);
+    if (plain && model->config.present && organ_quant_config_check_plain(model, search->error))
+        return search->error->status;
     if (!plain && !model->gguf && organ_quant_config_read(model, &search->config, search->error))
         return search->error->status;
     if (search->config && organ_weight_claim_rotations(search))

@@ -246,21 +246,28 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
     return (scope){config, error, "", config->root};
 }
 
+/* Returns the first section of quantisation that names a method; without an object if there is none. */
+static scope find_section(const scope *top, const scope *inner)
+{
+    const organ_quant_section *at;
+    scope section = {.object = NULL};
+    for (size_t k = 0; (at = organ_quant_section_at(k)) && !section.object; k++)
+        if (at->methods)
+            section = organ_quant_enter(top, at->key);
+    for (size_t k = 0; (at = organ_quant_section_at(k)) && !section.object; k++)
+        if (at->methods)
+            section = organ_quant_enter(inner, at->key);
+    return section;
+}
+
 /* Returns whether the file states a quantisation. */
 static bool read_config_json(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
-    const organ_quant_section *at;
     const scope top = load_config_file(config, model, "config.json", error),
                 inner = organ_quant_enter(&top, "text_config");
-    scope section = {.object = NULL};
     if (!top.object || organ_quant_read_mlx(model, &top, &inner))
         return top.object;
-    for (size_t k = 0; (at = organ_quant_section_at(k)) && !section.object; k++)
-        if (at->methods)
-            section = organ_quant_enter(&top, at->key);
-    for (size_t k = 0; (at = organ_quant_section_at(k)) && !section.object; k++)
-        if (at->methods)
-            section = organ_quant_enter(&inner, at->key);
+    const scope section = find_section(&top, &inner);
     if (section.object)
         read_section(&section, "");
     return section.object;
@@ -285,6 +292,19 @@ static organ_status read_files(organ_quant_config *config, const organ_model *mo
         }
     }
     config->file = "";
+    return error->status;
+}
+
+organ_status organ_quant_config_check_plain(const organ_model *model, organ_error *error)
+{
+    ORGAN_OWN_ERROR(error);
+    organ_quant_config made = {.method = ""};
+    const scope top = load_config_file(&made, model, "config.json", error),
+                inner = organ_quant_enter(&top, "text_config"), section = find_section(&top, &inner);
+    if (section.object)
+        organ_quant_check_method(&section);
+    organ_arena_release(&made.arena);
+    json_decref(made.root);
     return error->status;
 }
 

@@ -152,6 +152,10 @@ typedef struct organ_quant_config {
 organ_status organ_quant_config_read(const organ_model *model, organ_quant_config **config, organ_error *error);
 void organ_quant_config_free(organ_quant_config *config); /* NULL is allowed */
 
+/* Checks config.json of a model without quant_method whose tensors have plain types. Returns ORGAN_BAD_INPUT if it
+ * declares rotations at run time (organ_quant_check_method), or the errors of loading. */
+organ_status organ_quant_config_check_plain(const organ_model *model, organ_error *error);
+
 /* Sets *group to the settings of the weight of `module` ("model.layers.0.mlp.up_proj"): those of the rule in
  * config->targets that selects the module under its name in the file or in
  * transformers (module_names.h), else config->all. Sets *named to true if the config states that the module
@@ -235,10 +239,12 @@ void organ_quant_read_names(const organ_quant_scope *at, const char *key, const 
 
 /* Reads transform_config, rotation_config and spinquant_config of the section (quant_config_rotations.c). */
 void organ_quant_read_rotations(const organ_quant_scope *at);
+/* Refuses a section without quant_method that has one of these members. */
+void organ_quant_check_method(const organ_quant_scope *section);
 void organ_quant_release_rotations(organ_quant_config *config);
 
-/* Checks the members of the section: refuses unknown ones that may change values of weights, and lists those of
- * activations, caches and metadata in config->strangers (quant_config_keys.c). */
+/* Checks the members of the section and of the objects in it: refuses unknown ones that may change values of weights,
+ * and lists those of activations, caches and metadata in config->strangers (quant_config_keys.c). */
 void organ_quant_check_keys(const organ_quant_scope *at);
 
 /* Sets config->cache and config->cache_text (quant_config_cache.c). `at` is the section with the settings. */

@@ -31,18 +31,6 @@ static uint64_t read_size(const organ_quant_scope *at, const char *key)
     return value ? (uint64_t)number : 0;
 }
 
-static void refuse_others(const organ_quant_scope *at, const char *const *known)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)at->object, key, value)
-    {
-        if (!organ_is_one_of(key, known) && !json_is_null(value))
-            organ_refuse(at->error, at->config->file, "%.300s has the unknown member '%.100s', which may change values",
-                         at->path, key);
-    }
-}
-
 /* A string alone stands for a list of one. */
 static void read_modules(const organ_quant_scope *at, const char *key, organ_quant_rules *rules)
 {
@@ -60,7 +48,6 @@ static void read_modules(const organ_quant_scope *at, const char *key, organ_qua
 
 static void read_apply(const organ_quant_scope *at, organ_quant_apply *apply)
 {
-    static const char *const known[] = {"targets", "location", "inverse", "ignore", NULL};
     const char *location = "";
     int k = 0;
     organ_quant_read_word(at, "location", &location);
@@ -74,7 +61,6 @@ static void read_apply(const organ_quant_scope *at, organ_quant_apply *apply)
     apply->location = (organ_quant_location)k;
     apply->path = at->path;
     apply->inverse = read_flag(at, "inverse");
-    refuse_others(at, known);
     read_modules(at, "targets", &apply->targets);
     read_modules(at, "ignore", &apply->ignored);
 }
@@ -102,8 +88,7 @@ static void read_applies(const organ_quant_scope *at, organ_quant_transform *tra
 
 static void read_transform(const organ_quant_scope *at, const char *name, organ_quant_transform *transform)
 {
-    static const char *const known[] = {"type", "apply", "randomize", "requires_grad", "head_dim", "precision", NULL},
-                             *const types[] = {"hadamard", "random-hadamard", "random-matrix", NULL};
+    static const char *const types[] = {"hadamard", "random-hadamard", "random-matrix", NULL};
     *transform = (organ_quant_transform){.name = name, .type = "", .path = at->path};
     organ_quant_read_word(at, "type", &transform->type);
     if (!organ_is_one_of(transform->type, types))
@@ -114,19 +99,16 @@ static void read_transform(const organ_quant_scope *at, const char *name, organ_
     transform->randomize = read_flag(at, "randomize");
     transform->trained = read_flag(at, "requires_grad");
     transform->head_dim = read_size(at, "head_dim");
-    refuse_others(at, known);
     read_applies(at, transform);
 }
 
 static void read_transforms(const organ_quant_scope *at)
 {
-    static const char *const known[] = {"config_groups", NULL};
     const organ_quant_scope config = organ_quant_enter(at, "transform_config"),
                             groups = organ_quant_enter(&config, "config_groups");
     organ_quant_config *const to = at->config;
     const char *name;
     json_t *value;
-    refuse_others(&config, known);
     to->transforms = calloc(json_object_size(groups.object) + 1, sizeof *to->transforms);
     if (!to->transforms)
         organ_fail_memory(at->error, to->file);
@@ -189,11 +171,46 @@ static void read_spinquant(const organ_quant_scope *at)
     to->fourth = json_is_true(organ_quant_member(&spin, "r4"));
 }
 
+/* ---- Quark ---- */
+
+/* Quark folds R1 and R2 into the weights that it saves. Its layers rotate inputs by R4, and by R1 if that is online;
+ * "quarot" is a name of older versions for all of them. */
+static void check_quark(const organ_quant_scope *at)
+{
+    const json_t *const list = organ_quant_member(at, "algo_config");
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *const one = json_array_get(list, k);
+        const char *const name = organ_json_plain(json_object_get(one, "name"));
+        const bool old = name && strcmp(name, "quarot") == 0, rotates = old || (name && strcmp(name, "rotation") == 0);
+        const bool fourth = old || json_is_true(json_object_get(one, "r4"));
+        if (rotates && (fourth || json_is_true(json_object_get(one, "online_r1_rotation"))))
+            organ_refuse(at->error, at->config->file,
+                         "%.200s.algo_config has '%.60s' with %s, a rotation at run time of Quark, which organ does "
+                         "not read",
+                         at->path, name, fourth ? "r4" : "online_r1_rotation");
+    }
+}
+
+/* transformers refuses a section without quant_method, and no loader would say who rotates. */
+void organ_quant_check_method(const organ_quant_scope *section)
+{
+    static const char *const keys[] = {"transform_config", "rotation_config", "spinquant_config"};
+    for (size_t k = 0; k < sizeof keys / sizeof *keys && !organ_quant_member(section, "quant_method"); k++)
+        if (json_object_size(organ_quant_member(section, keys[k])) > 0)
+            organ_refuse(section->error, section->config->file,
+                         "%.200s has %s, a rotation at run time, but no quant_method: transformers refuses such a "
+                         "section, and other programs leave the rotation out",
+                         *section->path ? section->path : "the file", keys[k]);
+}
+
 void organ_quant_read_rotations(const organ_quant_scope *at)
 {
+    if (!*at->config->method)
+        organ_quant_check_method(at);
     read_transforms(at);
     read_rotation(at);
     read_spinquant(at);
+    check_quark(at);
 }
 
 void organ_quant_release_rotations(organ_quant_config *config)

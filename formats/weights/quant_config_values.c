@@ -226,6 +226,7 @@ static void read_section(const organ_quant_scope *at)
         else if (json_is_false(value))
             add_mlx_module(at, name, &at->config->skipped, /*group=*/NULL);
     }
+    organ_quant_check_keys(at);
 }
 
 /* A section with `quant_method` is the config of another method, left over from the model that was converted. */

@@ -352,7 +352,7 @@ refused 3 "compressed-tensors" quantize int4-group32 -o no -s int4-group32
 refused 2 "GGUF" quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no -s fp8-tensor
 refused 2 "no.safetensors" quantize tiny-qwen2 -o no.safetensors -s fp8-tensor
 refused 2 "taken" quantize tiny-qwen2 -o taken -s fp8-tensor
-refused 3 "embeddings" quantize tiny-qwen2 -o no -s int4-group128 --select '*embed*'
+refused 2 "it is also the output head" quantize tiny-qwen2 -o no -s int4-group128 --select '*embed*'
 refused 4 "nothing" quantize nothing -o no -s fp8-tensor
 
 finish

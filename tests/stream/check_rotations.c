@@ -179,7 +179,7 @@ typedef struct refusal {
 static const refusal refusals[] = {
     {TRANSFORM("\"type\":\"cayley\"," APPLY("input")), PLAIN,
      "transform_config.config_groups.T.type is 'cayley', a rotation at run time that organ does not know"},
-    {TRANSFORM("\"type\":\"hadamard\",\"twist\":1," APPLY("input")), PLAIN, "has the unknown member 'twist'"},
+    {TRANSFORM("\"type\":\"hadamard\",\"twist\":1," APPLY("input")), PLAIN, "transform_config.config_groups.T.twist'"},
     {TRANSFORM("\"type\":\"hadamard\"," APPLY("middle")), PLAIN, "location is 'middle', but must be input"},
     {TRANSFORM("\"type\":\"hadamard\"," APPLY("input")), PLAIN,
      "up_proj' at run time by a stored matrix, but no tensor '*.T_input.weight' of 12 rows"},
@@ -232,6 +232,11 @@ typedef struct member {
     bool refused;
 } member;
 
+#define GROUP(method, more) OF(method, "\"config_groups\":{\"g\":{\"targets\":[\"Linear\"]," more "}}")
+#define QUARK(more)         OF("quark", "\"global_quant_config\":{" more "}")
+#define OF_MLX(more)        "{\"quantization\":{" more "}}"
+#define MLX_TENSORS         "$.weight U32 4,4\n$.scales F16 4,1\n$.biases F16 4,1\n"
+
 #define OF(method, more) "{\"quantization_config\":{\"quant_method\":\"" method "\"," more "}}"
 
 static const member members[] = {
@@ -257,6 +262,61 @@ static const member members[] = {
     {OF("quark", "\"kv_cache_post_rope\":true"), "leaves out: 'kv_cache_post_rope'", false},
     {OF("gptq", "\"bits\":4,\"damp_percent\":0.01,\"meta\":{\"quantizer\":\"a\"},\"tokenizer\":\"b\""), NULL, false},
     {OF("some-method", "\"anything\":1"), NULL, false},
+    /* objects in a section */
+    {GROUP("compressed-tensors", "\"codebook\":\"nf4\",\"weights\":{}"),
+     "quantization_config has the member 'config_groups.g.codebook'", true},
+    {GROUP("compressed-tensors", "\"weights\":{\"num_bits\":4,\"offset\":2}"), "'config_groups.g.weights.offset'",
+     true},
+    {GROUP("compressed-tensors", "\"weights\":{\"num_bits\":4,\"input_permutation\":[1]}"),
+     "'config_groups.g.weights.input_permutation'", true},
+    {GROUP("compressed-tensors", "\"weights\":{\"num_bits\":4,\"offset\":null,\"permute\":false,\"codebook\":[]}"),
+     NULL, false},
+    {GROUP("compressed-tensors", "\"weights\":{\"num_bits\":4,\"comment\":\"x\"}"),
+     "leaves out: 'config_groups.g.weights.comment'", false},
+    {GROUP("compressed-tensors",
+           "\"input_activations\":{\"num_bits\":8,\"clip\":3},\"output_activations\":{\"clip\":3,\"shift\":1}"),
+     "leaves out: 'config_groups.g.input_activations.clip', 'config_groups.g.output_activations.shift'", false},
+    {GROUP("modelopt", "\"weights\":{\"num_bits\":4,\"svd_rank\":4}"), "'config_groups.g.weights.svd_rank'", true},
+    {OF("compressed-tensors", "\"kv_cache_scheme\":{\"num_bits\":8,\"type\":\"float\",\"sink\":4}"),
+     "leaves out: 'kv_cache_scheme.sink'", false},
+    {OF("modelopt", "\"quantized_layers\":{\"a\":{\"quant_algo\":\"FP8\"},\"b\":{\"rotate\":1}}"),
+     "'quantized_layers.b.rotate'", true},
+    {OF("gptq", "\"bits\":4,\"dynamic\":{\"a\":{\"bits\":8,\"desc_act\":true,\"act_bits\":4},\"-:b\":{}}"),
+     "leaves out: 'dynamic.a.act_bits'", false},
+    {OF("gptq", "\"bits\":4,\"dynamic\":{\"a\":{\"adapter\":{\"rank\":8}}}"), "'dynamic.a.adapter'", true},
+    {OF("auto-round", "\"bits\":4,\"extra_config\":{\"a\":{\"bits\":8,\"super_bits\":6},\"b\":{\"lowrank\":1}}"),
+     "'extra_config.b.lowrank'", true},
+    {OF("auto-round", "\"bits\":4,\"extra_config\":{\"a\":{\"rotation_config\":{\"algorithm\":\"hadamard\"}}}"),
+     "'extra_config.a.rotation_config'", true},
+    {OF("auto-round", "\"data_type\":\"mx_fp\",\"rotation_config\":{\"algorithm\":\"hadamard\",\"angle\":1}"),
+     "'rotation_config.angle'", true},
+    {OF("auto-round", "\"spinquant_config\":{\"r1\":false,\"r5\":true}"), "'spinquant_config.r5'", true},
+    {OF("auto-round", "\"rotation_configs\":[{\"algorithm\":\"hadamard\"}]"), "'rotation_configs'", true},
+    {QUARK("\"outliers\":{\"share\":1}"), "'global_quant_config.outliers'", true},
+    {QUARK("\"weight\":{\"dtype\":\"int4\",\"codebook\":\"x\"}"), "'global_quant_config.weight.codebook'", true},
+    {QUARK("\"weight\":[{\"dtype\":\"fp4\"},{\"dtype\":\"fp8_e4m3\",\"codebook\":\"x\"}]"),
+     "'global_quant_config.weight.codebook'", true},
+    {QUARK("\"input_tensors\":null,\"output_tensors\":{\"clip\":1}"),
+     "leaves out: 'global_quant_config.output_tensors.clip'", false},
+    {OF("quark", "\"layer_quant_config\":{\"*.a\":{\"weight\":{\"twist\":1}}}"),
+     "'layer_quant_config.*.a.weight.twist'", true},
+    {OF("quark",
+        "\"algo_config\":[{\"name\":\"rotation\",\"r1\":true,\"r2\":true},{\"name\":\"awq\",\"model_type\":1}]"),
+     NULL, false},
+    {OF("quark",
+        "\"algo_config\":[{\"name\":\"awq\"},{\"name\":\"rotation\",\"r1\":true,\"online_r1_rotation\":true}]"),
+     "algo_config has 'rotation' with online_r1_rotation, a rotation at run time", true},
+    {OF("quark", "\"algo_config\":[{\"name\":\"rotation\",\"r4\":true}]"), "algo_config has 'rotation' with r4", true},
+    {OF_MLX("\"bits\":4,\"group_size\":32,\"a.b\":{\"bits\":8,\"group_size\":32},\"a.c\":true,\"a.d\":false"), NULL,
+     false},
+    {OF_MLX("\"bits\":4,\"group_size\":32,\"a.b\":{\"bits\":8,\"lut\":[1]}"), "quantization has the member 'a.b.lut'",
+     true},
+    {OF_MLX("\"bits\":4,\"group_size\":32,\"lut\":\"nf4\""), "quantization has the member 'lut'", true},
+    /* transformers refuses sections without quant_method */
+    {"{\"quantization_config\":{\"transform_config\":{\"config_groups\":{\"R4\":{\"type\":\"hadamard\"}}}}}",
+     "quantization_config has transform_config, a rotation at run time, but no quant_method", true},
+    {"{\"text_config\":{\"quantization_config\":{\"spinquant_config\":{\"r1\":true}}}}", "has spinquant_config", true},
+    {"{\"quantization_config\":{\"transform_config\":{}}}", NULL, false},
 };
 enum { MEMBERS = sizeof members / sizeof *members };
 
@@ -266,7 +326,7 @@ START_TEST(unknown_members)
     organ_model *model;
     organ_weights *weights = NULL;
     organ_error error = {0};
-    rig_model(m->config, "$.weight F32 4,4\n");
+    rig_model(m->config, strstr(m->config, "{\"quantization\"") ? MLX_TENSORS : "$.weight F32 4,4\n");
     const organ_status status = rig_find(&model, &weights, &error);
     ck_assert_msg(status == (m->refused ? ORGAN_BAD_INPUT : ORGAN_OK), "'%s'", error.message);
     if (m->refused)

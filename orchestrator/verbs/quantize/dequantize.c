@@ -425,7 +425,8 @@ static void dequantize_note_before(const organ_dequantize_job *job)
                             "%s is copied unchanged: it is %s, a type that cannot be read without its companions",
                             job->kept[k]->name, organ_dtype_describe(job->kept[k]->dtype)->name);
     if (dropped)
-        organ_progress_note(job->progress, "%zu scale%s of activations or caches removed; the report names %s", dropped,
+        organ_progress_note(job->progress,
+                            "%zu tensor%s of activations, caches or rotations removed; the report names %s", dropped,
                             dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
 }
 
