@@ -37,6 +37,31 @@ for base in tiny-llama packed; do
     ends 0 compare "$base-quip" "$base-values" --json --quiet
 done
 
+# ---- merges: rotated models count by the weights that their rotations make; an adapter adds to these, as servers add its outputs ----
+ends 0 prune tiny-llama -o tuned --sparsity 5 --quiet
+ends 0 lora extract --base tiny-llama --tuned tuned -o adapter --rank 4 --quiet
+for base in tiny-llama packed; do
+    ends 0 lora merge --adapter adapter --base "$base-quip" -o joined --force --dtype f32
+    holds joined/config.json 'has("quantization_config") | not'
+    ends 0 perplexity joined "${text[@]}"
+    joined=$(nll ../out)
+    ends 0 lora merge --adapter adapter --base "$base-values" -o joined --force --dtype f32 --quiet
+    ends 0 perplexity joined "${text[@]}"
+    judge "lora merge of $base and of its values differ" near "$(nll ../out)" "$joined"
+    ends 0 compare "$base-quip+adapter" joined --json --quiet
+    holds ../out '[.pairs[].roles[].distance] | length > 5 and all(. == 0)'
+    ends 0 perplexity "$base-values" "${text[@]}"
+    judge "the adapter changes nothing" bash -c "! jq -en '($(nll ../out)) - ($joined) | fabs < 0.0001' >/dev/null"
+    ends 0 merge "$base-quip" tuned --method linear -o merged --force --dtype f32
+    judge "merge of $base does not note the rotation" grep -q "organ folds the rotations into" ../err
+    holds merged/config.json 'has("quantization_config") | not'
+    ends 0 perplexity merged "${text[@]}"
+    merged=$(nll ../out)
+    ends 0 merge "$base-values" tuned --method linear -o merged --force --dtype f32 --quiet
+    ends 0 perplexity merged "${text[@]}"
+    judge "merges of $base and of its values differ" near "$(nll ../out)" "$merged"
+done
+
 # ---- rounded inputs are rotated first ----
 ends 0 quantize tiny-llama -o rounded -s fp8-channel --quiet
 rotated rounded rounded-quip "$quip"
