@@ -459,6 +459,7 @@ static const organ_block remarks[] = {
 static const organ_block blocks[] = {
     LINES(NULL, "Autopsy of {model:model}{other?\nagainst    {other:model}}\n\n"),
     HEADING("Autopsy of {model.name}{other? against {other.name}}"),
+    WARNINGS,
     SAY(ON_MARKDOWN, NULL,
         "**{findings?Not healthy|Healthy}**: {findings:size} finding{findings:s}, {remarks:size} remark{remarks:s}."),
     HIGHLIGHTS(NULL, highlights),

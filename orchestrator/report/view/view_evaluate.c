@@ -111,6 +111,7 @@ static const organ_block experiment_items[] = {
 
 static const organ_block tasks_blocks[] = {
     HEADING("Tasks: {models.0.model.name}"),
+    WARNINGS,
     LINES("dry_run", "Dry run, nothing was scored.\n"),
     HIGHLIGHTS_OF("!dry_run", "results", task_highlights),
     SAY_AFTER(ON_TERMINAL, NULL, "",

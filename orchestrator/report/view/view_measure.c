@@ -336,6 +336,7 @@ const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {MA
 
 static const organ_block blocks[] = {
     HEADING("Z-measure"),
+    WARNINGS,
     SAY(ON_MARKDOWN, NULL, "> **Note.** " MEASURE_CAUTION),
     SAY(ON_MARKDOWN, NULL,
         "Definition {definition}; organ {organ}. The JSON file in the same directory has all tensors."),

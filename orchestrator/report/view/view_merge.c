@@ -111,6 +111,7 @@ static const organ_block audited_problem[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, 
 
 static const organ_block audited_blocks[] = {
     HEADING("Audit of a merge by {method}"),
+    WARNINGS,
     HIGHLIGHTS(NULL, audited),
     SAY(ON_ALL, NULL,
         "{model.name}: {recomputed:count} of {tensors:count} tensors ({elements:count} values) were recomputed by "

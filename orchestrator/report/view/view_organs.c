@@ -41,6 +41,7 @@ static const organ_field sources[] = {FIELD_TEXT("file", "name", ORGAN_FIELD_SHO
 
 static const organ_block extract_all[] = {
     LINES(NULL, MADE_WORDS("Extracted", "model") "\n\n"),
+    WARNINGS,
     HIGHLIGHTS(NULL, extract_highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SECTION(ON_PAGE, NULL, "Anatomy"),
@@ -105,6 +106,7 @@ static const organ_field changed[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
 
 static const organ_block assemble_all[] = {
     LINES(NULL, MADE_WORDS("Assembled", "model") "\n\n"),
+    WARNINGS,
     HIGHLIGHTS(NULL, assemble_highlights),
     SAY(ON_PAGE, NULL, "Made of: {model:model}."),
     SECTION(ON_PAGE, NULL, "Anatomy"),
@@ -191,6 +193,7 @@ static const organ_block blocks[] = {
                 "}}{source:model}\n"
                 "into a copy of {target:model}\n{mismatches|dry_run?for |as }{run.output}\n\n"),
     HEADING("Graft of {source.name} into {target.name}"),
+    WARNINGS,
     EACH(ON_TERMINAL, "mismatches", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  MISMATCH  ", "{.}"))),
     HIGHLIGHTS(FITS, highlights),
     SAY(ON_FILES, NULL, "Source: {source:model}."),

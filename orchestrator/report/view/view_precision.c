@@ -458,6 +458,7 @@ static const organ_block quantize_sizes_blocks[] = {
     LINES(NULL, "{dry_run?Dry run, nothing was written: |Quantised }{model}\nas mixed, in {outputs:size} "
                 "size{outputs:s}\n\n"),
     HEADING("Quantisation of {model} in several sizes"),
+    WARNINGS,
     TABLE(ON_ALL, "outputs", "outputs", FIELDS(sizes), .caption = "Nats per token; each output has its own report"),
     SAY(ON_ALL, "!outputs", "All outputs exist already."),
 };

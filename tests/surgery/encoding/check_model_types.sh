@@ -61,6 +61,7 @@ mv doge unlisted
 sed -i -E 's/"(doge|DogeForCausalLM)"/"unlisted"/' unlisted/config.json
 ends 0 prune unlisted -o tuned --sparsity 20 --quiet
 judge "prune copies all names" test "$(grep -c "$unchecked" ../err)" = 0
+printf 'slices:\n  - sources: [{model: unlisted, layer_range: [0, 1]}]\n  - sources: [{model: unlisted, layer_range: [0, 2]}]\nmerge_method: passthrough\n' >repeated.yaml
 while read -r what command; do
     # shellcheck disable=SC2086 # options are words
     ends 0 $command -o made
@@ -76,7 +77,13 @@ done <<'END'
 quantize quantize unlisted --scheme int4-group32
 extract lora extract --base unlisted --tuned tuned --rank 4
 layers layers unlisted --drop 2,
+merge merge repeated.yaml
+graft graft --source tuned --target unlisted --select 0 --map 0:1
 END
+# A merge of layers in their places copies all names.
+ends 0 merge unlisted tuned --method linear -o made --quiet
+judge "merge in place has a warning" test "$(grep -c "$unchecked" ../err)" = 0
+drop made
 ends 0 quantize unlisted -o made --scheme int4-group32 --dry-run
 says "$unchecked"
 
