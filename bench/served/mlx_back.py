@@ -45,7 +45,7 @@ PLAIN = {"afmoe": dict(attention_bias=False), "apertus": dict(attention_bias=Fal
          "llama4_text": dict(num_experts_per_tok=1), "recurrent_gemma": dict(num_key_value_heads=1),
          "mellum": dict(mlp_layer_types=["sparse"] * 4), "bailing_hybrid": dict(layer_group_size=2, num_key_value_heads=4),
          "kimi_linear": dict(q_lora_rank=None, attention_bias=False), "llama4_text alone": dict(moe_layers=[], tie_word_embeddings=True), "longcat_flash": dict(zero_expert_num=0),
-         "nanochat": dict(attention_bias=False),
+         "nanochat": dict(attention_bias=False), "gemma3n_text": dict(num_kv_shared_layers=0),
          "qwen2_vl_text": dict(rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 3, 3])), "mimo_v2_flash": dict(add_full_attention_sink_bias=False)}
 # Sizes of towers, as far as a configuration class has them.
 TOWER = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, depth=1, num_heads=2, num_attention_heads=2,

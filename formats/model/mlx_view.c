@@ -81,6 +81,12 @@ static const organ_tensor *partner_of(const mlx_view *v, const organ_tensor *ten
     return error->status ? NULL : found;
 }
 
+/* Without values any shape fits a file: the numbers of its axes are no limit for what organ makes of them. */
+static organ_status refuse_empty(const mlx_view *v, const organ_tensor *t, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' of mlx-lm has no values", v->label, t->name);
+}
+
 static organ_status compose(mlx_view *v, organ_composed made, const char *name, const organ_tensor *like,
                             organ_error *error)
 {
@@ -91,6 +97,8 @@ static organ_status compose(mlx_view *v, organ_composed made, const char *name, 
     for (unsigned k = 0; k < as->rank && as->shape; k++)
         as->elements *= as->shape[k];
     as->bytes = as->elements * organ_dtype_describe(as->dtype)->bytes;
+    if (as->shape && as->elements == 0)
+        return refuse_empty(v, like, error);
     organ_compose_part *const parts = organ_arena_take(&v->list->arena, (made.part_count + 1) * sizeof *parts);
     if (!parts || !as->shape || !name)
         return organ_fail_memory(error, v->label);
@@ -257,6 +265,8 @@ static organ_status append_turned(mlx_view *v, const organ_tensor *t, const orga
 static organ_status append_stack(mlx_view *v, const organ_tensor *t, const organ_mlx_stack *stack, organ_error *error)
 {
     const organ_mlx_experts form = v->layout->form;
+    if (t->elements == 0)
+        return refuse_empty(v, t, error);
     if (form >= ORGAN_MLX_JOINED && strcmp(stack->projection, "up_proj") == 0)
         return ORGAN_OK; /* a part of gate's */
     if (form >= ORGAN_MLX_TURNED)
@@ -294,12 +304,20 @@ static organ_status fill_parts(const mlx_view *v, const organ_tensor *first, con
     return ORGAN_OK;
 }
 
+static organ_status refuse_axes(const mlx_view *v, const organ_tensor *t, unsigned wanted, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' of mlx-lm has %u axes, not %u", v->label, t->name,
+                      t->rank, wanted);
+}
+
 /* The tensor of the first expert stands for those of all. */
 static organ_status append_below(mlx_view *v, const organ_tensor *t, const organ_mlx_numbered *name, organ_error *error)
 {
     uint64_t count = 0;
     if (name->number > 0 || !organ_ends_with(t->name, ".weight"))
         return ORGAN_OK;
+    if (t->rank != 2)
+        return refuse_axes(v, t, 2, error);
     while (expert_of(v, t, name, count))
         count++;
     ORGAN_OWNED organ_compose_part *const parts = calloc((size_t)count + 1, sizeof *parts);
@@ -406,8 +424,7 @@ static organ_status append_one(mlx_view *v, const organ_tensor *t, bool turned, 
     if (find_part(v, t, &part, error) != ORGAN_OK)
         return error->status;
     if (t->rank != (turned ? 2U : 1U))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' of mlx-lm has %u axes, not %u", v->label, t->name,
-                          t->rank, turned ? 2U : 1U);
+        return refuse_axes(v, t, turned ? 2 : 1, error);
     part.turned = turned;
     const uint64_t rows = turned ? part_cols(&part) : 1, cols = t->shape[0];
     const organ_composed made = {.as = {.dtype = part_type(&part),
@@ -538,20 +555,6 @@ static const json_t *settings_of(const json_t *root)
     return json_is_object(found) ? found : NULL;
 }
 
-/* mlx-lm stores experts once. A model that has stacks of mlx-lm beside experts with names of transformers is shown as
- * stored, because composed experts would have names that it has already. */
-static bool has_experts_twice(const organ_tensor_list *list)
-{
-    bool stacks = false, others = false;
-    for (size_t k = 0; k < list->count; k++) {
-        const char *const name = list->tensors[k].name, *const number = strstr(name, ".experts.");
-        organ_rows_passed();
-        stacks = stacks || strstr(name, ".switch_mlp.");
-        others = others || (number && number[9] >= '0' && number[9] <= '9') || strstr(name, ".experts.gate_up_proj");
-    }
-    return stacks && others;
-}
-
 organ_status organ_mlx_view(const organ_mlx_saved *saved, organ_tensor_list *list, organ_compositions *made,
                             organ_error *error)
 {
@@ -573,7 +576,7 @@ organ_status organ_mlx_view(const organ_mlx_saved *saved, organ_tensor_list *lis
         codes = codes || list->tensors[k].dtype == ORGAN_U32;
         v.shifts = v.shifts || is_convolution(&list->tensors[k]);
     }
-    if (!changed || (saved->keeps_codes && codes) || has_experts_twice(list))
+    if (!changed || (saved->keeps_codes && codes) || organ_mlx_has_experts_twice(list))
         return ORGAN_OK;
     const organ_json_source text = {"config.json", saved->config, strlen(saved->config)};
     if (organ_json_parse_object(&text, &root, error) != ORGAN_OK)

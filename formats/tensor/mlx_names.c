@@ -3,6 +3,7 @@
 #include "formats/tensor/mlx_names.h"
 
 #include "formats/base/owned.h"
+#include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/base/word_lists.h"
 #include "formats/tensor/module_names.h"
@@ -162,6 +163,18 @@ bool organ_mlx_is_shifted(const organ_mlx_layout *layout, const char *name)
         if (organ_ends_with(name, norms[k]) || strcmp(name, norms[k]) == 0)
             return true;
     return false;
+}
+
+bool organ_mlx_has_experts_twice(const organ_tensor_list *list)
+{
+    bool stacks = false, others = false;
+    for (size_t k = 0; k < list->count; k++) {
+        const char *const name = list->tensors[k].name, *const number = strstr(name, ".experts.");
+        organ_rows_passed();
+        stacks = stacks || strstr(name, ".switch_mlp.");
+        others = others || (number && number[9] >= '0' && number[9] <= '9') || strstr(name, ".experts.gate_up_proj");
+    }
+    return stacks && others;
 }
 
 /* ---- from transformers to mlx-lm ---- */

@@ -4,6 +4,8 @@
 #ifndef ORGAN_TENSOR_MLX_NAMES_H
 #define ORGAN_TENSOR_MLX_NAMES_H
 
+#include "formats/tensor/tensor_list.h"
+
 #include <organ/models.h>
 
 #include <stdbool.h>
@@ -69,6 +71,10 @@ organ_mlx_numbered organ_mlx_numbered_of(const organ_mlx_layout *layout, const c
 
 /* Returns the last word of the projection of an expert in transformers' files: "w1" for "gate_proj" of Mixtral. */
 const char *organ_mlx_projection(const organ_mlx_layout *layout, const char *projection);
+
+/* Returns whether a model has stacks of mlx-lm beside experts with names of transformers. mlx-lm stores experts once:
+ * such a model is shown as stored, because composed experts would have names that it has already. */
+bool organ_mlx_has_experts_twice(const organ_tensor_list *list);
 
 /* Returns whether mlx-lm stores 1 + weight of this norm. */
 bool organ_mlx_is_shifted(const organ_mlx_layout *layout, const char *name);

@@ -18,6 +18,7 @@ const fuzz_target fuzz_targets[] = {
     {"tekken", fuzz_tekken, fuzz_mutate_json, JSON_WORDS, 16384, 3000},
     {"tiktoken", fuzz_tiktoken, fuzz_mutate_any, JSON_WORDS, 4096, 5000},
     {"weights", fuzz_weights, fuzz_mutate_any, JSON_WORDS, 8192, 4000},
+    {"mlx", fuzz_mlx, fuzz_mutate_any, JSON_WORDS, 4096, 8000},
     {"forward", fuzz_forward, fuzz_mutate_any, JSON_WORDS, 12288, 3000},
     {"adapter", fuzz_adapter, fuzz_mutate_json, JSON_WORDS, 8192, 4000},
     {"imatrix", fuzz_imatrix, fuzz_mutate_any, GGUF_WORDS, 4096, 10000},

@@ -12,6 +12,7 @@ void fuzz_gguf_tokenizer(const uint8_t *data, size_t size);
 void fuzz_tokenizer_json(const uint8_t *data, size_t size);
 void fuzz_tekken(const uint8_t *data, size_t size);
 void fuzz_tiktoken(const uint8_t *data, size_t size);
+void fuzz_mlx(const uint8_t *data, size_t size);
 void fuzz_weights(const uint8_t *data, size_t size);
 void fuzz_forward(const uint8_t *data, size_t size);
 void fuzz_adapter(const uint8_t *data, size_t size);

@@ -265,7 +265,9 @@ START_TEST(refused)
         {"\"model_type\":\"gpt2\"", "model.h.0.attn.c_attn.weight -\nmodel.wte.weight 1x2\n", "has 0 axes, not 2"},
         {"\"model_type\":\"dbrx\"", "a.ffn.experts.0.w2.weight 2x1\na.ffn.experts.1.w2.weight 1x1\n",
          "differ in their sizes"},
-        {"\"model_type\":\"dbrx\"", "a.ffn.experts.0.w2.weight -\n", "differ in their sizes"},
+        {"\"model_type\":\"dbrx\"", "a.ffn.experts.0.w2.weight -\n", "has 0 axes, not 2"},
+        {"\"model_type\":\"qwen3_moe\"", "a.switch_mlp.up_proj.weight 1099511627776x0x1\n", "has no values"},
+        {"\"model_type\":\"gpt2\"", "model.h.0.attn.c_attn.weight 0x3\nmodel.wte.weight 1x2\n", "has no values"},
         {"\"model_type\":\"muse_spark\"", "a.self_attn.qkvg_proj.weight 2x1\n",
          "mlx-lm stores functions of its residual gates"}};
     put(&faults[_i]);
@@ -280,7 +282,7 @@ Suite *mlx_view_suite(void)
     tcase_add_checked_fixture(tcase, scratch_begin, scratch_end);
     tcase_add_loop_test(tcase, shown, 0, COUNT(rows));
     tcase_add_loop_test(tcase, whole_file, UNCHANGED, COUNT(rows));
-    tcase_add_loop_test(tcase, refused, 0, 11);
+    tcase_add_loop_test(tcase, refused, 0, 13);
     suite_add_tcase(suite, tcase);
     return suite;
 }
