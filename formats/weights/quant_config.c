@@ -212,12 +212,19 @@ static void read_layout(const scope *at)
         organ_quant_read_term(at, organ_quant_member(at, "version") ? "version" : "format", &config->layout);
 }
 
+/* ModelOpt may repeat the form of its own file: then the settings are in an object of the section. */
 static void read_section(const scope *at, const char *method)
 {
+    static const scope nothing = {.object = NULL};
     organ_quant_config *const config = at->config;
     config->method = method;
     config->section = at->object;
     organ_quant_read_word(at, "quant_method", &config->method);
+    const scope inner = strcmp(config->method, "modelopt") == 0 ? organ_quant_enter(at, MODELOPT_SECTION) : nothing;
+    if (inner.object) {
+        read_section(&inner, config->method);
+        return;
+    }
     if (strcmp(config->method, "compressed-tensors") == 0)
         organ_quant_read_term(at, "format", &config->all.format);
     organ_quant_read_fields(at, all_fields, &config->all);

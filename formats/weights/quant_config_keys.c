@@ -82,7 +82,7 @@ static const known_keys lists[] = {
     {"mxfp4", "", OF_ALL, " bits group_size ", ""},
     {"modelopt", "", OF_ALL,
      " quant_algo kv_cache_scheme kv_cache_quant_algo config_groups group_size has_zero_point pre_quant_scale "
-     "quantized_layers quantization targets format ",
+     "quantized_layers targets format ",
      " awq_block_size "},
     {"quark", "", OF_ALL,
      " global_quant_config layer_quant_config layer_type_quant_config export quant_mode pack_method custom_mode "

@@ -279,6 +279,8 @@ static const member members[] = {
     {GROUP("modelopt", "\"weights\":{\"num_bits\":4,\"svd_rank\":4}"), "'config_groups.g.weights.svd_rank'", true},
     {OF("compressed-tensors", "\"kv_cache_scheme\":{\"num_bits\":8,\"type\":\"float\",\"sink\":4}"),
      "leaves out: 'kv_cache_scheme.sink'", false},
+    {OF("modelopt", "\"quantization\":{\"quant_algo\":\"FP8\",\"rotate\":true}"),
+     "quantization_config.quantization has the member 'rotate'", true},
     {OF("modelopt", "\"quantized_layers\":{\"a\":{\"quant_algo\":\"FP8\"},\"b\":{\"rotate\":1}}"),
      "'quantized_layers.b.rotate'", true},
     {OF("gptq", "\"bits\":4,\"dynamic\":{\"a\":{\"bits\":8,\"desc_act\":true,\"act_bits\":4},\"-:b\":{}}"),
