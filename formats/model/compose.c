@@ -375,7 +375,8 @@ organ_status organ_compositions_show(organ_compositions *all, organ_tensor_list 
     all->places = organ_rows_take(list->count + 1, sizeof *all->places);
     if (!all->locks || !all->files || !all->places)
         return organ_fail_memory(error, "the files of mlx-lm");
-    qsort(list->tensors, list->count, sizeof *list->tensors, by_place);
+    if (list->count)
+        qsort(list->tensors, list->count, sizeof *list->tensors, by_place);
     all->used = true;
     for (size_t f = 0, k = 0; f < count && !error->status; f++) {
         all->files[f] = (organ_composed_file){.real = files[f], .first = k};

@@ -6,37 +6,59 @@
 #include "formats/base/text.h"
 #include "formats/base/word_lists.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- members ---- */
 
 /* mlx-lm's configurations have no default for these members, which transformers leaves out or has under other names. */
-typedef enum member_value { HEAD_DIM, HIDDEN, EXPERT, ROTATED, INTERVAL, ZERO, ONE, NOTHING } member_value;
+typedef enum member_value { HEAD_DIM, HIDDEN, EXPERT, ROTATED, INTERVAL, PATTERN, ZERO, ONE, NOTHING } member_value;
 
 static const struct {
     const char *types, *key;
     member_value value;
-} members[] = {{"qwen3_moe exaone4 glm4_moe solar_open", "head_dim", HEAD_DIM},
-               {"exaone4 glm4_moe solar_open", "rope_scaling", NOTHING},
-               {"lfm2", "block_dim", HIDDEN},
-               {"minimax_m2", "shared_intermediate_size", ZERO},
-               {"minimax_m2", "rotary_dim", ROTATED},
-               {"solar_open", "partial_rotary_factor", ONE},
-               {"solar_open", "first_k_dense_replace", ZERO},
-               {"solar_open", "intermediate_size", EXPERT}, /* of dense layers, which it lacks */
-               {"qwen3_next", "full_attention_interval", INTERVAL}};
+    const char *inside; /* the object of config.json, or NULL */
+} members[] = {{"qwen3_moe exaone4 glm4_moe solar_open", "head_dim", HEAD_DIM, NULL},
+               {"exaone4 glm4_moe solar_open", "rope_scaling", NOTHING, NULL},
+               {"lfm2", "block_dim", HIDDEN, NULL},
+               {"minimax_m2", "shared_intermediate_size", ZERO, NULL},
+               {"minimax_m2", "rotary_dim", ROTATED, NULL},
+               {"solar_open", "partial_rotary_factor", ONE, NULL},
+               {"solar_open", "first_k_dense_replace", ZERO, NULL},
+               {"solar_open", "intermediate_size", EXPERT, NULL}, /* of dense layers, which it lacks */
+               {"exaone4", "sliding_window_pattern", PATTERN, NULL},
+               {"qwen3_next", "full_attention_interval", INTERVAL, NULL},
+               {"qwen3_5 qwen3_5_moe", "full_attention_interval", INTERVAL, "text_config"}};
+
+static bool is_full(const json_t *kinds, size_t k)
+{
+    const char *const kind = json_string_value(json_array_get(kinds, k));
+    return kind && strcmp(kind, "full_attention") == 0;
+}
 
 /* Returns the place of the first layer with full attention, from 1: the others repeat this period. 0: unknown. */
 static json_int_t interval_of(const json_t *root)
 {
-    size_t k;
-    json_t *kind;
-    json_array_foreach(json_object_get(root, "layer_types"), k, kind)
-    {
-        if (json_is_string(kind) && strcmp(json_string_value(kind), "full_attention") == 0)
+    const json_t *const kinds = json_object_get(root, "layer_types");
+    for (size_t k = 0; k < json_array_size(kinds); k++)
+        if (is_full(kinds, k))
             return (json_int_t)k + 1;
-    }
     return 0;
+}
+
+/* A letter for each layer, L with a window and G without; null if no layer has a window. transformers has the period
+ * as a number. */
+static json_t *pattern_of(const json_t *root)
+{
+    const json_t *const kinds = json_object_get(root, "layer_types");
+    const size_t count = json_array_size(kinds);
+    ORGAN_OWNED char *const letters = calloc(count + 1, 1);
+    bool windows = false;
+    for (size_t k = 0; letters && k < count; k++) {
+        letters[k] = is_full(kinds, k) ? 'G' : 'L';
+        windows = windows || letters[k] == 'L';
+    }
+    return letters && windows ? json_string(letters) : json_null();
 }
 
 static json_t *value_of(const json_t *root, const organ_forward_config *known, member_value value)
@@ -52,6 +74,8 @@ static json_t *value_of(const json_t *root, const organ_forward_config *known, m
         return json_integer(known->rope.dimensions);
     case INTERVAL:
         return json_integer(interval_of(root));
+    case PATTERN:
+        return pattern_of(root);
     case ZERO:
         return json_integer(0);
     case ONE:
@@ -69,12 +93,14 @@ static organ_status add_members(const organ_quantize_job *job, organ_json_edit *
     if (organ_forward_config_read(job->model, &known, &(organ_error){0}) != ORGAN_OK)
         return ORGAN_OK; /* an architecture that organ does not compute has no row */
     for (size_t k = 0; k < sizeof members / sizeof *members && !error->status; k++) {
+        const char *const inside = members[k].inside, *const key = members[k].key;
+        const json_t *const object = inside ? json_object_get(root, inside) : root;
         if (!organ_lists_word(members[k].types, ' ', type, strlen(type)) ||
-            organ_json_edit_has(config, NULL, members[k].key))
+            (organ_json_edit_has(config, inside, key) && !json_is_integer(json_object_get(object, key))))
             continue;
-        ORGAN_OWNED_JSON json_t *const value = value_of(root, &known, members[k].value);
-        if (value)
-            organ_json_edit_set(config, NULL, members[k].key, value, error);
+        ORGAN_OWNED_JSON json_t *const value = value_of(object, &known, members[k].value);
+        if (value && (members[k].value == PATTERN || !organ_json_edit_has(config, inside, key)))
+            organ_json_edit_set(config, inside, key, value, error);
     }
     organ_forward_config_release(&known);
     return error->status;
@@ -112,11 +138,20 @@ organ_status organ_quantize_mlx_members(const organ_quantize_job *job, organ_jso
 /* ---- notes ---- */
 
 typedef enum mlx_when {
-    IS_TRUE,    /* the member of config.json is true */
-    IS_NUMBER,  /* a positive number */
-    IS_OTHER,   /* another word than "silu" */
-    IS_LIST,    /* a list with entries */
-    HAS_TENSOR, /* a tensor's name ends with the key */
+    IS_TRUE,     /* the member of config.json is true */
+    IS_NUMBER,   /* a positive number */
+    IS_OTHER,    /* another word than "silu" */
+    IS_LIST,     /* a list with entries */
+    IS_MISSING,  /* null or missing */
+    IS_PART,     /* the member of the settings of RoPE is below 1 */
+    IS_FALSE,    /* ... is false */
+    IS_TWO,      /* ... is a list other than long_factor */
+    NO_LIST,     /* ... is no list */
+    IS_NOT_7,    /* a number other than 7 */
+    IS_SMALLER,  /* the embedding is the head, and the number is another than hidden_size */
+    IS_UNEVEN,   /* layer_types, here or in text_config, are not every n-th full_attention */
+    PER_CHANNEL, /* a tensor whose name ends with the key has more rows than heads */
+    HAS_TENSOR,  /* a tensor's name ends with the key */
 } mlx_when;
 
 static const struct {
@@ -134,7 +169,18 @@ static const struct {
     {"ernie4_5_moe", "e_score_correction_bias", HAS_TENSOR, false, "it leaves out the correction of the router"},
     {"gemma2 mixtral phi3 phimoe qwen2 starcoder2", "sliding_window", IS_NUMBER, false,
      "its attention has no sliding window: texts longer than the window differ"},
-    {"llama", "hidden_act", IS_OTHER, false, "its activation is silu"}};
+    {"llama", "hidden_act", IS_OTHER, false, "its activation is silu"},
+    {"glm", "partial_rotary_factor", IS_PART, false, "it rotates all channels of a head in models of this type"},
+    {"gpt_oss", "swiglu_limit", IS_NOT_7, false, "its limit is 7"},
+    {"gpt_oss", "truncate", IS_FALSE, false, "it rounds the bounds of YaRN's ramp to whole dimensions"},
+    {"minicpm3", "dim_model_base", IS_SMALLER, false, "it does not divide the logits of a head that is the embedding"},
+    {"minicpm3", "short_factor", IS_TWO, false, "it takes long_factor for short texts, too"},
+    {"minicpm3", "long_factor", NO_LIST, true, "it reads no model of this type without longrope"},
+    {"minicpm3", "q_lora_rank", IS_MISSING, true, "it reads no model of this type without this rank"},
+    {"deepseek_v2", "mlp.down_proj.bias", HAS_TENSOR, true, "it has no biases of feed-forwards in models of this type"},
+    {"laguna", "self_attn.g_proj.weight", PER_CHANNEL, true, "its attention has one gate for each head"},
+    {"qwen3_next qwen3_5 qwen3_5_moe", "layer_types", IS_UNEVEN, true,
+     "it reads only models in which every n-th layer has full attention"}};
 
 static bool has_tensor(const organ_model *model, const char *end)
 {
@@ -142,6 +188,53 @@ static bool has_tensor(const organ_model *model, const char *end)
     for (size_t k = 0; k < model->tensor_count && !found; k++)
         found = organ_ends_with(model->tensors[k].name, end) || strcmp(model->tensors[k].name, end) == 0;
     return found;
+}
+
+static bool is_smaller(const json_t *root, const json_t *value)
+{
+    return json_is_true(json_object_get(root, "tie_word_embeddings")) && json_is_number(value) &&
+           json_number_value(value) != json_number_value(json_object_get(root, "hidden_size"));
+}
+
+static bool is_uneven(const json_t *root)
+{
+    const json_t *const text = json_object_get(root, "text_config"), *const own = text ? text : root,
+                        *const kinds = json_object_get(own, "layer_types");
+    const json_int_t interval = interval_of(own);
+    for (size_t k = 0; k < json_array_size(kinds); k++)
+        if (interval == 0 || is_full(kinds, k) != (((json_int_t)k + 1) % interval == 0))
+            return true;
+    return false;
+}
+
+static bool has_rows(const organ_model *model, const json_t *root, const char *end)
+{
+    const json_int_t heads = json_integer_value(json_object_get(root, "num_attention_heads"));
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const organ_tensor *const t = &model->tensors[k];
+        if (organ_ends_with(t->name, end) && t->rank == 2 && t->shape[0] > (uint64_t)heads)
+            return true;
+    }
+    return false;
+}
+
+/* Returns whether settings of RoPE are as the row says. */
+static bool rope_holds(const json_t *root, const char *key, mlx_when when)
+{
+    const json_t *const scaling = json_object_get(root, "rope_scaling"), *const rope = json_is_object(scaling)
+                                                                                           ? scaling
+                                                                                           : rope_of(root);
+    const json_t *const own = json_object_get(rope, key), *const value = own ? own : json_object_get(root, key);
+    switch (when) {
+    case IS_PART:
+        return json_is_number(value) && json_number_value(value) < 1;
+    case IS_FALSE:
+        return json_is_false(value);
+    case NO_LIST:
+        return !json_is_array(value);
+    default:
+        return json_is_array(value) && !json_equal(value, json_object_get(rope, "long_factor"));
+    }
 }
 
 static bool holds(const organ_model *model, const json_t *root, const char *key, mlx_when when)
@@ -157,6 +250,21 @@ static bool holds(const organ_model *model, const json_t *root, const char *key,
         return json_is_string(value) && strcmp(json_string_value(value), "silu") != 0;
     case IS_LIST:
         return json_array_size(value) > 0;
+    case IS_MISSING:
+        return !value || json_is_null(value);
+    case IS_PART:
+    case IS_FALSE:
+    case IS_TWO:
+    case NO_LIST:
+        return rope_holds(root, key, when);
+    case IS_NOT_7:
+        return json_is_number(value) && json_number_value(value) != 7;
+    case IS_SMALLER:
+        return is_smaller(root, value);
+    case IS_UNEVEN:
+        return is_uneven(root);
+    case PER_CHANNEL:
+        return has_rows(model, root, key);
     default:
         return has_tensor(model, key);
     }
