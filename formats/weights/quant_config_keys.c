@@ -129,6 +129,8 @@ static const known_keys lists[] = {
     {"modelopt", "quantized_layers/*", OF_ALL,
      " quant_algo group_size has_zero_point pre_quant_scale weights input_activations output_activations ",
      " awq_block_size "},
+    {"quark", "export", OF_ALL,
+     " pack_method weight_format weight_merge_groups kv_cache_group min_kv_scale custom_mode ", ""},
     QUARK_LAYER("global_quant_config"),
     QUARK_LAYER("layer_quant_config/*"),
     QUARK_LAYER("layer_type_quant_config/*"),

@@ -97,6 +97,7 @@ ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibrati
  * Targets. A target whose rows are not whole groups gets groups of 64 or 32 columns. All routed experts get one scheme;
  * if no group size fits them, the model is rejected. Other targets that the scheme cannot represent (stacks of experts,
  * rows that are not whole groups of 32, types other than BF16, F16 and F32) stay unchanged, and the report lists them.
+ * An embedding that `targets` names and that vLLM does not look up in the scheme is an error (docs/servers.md).
  *
  * Mixed widths. organ first measures on the text the cost of each target at 2 and 4 bits and derives the cost of other
  * widths, also in a dry run. A resumed run measures again unless `allocate.file` contains the costs. A target may stay

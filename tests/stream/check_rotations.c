@@ -294,6 +294,7 @@ static const member members[] = {
      "'rotation_config.angle'", true},
     {OF("auto-round", "\"spinquant_config\":{\"r1\":false,\"r5\":true}"), "'spinquant_config.r5'", true},
     {OF("auto-round", "\"rotation_configs\":[{\"algorithm\":\"hadamard\"}]"), "'rotation_configs'", true},
+    {OF("quark", "\"export\":{\"pack_method\":\"reorder\",\"permutation\":[1]}"), "'export.permutation'", true},
     {QUARK("\"outliers\":{\"share\":1}"), "'global_quant_config.outliers'", true},
     {QUARK("\"weight\":{\"dtype\":\"int4\",\"codebook\":\"x\"}"), "'global_quant_config.weight.codebook'", true},
     {QUARK("\"weight\":[{\"dtype\":\"fp4\"},{\"dtype\":\"fp8_e4m3\",\"codebook\":\"x\"}]"),
