@@ -214,7 +214,7 @@ gpt_bigcode int8-channel 0 GPTBigCodeForCausalLM as
 nanochat int4-group32 1 opens NanoChatForCausalLM as int4-group32 only if it dequantises
 nanochat fp8-channel 0 NanoChatForCausalLM as
 falcon int4-group32 1 opens FalconForCausalLM as int4-group32 only if it dequantises
-kimi_linear int4-group32 1 does not open KimiLinearForCausalLM as int4-group32; it opens FP8 schemes
+kimi_linear int4-group32 1 does not open KimiLinearForCausalLM as int4-group32, because it seeks the convolutions of q, k and v, which it joins, as packed weights; it opens FP8 schemes
 kimi_linear int8-channel 1 does not open KimiLinearForCausalLM as int8-channel
 kimi_linear fp8-channel 0 KimiLinearForCausalLM as
 NOTES

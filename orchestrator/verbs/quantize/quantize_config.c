@@ -358,7 +358,9 @@ void organ_quantize_note_type(const organ_quantize_job *job)
     else if (unopened(job))
         organ_progress_warn(job->progress, "transformers (5.24) does not open %s as %s%s; it opens FP8 schemes",
                             config->architecture, job->encoding->name,
-                            unopened(job)->joins ? "" : " beside other encodings");
+                            unopened(job)->joins ? ", because it seeks the convolutions of q, k and v, which it joins, "
+                                                   "as packed weights"
+                                                 : " beside other encodings");
     else if (packs_embedding(job))
         organ_progress_warn(job->progress,
                             "transformers (5.24) opens quantised embeddings only if all tensors have groups of one "
