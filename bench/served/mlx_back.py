@@ -317,7 +317,7 @@ def make(kind, work):
     write_for_mlx(kind, source, for_mlx, whole, getattr(model.config, "attribute_map", {}))
     try:
         saved_by_mlx(for_mlx, work + "/mlx", 0)
-    except Exception as error:
+    except (Exception, SystemExit) as error: # the file of OLMo ends the program if ai2-olmo is missing
         raise NotLoaded(f"{type(error).__name__}: {error}") from error
     try:
         saved_by_mlx(for_mlx, work + "/mlx8", 8)
