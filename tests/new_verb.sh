@@ -201,43 +201,20 @@ if [[ -n $next ]]; then before $views "^    VIEW\\($next\\)" "$(printf '%-119s\\
     sed -i -E '/^    VIEW\([a-z_]+\)$/s/$/ \\/' $views && after $views '^    VIEW' "$row"
 fi
 
-fill "orchestrator/report/schema/documents/$id.json" <<'JSON'
-{
-  "$schema": "https://json-schema.org/draft/2020-12/schema",
-  "$id": "organ.@ID@/1",
-  "title": "organ @NAME@: values by role",
-  "type": "object",
-  "properties": {
-    "schema": {"const": "organ.@ID@/1"},
-    "definition": {"description": "Name and version of the definition by which the figures are computed.", "type": "string"},
-    "organ": {"description": "Version of organ.", "type": "string"},
-    "model": {"description": "The model.", "$ref": "common.json#/$defs/model"},
-    "roles": {
-      "description": "One entry for each role that the model has.",
-      "type": "array",
-      "items": {
-        "type": "object",
-        "properties": {
-          "role": {"description": "Name of the role.", "type": "string"},
-          "values": {"description": "Number of values of its weights.", "type": "integer", "minimum": 0}
-        },
-        "required": ["role", "values"],
-        "additionalProperties": false
-      }
-    },
-    "totals": {
-      "description": "Sums over the roles.",
-      "type": "object",
-      "properties": {"values": {"description": "Number of values.", "type": "integer", "minimum": 0}},
-      "required": ["values"],
-      "additionalProperties": false
-    },
-    "run": {"description": "What differs from run to run: paths, time, machine.", "type": "object"}
-  },
-  "required": ["schema", "definition", "organ", "model", "roles", "totals"],
-  "additionalProperties": false
-}
-JSON
+fill "orchestrator/report/schema/documents/$id.txt" <<'TEXT'
+organ @NAME@: values by role
+
+schema  ="organ.@ID@/1"
+definition  text  Name and version of the definition by which the figures are computed.
+organ  text  Version of organ.
+model  @model  The model.
+roles  list of object  One entry for each role that the model has.
+  role  text  Name of the role.
+  values  count  Number of values of its weights.
+totals  object  Sums over the roles.
+  values  count  Number of values.
+[run]  object...  What differs from run to run: paths, time, machine.
+TEXT
 # So is the list of schemas.
 schemas=orchestrator/report/schema/schema.c
 next=$({ sed -nE 's/^    SCHEMA\(([a-z_]+), .*/\1/p' $schemas && echo "$id"; } | LC_ALL=C sort | sed -n "/^$id\$/{n;p}")

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/schema/schema.h"
+#include "orchestrator/report/schema/schema_text.h"
 
 #include "formats/base/embedded.h"
 #include "formats/base/json.h"
@@ -11,7 +12,7 @@
 
 #include <string.h>
 
-/* Calls the macro SCHEMA(name, version) for each schema: organ.NAME/VERSION, in documents/NAME.json. */
+/* Calls the macro SCHEMA(name, version) for each schema: organ.NAME/VERSION, in documents/NAME.txt. */
 /* clang-format off */
 #define SCHEMAS \
     SCHEMA(allocation, 1) \
@@ -64,10 +65,10 @@
 /* clang-format on */
 
 #define FOLDER                "orchestrator/report/schema/documents/"
-#define SCHEMA(name, version) ORGAN_EMBEDDED(organ_schema_##name, FOLDER #name ".json")
+#define SCHEMA(name, version) ORGAN_EMBEDDED(organ_schema_##name, FOLDER #name ".txt")
 SCHEMAS
 #undef SCHEMA
-ORGAN_EMBEDDED(organ_schema_common_parts, FOLDER "common.json")
+ORGAN_EMBEDDED(organ_schema_common_parts, FOLDER "common.txt")
 
 #define SCHEMA(name, version) "organ." #name "/" #version,
 static const char *const names[] = {SCHEMAS};
@@ -81,19 +82,6 @@ const char *const *organ_schema_names(size_t *count)
 {
     *count = COUNT;
     return names;
-}
-
-/* The texts are those of the program, so only a lack of memory is an error. */
-static json_t *parsed(const char *text, organ_error *error)
-{
-    json_error_t fault;
-    bool no_memory;
-    json_t *const document = organ_json_load(text, strlen(text), JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    if (!document && no_memory)
-        organ_fail_memory(error, "a schema");
-    else if (!document)
-        organ_fail(error, ORGAN_BAD_INPUT, "a schema: line %d, column %d: %s", fault.line, fault.column, fault.text);
-    return document;
 }
 
 /* ---- a schema that refers to no other ---- */
@@ -142,8 +130,8 @@ static void bundle_parts(bundle *b, json_t *value)
 
 static json_t *bundled(const char *text, organ_error *error)
 {
-    json_t *schema = parsed(text, error);
-    ORGAN_OWNED_JSON json_t *const common = schema ? parsed(organ_schema_common_parts, error) : NULL;
+    json_t *schema = organ_schema_expand(text, error);
+    ORGAN_OWNED_JSON json_t *const common = schema ? organ_schema_expand(organ_schema_common_parts, error) : NULL;
     bundle b = {.common = json_object_get(common, "$defs"), .parts = json_object(), .complete = true};
     if (common)
         bundle_parts(&b, schema);
@@ -191,17 +179,16 @@ json_t *organ_schema_of(const char *name, organ_error *error)
     return NULL;
 }
 
-static json_t *listed(const void *error, size_t k)
+static json_t *listed(const void *context, size_t k)
 {
-    ORGAN_OWNED_JSON json_t *const schema = parsed(texts[k], (organ_error *)error);
-    return schema ? ORGAN_OBJECT(SET_TEXT("name", names[k]), SET_TEXT("title", organ_json_text(schema, "title")))
-                  : NULL;
+    (void)context;
+    return ORGAN_OBJECT(SET_TEXT("name", names[k]), SET("title", organ_schema_title(texts[k])));
 }
 
 json_t *organ_schema_list(organ_error *error)
 {
     json_t *list = ORGAN_OBJECT(SET_TEXT("schema", "organ.schemas/1"), SET_TEXT("organ", ORGAN_VERSION),
-                                SET("schemas", organ_json_rows(COUNT, listed, error)));
+                                SET("schemas", organ_json_rows(COUNT, listed, NULL)));
     if (!list && !error->status)
         organ_fail_memory(error, "the list of schemas");
     if (error->status)

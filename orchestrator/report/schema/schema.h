@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * JSON Schemas (draft 2020-12) of the documents that organ prints and writes. The program contains them: documents/ has
- * a file for each, and common.json with the parts that several of them have. */
+ * JSON Schemas (draft 2020-12) of the documents that organ prints and writes. documents/ has a
+ * text for each (schema_text.h), and common.txt with the parts that several of them have; the program contains them. */
 #ifndef ORGAN_REPORT_SCHEMA_SCHEMA_H
 #define ORGAN_REPORT_SCHEMA_SCHEMA_H
 

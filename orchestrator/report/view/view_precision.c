@@ -453,7 +453,6 @@ static const organ_field sizes[] = {FIELD_WORDS("requested", "{choice.requested}
                                     FIELD_WORDS("bits per weight", "{choice.bits_per_weight_of_all:.4f}", 0),
                                     FIELD_WORDS("predicted KL", "{choice.cost?{choice.cost:.4g}|-}", 0),
                                     FIELD_TEXT("file", "output", ORGAN_FIELD_CODE)};
-
 static const organ_block quantize_sizes_blocks[] = {
     LINES(NULL, "{dry_run?Dry run, nothing was written: |Quantised }{model}\nas mixed, in {outputs:size} "
                 "size{outputs:s}\n\n"),

@@ -5,6 +5,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
+#include "tests/report/schema/schema_cases.h"
 
 #include <check.h>
 #include <errno.h>
@@ -584,6 +585,7 @@ int main(void)
     suite_add_tcase(suite, document_cases());
     suite_add_tcase(suite, file_cases());
     suite_add_tcase(suite, report_cases());
+    suite_add_tcase(suite, schema_cases());
     SRunner *const runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);

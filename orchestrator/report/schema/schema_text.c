@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/schema/schema_text.h"
+
+#include "formats/base/json.h"
+#include "formats/base/owned.h"
+#include "formats/base/plain_numbers.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- lines ---- */
+
+/* Part of the text, which it does not own. */
+typedef struct part {
+    const char *at;
+    size_t length;
+} part;
+
+typedef struct schema_reading {
+    const char *next;             /* the line after the current one */
+    unsigned number;              /* of the current line, from 1 */
+    unsigned of_value;            /* number of the line whose value is read */
+    bool ended;                   /* there is no current line */
+    size_t indent;                /* of the current line, as the following */
+    part name, kind, description; /* length 0: missing */
+    organ_error *error;
+} schema_reading;
+
+/* Cuts what precedes two blanks off `rest`. */
+static part cut_part(part *rest)
+{
+    part cut = {rest->at, 0};
+    while (cut.length < rest->length &&
+           !(rest->at[cut.length] == ' ' && cut.length + 1 < rest->length && rest->at[cut.length + 1] == ' '))
+        cut.length++;
+    size_t used = cut.length;
+    while (used < rest->length && rest->at[used] == ' ')
+        used++;
+    *rest = (part){rest->at + used, rest->length - used};
+    return cut;
+}
+
+/* Goes to the next line that is not empty. */
+static void read_line(schema_reading *r)
+{
+    part line;
+    do {
+        line = (part){r->next, strcspn(r->next, "\n")};
+        r->ended = !*r->next;
+        r->next += line.length + (r->next[line.length] == '\n');
+        r->number++;
+    } while (!r->ended && line.length == 0);
+    r->indent = strspn(line.at, " ");
+    line = (part){line.at + r->indent, line.length - r->indent};
+    r->name = cut_part(&line);
+    r->kind = cut_part(&line);
+    r->description = line;
+}
+
+static bool fail(const schema_reading *r, const char *what, part p)
+{
+    if (!r->error->status)
+        organ_fail(r->error, ORGAN_BAD_INPUT, "a schema: line %u: %s '%.*s'", r->of_value, what, (int)p.length, p.at);
+    return false;
+}
+
+/* Takes ownership of the value; NULL means that memory ran out. */
+static bool put(const schema_reading *r, json_t *object, const char *key, json_t *value)
+{
+    if (json_object_set_new(object, key, value) == 0)
+        return true;
+    organ_fail_memory(r->error, "a schema");
+    return false;
+}
+
+static json_t *text_of(part p) { return json_stringn(p.at, p.length); }
+
+/* If `p` begins with the word, cuts it off. */
+static bool takes(part *p, const char *word)
+{
+    const size_t length = strlen(word);
+    if (p->length < length || memcmp(p->at, word, length) != 0)
+        return false;
+    *p = (part){p->at + length, p->length - length};
+    return true;
+}
+
+/* ---- kinds of one value ---- */
+
+static const struct word {
+    const char *name, *type, *limit; /* name of the limit; NULL: none */
+    int least;
+} words[] = {
+    {"text", "string", NULL, 0},
+    {"flag", "boolean", NULL, 0},
+    {"count", "integer", "minimum", 0},
+    {"integer>=1", "integer", "minimum", 1},
+    {"integer", "integer", NULL, 0},
+    {"number>=0", "number", "minimum", 0},
+    {"number>0", "number", "exclusiveMinimum", 0},
+    {"number", "number", NULL, 0},
+};
+
+static const struct word *take_word(part *kind)
+{
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (takes(kind, words[k].name))
+            return &words[k];
+    return NULL;
+}
+
+/* Sets "type" to `first`, or to the list of it and `second`. */
+static bool put_type(const schema_reading *r, json_t *value, const char *first, const char *second)
+{
+    return put(r, value, "type", second ? json_pack("[ss]", first, second) : json_string(first));
+}
+
+/* Values as in JSON, with '|' between them. */
+static bool put_values(const schema_reading *r, json_t *value, part kind)
+{
+    json_t *const list = json_array();
+    bool right = put(r, value, "enum", list);
+    while (right && kind.length) {
+        json_error_t fault;
+        bool no_memory;
+        size_t end = 0;
+        for (bool quoted = false; end < kind.length && (quoted || kind.at[end] != '|'); end++)
+            quoted ^= kind.at[end] == '"';
+        json_t *const one = organ_json_load(kind.at, end, JSON_DECODE_ANY, &fault, &no_memory);
+        right = one ? json_array_append_new(list, one) == 0 : fail(r, "no value", kind);
+        const size_t used = end + (end < kind.length);
+        kind = (part){kind.at + used, kind.length - used};
+    }
+    return right;
+}
+
+static bool put_constant(const schema_reading *r, json_t *value, part kind)
+{
+    json_error_t fault;
+    bool no_memory;
+    json_t *const one = organ_json_load(kind.at, kind.length, JSON_DECODE_ANY, &fault, &no_memory);
+    return one ? put(r, value, "const", one) : fail(r, "no value", kind);
+}
+
+static bool put_reference(const schema_reading *r, json_t *value, part name)
+{
+    const bool null = name.length && name.at[name.length - 1] == '?';
+    const bool own = takes(&name, "#");
+    json_t *const text =
+        organ_json_sprintf("%s#/$defs/%.*s", own ? "" : "common.json", (int)name.length - null, name.at);
+    if (!null)
+        return put(r, value, "$ref", text);
+    return put(r, value, "anyOf", json_pack("[{s:o},{s:s}]", "$ref", text, "type", "null"));
+}
+
+/* A word, two with '|' between them, or "text" and the texts or the pattern that are allowed. */
+static bool put_simple(const schema_reading *r, json_t *value, part kind)
+{
+    const part whole = kind;
+    const struct word *const first = take_word(&kind);
+    if (!first)
+        return fail(r, "unknown kind", whole);
+    const struct word *const second = takes(&kind, "|") ? take_word(&kind) : NULL;
+    const char *const other = takes(&kind, "?") ? "null" : NULL;
+    if (!put_type(r, value, first->type, second ? second->type : other))
+        return false;
+    if (first->limit && !put(r, value, first->limit, json_integer(first->least)))
+        return false;
+    if (takes(&kind, " /") && kind.length)
+        return put(r, value, "pattern", text_of((part){kind.at, kind.length - 1}));
+    if (takes(&kind, " "))
+        return put_values(r, value, kind);
+    return kind.length == 0 || fail(r, "unknown kind", whole);
+}
+
+/* ---- values with members ---- */
+
+static bool put_kind(schema_reading *r, json_t *value, part kind, size_t indent);
+
+/* Returns the value of the current line, and goes to the line after its members. */
+static json_t *read_value(schema_reading *r)
+{
+    json_t *value = json_object();
+    const part kind = r->kind, description = r->description;
+    const size_t indent = r->indent;
+    r->of_value = r->number;
+    read_line(r);
+    if (!value)
+        organ_fail_memory(r->error, "a schema");
+    const bool right = value && (!description.length || put(r, value, "description", text_of(description))) &&
+                       put_kind(r, value, kind, indent);
+    if (!right)
+        organ_clear_json(&value);
+    return value;
+}
+
+/* Reads the lines that are further from the edge than `indent`: members, of which those without brackets are required,
+ * and "(others)", the kind of all other members. */
+static bool put_members(schema_reading *r, json_t *value, long indent, bool open)
+{
+    json_t *const properties = json_object(), *const required = json_array();
+    json_t *others = json_boolean(open);
+    bool right = properties && required;
+    while (right && !r->ended && (long)r->indent > indent && *r->name.at != '$') {
+        part name = r->name;
+        const bool optional = takes(&name, "["), all = takes(&name, "(others)");
+        name.length -= optional;
+        json_t *const one = read_value(r);
+        if (all && one) {
+            json_decref(others);
+            others = one;
+            continue;
+        }
+        right = one && json_object_setn_new(properties, name.at, name.length, one) == 0 &&
+                (optional || json_array_append_new(required, text_of(name)) == 0);
+    }
+    const bool any = json_object_size(properties) > 0, needs = json_array_size(required) > 0;
+    right = right && (any ? put(r, value, "properties", json_incref(properties)) : true) &&
+            (needs ? put(r, value, "required", json_incref(required)) : true) &&
+            put(r, value, "additionalProperties", json_incref(others));
+    if (!right && !r->error->status)
+        organ_fail_memory(r->error, "a schema");
+    json_decref(properties);
+    json_decref(required);
+    json_decref(others);
+    return right;
+}
+
+/* Reads the lines "|  KIND" that are further from the edge than `indent`. */
+static bool put_choices(schema_reading *r, json_t *value, long indent, bool null)
+{
+    json_t *const list = json_array();
+    bool right = put(r, value, "anyOf", list);
+    while (right && !r->ended && (long)r->indent > indent && *r->name.at == '|')
+        right = json_array_append_new(list, read_value(r)) == 0;
+    right = right && (!null || json_array_append_new(list, json_pack("{s:s}", "type", "null")) == 0);
+    if (!right && !r->error->status)
+        organ_fail_memory(r->error, "a schema");
+    return right;
+}
+
+static bool put_list(schema_reading *r, json_t *value, part kind, size_t indent)
+{
+    const bool null = takes(&kind, "?");
+    json_t *const items = json_object();
+    return (takes(&kind, " of ") || fail(r, "a list of what:", kind)) &&
+           put_type(r, value, "array", null ? "null" : NULL) && put(r, value, "items", items) &&
+           put_kind(r, items, kind, indent);
+}
+
+static bool put_kind(schema_reading *r, json_t *value, part kind, size_t indent)
+{
+    if (takes(&kind, "list"))
+        return put_list(r, value, kind, indent);
+    if (takes(&kind, "@"))
+        return put_reference(r, value, kind);
+    if (takes(&kind, "="))
+        return put_constant(r, value, kind);
+    if (kind.length && *kind.at == '"')
+        return put_values(r, value, kind);
+    if (takes(&kind, "any"))
+        return true;
+    if (takes(&kind, "either"))
+        return put_choices(r, value, (long)indent, takes(&kind, "?"));
+    const bool object = takes(&kind, "object"), open = object && takes(&kind, "...");
+    if (object || takes(&kind, "map"))
+        return put_type(r, value, "object", takes(&kind, "?") ? "null" : NULL) &&
+               put_members(r, value, (long)indent, open);
+    return put_simple(r, value, kind);
+}
+
+/* ---- documents ---- */
+
+json_t *organ_schema_title(const char *text) { return json_stringn(text, strcspn(text, "\n")); }
+
+json_t *organ_schema_expand(const char *text, organ_error *error)
+{
+    schema_reading r = {.next = text + strcspn(text, "\n"), .number = 0, .error = error};
+    json_t *schema = json_object(), *const parts = json_object();
+    bool right = put(&r, schema, "$schema", json_string("https://json-schema.org/draft/2020-12/schema")) &&
+                 put(&r, schema, "title", organ_schema_title(text)) && put_type(&r, schema, "object", NULL);
+    read_line(&r);
+    if (right && !r.ended && *r.name.at == '|')
+        right = put_choices(&r, schema, /*indent=*/-1, /*null=*/false);
+    else if (right)
+        right = put_members(&r, schema, /*indent=*/-1, /*open=*/false);
+    while (right && !r.ended) {
+        part name = r.name;
+        r.of_value = r.number;
+        right = takes(&name, "$") || fail(&r, "unexpected line", name);
+        json_t *const value = right ? read_value(&r) : NULL;
+        right = value && json_object_setn_new(parts, name.at, name.length, value) == 0;
+    }
+    right = right && put(&r, schema, "$defs", json_incref(parts));
+    if (!right && !error->status)
+        organ_fail_memory(error, "a schema");
+    json_decref(parts);
+    if (!right)
+        organ_clear_json(&schema);
+    return schema;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ * The texts in documents/, from which the JSON Schemas are made. The first line is the title. Each other line is one
+ * member of the document:
+ *
+ *     NAME  KIND  DESCRIPTION
+ *
+ * with two blanks between the parts. [NAME] may be missing. Lines with more blanks before them are the members of an
+ * object. NAME (others) is the kind of all other members, | one of several kinds, and $PART a part to which kinds
+ * refer. Kinds:
+ *
+ *     text, flag, number, integer, count       a count is an integer from 0 on
+ *     number>=0, number>0, integer>=1
+ *     text "a"|"b", text /PATTERN/             allowed texts
+ *     "a"|"b"|null, ="a"                       allowed values, the only value
+ *     any                                      any value
+ *     list of KIND, object, map                a map is an object with (others) alone
+ *     object...                                an object that may have other members, too
+ *     either                                   one of the following lines |
+ *     @PART, @#PART                            a part of common.txt, of this text
+ *
+ * A word with '?' after it may be null: "text?", "list? of count". */
+#ifndef ORGAN_REPORT_SCHEMA_SCHEMA_TEXT_H
+#define ORGAN_REPORT_SCHEMA_SCHEMA_TEXT_H
+
+#include <jansson.h>
+#include <organ/base.h>
+
+/* Returns the schema of a text. References to common parts begin with "common.json#/$defs/"; "$defs" has the parts of
+ * the text. The caller releases it. Returns NULL with ORGAN_IO if memory runs out, with ORGAN_BAD_INPUT and the number
+ * of the line for a malformed text. */
+json_t *organ_schema_expand(const char *text, organ_error *error);
+
+/* Returns the title of a text. The caller releases it. Returns NULL if memory runs out. */
+json_t *organ_schema_title(const char *text);
+
+#endif
