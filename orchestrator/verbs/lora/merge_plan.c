@@ -321,12 +321,36 @@ static void place_vocabulary(organ_merge_job *job, const organ_weight *w, const 
     job->words = t->shape[0];
 }
 
+/* Puts a tensor in the place of `w`; NULL: the base has no such weight, for the reason `why`. */
+static organ_status replace_weight(organ_merge_job *job, const organ_tensor *t, const organ_weight *w, const char *why,
+                                   organ_error *error)
+{
+    char is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
+    if (!w)
+        return note_unplaced(job, t, /*other=*/NULL, error, "%s", why);
+    if (!ORGAN_SAME_SHAPE(w, t))
+        return note_unplaced(job, t, /*other=*/NULL, error, "its shape is %s, but '%.200s' of the base has shape %s",
+                             organ_shape_text(t->rank, t->shape, is), w->name,
+                             organ_shape_text(w->rank, w->shape, was));
+    if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
+        return note_unplaced(job, t, /*other=*/NULL, error,
+                             "it is %s and '%.200s' of the base is %s: one of these types is not supported",
+                             organ_dtype_describe(t->dtype)->name, w->name,
+                             organ_dtype_describe(w->codes->dtype)->name);
+    organ_merge_part *const part = part_of_weight(job, w);
+    if (part->saved)
+        return note_unplaced(job, t, /*other=*/NULL, error, "'%.200s' of the base is already replaced by '%.200s'",
+                             w->name, part->saved->name);
+    part->saved = t;
+    return ORGAN_OK;
+}
+
 static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
     bool special, repeats = false, skip = false;
     if (place_magnitudes(job, t, &special, error) || special || place_tokens(job, t, &special, error) || special)
         return error->status;
-    char *const name = organ_adapter_plain_name(t->name), is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
+    char *const name = organ_adapter_plain_name(t->name);
     if (!name)
         return organ_fail_memory(error, job->options->adapter);
     const organ_weight *w;
@@ -348,23 +372,7 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
         place_vocabulary(job, w, t);
         return ORGAN_OK;
     }
-    if (!w)
-        return note_unplaced(job, t, /*other=*/NULL, error, "%s", reason);
-    if (!ORGAN_SAME_SHAPE(w, t))
-        return note_unplaced(job, t, /*other=*/NULL, error, "its shape is %s, but '%.200s' of the base has shape %s",
-                             organ_shape_text(t->rank, t->shape, is), w->name,
-                             organ_shape_text(w->rank, w->shape, was));
-    if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
-        return note_unplaced(job, t, /*other=*/NULL, error,
-                             "it is %s and '%.200s' of the base is %s: one of these types is not supported",
-                             organ_dtype_describe(t->dtype)->name, w->name,
-                             organ_dtype_describe(w->codes->dtype)->name);
-    organ_merge_part *const part = part_of_weight(job, w);
-    if (part->saved)
-        return note_unplaced(job, t, /*other=*/NULL, error, "'%.200s' of the base is already replaced by '%.200s'",
-                             w->name, part->saved->name);
-    part->saved = t;
-    return ORGAN_OK;
+    return replace_weight(job, t, w, reason, error);
 }
 
 /* The shape of weight k in the output. */
