@@ -63,10 +63,10 @@ def verdict(lost, error, limit):
 
 
 def quantised(at, scheme, limit):
-    status, message, warned = organ("quantize", at("model"), "-o", at(scheme), "-s", scheme, "--quiet")
+    status, message, warned = organ("quantize", at("model"), "-o", at(scheme), "-s", scheme)
     if status:
         return "refused: " + message
-    organ("dequantize", at(scheme), "-o", at(scheme + "-plain"), "--dtype", "f32", "--quiet")
+    organ("dequantize", at(scheme), "-o", at(scheme + "-plain"), "--dtype", "f32")
     model, lost = load(at(scheme))
     return verdict(lost, differ(logits(model), logits(load(at(scheme + "-plain"))[0])), limit) + (" WARNED" if warned else "")
 
@@ -74,7 +74,7 @@ def quantised(at, scheme, limit):
 def adapter(at):
     import peft
     status, message, warned = organ("lora", "extract", "--base", at("model"), "--tuned", at("tuned"), "-o", at("adapter"),
-                                    "--rank", "8", "--quiet")
+                                    "--rank", "8")
     if status:
         return "refused: " + message
     with warnings.catch_warnings(record=True) as caught:
@@ -83,7 +83,7 @@ def adapter(at):
     lost = [str(w.message)[:80] for w in caught if "adapter keys" in str(w.message)]
     factors = [p for name, p in model.named_parameters() if "lora_B" in name]
     empty = sum(not bool(p.any()) for p in factors)
-    organ("lora", "merge", "--base", at("model"), "--adapter", at("adapter"), "-o", at("merged"), "--dtype", "f32", "--quiet")
+    organ("lora", "merge", "--base", at("model"), "--adapter", at("adapter"), "-o", at("merged"), "--dtype", "f32")
     lost = lost[0] if lost else f"{empty} of {len(factors)} factors are empty" if empty else ""
     return verdict(lost, differ(logits(model), logits(load(at("merged"))[0])), 1e-3) + (" WARNED" if warned else "")
 
@@ -94,7 +94,7 @@ def layers_of(model):
 
 
 def shortened(at, layer):
-    status, message, warned = organ("layers", at("model"), "-o", at(f"without{layer}"), "--drop", f"{layer},", "--quiet")
+    status, message, warned = organ("layers", at("model"), "-o", at(f"without{layer}"), "--drop", f"{layer},")
     if status:
         return "refused: " + message
 
