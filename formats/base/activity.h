@@ -37,7 +37,7 @@ static inline void organ_activity_end(const organ_activity *before) { organ_acti
 /* A statement that switches the clock of this thread to the activity `to` until the end of its block. organ_input_read,
  * organ_pread_full and organ_write_all do so themselves. */
 #define ORGAN_DURING(to)                                                                                               \
-    const organ_activity organ_before __attribute__((cleanup(organ_activity_end))) = organ_activity_begin(to)
+    const organ_activity organ_before __attribute__((cleanup(organ_activity_end), unused)) = organ_activity_begin(to)
 
 /* Adds `bytes` to the bytes that this thread has read or written, by its present activity. Another activity than
  * ORGAN_READING and ORGAN_WRITING ignores them. */

@@ -84,7 +84,7 @@ int organ_held_folders_use(void);
 void organ_held_folders_leave(const int *use);
 /* A statement after which no folder is dropped until its block ends. It keeps errno and must not be nested. */
 #define ORGAN_USE_HELD_FOLDERS                                                                                         \
-    const int organ_held_use __attribute__((cleanup(organ_held_folders_leave))) = organ_held_folders_use()
+    const int organ_held_use __attribute__((cleanup(organ_held_folders_leave), unused)) = organ_held_folders_use()
 /* Returns the descriptor of the held folder at or above `path` and sets *name to the rest of the path, "." for the
  * folder itself. If no such folder is held, returns AT_FDCWD and sets *name to `path`. Only
  * after ORGAN_USE_HELD_FOLDERS; the descriptor may be used until the end of the block. */

@@ -39,7 +39,7 @@ static inline void organ_locked_end(pthread_mutex_t *const *mutex) { pthread_mut
 /* A statement that locks the mutex until the end of its block. A value that the block returns is computed before the
  * mutex is unlocked. */
 #define ORGAN_LOCKED(mutex)                                                                                            \
-    pthread_mutex_t *const organ_locked __attribute__((cleanup(organ_locked_end))) = organ_locked_begin(mutex)
+    pthread_mutex_t *const organ_locked __attribute__((cleanup(organ_locked_end), unused)) = organ_locked_begin(mutex)
 
 /* Frees what the pointer at `variable` points to, and sets the pointer to NULL. organ_clear_json releases a value. */
 static inline void organ_clear(void *variable)

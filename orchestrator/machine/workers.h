@@ -106,7 +106,7 @@ static inline void organ_phase_end(const organ_phase *before) { organ_phase_begi
 
 /* A statement that begins a phase, which lasts until the end of its block. */
 #define ORGAN_IN_PHASE(to)                                                                                             \
-    const organ_phase organ_phase_before __attribute__((cleanup(organ_phase_end))) = organ_phase_begin(to)
+    const organ_phase organ_phase_before __attribute__((cleanup(organ_phase_end), unused)) = organ_phase_begin(to)
 
 /* Returns the seconds since the outermost open work of this thread began; 0 outside of any work. */
 double organ_work_seconds(void);

@@ -217,7 +217,7 @@ organ_status organ_report_folder_write(organ_report_folder *folder, const json_t
         organ_ranks_agree(folder->ranks, "writing the report", error);
     if (!is_requested(folder) || error->status)
         return error->status;
-    ORGAN_OWNED_FILE const int lock = lock_report_folder(folder);
+    ORGAN_OWNED_FILE __attribute__((unused)) const int lock = lock_report_folder(folder);
     folder->wrote = true;
     if (write_reports_into(folder->path, &folder->view->files, report, error) == ORGAN_OK)
         organ_error_set_output(error, folder->path);

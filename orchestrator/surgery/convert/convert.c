@@ -397,7 +397,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .report.plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
-                              .names = {"convert/1", &organ_convert_view, "converting", "model"},
+                              .names = {"convert/1", &organ_convert_view, "converting", "model", NULL},
                               .pieces.gguf = job->gguf,
                               .pieces.files = job->files,
                               .report.made_as = job->type == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,

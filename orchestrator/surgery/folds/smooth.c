@@ -226,7 +226,7 @@ static organ_status smooth_model(smooth_job *job, json_t **report, organ_error *
                               ORGAN_WRITE_BY(job),
                               .decide = decide,
                               .replaced = {.chosen = job->chosen, .rows = &job->rows},
-                              .names = {"smooth/1", &organ_smooth_view, "smoothing", "model"},
+                              .names = {"smooth/1", &organ_smooth_view, "smoothing", "model", NULL},
                               .report.plan = &job->plan,
                               .check.parameters = parameters_json,
                               .check.inputs = smooth_inputs,

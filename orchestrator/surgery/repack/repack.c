@@ -221,7 +221,7 @@ static organ_status repack_model(repack_job *job, json_t **report, organ_error *
         .pieces.units = job->units,
         .pieces.unit_count = job->unit_count,
         .pieces.repacked = true,
-        .names = {"convert/1", &organ_convert_view, "converting", "model"},
+        .names = {"convert/1", &organ_convert_view, "converting", "model", NULL},
         .left_out = organ_packed_files,
         .report.made_as = ORGAN_TYPES_STAY,
         .make = {.edit = organ_repack_config, .fill = fill, .recall = recall, .check = check_output},

@@ -131,7 +131,7 @@ static organ_status assemble_model(assembly_job *a, const organ_progress *progre
     const organ_write made = {.model = a->model,
                               .requested = &o->write,
                               .layout = {.files = &a->layout, .ranks = o->ranks, .stop = stop},
-                              .names = {"assemble/1", &organ_assemble_view, "assembling", "model"},
+                              .names = {"assemble/1", &organ_assemble_view, "assembling", "model", NULL},
                               .progress = progress,
                               .engine = o->engine,
                               .context = a,

@@ -394,7 +394,7 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
                               .layout.apart = job->target->manifest && !job->single,
                               .layout.ranks = o->ranks,
                               .layout.stop = job->stop,
-                              .names = {"graft/1", &organ_graft_view, "grafting", "target"},
+                              .names = {"graft/1", &organ_graft_view, "grafting", "target", NULL},
                               .progress = job->progress,
                               .engine = o->engine,
                               .context = job,

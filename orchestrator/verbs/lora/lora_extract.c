@@ -204,16 +204,16 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
     organ_adapter_making *const making = &job->making;
     if (list_all_units(job, error))
         return error->status;
-    making->write = (organ_write){
-        ORGAN_WRITE_BY(job),
-        .model = job->base,
-        .layout.source = job->tuned,
-        .requested = &job->options->write,
-        .check.early = !job->options->write.dry_run && !job->inner,
-        .names = {job->repairs ? "lora-repair/1" : "lora-extract/1", &organ_lora_extract_view, "extracting", "base"},
-        .check.parameters = extract_parameters,
-        .check.identity = extract_identity,
-        .report = {.plan = &job->plan, .document = organ_lora_extract_document}};
+    making->write = (organ_write){ORGAN_WRITE_BY(job),
+                                  .model = job->base,
+                                  .layout.source = job->tuned,
+                                  .requested = &job->options->write,
+                                  .check.early = !job->options->write.dry_run && !job->inner,
+                                  .names = {job->repairs ? "lora-repair/1" : "lora-extract/1", &organ_lora_extract_view,
+                                            "extracting", "base", NULL},
+                                  .check.parameters = extract_parameters,
+                                  .check.identity = extract_identity,
+                                  .report = {.plan = &job->plan, .document = organ_lora_extract_document}};
     making->units = job->units;
     making->tensors = 2 * job->module_count + job->other_count;
     making->architecture = job->base->gguf ? job->base->config.model_type : NULL;

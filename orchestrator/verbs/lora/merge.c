@@ -329,7 +329,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
                               .requested = &o->write,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
-                              .names = {"lora merge/1", &organ_lora_merge_view, "merging", "base"},
+                              .names = {"lora merge/1", &organ_lora_merge_view, "merging", "base", NULL},
                               .left_out = job->packed ? organ_packed_files : NULL,
                               .pieces.repacked = job->packed > 0,
                               .pieces.gguf = job->gguf,

@@ -423,24 +423,25 @@ static void describe_output(rewriting *w, const organ_model *whole)
 {
     const organ_lora_output *const o = w->output;
     const organ_adapter *const old = w->rewrite->adapter;
-    w->making = (organ_adapter_making){.write = {.model = whole,
-                                                 .requested = &o->write,
-                                                 .check.early = true,
-                                                 .names = {o->view->files.json, o->view, w->rewrite->stage, "adapter"},
-                                                 .progress = w->rewrite->progress,
-                                                 .engine = w->rewrite->engine,
-                                                 .context = w,
-                                                 .check.parameters = rewrite_parameters,
-                                                 .report.document = rewrite_document},
-                                       .tensors = 2 * w->rewrite->count + o->rest_count,
-                                       .architecture = old->gguf ? old->architecture : NULL,
-                                       .mlx = w->rewrite->mlx,
-                                       .alpha = w->rewrite->keeps ? w->rewrite->scale * (double)w->rewrite->rank : 0,
-                                       .files_of = old,
-                                       .repair_pair = *w->repair_pair ? w->repair_pair : NULL,
-                                       .fill = rewrite_fill,
-                                       .recall = rewrite_recall,
-                                       .config = rewrite_config};
+    w->making =
+        (organ_adapter_making){.write = {.model = whole,
+                                         .requested = &o->write,
+                                         .check.early = true,
+                                         .names = {o->view->files.json, o->view, w->rewrite->stage, "adapter", NULL},
+                                         .progress = w->rewrite->progress,
+                                         .engine = w->rewrite->engine,
+                                         .context = w,
+                                         .check.parameters = rewrite_parameters,
+                                         .report.document = rewrite_document},
+                               .tensors = 2 * w->rewrite->count + o->rest_count,
+                               .architecture = old->gguf ? old->architecture : NULL,
+                               .mlx = w->rewrite->mlx,
+                               .alpha = w->rewrite->keeps ? w->rewrite->scale * (double)w->rewrite->rank : 0,
+                               .files_of = old,
+                               .repair_pair = *w->repair_pair ? w->repair_pair : NULL,
+                               .fill = rewrite_fill,
+                               .recall = rewrite_recall,
+                               .config = rewrite_config};
 }
 
 organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *output, json_t **report,

@@ -85,7 +85,7 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
                               .pieces.units = units,
                               .pieces.unit_count = model->tensor_count,
                               .pieces.files = files,
-                              .names = {"merge/1", &organ_merge_view, NULL, "base"},
+                              .names = {"merge/1", &organ_merge_view, NULL, "base", NULL},
                               .report.document = no_document};
     organ_error own = {0}; /* without a note that the outline is complete */
     if (!pieces || !units)

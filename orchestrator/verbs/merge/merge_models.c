@@ -137,7 +137,7 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
                               .report.plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
-                              .names = {"merge/1", &organ_merge_view, "merging", "base"},
+                              .names = {"merge/1", &organ_merge_view, "merging", "base", NULL},
                               .left_out = left_out,
                               .pieces.repacked = job->packed || job->recipe.sliced,
                               .make.edit = edit_merged,
