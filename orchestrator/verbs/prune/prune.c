@@ -301,7 +301,7 @@ static organ_status write_output(organ_prune_job *job, json_t **report, organ_er
         ORGAN_WRITE_BY(job),
         .decide = prune_decide,
         .replaced = {.chosen = job->targets.chosen, .calib = job->needs_text, .stretches = &job->stretches},
-        .names = {job->definition, &organ_prune_view, "pruning", "donor"},
+        .names = {job->definition, &organ_prune_view, "pruning", "donor", NULL},
         .make = {.fill = prune_fill, .recall = organ_prune_recall, .check = organ_prune_check},
         .check = {.parameters = organ_prune_parameters, .inputs = prune_inputs, .identity = organ_prune_identity},
         .report = {.plan = &job->plan, .document = organ_prune_document, .finish = organ_prune_finish_report}};

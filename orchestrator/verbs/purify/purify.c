@@ -442,7 +442,7 @@ static organ_status write_purified(organ_purify_job *job, json_t **report, organ
         .requested = &o->write,
         ORGAN_WRITE_BY(job),
         .replaced = {.chosen = job->chosen, .rows = &job->rows},
-        .names = {job->haar ? "purify-haar/1" : "purify-fft/2", &organ_purify_view, "purifying", "model"},
+        .names = {job->haar ? "purify-haar/1" : "purify-fft/2", &organ_purify_view, "purifying", "model", NULL},
         .check.parameters = purify_parameters,
         .make.check = check_copy,
         .report.document = purify_document};

@@ -405,7 +405,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               ORGAN_WRITE_BY(job),
                               .decide = quantize_decide,
                               .report.plan = &job->plan,
-                              .names = {quantize_definition(job), &organ_quantize_view, "quantizing", "model"},
+                              .names = {quantize_definition(job), &organ_quantize_view, "quantizing", "model", NULL},
                               .report.made_as = ORGAN_TYPES_PACKED,
                               .report.made_rounds = job->inputs,
                               .pieces.repacked = true,
