@@ -416,6 +416,19 @@ each c_files wc -l | awk '$2 != "total" && $1 > 600 { print $2 ": " $1 " lines" 
 grep -v '_golden\.h$' "$scratch/c_files" >"$scratch/typed_files"
 LC_ALL=C.UTF-8 each typed_files grep -nE '^.{121}' | cut -c -120 | check "no line of C is wider than 120 columns"
 
+# long_sections FILE: prints the sections of a changelog that have more than 150 lines, headings and blank lines included.
+long_sections() {
+    awk '
+        function close_section() { if (count > 150) print section ": " count " lines" }
+        /^## / { close_section(); section = substr($0, 4); count = 0 }
+        section != "" { count++ }
+        END { close_section() }' "$1"
+}
+# It finds the one that is too long in a sample, and counts no line of the introduction.
+{ seq 151; echo "## Unreleased"; seq 149; echo "## 0.2.0 - 2026-11-22"; seq 150; echo "## 0.1.0"; } >"$scratch/sections"
+long_sections "$scratch/sections" | diff - <(echo "0.2.0 - 2026-11-22: 151 lines") | check "the check of sections finds those with more than 150 lines"
+long_sections CHANGELOG.md | check "no section of CHANGELOG.md has more than 150 lines"
+
 sed -E 's,/[^/]*$,,' "$scratch/files" | sort | uniq -c | awk '$1 > 60 { print $2 ": " $1 " files" }' |
     check "no folder has more than 60 files"
 
