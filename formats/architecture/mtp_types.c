@@ -147,6 +147,13 @@ const organ_mtp_type *organ_mtp_type_of(const char *type)
     return NULL;
 }
 
+const organ_draft_family *organ_mtp_family_of(const char *type)
+{
+    const organ_mtp_type *const row = organ_mtp_type_of(type);
+    const organ_draft_family *const family = row ? organ_draft_family_named(row->family) : NULL;
+    return family && family->listed ? family : NULL;
+}
+
 const char *organ_mtp_key(const char *architecture, char key[ORGAN_MTP_KEY_ROOM])
 {
     snprintf(key, ORGAN_MTP_KEY_ROOM, "%.100s.%s", architecture, ORGAN_MTP_KEY);

@@ -39,6 +39,10 @@ typedef struct organ_mtp_type {
 /* Returns the row that lists `type`; NULL: none does. */
 const organ_mtp_type *organ_mtp_type_of(const char *type);
 
+/* Returns the family of all blocks of models of this type; NULL: they are of the first family that lists no types and
+ * whose names the files have. */
+const organ_draft_family *organ_mtp_family_of(const char *type);
+
 /* Returns whether blocks of the two types are alike: those of GLM-4.7-Flash and DeepSeek-V3 share an architecture of
  * GGUF files, in which none shows its type. */
 static inline bool organ_mtp_same(const organ_mtp_type *a, const organ_mtp_type *b)

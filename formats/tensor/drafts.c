@@ -2,7 +2,6 @@
 #include "formats/tensor/drafts.h"
 
 #include "formats/base/text.h"
-#include "formats/base/word_lists.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,12 +18,12 @@ const char *const organ_draft_gguf_parts[DRAFT_PARTS] = {USUAL_PARTS("nextn."), 
 /* The sources are the models of vLLM 0.33 (deepseek_mtp.py, qwen3_next_mtp.py, mimo_mtp.py, mimo_v2.py, step3p5_mtp.py,
  * ernie_mtp.py, nemotron_h_mtp.py, longcat_flash_mtp.py) and the graphs of llama.cpp. vLLM norms the state of MiMo-V2,
  * llama.cpp and SGLang do not: organ follows the two. Its later blocks read the outputs of the one before, which are
- * raw, in llama.cpp alone. vLLM's GLM-4 MoE hands raw outputs to the next step, all others normed ones. Families with a
- * list of types come first: they share names with the later ones. */
+ * raw, in llama.cpp alone. vLLM's GLM-4 MoE hands raw outputs to the next step, all others normed ones. Families of
+ * listed types come first: they share names with the later ones. */
 static const organ_draft_family families[] = {
     /* Step */
     {.name = "Step",
-     .types = "step3p5 step3p7 step35",
+     .listed = true,
      .parts = {USUAL_PARTS(""), "transformer.shared_head.norm.weight", "transformer.shared_head.output.weight"},
      .raw_state = true,
      .raw_again = true,
@@ -32,7 +31,7 @@ static const organ_draft_family families[] = {
      .layers = 1},
     /* MiMo-V2 */
     {.name = "MiMo-V2",
-     .types = "mimo_v2 mimo_v2_flash mimo_v2_pro mimo2",
+     .listed = true,
      .ladder = "model.mtp.layers.#",
      .parts = {USUAL_PARTS("model.mtp.layers.#."), "model.mtp.layers.#.final_layernorm.weight"},
      .gguf_norm = "layer_output_norm.weight",
@@ -42,7 +41,7 @@ static const organ_draft_family families[] = {
      .layers = 1},
     /* ERNIE 4.5 */
     {.name = "ERNIE",
-     .types = "ernie4_5 ernie4_5_moe ernie4_5-moe",
+     .listed = true,
      .ladder = "model.mtp_block.#",
      .parts = {"model.mtp_linear_proj.#.weight", "model.mtp_emb_norm.#.weight", "model.mtp_hidden_norm.#.weight"},
      .raw_again = true,
@@ -50,7 +49,7 @@ static const organ_draft_family families[] = {
      .layers = 1},
     /* MiMo-7B */
     {.name = "MiMo",
-     .types = "mimo",
+     .listed = true,
      .ladder = "model.mtp_layers.#",
      .parts = {"model.mtp_layers.#.input_proj.weight", "model.mtp_layers.#.token_layernorm.weight",
                "model.mtp_layers.#.hidden_layernorm.weight", "model.mtp_layers.#.final_layernorm.weight"},
@@ -59,21 +58,21 @@ static const organ_draft_family families[] = {
      .layers = 1},
     /* Nemotron-H: the attention is one layer and the experts are the next */
     {.name = "Nemotron-H",
-     .types = "nemotron_h nemotron_h_moe",
+     .listed = true,
      .ladder = "mtp.layers.#",
      .parts = {USUAL_PARTS("mtp.layers.#."),
                "mtp.layers.#.final_layernorm.weight", [DRAFT_NORM_FEED] = "mtp.layers.#.norm.weight"},
      .layers = 2},
     /* LongCat-Flash */
     {.name = "LongCat-Flash",
-     .types = "longcat_flash longcat-flash",
+     .listed = true,
      .ladder = "model.mtp.layers.#.transformer_layer",
      .parts = {"model.mtp.layers.#.eh_proj.weight", "model.mtp.layers.#.enorm.m.weight",
                "model.mtp.layers.#.hnorm.m.weight", "model.mtp.norm.weight"},
      .layers = 1},
     /* DeepSeek-V4: M is in two tensors, and hidden states have several streams */
     {.name = "DeepSeek-V4",
-     .types = "deepseek_v4 deepseek4",
+     .listed = true,
      .ladder = "mtp.#",
      .parts = {"mtp.#.e_proj.weight", "mtp.#.enorm.weight", "mtp.#.hnorm.weight", "mtp.#.norm.weight",
                "mtp.#.head.weight", [DRAFT_PROJECT_STATE] = "mtp.#.h_proj.weight"},
@@ -82,7 +81,7 @@ static const organ_draft_family families[] = {
      .layers = 1},
     /* Mellum: transformers' default of mtp_layer_types */
     {.name = "Mellum",
-     .types = "mellum",
+     .listed = true,
      .ladder = "mtp.layers.#",
      .parts = {QWEN_PARTS},
      .shared = true,
@@ -98,14 +97,6 @@ static const organ_draft_family families[] = {
 enum { FAMILIES = sizeof families / sizeof *families };
 
 const organ_draft_family *organ_draft_family_at(size_t index) { return index < FAMILIES ? &families[index] : NULL; }
-
-const organ_draft_family *organ_draft_family_of_type(const char *type)
-{
-    for (size_t k = 0; k < FAMILIES; k++)
-        if (organ_lists_word(families[k].types, ' ', type, strlen(type)))
-            return &families[k];
-    return NULL;
-}
 
 const organ_draft_family *organ_draft_family_named(const char *name)
 {

@@ -22,9 +22,8 @@ typedef enum organ_draft_part {
 /* Models whose blocks have the same names and are run alike. */
 typedef struct organ_draft_family {
     const char *name; /* of the models whose names the family has first, for messages and reports */
-    /* Words divided by spaces: model_type of config.json, general.architecture of GGUF files. NULL: the family of all
-     * models that have its names and are in no list. */
-    const char *types;
+    bool listed;      /* only models of the types that formats/architecture/mtp_types.c lists for it are of the family;
+                         false: all that have its names and are of no such type */
     /* Names of safetensors files; '#' stands for the number of the block. The layer's tensors follow `ladder`. NULL:
      * the block continues the model's layers, and its names follow that of the layer. */
     const char *ladder;
@@ -43,9 +42,6 @@ typedef struct organ_draft_family {
 
 /* Returns family `index`, in the order in which they are tried; NULL after the last. */
 const organ_draft_family *organ_draft_family_at(size_t index);
-
-/* Returns the family that lists `type`; NULL: none does. */
-const organ_draft_family *organ_draft_family_of_type(const char *type);
 
 /* Returns the family of that name; NULL: there is none. */
 const organ_draft_family *organ_draft_family_named(const char *name);

@@ -11,6 +11,7 @@
  * two halves comes first, and whether outputs are normed. */
 #include "orchestrator/forward/drafting.h"
 
+#include "formats/architecture/mtp_types.h"
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
@@ -123,13 +124,12 @@ static bool is_of_family(organ_forward *f, unsigned k, const organ_draft_family 
 static bool find_project(organ_forward *f, unsigned k)
 {
     forward_draft *const d = &f->drafts[k];
-    const organ_draft_family *const only =
-        k ? f->drafts[0].family : organ_draft_family_of_type(f->model->config.model_type);
+    const organ_draft_family *const only = k ? f->drafts[0].family : organ_mtp_family_of(f->model->config.model_type);
     const organ_draft_family *family;
     *d = (forward_draft){0};
     bool found = only && is_of_family(f, k, only);
     for (size_t index = 0; !only && !found && (family = organ_draft_family_at(index)); index++)
-        found = !family->types && is_of_family(f, k, family);
+        found = !family->listed && is_of_family(f, k, family);
     if (found && d->family->layers == 1)
         return true;
     *d = (forward_draft){0};
@@ -165,7 +165,7 @@ organ_status organ_forward_open_draft(organ_forward *f, organ_error *error)
     for (unsigned k = 0; k < FORWARD_DRAFTS && find_project(f, k); k++) {
         organ_error fault = {0};
         if (open_block(f, k, &fault) != ORGAN_OK) {
-            const bool known = k == 0 && !f->drafts[0].family->types;
+            const bool known = k == 0 && !f->drafts[0].family->listed;
             organ_forward_release_draft(&f->drafts[k]);
             if (known || fault.status != ORGAN_BAD_INPUT)
                 *error = fault;
