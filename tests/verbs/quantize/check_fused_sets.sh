@@ -11,7 +11,7 @@ types() { "$organ" inspect "$1" --tensors --json --select "$2" | jq -c '[.tensor
 scale() {
     local file offset bytes
     read -r file offset bytes < <("$organ" inspect "$1" --tensors --json --select "$2" | jq -r '.tensors[0] | "\(.file) \(.offset) \(.bytes)"')
-    xxd -p -s "$offset" -l "$bytes" "$1/$file"
+    od -An -tx1 -j "$offset" -N "$bytes" "$1/$file"
 }
 
 # stores FILE (NAME ROWS COLUMNS)...: writes a safetensors file with BF16 matrices whose elements are 1.
