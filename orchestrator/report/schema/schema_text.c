@@ -243,10 +243,12 @@ static bool put_choices(schema_reading *r, json_t *value, long indent, bool null
 static bool put_list(schema_reading *r, json_t *value, part kind, size_t indent)
 {
     const bool null = takes(&kind, "?");
+    if (!takes(&kind, " of "))
+        return fail(r, "a list of what:", kind);
+    if (!put_type(r, value, "array", null ? "null" : NULL))
+        return false;
     json_t *const items = json_object();
-    return (takes(&kind, " of ") || fail(r, "a list of what:", kind)) &&
-           put_type(r, value, "array", null ? "null" : NULL) && put(r, value, "items", items) &&
-           put_kind(r, items, kind, indent);
+    return put(r, value, "items", items) && put_kind(r, items, kind, indent);
 }
 
 static bool put_kind(schema_reading *r, json_t *value, part kind, size_t indent)
