@@ -81,5 +81,7 @@ run_tier() {
 
 verdict=0
 for tier in $chosen; do run_tier "$tier" || verdict=1; done
-{ echo "$head" && tail -n +$((lines_before + 1)) "$table"; } | column -t -s $'\t'
+{ echo "$head" && tail -n +$((lines_before + 1)) "$table"; } | awk -F '\t' '
+    { for (k = 1; k <= NF; k++) { cell[NR, k] = $k; if (length($k) > width[k]) width[k] = length($k) } cells[NR] = NF }
+    END { for (n = 1; n <= NR; n++) for (k = 1; k <= cells[n]; k++) printf "%-" (k < cells[n] ? width[k] + 2 : 0) "s%s", cell[n, k], k < cells[n] ? "" : "\n" }'
 exit $verdict
