@@ -35,29 +35,25 @@ typedef struct class_row {
  * without the package mistral-common included. */
 static const class_row classes[] = {
     {"TokenizersBackend", FORM_FILE,
-     .types =
-         "aria arctic beam bigbird_pegasus camembertv2-base canary chatlm cohere_asr ernie4_5 ernie4_5_moe flex_olmo "
-         "fuyu "
-         "glm glm4 glm4_moe glm4_moe_lite glm4v glm4v_moe glm_image glmasr got_ocr2 gpt_bigcode gradium_phonon_tts "
-         "granite "
-         "granitemoe granitemoehybrid granitemoeshared h2ovl_chat hyperclovax hyperclovax_vlm internlm2 internlm3 "
-         "iquestcoder jamba kimi_k25 kimi_linear kosmos-2 llava llava_next mimo_v2_flash minicpm3 minicpm_ocr minicpmv "
-         "minicpmv4_6 minicpmv4_7 minimax_m2 ministral ministral3 mistral mistral3 mistral_large4 mixtral modernbert "
-         "modernbert-decoder molmo molmo2 nemo_speechlm nemotron nvfp4 nystromformer olmo2 olmo3 olmo_hybrid omniasr "
-         "opencua openvla paddleocr_vl pegasus_x persimmon phi3 phi3_v phimoe pix2struct pixtral pocket_tts smolvlm "
-         "stablelm step3_vl umt5 vipllava voxtral voxtral_realtime xlm-roberta-xl"},
+     .types = "aria arctic beam bigbird_pegasus camembertv2-base canary chatlm cohere_asr ernie4_5 ernie4_5_moe "
+              "flex_olmo fuyu glm glm4 glm4_moe glm4_moe_lite glm4v glm4v_moe glm_image glmasr got_ocr2 gpt_bigcode "
+              "gradium_phonon_tts granite granitemoe granitemoehybrid granitemoeshared h2ovl_chat hyperclovax "
+              "hyperclovax_vlm internlm2 internlm3 iquestcoder jamba kimi_k25 kimi_linear kosmos-2 llava llava_next "
+              "mimo_v2_flash minicpm3 minicpm_ocr minicpmv minicpmv4_6 minicpmv4_7 minimax_m2 ministral ministral3 "
+              "mistral mistral3 mistral_large4 mixtral modernbert modernbert-decoder molmo molmo2 nemo_speechlm "
+              "nemotron nvfp4 nystromformer olmo2 olmo3 olmo_hybrid omniasr opencua openvla paddleocr_vl pegasus_x "
+              "persimmon phi3 phi3_v phimoe pix2struct pixtral pocket_tts smolvlm stablelm step3_vl umt5 vipllava "
+              "voxtral voxtral_realtime xlm-roberta-xl"},
     {"Qwen2Tokenizer", FORM_BYTES,
-     .types =
-         "audioflamingo3 colqwen2 cosmos3_omni dots3_note fun_asr_nano hunyuan_vl internvl lighton_ocr "
-         "moss_transcribe_diarize ovis2 qianfan_ocr qwen2 qwen2_5_omni qwen2_5_vl qwen2_audio qwen2_moe qwen2_vl qwen3 "
-         "qwen3_asr qwen3_moe qwen3_next qwen3_omni_moe qwen3_vl qwen3_vl_moe vibevoice",
+     .types = "audioflamingo3 colqwen2 cosmos3_omni dots3_note fun_asr_nano hunyuan_vl internvl lighton_ocr "
+              "moss_transcribe_diarize ovis2 qianfan_ocr qwen2 qwen2_5_omni qwen2_5_vl qwen2_audio qwen2_moe "
+              "qwen2_vl qwen3 qwen3_asr qwen3_moe qwen3_next qwen3_omni_moe qwen3_vl qwen3_vl_moe vibevoice",
      .pre = "qwen2", .nfc = true},
     {"Qwen3_5Tokenizer", FORM_BYTES, .types = "qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen4_exp",
      .pre = "qwen35", .nfc = true},
     {"GPT2Tokenizer", FORM_BYTES,
-     .types = "blip-2 codegen dbrx emu3 gpt2 gpt_neo gptj hyperclovax_vision_v2 instructblip instructblipvideo jais2 "
-              "opt phi "
-              "starcoder2"},
+     .types = "blip-2 codegen dbrx emu3 gpt2 gpt_neo gptj hyperclovax_vision_v2 instructblip instructblipvideo "
+              "jais2 opt phi starcoder2"},
     {"GPTNeoXTokenizer", FORM_BYTES, .types = "falcon_mamba gpt_neox mamba mamba2 mpt olmo olmoe rwkv xlstm",
      .nfc = true},
     {"CohereTokenizer", FORM_BYTES, .types = "aya_vision cohere cohere2", .nfc = true, .digits = true},
@@ -174,18 +170,17 @@ static organ_status apply_to_bytes(const flags_reading *r, const class_row *clas
     const bool prefix = flag_value(r, "add_prefix_space", /*fallback=*/false, null);
     if (r->error->status)
         return r->error->status;
-    json_t *const first =
-        class->pre ? split_by(class->pre) : json_pack("{s:s,s:b}", "type", "Digits", "individual_digits", 1);
     json_t *const bytes = json_pack("{s:s,s:b,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", prefix,
                                     "trim_offsets", 1, "use_regex", class->pre == NULL);
     r->t->ignore_merges = r->t->byte_fallback = r->t->fuse_unknown = false;
     json_object_del(r->document, "normalizer");
     if (class->nfc && json_object_set_new(r->document, "normalizer", json_pack("{s:s}", "type", "NFC")))
         organ_fail_memory(r->error, r->beside.config_label);
-    if (class->pre || class->digits)
-        return set_splitter(r, json_pack("{s:s,s:[o,o]}", "type", "Sequence", "pretokenizers", first, bytes));
-    json_decref(first);
-    return set_splitter(r, bytes);
+    if (!class->pre && !class->digits)
+        return set_splitter(r, bytes);
+    json_t *const first =
+        class->pre ? split_by(class->pre) : json_pack("{s:s,s:b}", "type", "Digits", "individual_digits", 1);
+    return set_splitter(r, json_pack("{s:s,s:[o,o]}", "type", "Sequence", "pretokenizers", first, bytes));
 }
 
 /* These classes replace the whole normalizer and pre-tokenizer of tokenizer.json. */

@@ -349,7 +349,8 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
     return text;
 }
 
-/* Reads the text again, with the files beside it unless `beside` is NULL. */
+/* Makes a tokenizer of the text `json` and the files `beside` (NULL: of the text alone), and compares its ids with
+ * those of `t`. */
 static organ_status compare_json(const organ_model *model, const organ_tokenizer *t, const char *json,
                                  const organ_tokenizer_beside *beside, organ_tokenizer_difference *difference,
                                  organ_error *error)

@@ -328,7 +328,8 @@ typedef struct organ_tokenizer_beside {
  * transformers rejects, ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_flags(organ_tokenizer *t, const organ_tokenizer_beside *beside, json_t *document,
                                    organ_error *error);
-/* Reads the text of a tokenizer.json as organ_tokenizer_from_json, with the given files beside it. */
+/* Does what organ_tokenizer_from_json does, but takes the contents of the other files from `beside`, not from a model's
+ * directory. `beside` NULL: there are no other files, and BOS and EOS are not set. */
 organ_status organ_tokenizer_from_texts(organ_tokenizer *t, const organ_json_source *text,
                                         const organ_tokenizer_beside *beside, organ_error *error);
 /* Sets facts.bos, facts.eos and facts.adds_bos from the config (NULL for none), whose path is `label`, and from the

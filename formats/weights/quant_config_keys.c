@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What an object describes decides about unknown members. */
+/* What an object of the section describes. It decides what organ does with a member that no list has. */
 typedef enum key_scope {
     OF_ALL,        /* weights and others: the name shows which */
     OF_WEIGHTS,    /* unknown members may change weights, except metadata */
@@ -218,7 +218,7 @@ static void write_place(const place *at, char text[200])
 
 typedef enum key_kind { KEY_KNOWN, KEY_NOTED, KEY_UNKNOWN } key_kind;
 
-/* An object that no list describes is read by nothing, and may have any member. */
+/* No loader reads an object without a list, so it may have any member. */
 static key_kind kind_of(const char *method, const place *at, const char *key)
 {
     key_kind kind = KEY_KNOWN;
@@ -239,7 +239,8 @@ static key_kind kind_of(const char *method, const place *at, const char *key)
     return noted ? KEY_NOTED : kind;
 }
 
-/* MLX lists modules beside its own members. A setting of some modules that is that of all changes nothing. */
+/* A section of MLX has the modules beside its own members. A member of a module's object that repeats the value of the
+ * section changes nothing. */
 static bool says_nothing(const organ_quant_scope *section, const place *at, const char *key, const json_t *value)
 {
     const bool module = strcmp(section->config->method, "mlx") == 0 && at->depth == 0 &&

@@ -368,7 +368,7 @@ typedef struct organ_adapted {
     organ_lora_names names;
     organ_lora_form form;
     organ_head head; /* of the model without the adapter */
-    bool apart;      /* the head of the model is its embedding, but keeps its values when that changes */
+    bool apart;      /* the head of the model is its embedding, and the adapter changes the two apart */
     struct adapted_pair *pairs;
     size_t pair_count;
 } organ_adapted;
@@ -393,7 +393,7 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
 void organ_adapted_close(organ_adapted *adapted);
 
 /* Returns how the adapter changes the weight, one of those given to organ_adapted_open, where its values take the place
- * of `like`; NULL: not at all. An embedding changes otherwise in the place of a head than in its own. */
+ * of `like`; NULL: not at all. In the place of a tied head, an embedding gets the head's factors, not its own. */
 const organ_merge_change *organ_adapted_change(const organ_adapted *adapted, const organ_weight *weight,
                                                const organ_weight *like);
 
