@@ -86,12 +86,17 @@ has '"state":"done"'
 ask 204 first.pem /api/v1/login "${json[@]}" -d '{"token":"bob-bob-bob-bob-bob"}'
 judge "the cookie is not for encrypted connections alone" grep -qi '^set-cookie: .*; secure' ../head
 ask 200 first.pem /metrics -H "Cookie: $(sed -n 's/^[Ss]et-[Cc]ookie: \([^;]*\).*/\1/p' ../head)"
-# organ itself as the client: it trusts the authorities of SSL_CERT_FILE.
+# organ itself as the client: it trusts the authorities of SSL_CERT_FILE. It runs in a directory of its own: in this one the server may still write about
+# earlier requests and the ended job.
+pems=$PWD
+mkdir ../client
+cd ../client || exit 1
 shard="https://127.0.0.1:$port/files/models/tiny/model-00001-of-00003.safetensors"
-SSL_CERT_FILE=first.pem ends 0 inspect "$shard" --header "${bob[1]}" --json
-judge "organ reads another file over TLS" test "$(jq '.tensors | length' ../out)" = "$("$organ" inspect root/models/tiny/model-00001-of-00003.safetensors --json 2>/dev/null | jq '.tensors | length')"
-SSL_CERT_FILE=second.pem ends 4 inspect "$shard" --header "${bob[1]}"
+SSL_CERT_FILE=$pems/first.pem ends 0 inspect "$shard" --header "${bob[1]}" --json
+judge "organ reads another file over TLS" test "$(jq '.tensors | length' ../out)" = "$("$organ" inspect "$model/model-00001-of-00003.safetensors" --json 2>/dev/null | jq '.tensors | length')"
+SSL_CERT_FILE=$pems/second.pem ends 4 inspect "$shard" --header "${bob[1]}"
 SSL_CERT_FILE=nowhere.pem refused 4 "SSL_CERT_FILE" inspect "$shard" --header "${bob[1]}"
+cd "$pems" || exit 1
 # A client without TLS gets no answer and does not disturb others.
 here="a plain request"
 (
