@@ -205,8 +205,7 @@ fill "orchestrator/report/schema/documents/$id.txt" <<'TEXT'
 organ @NAME@: values by role
 
 schema  ="organ.@ID@/1"
-definition  text  Name and version of the definition by which the figures are computed.
-organ  text  Version of organ.
+&head
 model  @model  The model.
 roles  list of object  One entry for each role that the model has.
   role  text  Name of the role.

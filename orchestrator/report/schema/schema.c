@@ -130,8 +130,8 @@ static void bundle_parts(bundle *b, json_t *value)
 
 static json_t *bundled(const char *text, organ_error *error)
 {
-    json_t *schema = organ_schema_expand(text, error);
-    ORGAN_OWNED_JSON json_t *const common = schema ? organ_schema_expand(organ_schema_common_parts, error) : NULL;
+    json_t *schema = organ_schema_expand(text, organ_schema_common_parts, error);
+    ORGAN_OWNED_JSON json_t *const common = schema ? organ_schema_expand(organ_schema_common_parts, "", error) : NULL;
     bundle b = {.common = json_object_get(common, "$defs"), .parts = json_object(), .complete = true};
     if (common)
         bundle_parts(&b, schema);

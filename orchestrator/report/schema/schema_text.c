@@ -18,6 +18,8 @@ typedef struct part {
 } part;
 
 typedef struct schema_reading {
+    const char *texts[2];         /* the text, the common parts */
+    unsigned depth;               /* of members in members */
     const char *next;             /* the line after the current one */
     unsigned number;              /* of the current line, from 1 */
     unsigned of_value;            /* number of the line whose value is read */
@@ -176,6 +178,15 @@ static bool put_simple(const schema_reading *r, json_t *value, part kind)
 
 /* ---- values with members ---- */
 
+enum { DEEPEST = 8 }; /* groups of members in each other */
+
+/* Whether the current line begins members that other lines name. */
+static bool is_group(const schema_reading *r)
+{
+    part kind = r->kind;
+    return takes(&kind, "members") && kind.length == 0;
+}
+
 static bool put_kind(schema_reading *r, json_t *value, part kind, size_t indent);
 
 /* Returns the value of the current line, and goes to the line after its members. */
@@ -195,35 +206,89 @@ static json_t *read_value(schema_reading *r)
     return value;
 }
 
-/* Reads the lines that are further from the edge than `indent`: members, of which those without brackets are required,
- * and "(others)", the kind of all other members. */
-static bool put_members(schema_reading *r, json_t *value, long indent, bool open)
+typedef struct members {
+    json_t *properties, *required;
+    json_t *others; /* the kind of all other members */
+} members;
+
+static bool add_group(const schema_reading *r, members *m, part name);
+
+/* Adds the member of the current line. One that is there already gets the kind of this line. */
+static bool add_member(schema_reading *r, members *m)
 {
-    json_t *const properties = json_object(), *const required = json_array();
-    json_t *others = json_boolean(open);
-    bool right = properties && required;
+    part name = r->name;
+    const bool optional = takes(&name, "["), all = takes(&name, "(others)");
+    name.length -= optional;
+    json_t *const one = read_value(r);
+    if (all && one) {
+        json_decref(m->others);
+        m->others = one;
+        return true;
+    }
+    const bool needed = !optional && !json_object_getn(m->properties, name.at, name.length);
+    return one && json_object_setn_new(m->properties, name.at, name.length, one) == 0 &&
+           (!needed || json_array_append_new(m->required, text_of(name)) == 0);
+}
+
+/* Adds the members in the lines that are further from the edge than `indent`. Those without brackets are required. */
+static bool add_members(schema_reading *r, members *m, long indent)
+{
+    bool right = true;
     while (right && !r->ended && (long)r->indent > indent && *r->name.at != '$') {
-        part name = r->name;
-        const bool optional = takes(&name, "["), all = takes(&name, "(others)");
-        name.length -= optional;
-        json_t *const one = read_value(r);
-        if (all && one) {
-            json_decref(others);
-            others = one;
+        part group = r->name;
+        if (!takes(&group, "&")) {
+            right = add_member(r, m);
             continue;
         }
-        right = one && json_object_setn_new(properties, name.at, name.length, one) == 0 &&
-                (optional || json_array_append_new(required, text_of(name)) == 0);
+        r->of_value = r->number;
+        right = add_group(r, m, group);
+        read_line(r);
     }
-    const bool any = json_object_size(properties) > 0, needs = json_array_size(required) > 0;
-    right = right && (any ? put(r, value, "properties", json_incref(properties)) : true) &&
-            (needs ? put(r, value, "required", json_incref(required)) : true) &&
-            put(r, value, "additionalProperties", json_incref(others));
+    return right;
+}
+
+/* Goes to the line after that of the part `name` of kind "members". Returns false at the end of the text. */
+static bool find_group(schema_reading *r, part name)
+{
+    bool found = false;
+    while (!found && !r->ended) {
+        part here = r->name;
+        found = takes(&here, "$") && here.length == name.length && memcmp(here.at, name.at, name.length) == 0 &&
+                is_group(r);
+        read_line(r);
+    }
+    return found;
+}
+
+/* Adds the members of the part `name` of this text, or else of the common one. */
+static bool add_group(const schema_reading *r, members *m, part name)
+{
+    if (r->depth == DEEPEST)
+        return fail(r, "members that contain themselves:", name);
+    for (size_t k = 0; k < 2; k++) {
+        schema_reading group = {.texts = {r->texts[0], r->texts[1]}, .depth = r->depth + 1, .error = r->error};
+        group.next = r->texts[k];
+        read_line(&group);
+        if (find_group(&group, name))
+            return add_members(&group, m, /*indent=*/0);
+    }
+    return fail(r, "unknown members", name);
+}
+
+/* `group` is a part whose members come first; length 0: none. */
+static bool put_members(schema_reading *r, json_t *value, long indent, part group, bool open)
+{
+    members m = {json_object(), json_array(), json_boolean(open)};
+    bool right = m.properties && m.required && (!group.length || add_group(r, &m, group)) && add_members(r, &m, indent);
+    const bool any = json_object_size(m.properties) > 0, needs = json_array_size(m.required) > 0;
+    right = right && (any ? put(r, value, "properties", json_incref(m.properties)) : true) &&
+            (needs ? put(r, value, "required", json_incref(m.required)) : true) &&
+            put(r, value, "additionalProperties", json_incref(m.others));
     if (!right && !r->error->status)
         organ_fail_memory(r->error, "a schema");
-    json_decref(properties);
-    json_decref(required);
-    json_decref(others);
+    json_decref(m.properties);
+    json_decref(m.required);
+    json_decref(m.others);
     return right;
 }
 
@@ -266,19 +331,41 @@ static bool put_kind(schema_reading *r, json_t *value, part kind, size_t indent)
     if (takes(&kind, "either"))
         return put_choices(r, value, (long)indent, takes(&kind, "?"));
     const bool object = takes(&kind, "object"), open = object && takes(&kind, "...");
-    if (object || takes(&kind, "map"))
-        return put_type(r, value, "object", takes(&kind, "?") ? "null" : NULL) &&
-               put_members(r, value, (long)indent, open);
-    return put_simple(r, value, kind);
+    if (!object && !takes(&kind, "map"))
+        return put_simple(r, value, kind);
+    const char *const null = takes(&kind, "?") ? "null" : NULL;
+    const bool grouped = takes(&kind, " &");
+    return put_type(r, value, "object", null) &&
+           put_members(r, value, (long)indent, grouped ? kind : (part){kind.at, 0}, open);
 }
 
 /* ---- documents ---- */
 
 json_t *organ_schema_title(const char *text) { return json_stringn(text, strcspn(text, "\n")); }
 
-json_t *organ_schema_expand(const char *text, organ_error *error)
+/* Adds the parts to which kinds refer to `parts`, and leaves out groups of members. */
+static bool read_parts(schema_reading *r, json_t *parts)
 {
-    schema_reading r = {.next = text + strcspn(text, "\n"), .number = 0, .error = error};
+    bool right = true;
+    while (right && !r->ended) {
+        part name = r->name;
+        r->of_value = r->number;
+        right = takes(&name, "$") || fail(r, "unexpected line", name);
+        if (right && is_group(r)) {
+            do
+                read_line(r);
+            while (!r->ended && r->indent > 0);
+            continue;
+        }
+        json_t *const value = right ? read_value(r) : NULL;
+        right = value && json_object_setn_new(parts, name.at, name.length, value) == 0;
+    }
+    return right;
+}
+
+json_t *organ_schema_expand(const char *text, const char *common, organ_error *error)
+{
+    schema_reading r = {.texts = {text, common}, .next = text + strcspn(text, "\n"), .number = 0, .error = error};
     json_t *schema = json_object(), *const parts = json_object();
     bool right = put(&r, schema, "$schema", json_string("https://json-schema.org/draft/2020-12/schema")) &&
                  put(&r, schema, "title", organ_schema_title(text)) && put_type(&r, schema, "object", NULL);
@@ -286,15 +373,8 @@ json_t *organ_schema_expand(const char *text, organ_error *error)
     if (right && !r.ended && *r.name.at == '|')
         right = put_choices(&r, schema, /*indent=*/-1, /*null=*/false);
     else if (right)
-        right = put_members(&r, schema, /*indent=*/-1, /*open=*/false);
-    while (right && !r.ended) {
-        part name = r.name;
-        r.of_value = r.number;
-        right = takes(&name, "$") || fail(&r, "unexpected line", name);
-        json_t *const value = right ? read_value(&r) : NULL;
-        right = value && json_object_setn_new(parts, name.at, name.length, value) == 0;
-    }
-    right = right && put(&r, schema, "$defs", json_incref(parts));
+        right = put_members(&r, schema, /*indent=*/-1, (part){"", 0}, /*open=*/false);
+    right = right && read_parts(&r, parts) && put(&r, schema, "$defs", json_incref(parts));
     if (!right && !error->status)
         organ_fail_memory(error, "a schema");
     json_decref(parts);

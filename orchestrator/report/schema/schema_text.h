@@ -17,6 +17,10 @@
  *     object...                                an object that may have other members, too
  *     either                                   one of the following lines |
  *     @PART, @#PART                            a part of common.txt, of this text
+ *     object &PART, object?... &PART           an object with the members of PART, and those of the following lines
+ *
+ * The line &PART alone stands for all members of PART, a part of kind "members" of this text or of common.txt. If
+ * members have the same name, the last kind is valid, at the place of the first.
  *
  * A word with '?' after it may be null: "text?", "list? of count". */
 #ifndef ORGAN_REPORT_SCHEMA_SCHEMA_TEXT_H
@@ -25,10 +29,10 @@
 #include <jansson.h>
 #include <organ/base.h>
 
-/* Returns the schema of a text. References to common parts begin with "common.json#/$defs/"; "$defs" has the parts of
- * the text. The caller releases it. Returns NULL with ORGAN_IO if memory runs out, with ORGAN_BAD_INPUT and the number
- * of the line for a malformed text. */
-json_t *organ_schema_expand(const char *text, organ_error *error);
+/* Returns the schema of a text. `common` is the text with parts of several schemas. References to them begin with
+ * "common.json#/$defs/"; "$defs" has the parts of the text. The caller releases it. Returns NULL with ORGAN_IO if
+ * memory runs out, with ORGAN_BAD_INPUT and the number of the line for a malformed text. */
+json_t *organ_schema_expand(const char *text, const char *common, organ_error *error);
 
 /* Returns the title of a text. The caller releases it. Returns NULL if memory runs out. */
 json_t *organ_schema_title(const char *text);

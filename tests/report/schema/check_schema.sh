@@ -45,6 +45,20 @@ while read -r name; do
     [[ $inner == *" $name "* ]] || judge "$name has no schema" grep -qxF "$name" ../ids
 done <../named
 
+# Five members that stand twice in the texts are a part of kind "members" (schema_text.h).
+twice() {
+    awk 'FNR == 1 { number = 0 }
+        { match($0, /^ */); indent[++number] = RLENGTH; line[number] = substr($0, RLENGTH + 1) }
+        number >= 5 {
+            text = ""
+            for (k = number - 4; k <= number; k++) text = text (indent[k] - indent[number - 4]) " " line[k] "\n"
+            if (text in seen) print FILENAME ", line " number - 4 ": as " seen[text]
+            seen[text] = FILENAME ", line " number - 4
+        }' "$@"
+}
+twice "$top"/orchestrator/report/schema/documents/*.txt >../found
+judge "members stand twice: $(head -n 1 ../found)" test ! -s ../found
+
 refused 2 "did you mean 'organ.prune/1'?" schema prune
 refused 2 "did you mean 'organ.lora_merge/1'?" schema organ.lora-merge/1
 refused 2 "'organ schema' lists all" schema bread

@@ -7,6 +7,45 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char common[] = "Parts\n\n$ends  members\n  first  count\n  last  count\n$loop  members\n  &loop\n";
+
+static void check_expanded(const char *text, const char *wanted)
+{
+    organ_error error = {0};
+    json_t *const schema = organ_schema_expand(text, common, &error);
+    ck_assert_msg(schema, "%s", error.message);
+    char *const found = json_dumps(schema, JSON_COMPACT);
+    ck_assert_str_eq(found, wanted);
+    free(found);
+    json_decref(schema);
+}
+
+START_TEST(members_of_a_part_are_those_of_an_object)
+{
+    static const char text[] = "A title\n\n&own\nwhole  object &ends  Both.\n  [last]  flag  Changed.\n"
+                               "rows  list of object\n  &ends\n  more  text\n$own  members\n  [name]  text?\n"
+                               "  in  object\n    &ends\n$part  object &own\n";
+    static const char wanted[] =
+        "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"A title\",\"type\":\"object\","
+        "\"properties\":{\"name\":{\"type\":[\"string\",\"null\"]},"
+        "\"in\":{\"type\":\"object\",\"properties\":{\"first\":{\"type\":\"integer\",\"minimum\":0},"
+        "\"last\":{\"type\":\"integer\",\"minimum\":0}},\"required\":[\"first\",\"last\"],"
+        "\"additionalProperties\":false},"
+        "\"whole\":{\"description\":\"Both.\",\"type\":\"object\",\"properties\":{"
+        "\"first\":{\"type\":\"integer\",\"minimum\":0},\"last\":{\"description\":\"Changed.\",\"type\":\"boolean\"}},"
+        "\"required\":[\"first\",\"last\"],\"additionalProperties\":false},"
+        "\"rows\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{"
+        "\"first\":{\"type\":\"integer\",\"minimum\":0},\"last\":{\"type\":\"integer\",\"minimum\":0},"
+        "\"more\":{\"type\":\"string\"}},\"required\":[\"first\",\"last\",\"more\"],\"additionalProperties\":false}}},"
+        "\"required\":[\"in\",\"whole\",\"rows\"],\"additionalProperties\":false,"
+        "\"$defs\":{\"part\":{\"type\":\"object\",\"properties\":{\"name\":{\"type\":[\"string\",\"null\"]},"
+        "\"in\":{\"type\":\"object\",\"properties\":{\"first\":{\"type\":\"integer\",\"minimum\":0},"
+        "\"last\":{\"type\":\"integer\",\"minimum\":0}},\"required\":[\"first\",\"last\"],"
+        "\"additionalProperties\":false}},\"required\":[\"in\"],\"additionalProperties\":false}}}";
+    check_expanded(text, wanted);
+}
+END_TEST
+
 START_TEST(a_text_becomes_a_schema)
 {
     static const char text[] =
@@ -26,13 +65,7 @@ START_TEST(a_text_becomes_a_schema)
         "\"required\":[\"name\",\"last\"],\"additionalProperties\":false,"
         "\"$defs\":{\"part\":{\"type\":\"object\",\"properties\":{\"all\":{\"type\":\"array\",\"items\":{}}},"
         "\"required\":[\"all\"],\"additionalProperties\":true}}}";
-    organ_error error = {0};
-    json_t *const schema = organ_schema_expand(text, &error);
-    ck_assert_msg(schema, "%s", error.message);
-    char *const found = json_dumps(schema, JSON_COMPACT);
-    ck_assert_str_eq(found, wanted);
-    free(found);
-    json_decref(schema);
+    check_expanded(text, wanted);
 }
 END_TEST
 
@@ -44,12 +77,15 @@ START_TEST(malformed_texts_of_schemas_are_refused)
                                            {"name  =\"a\n", "line 3: no value"},
                                            {"name  \"a\"|b\n", "line 3: no value"},
                                            {"$part  text\nname  text\n", "line 4: unexpected line 'name'"},
-                                           {"name\n", "line 3: unknown kind ''"}};
+                                           {"name\n", "line 3: unknown kind ''"},
+                                           {"&part\n$part  text\n", "line 3: unknown members 'part'"},
+                                           {"name  object &nothing\n", "line 3: unknown members 'nothing'"},
+                                           {"&loop\n", "members that contain themselves: 'loop'"}};
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
         char text[200];
         organ_error error = {0};
         snprintf(text, sizeof text, "A title\n\n%s", texts[k][0]);
-        ck_assert_ptr_null(organ_schema_expand(text, &error));
+        ck_assert_ptr_null(organ_schema_expand(text, common, &error));
         ck_assert_msg(error.status == ORGAN_BAD_INPUT && strstr(error.message, texts[k][1]), "%s: %s", texts[k][0],
                       error.message);
     }
@@ -60,6 +96,7 @@ TCase *schema_cases(void)
 {
     TCase *const cases = tcase_create("schemas");
     tcase_add_test(cases, a_text_becomes_a_schema);
+    tcase_add_test(cases, members_of_a_part_are_those_of_an_object);
     tcase_add_test(cases, malformed_texts_of_schemas_are_refused);
     return cases;
 }
