@@ -22,11 +22,10 @@ typedef organ_quant_scope scope;
 
 static void read_skipped(const scope *at)
 {
-    static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules",
-                                       "exclude"};
     const bool exact = strcmp(at->config->method, "compressed-tensors") == 0;
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        organ_quant_read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->skipped, exact,
+    const organ_quant_list *row;
+    for (size_t k = 0; (row = organ_quant_list_at(k)); k++)
+        organ_quant_read_names(at, row->key, organ_quant_member(at, row->key), &at->config->skipped, exact,
                                /*value=*/NULL);
 }
 

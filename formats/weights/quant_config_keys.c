@@ -4,6 +4,7 @@
  * read, so it is refused unless its name shows that it is of activations, caches or metadata. */
 #include "formats/weights/quant_config.h"
 
+#include "formats/base/quant_sections.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 
@@ -49,8 +50,8 @@ typedef struct known_keys {
  * 0.32. */
 static const known_keys lists[] = {
     {"", "", OF_ALL,
-     " quant_method ignore modules_to_not_convert ignored_layers exclude_modules exclude modules_to_convert dequantize "
-     "run_compressed version producer transform_config rotation_config spinquant_config quantization_status backend ",
+     " quant_method modules_to_convert dequantize run_compressed version producer transform_config rotation_config "
+     "spinquant_config quantization_status backend ",
      ""},
     {"compressed-tensors", "", OF_ALL,
      " config_groups format kv_cache_scheme global_compression_ratio sparsity_config use_optimized_inference targets "
@@ -86,7 +87,7 @@ static const known_keys lists[] = {
      " awq_block_size "},
     {"quark", "", OF_ALL,
      " global_quant_config layer_quant_config layer_type_quant_config export quant_mode pack_method custom_mode "
-     "kv_cache_group min_kv_scale weight_format weight_merge_groups algo_config exclude ",
+     "kv_cache_group min_kv_scale weight_format weight_merge_groups algo_config ",
      " kv_cache_quant_config kv_cache_post_rope softmax_quant_spec log_severity_level "},
     {"auto-round", "", OF_ALL,
      " bits group_size sym data_type packing_format extra_config autoround_version block_name_to_quantize "
@@ -102,8 +103,7 @@ static const known_keys lists[] = {
      "llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight bnb_4bit_compute_dtype bnb_4bit_quant_type "
      "bnb_4bit_use_double_quant bnb_4bit_quant_storage ",
      ""},
-    {"torchao", "", OF_ALL,
-     " quant_type quant_type_kwargs include_input_output_embeddings untie_embedding_weights modules_to_not_convert ",
+    {"torchao", "", OF_ALL, " quant_type quant_type_kwargs include_input_output_embeddings untie_embedding_weights ",
      ""},
     {"mlx", "", OF_WEIGHTS, " bits group_size mode quant_method ", ""},
     {"mlx", "*", OF_WEIGHTS, " bits group_size mode ", ""},
@@ -218,11 +218,22 @@ static void write_place(const place *at, char text[200])
 
 typedef enum key_kind { KEY_KNOWN, KEY_NOTED, KEY_UNKNOWN } key_kind;
 
+static bool is_list(const place *at, const char *key)
+{
+    const organ_quant_list *row;
+    for (size_t k = 0; at->depth == 0 && (row = organ_quant_list_at(k)); k++)
+        if (strcmp(key, row->key) == 0)
+            return true;
+    return false;
+}
+
 /* No loader reads an object without a list, so it may have any member. */
 static key_kind kind_of(const char *method, const place *at, const char *key)
 {
     key_kind kind = KEY_KNOWN;
     bool listed = false, noted = false;
+    if (is_list(at, key))
+        return KEY_KNOWN;
     for (size_t k = 0; k < sizeof lists / sizeof *lists; k++) {
         const known_keys *const row = &lists[k];
         if (!strstr(method, row->method) || !is_at(at, row->path))

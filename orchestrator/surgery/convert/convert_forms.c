@@ -4,6 +4,7 @@
  * one. Also writes that member of config.json. */
 #include "orchestrator/surgery/convert/convert_parts.h"
 
+#include "formats/base/quant_sections.h"
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -182,8 +183,8 @@ static json_t *config_compressed(const organ_convert_job *job, const char *model
                                                                   : json_pack("[s]", "Linear")));
     }
     return ORGAN_OBJECT(SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("format", format),
-                        SET_TEXT("quantization_status", "compressed"), SET("ignore", plain),
-                        SET("config_groups", groups));
+                        SET_TEXT("quantization_status", "compressed"),
+                        SET(organ_quant_list_of("compressed-tensors")->key, plain), SET("config_groups", groups));
 }
 
 /* Embeddings and linear layers without codes are listed as false, as mlx-lm does. */
@@ -216,8 +217,9 @@ int organ_convert_put_quantization(const organ_convert_job *job, json_t *config)
     json_t *const plain = config_plain_modules(job, type);
     if (job->config.tied_output) /* loaders make a linear layer of this name with the embeddings as weights */
         json_array_append_new(plain, json_string("lm_head"));
-    json_t *const quantization = job->forms == CONVERT_GPT_OSS ? ORGAN_OBJECT(SET_TEXT("quant_method", "mxfp4"),
-                                                                              SET("modules_to_not_convert", plain))
-                                                               : config_compressed(job, type, plain);
+    json_t *const quantization =
+        job->forms == CONVERT_GPT_OSS
+            ? ORGAN_OBJECT(SET_TEXT("quant_method", "mxfp4"), SET(organ_quant_list_of("mxfp4")->key, plain))
+            : config_compressed(job, type, plain);
     return !ORGAN_ADD(config, SET("quantization_config", quantization));
 }

@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/encoding/encoding.h"
 
 #include "formats/architecture/mtp_types.h"
+#include "formats/base/quant_sections.h"
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
 #include "formats/tensor/tensor_list.h"
@@ -409,6 +410,6 @@ json_t *organ_compressed_group(json_t *targets, json_t *weights, json_t *inputs)
 json_t *organ_compressed_config(json_t *groups, const char *format, json_t *ignore)
 {
     return ORGAN_OBJECT(SET("config_groups", groups), SET_TEXT("format", format), SET_NULL("global_compression_ratio"),
-                        SET("ignore", ignore), SET_NULL("kv_cache_scheme"),
+                        SET(organ_quant_list_of("compressed-tensors")->key, ignore), SET_NULL("kv_cache_scheme"),
                         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }

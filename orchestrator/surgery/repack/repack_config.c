@@ -169,9 +169,10 @@ static json_t *gptq_json(const repack_job *job, const organ_module_list *modules
 
 static json_t *awq_json(const repack_job *job, const organ_module_list *modules)
 {
+    const organ_quant_list *const row = organ_quant_list_of("awq");
     return ORGAN_OBJECT(SET_COUNT("bits", 4), SET_COUNT("group_size", group_size(job->settings)),
-                        SET("modules_to_not_convert", organ_modules_ignored(modules, /*patterns=*/false)),
-                        SET_TEXT("quant_method", "awq"), SET_TEXT("version", "gemm"), SET_FLAG("zero_point", 1));
+                        SET(row->key, organ_modules_ignored(modules, row->patterns)), SET_TEXT("quant_method", "awq"),
+                        SET_TEXT("version", "gemm"), SET_FLAG("zero_point", 1));
 }
 
 organ_status organ_repack_config(void *context, organ_json_edit *config, organ_error *error)

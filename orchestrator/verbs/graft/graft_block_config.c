@@ -16,22 +16,6 @@
 
 /* ---- packed weights ---- */
 
-/* Where config.json of a quantised model lists modules that are not. */
-static const struct ignored_form {
-    const char *method, *key, *older;
-    bool patterns; /* entries may be "re:PATTERN" */
-} ignored_forms[] = {{"compressed-tensors", "ignore", "ignore", true},
-                     {"fp8", "modules_to_not_convert", "ignored_layers", false},
-                     {"awq", "modules_to_not_convert", "modules_to_not_convert", false}};
-
-static const struct ignored_form *form_of(const char *method)
-{
-    for (size_t k = 0; k < sizeof ignored_forms / sizeof *ignored_forms; k++)
-        if (strcmp(ignored_forms[k].method, method) == 0)
-            return &ignored_forms[k];
-    return NULL;
-}
-
 static bool is_of_block(const organ_graft_job *job, const organ_weight *weight)
 {
     return organ_mtp_block_of(weight->codes->name, &weight->codes->anatomy, job->block.source.trunk) >= 0;
@@ -90,7 +74,7 @@ organ_status organ_graft_packed_block(organ_graft_job *job, organ_error *error)
         organ_say(job->mismatches,
                   "precision: config.json of the target names its quantised modules, and graft does not add those of a "
                   "quantised block: dequantize the source first");
-    if (plain && b->targets->packed && !form_of(b->targets->method))
+    if (plain && b->targets->packed && !organ_quant_list_of(b->targets->method))
         organ_say(job->mismatches,
                   "precision: the target is quantised by '%s', and organ does not know how its config.json leaves the "
                   "block unquantised",
@@ -168,12 +152,11 @@ static json_t *without_block(const organ_graft_job *job, const json_t *list)
 }
 
 /* Appends the modules of the block to `list`. The head is the target's, which its list describes. */
-static organ_status add_ignored(const organ_graft_job *job, const struct ignored_form *form, json_t *list,
-                                organ_error *error)
+static organ_status add_ignored(const organ_graft_job *job, bool patterns, json_t *list, organ_error *error)
 {
     const organ_module_list modules = {
         job->target, job, job->layout.piece_count, job->block.quantised_count, plain_piece, quantised_weight};
-    ORGAN_OWNED_JSON json_t *const rows = organ_modules_ignored(&modules, form->patterns);
+    ORGAN_OWNED_JSON json_t *const rows = organ_modules_ignored(&modules, patterns);
     size_t k;
     const json_t *row;
     if (!rows)
@@ -192,24 +175,24 @@ static organ_status add_ignored(const organ_graft_job *job, const struct ignored
 static organ_status edit_quantization(organ_graft_job *job, organ_json_edit *config, const char *inside,
                                       const json_t *object, bool noted, organ_error *error)
 {
-    const struct ignored_form *const form = form_of(job->block.targets->method);
     const organ_quant_section *section;
-    for (size_t k = 0; form && (section = organ_quant_section_at(k)); k++) {
+    for (size_t k = 0; (section = organ_quant_section_at(k)); k++) {
         const json_t *const old = json_object_get(object, section->key);
-        if (!json_is_object(old) || !section->methods)
+        const organ_quant_list *const row = organ_quant_list_in(old, job->block.targets->method);
+        if (!row || !json_is_object(old) || !section->methods)
             continue;
         ORGAN_OWNED_JSON json_t *const made = json_copy((json_t *)old);
-        const char *const key = json_object_get(old, form->older) ? form->older : form->key;
-        json_t *const list = without_block(job, json_object_get(old, key));
-        if (!made || json_object_set_new(made, key, list) || list_quantised(job, error) ||
-            add_ignored(job, form, list, error))
+        const json_t *const before = json_object_get(old, row->key);
+        json_t *const list = without_block(job, before);
+        if (!made || json_object_set_new(made, row->key, list) || list_quantised(job, error) ||
+            add_ignored(job, row->patterns, list, error))
             return error->status ? error->status : organ_fail_memory(error, job->options->target);
-        if (json_equal(list, json_object_get(old, key)) || (!json_array_size(list) && !json_object_get(old, key)))
+        if (json_equal(list, before) || (!json_array_size(list) && !before))
             continue;
         if (organ_json_edit_set(config, inside, section->key, made, error))
             return error->status;
         if (noted)
-            organ_say(job->metadata, "config.json: %s.%s lists the modules of the block.", section->key, key);
+            organ_say(job->metadata, "config.json: %s.%s lists the modules of the block.", section->key, row->key);
     }
     return error->status;
 }

@@ -4,6 +4,7 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/architecture/mtp_types.h"
+#include "formats/base/quant_sections.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "formats/tensor/tensor_list.h"
@@ -112,9 +113,10 @@ static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
 /* The form is that of DeepSeek-V3 and Qwen3-FP8. */
 static json_t *blocks_json(const organ_quantize_job *job)
 {
+    const organ_quant_list *const row = organ_quant_list_of("fp8");
     return ORGAN_OBJECT(
         SET_TEXT("activation_scheme", "dynamic"), SET_TEXT("fmt", "e4m3"),
-        SET("modules_to_not_convert", ignored_json(job, /*patterns=*/false)), SET_TEXT("quant_method", "fp8"),
+        SET(row->key, ignored_json(job, row->patterns)), SET_TEXT("quant_method", "fp8"),
         SET("weight_block_size", json_pack("[i, i]", (int)job->encoding->grid.size, (int)job->encoding->grid.size)));
 }
 
