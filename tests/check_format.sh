@@ -18,10 +18,10 @@ changed() {
         cat
     fi
 }
-sources '*.c' '*.h' | grep -v '_golden\.h$' >"$scratch/c_files"
+sources '*.c' '*.h' >"$scratch/c_files"
 sources '*.sh' >"$scratch/scripts"
 # A tarball has no git.
-[[ -s $scratch/c_files ]] || find kernels formats orchestrator tests bench docs include -name '*.[ch]' ! -name '*_golden.h' >"$scratch/c_files"
+[[ -s $scratch/c_files ]] || find kernels formats orchestrator tests bench docs include -name '*.[ch]' >"$scratch/c_files"
 [[ -s $scratch/scripts ]] || find tests packaging bench docs fixtures -name '*.sh' >"$scratch/scripts"
 
 # needs PROGRAM: fails without the program, whose package is in the command for tests of README.md.

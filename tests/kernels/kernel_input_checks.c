@@ -8,7 +8,17 @@
 
 enum { INTEGERS, E4M3, E2M1, CODES };
 
-#include "tests/kernels/rounded_golden.h"
+/* Results of compressed-tensors, which fixtures/make_rounded_inputs.py writes; the values of the first row are the
+ * inputs. */
+enum { GOLDEN = 64, GOLDENS = 13 };
+typedef struct golden {
+    char name[32], codes[16], from[16];
+    size_t group;
+    float low, high, peak;
+    int below, asymmetric;
+    float scale, zero, factor;
+    uint32_t values[GOLDEN];
+} golden;
 
 static void round_by(const organ_kernels *kernels, int codes, const organ_rounding *rule, const float *x, float *y,
                      size_t n)
@@ -24,7 +34,7 @@ static void round_by(const organ_kernels *kernels, int codes, const organ_roundi
 /* ---- compressed-tensors ---- */
 
 /* The sign of a zero is not compared: compressed-tensors does not add a zero point that is not stored. */
-static const char *compare_golden(const struct golden *g, const float *values)
+static const char *compare_golden(const golden *g, const float *values)
 {
     for (size_t k = 0; k < GOLDEN; k++) {
         float expected;
@@ -35,12 +45,40 @@ static const char *compare_golden(const struct golden *g, const float *values)
     return NULL;
 }
 
+/* Returns the place of a word in a list, which must have it. */
+static int place_of(const char *word, const char *const *words, int count)
+{
+    int k = 0;
+    while (k < count && strcmp(words[k], word) != 0)
+        k++;
+    if (k == count)
+        abort();
+    return k;
+}
+
 const char *check_rounded_goldens(const organ_kernels *kernels)
 {
+    static const sample_column columns[] = {SAMPLE_COLUMN(golden, name),       SAMPLE_COLUMN(golden, codes),
+                                            SAMPLE_COLUMN(golden, from),       SAMPLE_COLUMN(golden, group),
+                                            SAMPLE_COLUMN(golden, low),        SAMPLE_COLUMN(golden, high),
+                                            SAMPLE_COLUMN(golden, peak),       SAMPLE_COLUMN(golden, below),
+                                            SAMPLE_COLUMN(golden, asymmetric), SAMPLE_COLUMN(golden, scale),
+                                            SAMPLE_COLUMN(golden, zero),       SAMPLE_COLUMN(golden, factor),
+                                            SAMPLE_COLUMN(golden, values),     {0}};
+    static const char *const codes_names[CODES] = {"integers", "e4m3", "e2m1"};
+    static const char *const scale_names[] = {[ORGAN_ROUNDING_STORED] = "stored",
+                                              [ORGAN_ROUNDING_REAL] = "real",
+                                              [ORGAN_ROUNDING_E8M0] = "e8m0",
+                                              [ORGAN_ROUNDING_UE8M0] = "ue8m0",
+                                              [ORGAN_ROUNDING_E4M3] = "e4m3"};
+    static golden goldens[GOLDENS];
     const char *fault = NULL;
-    for (size_t k = 0; k < sizeof goldens / sizeof *goldens && !fault; k++) {
-        const struct golden *const g = &goldens[k];
-        const organ_rounding rule = {.from = g->from,
+    const size_t count = SAMPLES_READ("tests/kernels/rounded_golden.tsv", columns, goldens);
+    for (size_t k = 1; k < count && !fault; k++) {
+        const golden *const g = &goldens[k];
+        const int codes = place_of(g->codes, codes_names, CODES);
+        const organ_rounding rule = {.from =
+                                         (organ_rounding_scale)place_of(g->from, scale_names, ORGAN_ROUNDING_E4M3 + 1),
                                      .group = g->group,
                                      .low = g->low,
                                      .high = g->high,
@@ -51,10 +89,10 @@ const char *check_rounded_goldens(const organ_kernels *kernels)
                                      .below = g->below,
                                      .asymmetric = g->asymmetric};
         float x[GOLDEN], y[GOLDEN];
-        memcpy(x, golden_inputs, sizeof x);
-        round_by(kernels, g->codes, &rule, x, y, GOLDEN);
+        memcpy(x, goldens->values, sizeof x);
+        round_by(kernels, codes, &rule, x, y, GOLDEN);
         fault = compare_golden(g, y);
-        if (!fault && (round_by(kernels, g->codes, &rule, x, x, GOLDEN), memcmp(x, y, sizeof x) != 0))
+        if (!fault && (round_by(kernels, codes, &rule, x, x, GOLDEN), memcmp(x, y, sizeof x) != 0))
             fault = kernel_fault("%s: in place other values than in another array", g->name);
     }
     return fault;

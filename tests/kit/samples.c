@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/samples.h"
 #include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 uint64_t samples_bits(samples *s)
 {
@@ -32,10 +36,18 @@ static double normal(samples *s)
     return sum;
 }
 
-const char *sample_shape_name(enum sample_shape shape)
+static const char *const shape_names[SAMPLE_SHAPES] = {"uniform", "normal", "laplace", "student t(4)"};
+
+const char *sample_shape_name(enum sample_shape shape) { return shape_names[shape]; }
+
+enum sample_shape sample_shape_named(const char *name)
 {
-    static const char *const names[] = {"uniform", "normal", "laplace", "student t(4)"};
-    return names[shape];
+    int shape = 0;
+    while (shape < SAMPLE_SHAPES && strcmp(shape_names[shape], name) != 0)
+        shape++;
+    if (shape == SAMPLE_SHAPES)
+        abort();
+    return shape;
 }
 
 static double sample(samples *s, enum sample_shape shape)
@@ -55,4 +67,77 @@ void samples_fill(samples *s, enum sample_shape shape, float *values, size_t n)
 {
     for (size_t k = 0; k < n; k++)
         values[k] = (float)sample(s, shape);
+}
+
+/* ---- tables of expected results ---- */
+
+static void require(bool holds, const char *path, size_t line, const char *column)
+{
+    if (holds)
+        return;
+    fprintf(stderr, "%s: line %zu: the column '%s' is missing or another one, or its value is none of its type\n", path,
+            line, column);
+    abort();
+}
+
+/* Stores the number at the beginning of the text; returns its end, or the text if there is none. */
+static char *store_number(char *text, sample_type type, char *to)
+{
+    char *end = text;
+    if (type == SAMPLE_REAL)
+        *(double *)to = strtod(text, &end);
+    else if (type == SAMPLE_SINGLE)
+        *(float *)to = strtof(text, &end);
+    else if (type == SAMPLE_INT8)
+        *(signed char *)to = (signed char)strtol(text, &end, 0);
+    else if (type == SAMPLE_INT)
+        *(int *)to = (int)strtol(text, &end, 0);
+    else if (type == SAMPLE_UINT8)
+        *(unsigned char *)to = (unsigned char)strtoul(text, &end, 0);
+    else if (type == SAMPLE_UINT)
+        *(unsigned *)to = (unsigned)strtoul(text, &end, 0);
+    else
+        *(uint64_t *)to = strtoull(text, &end, 0);
+    return end;
+}
+
+static bool store(char *text, const sample_column *column, char *row)
+{
+    static const size_t sizes[] = {[SAMPLE_REAL] = 8,  [SAMPLE_SINGLE] = 4, [SAMPLE_INT8] = 1,  [SAMPLE_INT] = 4,
+                                   [SAMPLE_UINT8] = 1, [SAMPLE_UINT] = 4,   [SAMPLE_UINT64] = 8};
+    char *const to = row + column->at;
+    if (column->type == SAMPLE_TEXT)
+        return snprintf(to, column->bytes, "%s", text) < (int)column->bytes;
+    for (size_t used = 0; *text; used += sizes[column->type]) {
+        const bool room = used + sizes[column->type] <= column->bytes;
+        char *const end = room ? store_number(text, column->type, to + used) : text;
+        if (end == text || (*end && *end != ' '))
+            return false;
+        text = end + (*end == ' ');
+    }
+    return true;
+}
+
+size_t samples_read(const char *path, const sample_column *columns, void *rows, size_t size, size_t most)
+{
+    FILE *const in = fopen(path, "r");
+    char *line = NULL, *rest;
+    size_t room = 0, count = 0;
+    require(in, path, 0, columns->name);
+    memset(rows, 0, most * size);
+    for (; getline(&line, &room, in) > 0; count++) {
+        rest = line;
+        line[strcspn(line, "\n")] = '\0';
+        for (const sample_column *column = columns; column->name; column++) {
+            char *const text = strsep(&rest, "\t");
+            require(text && count <= most, path, count + 1, column->name);
+            require(count ? store(text, column, (char *)rows + (count - 1) * size) : strcmp(text, column->name) == 0,
+                    path, count + 1, column->name);
+        }
+        require(!rest, path, count + 1, rest);
+    }
+    free(line);
+    fclose(in);
+    require(count > 1, path, count, columns->name);
+    return count - 1;
 }

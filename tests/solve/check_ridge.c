@@ -9,7 +9,6 @@
 #include "tests/kit/samples.h"
 #include "tests/solve/low_rank_rig.h"
 #include "tests/kit/suite_table.h"
-#include "tests/solve/ridge_golden.h"
 
 #include <errno.h>
 #include <math.h>
@@ -18,7 +17,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define GOLDENS (sizeof golden_ridges / sizeof *golden_ridges)
+/* Results of fixtures/make_ridge_golden.py. */
+typedef struct golden_ridge {
+    size_t fit, held, blocks, width, used, outputs;
+    float noise;
+    double before, rests[5], lambda, d[6]; /* of D for each k: block k, input 7 k, output k, modulo counts */
+} golden_ridge;
+
+enum { GOLDENS = 5 };
+static golden_ridge golden_ridges[GOLDENS];
 
 /* Fewer inputs than tokens, in parts of blocks and in full batches; more inputs, in whole blocks. */
 static const struct {
@@ -30,6 +37,12 @@ static organ_engine *engine;
 
 static void set_up(void)
 {
+    static const sample_column columns[] = {
+        SAMPLE_COLUMN(golden_ridge, fit),    SAMPLE_COLUMN(golden_ridge, held),   SAMPLE_COLUMN(golden_ridge, blocks),
+        SAMPLE_COLUMN(golden_ridge, width),  SAMPLE_COLUMN(golden_ridge, used),   SAMPLE_COLUMN(golden_ridge, outputs),
+        SAMPLE_COLUMN(golden_ridge, noise),  SAMPLE_COLUMN(golden_ridge, before), SAMPLE_COLUMN(golden_ridge, rests),
+        SAMPLE_COLUMN(golden_ridge, lambda), SAMPLE_COLUMN(golden_ridge, d),      {0}};
+    ck_assert_uint_eq(SAMPLES_READ("tests/solve/ridge_golden.tsv", columns, golden_ridges), GOLDENS);
     scratch_make();
     engine = named_engine(NULL, 2);
 }

@@ -4,9 +4,9 @@
 #include "orchestrator/surgery/gptq/gptq.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/require.h"
+#include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 #include "tests/verbs/prune/physarum_v2_rig.h"
-#include "tests/surgery/gptq/gptq_golden.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,9 +14,26 @@
 
 enum { MAX_SCALES = LAYER_ROWS * 10 };
 
+/* Losses of fixtures/make_gptq_golden.py; of the first grid, GPTQ's codes of the first rows. */
+typedef struct golden_gptq {
+    unsigned bits, group;
+    double energy, nearest, gptq, resolved;
+    signed char codes[16 * LAYER_COLS];
+} golden_gptq;
+
+enum { GOLDENS = 5 };
+static golden_gptq goldens[GOLDENS];
 static layer given;
 
-static void set_up(void) { given = make_layer(); }
+static void set_up(void)
+{
+    static const sample_column columns[] = {SAMPLE_COLUMN(golden_gptq, bits),   SAMPLE_COLUMN(golden_gptq, group),
+                                            SAMPLE_COLUMN(golden_gptq, energy), SAMPLE_COLUMN(golden_gptq, nearest),
+                                            SAMPLE_COLUMN(golden_gptq, gptq),   SAMPLE_COLUMN(golden_gptq, resolved),
+                                            SAMPLE_COLUMN(golden_gptq, codes),  {0}};
+    ck_assert_uint_eq(SAMPLES_READ("tests/surgery/gptq/gptq_golden.tsv", columns, goldens), GOLDENS);
+    given = make_layer();
+}
 static void tear_down(void) { free_layer(&given); }
 
 typedef struct quantised {
@@ -46,9 +63,9 @@ static quantised quantise(const organ_engine *engine, organ_grid grid, const uin
 
 static organ_grid grid_of(size_t k)
 {
-    const bool channel = golden_losses[k].group == LAYER_COLS;
-    return (organ_grid){golden_losses[k].bits, channel ? ORGAN_SCALE_CHANNEL : ORGAN_SCALE_GROUP,
-                        channel ? 0 : golden_losses[k].group};
+    const bool channel = goldens[k].group == LAYER_COLS;
+    return (organ_grid){goldens[k].bits, channel ? ORGAN_SCALE_CHANNEL : ORGAN_SCALE_GROUP,
+                        channel ? 0 : goldens[k].group};
 }
 
 static void near_to(double found, double golden, double share)
@@ -59,12 +76,12 @@ static void near_to(double found, double golden, double share)
 START_TEST(losses_are_those_of_the_oracle)
 {
     organ_engine engine = make_engine(2, (uint64_t)1 << 30);
-    for (size_t k = 0; k < sizeof golden_losses / sizeof *golden_losses; k += sampled(1, 2)) {
+    for (size_t k = 0; k < GOLDENS; k += sampled(1, 2)) {
         quantised q = quantise(&engine, grid_of(k), NULL, false);
-        near_to(q.m.energy, golden_losses[k].energy, 1e-5);
-        near_to(q.m.gptq_loss, golden_losses[k].gptq, 0.01);
-        near_to(q.m.loss, golden_losses[k].resolved, 0.01);
-        ck_assert(q.m.loss < q.m.gptq_loss && q.m.gptq_loss < golden_losses[k].nearest);
+        near_to(q.m.energy, goldens[k].energy, 1e-5);
+        near_to(q.m.gptq_loss, goldens[k].gptq, 0.01);
+        near_to(q.m.loss, goldens[k].resolved, 0.01);
+        ck_assert(q.m.loss < q.m.gptq_loss && q.m.gptq_loss < goldens[k].nearest);
         free(q.values);
     }
     free_engine(&engine);
@@ -76,12 +93,12 @@ START_TEST(codes_are_those_of_the_oracle)
     organ_engine engine = make_engine(1, (uint64_t)1 << 30);
     quantised q = quantise(&engine, grid_of(0), NULL, true);
     size_t other = 0;
-    for (size_t k = 0; k < sizeof golden_codes; k++) {
+    for (size_t k = 0; k < sizeof goldens->codes; k++) {
         const float code = q.values[k] / q.scales[k / 32];
         REQUIRE(fabsf(code - roundf(code)) < 1e-5f && code >= -8 && code <= 7);
-        other += (int)roundf(code) != golden_codes[k];
+        other += (int)roundf(code) != goldens->codes[k];
     }
-    ck_assert_msg(other <= sizeof golden_codes / 100, "%zu codes of %zu differ", other, sizeof golden_codes);
+    ck_assert_msg(other <= sizeof goldens->codes / 100, "%zu codes of %zu differ", other, sizeof goldens->codes);
     ck_assert_double_eq(q.m.loss, q.m.gptq_loss);
     free(q.values);
     free_engine(&engine);
@@ -147,7 +164,7 @@ START_TEST(blocks_of_moments_do)
     organ_engine engine = make_engine(2, 1 << 20);
     quantised q = quantise(&engine, grids[0], NULL, false), channel = quantise(&engine, grids[2], NULL, false);
     ck_assert_uint_eq(q.block, 256);
-    ck_assert(q.m.loss < q.m.gptq_loss && q.m.gptq_loss < 0.8 * golden_losses[0].nearest);
+    ck_assert(q.m.loss < q.m.gptq_loss && q.m.gptq_loss < 0.8 * goldens[0].nearest);
     ck_assert(channel.m.loss <= channel.m.gptq_loss);
     free(q.values);
     free(channel.values);

@@ -6,15 +6,33 @@
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 #include "tests/solve/low_rank_rig.h"
-#include "tests/surgery/merge/moments_golden.h"
 #include "tests/surgery/merge/moments_suite.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define GOLDENS (sizeof golden_moments / sizeof *golden_moments)
-enum { MODELS = 3 };
+enum { GOLDENS = 5, MODELS = 3 };
+
+/* Results of fixtures/make_moments_golden.py. */
+typedef struct golden_moment {
+    size_t models, features, rows, tokens;
+    double ridge;
+    int drift;
+    double before, after, change[6]; /* of row 5 k and column 11 k, each modulo how many there are */
+} golden_moment;
+static golden_moment golden_moments[GOLDENS];
+
+static void read_goldens(void)
+{
+    static const sample_column columns[] = {
+        SAMPLE_COLUMN(golden_moment, models), SAMPLE_COLUMN(golden_moment, features),
+        SAMPLE_COLUMN(golden_moment, rows),   SAMPLE_COLUMN(golden_moment, tokens),
+        SAMPLE_COLUMN(golden_moment, ridge),  SAMPLE_COLUMN(golden_moment, drift),
+        SAMPLE_COLUMN(golden_moment, before), SAMPLE_COLUMN(golden_moment, after),
+        SAMPLE_COLUMN(golden_moment, change), {0}};
+    ck_assert_uint_eq(SAMPLES_READ("tests/surgery/merge/moments_golden.tsv", columns, golden_moments), GOLDENS);
+}
 
 static const double factors[MODELS] = {1, 0.5, 2};
 
@@ -96,6 +114,7 @@ static float *fitted(const organ_engine *engine, size_t golden, double *before, 
 
 START_TEST(values_are_those_of_numpy)
 {
+    read_goldens();
     organ_engine *const engine = named_engine(NULL, 2);
     for (size_t g = 0; g < GOLDENS; g++) {
         const size_t n = golden_moments[g].features, rows = golden_moments[g].rows;
@@ -115,6 +134,7 @@ END_TEST
 
 START_TEST(every_table_and_any_threads_give_the_same_bits)
 {
+    read_goldens();
     static const char *const tables[] = {"scalar", NULL, NULL};
     float *first = NULL;
     double before[2], after[2];

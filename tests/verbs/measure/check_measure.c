@@ -7,6 +7,7 @@
 #include "formats/gguf/file.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/verbs/measure/z_measure.h"
+#include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 
 #include <fcntl.h>
@@ -19,13 +20,11 @@
 /* Results of the reference for rows x cols values of a kind. */
 typedef struct golden_row {
     int kind;
-    organ_dtype dtype;
+    char type[8];
     uint64_t seed, rows, cols;
     double e, k, c, theta, slope;
     unsigned scales, levels;
 } golden_row;
-
-#include "tests/verbs/measure/z_golden.h"
 
 /* Results of the reference of the older measure for the same values. */
 typedef struct seed_row {
@@ -33,11 +32,37 @@ typedef struct seed_row {
     unsigned scales;
 } seed_row;
 
-#include "tests/verbs/measure/seed_golden.h"
+enum { ROWS = 153 };
+static golden_row z_golden[ROWS];
+static seed_row seed_golden[ROWS];
+
+static void read_goldens(void)
+{
+    static const sample_column z_columns[] = {SAMPLE_COLUMN(golden_row, kind),
+                                              SAMPLE_COLUMN(golden_row, type),
+                                              SAMPLE_COLUMN(golden_row, seed),
+                                              SAMPLE_COLUMN(golden_row, rows),
+                                              SAMPLE_COLUMN(golden_row, cols),
+                                              SAMPLE_COLUMN(golden_row, e),
+                                              SAMPLE_COLUMN(golden_row, k),
+                                              SAMPLE_COLUMN(golden_row, c),
+                                              SAMPLE_COLUMN(golden_row, theta),
+                                              SAMPLE_COLUMN(golden_row, slope),
+                                              SAMPLE_COLUMN(golden_row, scales),
+                                              SAMPLE_COLUMN(golden_row, levels),
+                                              {0}};
+    static const sample_column seed_columns[] = {SAMPLE_COLUMN(seed_row, e),
+                                                 SAMPLE_COLUMN(seed_row, k),
+                                                 SAMPLE_COLUMN(seed_row, c),
+                                                 SAMPLE_COLUMN(seed_row, theta),
+                                                 SAMPLE_COLUMN(seed_row, slope),
+                                                 SAMPLE_COLUMN(seed_row, scales),
+                                                 {0}};
+    ck_assert_uint_eq(SAMPLES_READ("tests/verbs/measure/z_golden.tsv", z_columns, z_golden), ROWS);
+    ck_assert_uint_eq(SAMPLES_READ("tests/verbs/measure/seed_golden.tsv", seed_columns, seed_golden), ROWS);
+}
 
 static const organ_z_options both = {.seed = true};
-
-#define ROWS (sizeof z_golden / sizeof *z_golden)
 
 /* ---- values of fixtures/make_z_golden.py ---- */
 
@@ -81,15 +106,25 @@ static float *values_of(int kind, uint64_t seed, size_t n)
     return values;
 }
 
+static organ_dtype type_of(const char *name)
+{
+    static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
+    size_t k = 0;
+    while (k < 2 && strcmp(organ_dtype_describe(types[k])->name, name) != 0)
+        k++;
+    return types[k];
+}
+
 static void write_goldens(const char *path)
 {
+    read_goldens();
     model_text text = {0};
     char name[32];
     for (size_t g = 0; g < ROWS; g++) {
         const golden_row *row = &z_golden[g];
         float *values = values_of(row->kind, row->seed, (size_t)(row->rows * row->cols));
         snprintf(name, sizeof name, "g%zu", g);
-        text_floats(&text, name, row->dtype, row->rows, row->cols, values);
+        text_floats(&text, name, type_of(row->type), row->rows, row->cols, values);
         free(values);
     }
     text_write(&text, path);
@@ -124,7 +159,6 @@ END_TEST
 
 START_TEST(the_older_measure_is_its_oracles)
 {
-    ck_assert_uint_eq(sizeof seed_golden / sizeof *seed_golden, ROWS);
     write_goldens(scratch_path("golden.safetensors"));
     organ_model *model = must_open(scratch_path("golden.safetensors"));
     organ_z *z = must_measure(model, (way){.options = &both}), *alone = must_measure(model, (way){0});
@@ -151,19 +185,24 @@ END_TEST
 
 /* Results of the reference for a matrix of fixtures/types.gguf. */
 typedef struct type_golden {
-    const char *name; /* name of the tensor, which is that of its type */
+    char name[16]; /* name of the tensor, which is that of its type */
     double e, k, c, theta, slope;
     unsigned scales;
 } type_golden;
 
-#include "tests/verbs/measure/z_types_golden.h"
-
 START_TEST(every_storage_type_is_the_oracles)
 {
+    enum { TYPES = 29 };
+    static const sample_column columns[] = {SAMPLE_COLUMN(type_golden, name),   SAMPLE_COLUMN(type_golden, e),
+                                            SAMPLE_COLUMN(type_golden, k),      SAMPLE_COLUMN(type_golden, c),
+                                            SAMPLE_COLUMN(type_golden, theta),  SAMPLE_COLUMN(type_golden, slope),
+                                            SAMPLE_COLUMN(type_golden, scales), {0}};
+    static type_golden type_goldens[TYPES];
     organ_model *model = must_open("fixtures/types.gguf");
     organ_z *z = must_measure(model, (way){0});
-    ck_assert_uint_eq(model->tensor_count, sizeof type_goldens / sizeof *type_goldens);
-    for (size_t g = 0; g < sizeof type_goldens / sizeof *type_goldens; g++) {
+    ck_assert_uint_eq(SAMPLES_READ("tests/verbs/measure/z_types_golden.tsv", columns, type_goldens),
+                      model->tensor_count);
+    for (size_t g = 0; g < model->tensor_count; g++) {
         const type_golden *row = &type_goldens[g];
         const organ_z *found = z_of(model, z, row->name);
         ck_assert_str_eq(organ_dtype_describe(organ_model_find(model, row->name)->dtype)->name, row->name);

@@ -156,15 +156,13 @@ END_TEST
 /* ---- results of fixtures/make_purify_golden.py ---- */
 
 typedef struct purify_golden {
-    const char *method;
+    char method[8];
     double strength;
-    organ_dtype dtype;
-    enum sample_shape shape;
+    char type[8], shape[16];
     uint64_t seed;
-    size_t rows, cols, first; /* the first of its words */
+    size_t rows, cols;
+    uint32_t words[3 * 77]; /* bits of the results */
 } purify_golden;
-
-#include "tests/verbs/purify/purify_golden.h"
 
 static uint32_t word_of(const void *units, size_t k, size_t size)
 {
@@ -177,31 +175,50 @@ static uint32_t word_of(const void *units, size_t k, size_t size)
 static void compare_golden(const purify_golden *g, const void *units, size_t size)
 {
     for (size_t k = 0; k < g->rows * g->cols; k++)
-        ck_assert_msg(word_of(units, k, size) == purify_words[g->first + k],
-                      "%s %g, seed %llu: value %zu is 0x%x instead of 0x%x", g->method, g->strength,
-                      (unsigned long long)g->seed, k, word_of(units, k, size), purify_words[g->first + k]);
+        ck_assert_msg(word_of(units, k, size) == g->words[k], "%s %g, seed %llu: value %zu is 0x%x instead of 0x%x",
+                      g->method, g->strength, (unsigned long long)g->seed, k, word_of(units, k, size), g->words[k]);
+}
+
+static organ_dtype type_of(const char *name)
+{
+    if (strcmp(name, "F32") == 0)
+        return ORGAN_F32;
+    return strcmp(name, "F16") == 0 ? ORGAN_F16 : ORGAN_BF16;
 }
 
 START_TEST(results_are_the_oracles)
 {
-    for (size_t k = 0; k < sizeof purify_goldens / sizeof *purify_goldens; k++) {
-        const purify_golden *g = &purify_goldens[k];
-        const size_t n = g->rows * g->cols, size = g->dtype == ORGAN_F32 ? 4 : 2;
+    enum { GOLDENS = 36 };
+    static const sample_column columns[] = {SAMPLE_COLUMN(purify_golden, method),
+                                            SAMPLE_COLUMN(purify_golden, strength),
+                                            SAMPLE_COLUMN(purify_golden, type),
+                                            SAMPLE_COLUMN(purify_golden, shape),
+                                            SAMPLE_COLUMN(purify_golden, seed),
+                                            SAMPLE_COLUMN(purify_golden, rows),
+                                            SAMPLE_COLUMN(purify_golden, cols),
+                                            SAMPLE_COLUMN(purify_golden, words),
+                                            {0}};
+    static purify_golden goldens[GOLDENS];
+    ck_assert_uint_eq(SAMPLES_READ("tests/verbs/purify/purify_golden.tsv", columns, goldens), GOLDENS);
+    for (size_t k = 0; k < GOLDENS; k++) {
+        const purify_golden *g = &goldens[k];
+        const organ_dtype dtype = type_of(g->type);
+        const size_t n = g->rows * g->cols, size = dtype == ORGAN_F32 ? 4 : 2;
         organ_model *model;
         organ_error error = {0};
         model_text text = {0};
         samples random = {g->seed};
         float values[3 * 77], units[3 * 77];
         ck_assert_uint_le(n, sizeof values / sizeof *values);
-        samples_fill(&random, g->shape, values, n);
-        text_floats(&text, V_PROJ, g->dtype, g->rows, g->cols, values);
+        samples_fill(&random, sample_shape_named(g->shape), values, n);
+        text_floats(&text, V_PROJ, dtype, g->rows, g->cols, values);
         text_write(&text, scratch_path("golden.safetensors"));
         must_purify("out",
                     (purify_way){.model = scratch_path("golden.safetensors"),
                                  .options = {.method = g->method, .strength = g->strength, .write.force = true}});
         ck_assert_int_eq(organ_model_open(scratch_path("out/golden.safetensors"), &model, &error), ORGAN_OK);
         const organ_tensor *tensor = organ_model_find(model, V_PROJ);
-        ck_assert(tensor && tensor->dtype == g->dtype && tensor->bytes == n * size);
+        ck_assert(tensor && tensor->dtype == dtype && tensor->bytes == n * size);
         ck_assert_int_eq(organ_model_read(model, tensor->file, units, tensor->bytes, tensor->offset, &error), ORGAN_OK);
         organ_model_close(model);
         compare_golden(g, units, size);

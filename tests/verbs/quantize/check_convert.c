@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of quantize and dequantize as a library: every code and number by a plain implementation, bit identity. */
 #include "tests/verbs/quantize/convert_rig.h"
-#include "tests/verbs/quantize/quantize_golden.h"
+#include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 
 #include <fcntl.h>
@@ -332,38 +332,50 @@ static void expect(const organ_model *model, const char *tensor, organ_dtype dty
     free(data);
 }
 
+/* Bytes of fixtures/make_quantize_golden.py. The first row has BF16 values as codes, each other row the scales and
+ * codes of a scheme for them, and the error with the scales that are tried first. */
+enum { GOLDEN_ROWS = 8, GOLDEN_COLS = 128, WEIGHTS = GOLDEN_ROWS * GOLDEN_COLS, SCHEMES_OF_OWNERS = 4 };
+typedef struct golden_scheme {
+    char scheme[16];
+    double before;
+    unsigned char scales[2 * WEIGHTS / 32], codes[2 * WEIGHTS];
+} golden_scheme;
+
 /* The codes equal those of the formats' own libraries for the same values and the searched scales. */
 START_TEST(codes_are_those_of_the_owners)
 {
     static const char name[] = "model.layers.0.mlp.up_proj.weight";
-    const struct {
-        const char *scheme, *scale;
+    static const struct {
+        const char *scale;
         organ_dtype scale_type;
-        const void *scales, *codes;
         size_t scale_bytes, code_bytes;
-        double before;
-    } rows[] = {
-        {"fp8-block128", "weight_scale_inv", ORGAN_F32, golden_block_scales, golden_block_codes,
-         sizeof golden_block_scales, sizeof golden_block_codes, golden_block_before},
-        {"fp8-tensor", "weight_scale", ORGAN_BF16, golden_tensor_scales, golden_tensor_codes,
-         sizeof golden_tensor_scales, sizeof golden_tensor_codes, golden_tensor_before},
-        {"fp8-channel", "weight_scale", ORGAN_BF16, golden_channel_scales, golden_channel_codes,
-         sizeof golden_channel_scales, sizeof golden_channel_codes, golden_channel_before},
-        {"int4-group32", "weight_scale", ORGAN_BF16, golden_int4_scales, golden_int4_words, sizeof golden_int4_scales,
-         sizeof golden_int4_words, golden_int4_before},
+    } forms[SCHEMES_OF_OWNERS] = {
+        {"weight_scale_inv", ORGAN_F32, 4, WEIGHTS},
+        {"weight_scale", ORGAN_BF16, 2, WEIGHTS},
+        {"weight_scale", ORGAN_BF16, 2 * GOLDEN_ROWS, WEIGHTS},
+        {"weight_scale", ORGAN_BF16, 2 * WEIGHTS / 32, WEIGHTS / 2},
     };
+    static const sample_column columns[] = {SAMPLE_COLUMN(golden_scheme, scheme),
+                                            SAMPLE_COLUMN(golden_scheme, before),
+                                            SAMPLE_COLUMN(golden_scheme, scales),
+                                            SAMPLE_COLUMN(golden_scheme, codes),
+                                            {0}};
+    static golden_scheme goldens[1 + SCHEMES_OF_OWNERS];
+    const golden_scheme *const rows = goldens + 1;
+    ck_assert_uint_eq(SAMPLES_READ("tests/verbs/quantize/quantize_golden.tsv", columns, goldens),
+                      1 + SCHEMES_OF_OWNERS);
     const made_tensor tensor = {name, ORGAN_BF16, 2, {GOLDEN_ROWS, GOLDEN_COLS}};
     ck_assert_int_eq(mkdir(scratch_path("small"), 0777), 0);
     make_shard(scratch_path("small/model.safetensors"), &tensor, 1);
     spill(scratch_path("small/config.json"), "{}", 2);
-    poke("small", name, 0, golden_values, sizeof golden_values);
-    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+    poke("small", name, 0, goldens->codes, sizeof goldens->codes);
+    for (size_t k = 0; k < SCHEMES_OF_OWNERS; k++) {
         must_convert("out", (convert_way){.model = scratch_path("small"), .scheme = rows[k].scheme, .force = true});
         organ_model *const model = open_sound("out");
         ck_assert_double_eq_tol(told_figure(name, "absmax_error"), rows[k].before, 1e-7);
-        expect(model, extra(name, rows[k].scale), rows[k].scale_type, rows[k].scales, rows[k].scale_bytes);
+        expect(model, extra(name, forms[k].scale), forms[k].scale_type, rows[k].scales, forms[k].scale_bytes);
         expect(model, k == 3 ? extra(name, "weight_packed") : name, k == 3 ? ORGAN_I32 : ORGAN_F8_E4M3, rows[k].codes,
-               rows[k].code_bytes);
+               forms[k].code_bytes);
         organ_model_close(model);
     }
 }

@@ -9,8 +9,7 @@
 #include "tests/kit/rank_threads.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
-#include "tests/verbs/shrink/experts_golden.h"
-#include "tests/verbs/shrink/logistic_golden.h"
+#include "tests/verbs/shrink/experts_table.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,8 +19,6 @@
 
 #define MODEL "fixtures/tiny-moe"
 #define TEXT  MODEL "/calibration.txt"
-
-enum { LAYERS = 4, EXPERTS = 16, USED = 4, STEPS = EXPERTS - USED };
 
 /* ---- measuring scores ---- */
 
@@ -76,37 +73,29 @@ static organ_expert_scores measured(const requested *a)
 
 /* ---- comparison with the reference ---- */
 
-typedef struct golden {
-    size_t dense, layers, experts, steps; /* dense layers come first and have no scores */
-    const uint64_t *frequency;
-    const double *sum, *power, *loss;
-    const uint32_t *removed;
-} golden;
-
 static bool near(double a, double b) { return fabs(a - b) <= 1e-4 * fabs(b) + 1e-12; }
 
-static void compare(const organ_expert_scores *s, const golden *g)
+static void compare(const organ_expert_scores *s, const expert_table *g)
 {
     ck_assert_uint_eq(s->layers, g->dense + g->layers);
     for (size_t l = 0; l < g->dense; l++)
         ck_assert(s->of[l].known && s->of[l].dense);
     for (size_t l = 0; l < g->layers; l++) {
         const organ_expert_layer *const layer = &s->of[g->dense + l];
-        REQUIRE_MSG(layer->known && !layer->dense && near(layer->power, g->power[l]), "layer %zu: power %g, not %g", l,
-                    layer->power, g->power[l]);
+        const expert_row *const wanted = &g->of[l];
+        REQUIRE_MSG(layer->known && !layer->dense && near(layer->power, wanted->power), "layer %zu: power %g, not %g",
+                    l, layer->power, wanted->power);
         for (size_t e = 0; e < g->experts; e++) {
-            const size_t k = l * g->experts + e;
-            REQUIRE_MSG(layer->frequency[e] == g->frequency[k], "layer %zu, expert %zu: %llu", l, e,
+            REQUIRE_MSG(layer->frequency[e] == wanted->frequency[e], "layer %zu, expert %zu: %llu", l, e,
                         (unsigned long long)layer->frequency[e]);
-            REQUIRE_MSG(near(layer->sum[e], g->sum[k]), "layer %zu, expert %zu: sum %g, not %g", l, e, layer->sum[e],
-                        g->sum[k]);
-            REQUIRE(layer->frequency[e] == 0 || near(layer->reap[e], g->sum[k] / (double)g->frequency[k]));
+            REQUIRE_MSG(near(layer->sum[e], wanted->sum[e]), "layer %zu, expert %zu: sum %g, not %g", l, e,
+                        layer->sum[e], wanted->sum[e]);
+            REQUIRE(layer->frequency[e] == 0 || near(layer->reap[e], wanted->sum[e] / (double)wanted->frequency[e]));
         }
         for (size_t k = 0; k < g->steps; k++) {
-            REQUIRE_MSG(layer->removed[k] == g->removed[l * g->steps + k], "layer %zu, step %zu: %u", l, k,
-                        layer->removed[k]);
-            REQUIRE_MSG(near(layer->loss[k], g->loss[l * g->steps + k]), "layer %zu, step %zu: loss %g, not %g", l, k,
-                        layer->loss[k], g->loss[l * g->steps + k]);
+            REQUIRE_MSG(layer->removed[k] == wanted->removed[k], "layer %zu, step %zu: %u", l, k, layer->removed[k]);
+            REQUIRE_MSG(near(layer->loss[k], wanted->loss[k]), "layer %zu, step %zu: loss %g, not %g", l, k,
+                        layer->loss[k], wanted->loss[k]);
         }
     }
 }
@@ -115,8 +104,8 @@ START_TEST(scores_are_those_of_the_oracle)
 {
     organ_expert_scores s = measured(&usual);
     ck_assert_uint_eq(s.tokens, GOLDEN_SAMPLES * GOLDEN_CONTEXT);
-    compare(&s, &(golden){0, LAYERS, EXPERTS, STEPS, golden_frequency, golden_sum, golden_power, golden_loss,
-                          golden_removed});
+    const expert_table oracle = expert_table_of("divided");
+    compare(&s, &oracle);
     organ_expert_scores_release(&s);
 }
 END_TEST
@@ -157,8 +146,8 @@ START_TEST(gates_that_are_not_divided_are_known_too)
     a.samples = PLAIN_SAMPLES;
     a.context = PLAIN_CONTEXT;
     organ_expert_scores s = measured(&a);
-    compare(&s,
-            &(golden){0, LAYERS, EXPERTS, STEPS, plain_frequency, plain_sum, plain_power, plain_loss, plain_removed});
+    const expert_table oracle = expert_table_of("plain");
+    compare(&s, &oracle);
     organ_expert_scores_release(&s);
 }
 END_TEST
@@ -188,14 +177,14 @@ START_TEST(logistic_routers_with_groups_are_known_too)
     requested a = of_logistic();
     a.file = scratch_path("logistic.json");
     organ_expert_scores s = measured(&a), again;
-    compare(&s,
-            &(golden){1, 3, 6, 2, logistic_frequency, logistic_sum, logistic_power, logistic_loss, logistic_removed});
+    const expert_table oracle = expert_table_of("logistic");
+    compare(&s, &oracle);
     ck_assert_uint_eq(s.trunk, 3);
     for (size_t l = 1; l < 4; l++) {
         uint32_t kept[6];
         for (organ_expert_score score = ORGAN_EXPERT_LOSS; score <= ORGAN_EXPERT_FREQUENCY; score++) {
             organ_expert_scores_choose(&s, l, score, 4, kept);
-            ck_assert_mem_eq(kept, logistic_kept + ((l - 1) * 4 + score) * 4, sizeof(uint32_t) * 4);
+            ck_assert_mem_eq(kept, oracle.of[l - 1].kept + 4 * score, sizeof(uint32_t) * 4);
         }
     }
     again = measured(&a); /* read from the file */

@@ -4,9 +4,9 @@
 #include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "tests/kit/require.h"
+#include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 #include "tests/verbs/prune/physarum_v2_rig.h"
-#include "tests/verbs/shrink/narrow_golden.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -132,30 +132,37 @@ static void check_zeros(const part *p, const uint32_t *kept, size_t count, size_
 
 /* ---- comparison with numpy ---- */
 
-static void check_golden(size_t k)
+/* Results of fixtures/make_width_golden.py for the first rows and columns of the layer. */
+typedef struct golden_part {
+    size_t rows, cols, group, keep;
+    uint32_t kept[40];
+    double energy, loss, marked;
+    size_t row[3], col[3]; /* of three values */
+    double value[3];
+} golden_part;
+
+static void check_golden(const golden_part *golden, size_t k)
 {
     uint32_t kept[LAYER_COLS];
     organ_narrow_report report;
-    part p = take_part(&engine, golden[k].rows, golden[k].cols);
-    organ_narrow_options options = {.group = golden[k].group, .keep = golden[k].keep};
+    part p = take_part(&engine, golden->rows, golden->cols);
+    organ_narrow_options options = {.group = golden->group, .keep = golden->keep};
     must_narrow(&engine, &p, options, kept, &report);
-    for (size_t g = 0; g < golden[k].keep; g++)
-        ck_assert_msg(kept[g] == golden[k].kept[g], "case %zu: group %u is kept in place of %u", k, kept[g],
-                      golden[k].kept[g]);
+    for (size_t g = 0; g < golden->keep; g++)
+        ck_assert_msg(kept[g] == golden->kept[g], "case %zu: group %u is kept in place of %u", k, kept[g],
+                      golden->kept[g]);
     check_zeros(&p, kept, options.keep, options.group);
-    NEAR(report.energy, golden[k].energy, 1e-5);
-    NEAR(report.loss, golden[k].loss, 1e-5);
-    NEAR(report.expected_loss, golden[k].loss, 1e-4);
+    NEAR(report.energy, golden->energy, 1e-5);
+    NEAR(report.loss, golden->loss, 1e-5);
+    NEAR(report.expected_loss, golden->loss, 1e-4);
     for (size_t v = 0; v < 3; v++)
-        ck_assert_msg(fabs((double)p.weights[golden[k].values[v].row * p.cols + golden[k].values[v].col] -
-                           golden[k].values[v].value) < 5e-7,
-                      "case %zu: %.9g, not %.9g", k,
-                      (double)p.weights[golden[k].values[v].row * p.cols + golden[k].values[v].col],
-                      golden[k].values[v].value);
+        ck_assert_msg(fabs((double)p.weights[golden->row[v] * p.cols + golden->col[v]] - golden->value[v]) < 5e-7,
+                      "case %zu: %.9g, not %.9g", k, (double)p.weights[golden->row[v] * p.cols + golden->col[v]],
+                      golden->value[v]);
     memcpy(p.weights, p.donor, p.rows * p.cols * sizeof *p.donor);
     options.by_magnitude = options.no_refit = true;
     must_narrow(&engine, &p, options, kept, &report);
-    NEAR(report.loss, golden[k].marked, 1e-5);
+    NEAR(report.loss, golden->marked, 1e-5);
     for (size_t w = 0; w < p.rows * p.cols; w++)
         REQUIRE(p.weights[w] == (is_kept(kept, options.keep, w % p.cols / options.group) ? p.donor[w] : 0));
     leave_part(&p);
@@ -163,8 +170,16 @@ static void check_golden(size_t k)
 
 START_TEST(the_choice_and_the_values_are_those_of_numpy)
 {
-    for (size_t k = 0; k < sizeof golden / sizeof *golden; k++)
-        check_golden(k);
+    enum { GOLDENS = 6 };
+    static const sample_column columns[] = {
+        SAMPLE_COLUMN(golden_part, rows), SAMPLE_COLUMN(golden_part, cols),   SAMPLE_COLUMN(golden_part, group),
+        SAMPLE_COLUMN(golden_part, keep), SAMPLE_COLUMN(golden_part, kept),   SAMPLE_COLUMN(golden_part, energy),
+        SAMPLE_COLUMN(golden_part, loss), SAMPLE_COLUMN(golden_part, marked), SAMPLE_COLUMN(golden_part, row),
+        SAMPLE_COLUMN(golden_part, col),  SAMPLE_COLUMN(golden_part, value),  {0}};
+    golden_part goldens[GOLDENS];
+    ck_assert_uint_eq(SAMPLES_READ("tests/verbs/shrink/narrow_golden.tsv", columns, goldens), GOLDENS);
+    for (size_t k = 0; k < GOLDENS; k++)
+        check_golden(&goldens[k], k);
 }
 END_TEST
 
