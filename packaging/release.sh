@@ -3,7 +3,8 @@
 # Writes what a release publishes into build/release: for each architecture the static program, the wheel, the Debian packages and the list of components;
 # licences of the linked libraries, the section of CHANGELOG.md, digests. `ninja release` calls it; CONTRIBUTING.md lists the packages that it needs and
 # takes a cross compiler for. ARCHES="x86_64" selects architectures (default: x86_64 aarch64). SOURCE_DATE_EPOCH is the time in the files (default: the
-# last commit's, without git the date in orchestrator/version.h). Two releases of one source on one machine have the same bytes.
+# last commit's, without git the date in orchestrator/version.h). Two releases of one source on one machine have the same bytes. Before, the script runs
+# the native tests to write the messages of the program into tests/messages.tsv for review, unless MESSAGES=no.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 022
@@ -74,11 +75,20 @@ make_packages() {
     find "$work/debian-$1" -maxdepth 1 -name '*.deb' -not -name '*-dbgsym_*' -exec cp {} "$work/out" \;
 }
 
+# Tests may fail in the environment of a release, such as a root without a network; only their messages are wanted.
+write_messages() {
+    local log=$work/messages.log
+    mkdir -p "$work"
+    BLESS=yes tests/run_tests.sh native >"$log" 2>&1 || true
+    grep '^tests/messages.tsv: ' "$log" || { tail -n 40 "$log" >&2 && fail "the tests that write tests/messages.tsv do not run; MESSAGES=no leaves them out"; }
+}
+
 [[ -n $(changes) ]] || fail "CHANGELOG.md has no section '## $version - $released'"
 for arch in ${ARCHES:-x86_64 aarch64}; do
     [[ $arch == x86_64 || $arch == aarch64 ]] || fail "ARCHES has '$arch': it takes x86_64 and aarch64"
     command -v "$arch-linux-gnu-gcc" >/dev/null || fail "$arch-linux-gnu-gcc is missing; CONTRIBUTING.md lists the packages"
 done
+[[ ${MESSAGES:-} == no ]] || write_messages
 rm -rf "$work/out" "$work/packages" "$out"
 mkdir -p "$work/out"
 for arch in ${ARCHES:-x86_64 aarch64}; do

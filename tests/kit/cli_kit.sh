@@ -83,8 +83,8 @@ refits_are_audited() {
     rm -r audited
 }
 
-# record LINE: adds an error, a warning or a note to what the suite `messages` compares with tests/messages.tsv after a run of suites. Lines of progress
-# differ from run to run.
+# record LINE: adds an error, a warning or a note to those that tests/messages.sh may write into tests/messages.tsv after a run of suites. Lines of
+# progress differ from run to run.
 record() {
     local row=${here//[$'\n\t']/ }$'\t'$1
     [[ -n ${MESSAGES:-} && $1 =~ ^(error|warning|note):\  ]] || return 0

@@ -17,7 +17,7 @@ need openssl openssl
 # ---- two releases ----
 # made PLACE UMASK VARIABLE=VALUE...: makes a release in PLACE/build/release, from the copy there, without git and without a compiler cache.
 made() {
-    (umask "$2" && cd "$scratch/$1" && env CCACHE_DISABLE=1 ARCHES="$arches" "${@:3}" packaging/release.sh) >"$scratch/log" 2>&1
+    (umask "$2" && cd "$scratch/$1" && env CCACHE_DISABLE=1 MESSAGES=no ARCHES="$arches" "${@:3}" packaging/release.sh) >"$scratch/log" 2>&1
 }
 if [[ -n ${RELEASE:-} ]]; then
     release=$RELEASE
