@@ -614,6 +614,19 @@ sed 's,^orchestrator/verbs/,,' "$scratch/dividing" | LC_ALL=C comm -23 - "$scrat
 grep -E '^orchestrator/(surgery|verbs)/' "$scratch/code" | grep -E '\borgan_memory_work_(begin|end) *\('  |
     check "verbs begin and end their work with organ_report_begin and organ_report_end"
 
+# ---- buffers ----
+# other_allocations: reads code as FILE:LINE:TEXT and prints allocations of memory that no organ_buffers has. Rows of tensors (organ_rows_take) may be in a
+# file, and strings are freed by those who get them.
+other_allocations() { grep -E '\b(malloc|calloc|realloc|reallocarray|aligned_alloc|posix_memalign|memalign|alloca|mmap|organ_floats|organ_zero_doubles|organ_grow|organ_arena_take|[a-z_]*aligned_alloc) *\('; }
+other_allocations <<'SAMPLE' | cut -d: -f2 | paste -sd ' ' | diff - <(echo '1 2 4') | check "the check of allocations finds them"
+a.c:1:    float *const x = malloc(n);
+a.c:2:    x->a = organ_floats (n, 1);
+a.c:3:    x->a = organ_take_floats(b, n, 1);
+a.c:4:    x->b = organ_calibration_aligned_alloc(n);
+a.c:5:    organ_rows_take(n, 4);
+SAMPLE
+grep -E '^orchestrator/(solve|verbs/prune)/' "$scratch/code" | other_allocations | check "solve and prune take memory by layouts (machine/buffers.h)"
+
 # ---- conditional expressions ----
 # A `?:` inside another one has to become an if, a switch or a table.
 # shellcheck disable=SC2016 # $0 is awk's

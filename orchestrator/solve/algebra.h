@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Linear algebra over FP32 matrices. This header: arrays, random numbers, products,
+ * Linear algebra over FP32 matrices. This header: sums, random numbers, products,
  * decompositions of matrices in memory, and ridge regression. low_rank.h has decompositions of matrices that need not
  * fit into memory.
  *
@@ -12,16 +12,11 @@
 #include "orchestrator/solve/ridge.h"
 
 #include "formats/base/owned.h"
+#include "orchestrator/machine/buffers.h"
 
 #include <organ/kernels.h>
 
-/* ---- arrays ---- */
-
-/* Allocates a x b values, aligned to a cache line. The caller frees them. Returns NULL if memory cannot be
- * allocated. */
-float *organ_floats(size_t a, size_t b);
-/* Allocates `count` zeros. The caller frees them. Returns NULL if memory cannot be allocated. */
-double *organ_zero_doubles(size_t count);
+/* ---- sums ---- */
 
 /* Returns the sum of a[k] b[k] in FP64, in 8 partial sums by k mod 8, which are added pairwise. */
 double organ_dot(const float *a, const float *b, size_t n);
@@ -132,6 +127,8 @@ uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested);
  * `r`, unless NULL, gets R^T, [count][k]. If a value is not finite, the results are not finite. Returns false if memory
  * cannot be allocated. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r);
+/* Returns the bytes that organ_orthonormal allocates. */
+uint64_t organ_orthonormal_bytes(size_t count, size_t n);
 
 /* ---- FP64 vectors, for the dense decompositions ---- */
 

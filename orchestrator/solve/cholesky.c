@@ -239,26 +239,20 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
 }
 
 /* The buffers are two FP64 blocks, the inverses of diagonal blocks, a block column, and the scratch of workers. */
+static void lay_out(void *context, organ_buffers *b)
+{
+    inversion *const x = context;
+    x->square = organ_take(b, BLOCK * BLOCK, sizeof *x->square);
+    x->inverse = organ_take(b, BLOCK * BLOCK, sizeof *x->inverse);
+    x->factor = organ_take_floats(b, organ_pieces_of(x->n, BLOCK) * BLOCK, BLOCK);
+    x->panel = organ_take_floats(b, x->n, BLOCK);
+    x->scratch = organ_take(b, organ_products_scratch(x->engine), 1);
+}
+
 uint64_t organ_inverse_factor_memory(const organ_engine *engine, uint64_t n)
 {
-    const uint64_t blocks = (n + BLOCK - 1) / BLOCK;
-    return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float) +
-           organ_products_scratch(engine);
+    return organ_buffers_count(lay_out, &(inversion){.engine = engine, .n = (size_t)n});
 }
-
-/* The caller calls inversion_close in any case. */
-static bool inversion_open(inversion *x)
-{
-    const size_t blocks = (x->n + BLOCK - 1) / BLOCK;
-    x->square = malloc(BLOCK * BLOCK * sizeof *x->square);
-    x->inverse = malloc(BLOCK * BLOCK * sizeof *x->inverse);
-    x->factor = organ_floats(blocks * BLOCK, BLOCK);
-    x->panel = organ_floats(x->n, BLOCK);
-    x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
-    return x->square && x->inverse && x->factor && x->panel && x->scratch;
-}
-
-static void inversion_close(inversion *x) { ORGAN_FREE_ARRAYS(x->square, x->inverse, x->factor, x->panel, x->scratch); }
 
 /* Block columns are factored from the last to the first. Returns false, and stops, if a diagonal block is not
  * positive definite, because then H is not either. */
@@ -273,8 +267,9 @@ static bool factorise(const inversion *x)
 /* Above the diagonal blocks H becomes R with H = R R^T, in them R^-1. */
 bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
-    ORGAN_RELEASED_BY(inversion_close) inversion x = {.engine = engine, .h = h, .n = n};
-    const bool done = inversion_open(&x);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    inversion x = {.engine = engine, .h = h, .n = n};
+    const bool done = organ_buffers_take(&buffers, lay_out, &x);
     *definite = done && factorise(&x);
     for (size_t from = 0; from < n && *definite; from += BLOCK)
         for (size_t i = from; i < organ_min(from + BLOCK, n); i++)
@@ -285,8 +280,9 @@ bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *de
 /* H = R R^T is factored, then R is inverted, block columns from the first to the last. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
-    ORGAN_RELEASED_BY(inversion_close) inversion x = {.engine = engine, .h = h, .n = n};
-    const bool done = inversion_open(&x);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    inversion x = {.engine = engine, .h = h, .n = n};
+    const bool done = organ_buffers_take(&buffers, lay_out, &x);
     *definite = done && factorise(&x);
     for (size_t from = 0; from < n && *definite; from += BLOCK)
         invert_columns(&x, from, organ_min(BLOCK, n - from));
@@ -300,10 +296,10 @@ organ_status organ_block_multiply(const organ_engine *engine, const organ_block_
                                   size_t rows, float *result, organ_error *error)
 {
     const size_t n = h->size, blocks = (n + h->block - 1) / h->block;
-    ORGAN_OWNED organ_product *const products = calloc(blocks + 1, sizeof *products);
-    ORGAN_OWNED void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
-    const bool done = products && scratch;
-    for (size_t b = 0; b < blocks && done; b++) {
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    organ_product *const products = organ_take(&buffers, blocks, sizeof *products);
+    void *const scratch = organ_take(&buffers, organ_products_scratch(engine), 1);
+    for (size_t b = 0; b < blocks && !buffers.lacking; b++) {
         const size_t start = b * h->block, width = organ_min(h->block, n - start);
         products[b] = (organ_product){.m = rows,
                                       .n = width,
@@ -313,10 +309,9 @@ organ_status organ_block_multiply(const organ_engine *engine, const organ_block_
                                       .c = result + start,
                                       .c_stride = n};
     }
-    if (done)
-        organ_products_run(engine, NULL, products, blocks, scratch);
-    else
-        organ_fail_memory(error, "products with second moments");
+    if (buffers.lacking)
+        return organ_fail_memory(error, "products with second moments");
+    organ_products_run(engine, NULL, products, blocks, scratch);
     return error->status;
 }
 

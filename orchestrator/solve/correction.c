@@ -26,7 +26,7 @@ typedef struct leading {
     size_t rank, l;       /* vectors of the result, and of the iteration */
     float *vectors;       /* Q, [l][size], orthonormal */
     float *image;         /* Q M, [l][size] */
-    float *inner, *moved; /* with E: Q E and Q E H, [l][h->size] each */
+    float *inner, *moved; /* Q E and Q E H, [l][h->size] each; without E no values */
     double *gram;         /* Q M Q^T, [l][l] */
     double *values;       /* its eigenvalues, descending: [l] */
     double *mix;          /* its eigenvectors, [l][l] */
@@ -42,27 +42,19 @@ static size_t vectors_of(size_t rank, size_t size)
     return organ_min(rank + more, size);
 }
 
-/* Returns false if memory runs out. */
-static bool leading_open(leading *x)
+static void lay_out(void *context, organ_buffers *b)
 {
-    const size_t l = x->l, n = x->h->size;
-    x->vectors = organ_floats(l, x->size);
-    x->image = organ_floats(l, x->size);
-    x->inner = x->errors ? organ_floats(l, n) : NULL;
-    x->moved = x->errors ? organ_floats(l, n) : NULL;
-    x->gram = calloc(l * l, sizeof *x->gram);
-    x->values = calloc(l, sizeof *x->values);
-    x->mix = calloc(l * l, sizeof *x->mix);
-    x->eigen_scratch = calloc(l * ORGAN_EIGEN_ROOM, sizeof *x->eigen_scratch);
-    x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
-    return x->vectors && x->image && (!x->errors || (x->inner && x->moved)) && x->gram && x->values && x->mix &&
-           x->eigen_scratch && x->scratch;
-}
-
-static void leading_close(leading *x)
-{
-    ORGAN_FREE_ARRAYS(x->vectors, x->image, x->inner, x->moved, x->gram, x->values, x->mix, x->eigen_scratch,
-                      x->scratch);
+    leading *const x = context;
+    const size_t l = x->l, inner = x->errors ? l : 0;
+    x->vectors = organ_take_floats(b, l, x->size);
+    x->image = organ_take_floats(b, l, x->size);
+    x->inner = organ_take_floats(b, inner, x->h->size);
+    x->moved = organ_take_floats(b, inner, x->h->size);
+    x->gram = organ_take_zeros(b, l * l, sizeof *x->gram);
+    x->values = organ_take_zeros(b, l, sizeof *x->values);
+    x->mix = organ_take_zeros(b, l * l, sizeof *x->mix);
+    x->eigen_scratch = organ_take_zeros(b, l * ORGAN_EIGEN_ROOM, sizeof *x->eigen_scratch);
+    x->scratch = organ_take(b, organ_products_scratch(x->engine), 1);
 }
 
 /* c = a b^T, with l rows of k values in `a`, exact. */
@@ -140,7 +132,8 @@ organ_status organ_outputs_energy(const organ_engine *engine, const char *name, 
                                   const organ_block_matrix *h, double *sum, organ_error *error)
 {
     const size_t n = h->size;
-    ORGAN_OWNED float *const product = organ_floats(BAND, n);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    float *const product = organ_take_floats(&buffers, BAND, n);
     *sum = 0;
     for (size_t first = 0; first < rows && product && !error->status; first += BAND) {
         const size_t count = organ_min(BAND, rows - first);
@@ -169,12 +162,19 @@ static void make_factors(const leading *x, organ_correction *c)
     }
 }
 
+static void lay_out_factors(void *context, organ_buffers *b)
+{
+    organ_correction *const c = context;
+    c->b = organ_take_floats(b, c->rows, c->rank);
+    c->a = organ_take_floats(b, c->rank, c->cols);
+}
+
 organ_status organ_correct(const organ_engine *engine, const char *name, const float *errors, size_t rows,
                            const organ_block_matrix *h, size_t rank, uint64_t seed, organ_correction *c,
                            organ_error *error)
 {
     const size_t most = organ_min(organ_min(rank, rows), h->size);
-    ORGAN_RELEASED_BY(leading_close)
+    ORGAN_OWNED_BUFFERS buffers = {0};
     leading x = {.engine = engine, .name = name, .errors = errors, .h = h, .size = rows, .rank = most};
     x.l = vectors_of(most, rows);
     *c = (organ_correction){.rows = rows, .cols = h->size};
@@ -185,12 +185,10 @@ organ_status organ_correct(const organ_engine *engine, const char *name, const f
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the changes of the outputs are not finite", name);
     if (!(c->before > 0) || most == 0)
         return ORGAN_OK;
-    c->b = organ_floats(rows, most);
-    c->a = organ_floats(most, h->size);
-    if (!c->b || !c->a || !leading_open(&x))
+    c->rank = most;
+    if (!organ_buffers_take(&c->buffers, lay_out_factors, c) || !organ_buffers_take(&buffers, lay_out, &x))
         organ_fail_memory(error, name);
     else if (iterate(&x, seed, error) == ORGAN_OK) {
-        c->rank = most;
         c->passes = x.passes;
         c->after = c->before > x.captured ? c->before - x.captured : 0;
         make_factors(&x, c);
@@ -202,16 +200,19 @@ organ_status organ_correct(const organ_engine *engine, const char *name, const f
 
 void organ_correction_release(organ_correction *c)
 {
-    ORGAN_FREE_ARRAYS(c->b, c->a);
+    organ_buffers_release(&c->buffers);
     *c = (organ_correction){0};
 }
 
 uint64_t organ_correction_memory(const organ_engine *engine, uint64_t rows, uint64_t cols, uint64_t rank)
 {
-    const uint64_t most = organ_min((size_t)rank, organ_min((size_t)rows, (size_t)cols)),
-                   l = vectors_of((size_t)most, (size_t)rows);
-    return sizeof(float) * (2 * l * (rows + cols) + most * (rows + cols) + BAND * cols) +
-           sizeof(double) * l * (2 * l + 1 + ORGAN_EIGEN_ROOM) + 2 * organ_products_scratch(engine);
+    const organ_block_matrix h = {(size_t)cols, (size_t)cols, NULL};
+    organ_correction c = {.rows = (size_t)rows, .cols = (size_t)cols};
+    leading x = {.engine = engine, .errors = (const float[1]){0}, .h = &h, .size = c.rows};
+    c.rank = organ_min(organ_min((size_t)rank, c.rows), c.cols);
+    x.l = vectors_of(c.rank, c.rows);
+    return organ_buffers_count(lay_out_factors, &c) + organ_buffers_count(lay_out, &x) + sizeof(float) * BAND * cols +
+           organ_products_scratch(engine); /* of the products with H */
 }
 
 /* ---- flattened moments ---- */
@@ -242,7 +243,7 @@ static organ_status flatten_block(const organ_engine *engine, const char *name, 
                                   uint64_t seed, organ_error *error)
 {
     const organ_block_matrix block = {n, n, h};
-    ORGAN_RELEASED_BY(leading_close)
+    ORGAN_OWNED_BUFFERS buffers = {0};
     leading x = {.engine = engine, .name = name, .h = &block, .size = n, .rank = organ_min(rank, n / 2)};
     double trace = 0;
     x.l = vectors_of(x.rank, n);
@@ -250,7 +251,7 @@ static organ_status flatten_block(const organ_engine *engine, const char *name, 
         return ORGAN_OK;
     for (size_t j = 0; j < n; j++)
         trace += (double)h[j * (n + 1)];
-    if (!leading_open(&x))
+    if (!organ_buffers_take(&buffers, lay_out, &x))
         organ_fail_memory(error, name);
     else if (iterate(&x, seed, error) == ORGAN_OK)
         flatten_eigenvalues(&x, h, fmax(trace - x.captured, 0) / (double)(n - x.rank));

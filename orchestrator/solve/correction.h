@@ -16,6 +16,7 @@ typedef struct organ_correction {
     /* tr(E H E^T), and tr((E - B A) H (E - B A)^T), without the rounding of B A to FP32. */
     double before, after;
     unsigned passes; /* products of the iteration with E H E^T */
+    organ_buffers buffers;
 } organ_correction;
 
 /* Computes the B A of rank min(rank, rows, cols) with the least tr((E - B A) H (E - B A)^T). `errors` is E, row-major;

@@ -326,6 +326,7 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
 /* X is A or its transpose, whichever has at least as many rows as columns. Vectors are consecutive. */
 typedef struct tall_matrix {
     size_t rows, cols; /* of X */
+    size_t requested;  /* vectors */
     double *x;         /* columns of X: [cols][rows] */
     double *square;    /* X^T X, on and below the diagonal: [cols][cols] */
     double *values;    /* eigenvalues of X^T X, then singular values */
@@ -372,26 +373,36 @@ static void copy_out(const double *from, size_t n, float *to)
         to[k] = (float)from[k];
 }
 
-uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
+static void lay_out_tall(void *context, organ_buffers *b)
 {
-    const uint64_t longer = rows > cols ? rows : cols, shorter = rows > cols ? cols : rows;
-    return sizeof(double) * (shorter * (longer + shorter + 1 + requested + ORGAN_EIGEN_ROOM) + requested * longer + 5);
+    tall_matrix *const t = context;
+    t->x = organ_take(b, t->rows * t->cols, sizeof *t->x);
+    t->square = organ_take(b, t->cols * t->cols, sizeof *t->square);
+    t->values = organ_take(b, t->cols, sizeof *t->values);
+    t->right = organ_take(b, t->requested * t->cols, sizeof *t->right);
+    t->left = organ_take(b, t->requested * t->rows, sizeof *t->left);
+    t->scratch = organ_take(b, ORGAN_EIGEN_ROOM * t->cols, sizeof *t->scratch);
 }
 
-/* A wide A is decomposed as its transpose, whose left vectors are the right ones of A. Each array has a value more than
- * it needs, so that NULL means a lack of memory also for an empty one. */
+/* A wide A is decomposed as its transpose, whose left vectors are the right ones of A. */
+static tall_matrix tall_of(size_t rows, size_t cols, size_t requested)
+{
+    return (tall_matrix){.rows = organ_max(rows, cols), .cols = organ_min(rows, cols), .requested = requested};
+}
+
+uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
+{
+    tall_matrix t = tall_of(rows, cols, requested);
+    return organ_buffers_count(lay_out_tall, &t);
+}
+
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v)
 {
+    ORGAN_OWNED_BUFFERS buffers = {0};
     const bool transposed = rows < cols;
-    tall_matrix t = {.rows = transposed ? cols : rows, .cols = transposed ? rows : cols};
-    t.x = malloc((t.rows * t.cols + 1) * sizeof *t.x);
-    t.square = malloc((t.cols * t.cols + 1) * sizeof *t.square);
-    t.values = malloc((t.cols + 1) * sizeof *t.values);
-    t.right = malloc((requested * t.cols + 1) * sizeof *t.right);
-    t.left = malloc((requested * t.rows + 1) * sizeof *t.left);
-    t.scratch = malloc((ORGAN_EIGEN_ROOM * t.cols + 1) * sizeof *t.scratch);
-    bool done = t.x && t.square && t.values && t.right && t.left && t.scratch;
+    tall_matrix t = tall_of(rows, cols, requested);
+    bool done = organ_buffers_take(&buffers, lay_out_tall, &t);
     if (done) {
         copy_in(&t, a, transposed);
         gram_matrix(kernels, &t);
@@ -403,7 +414,6 @@ bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, 
         copy_out(t.left, requested * t.rows, transposed ? v : u);
         copy_out(t.right, requested * t.cols, transposed ? u : v);
     }
-    ORGAN_FREE_ARRAYS(t.x, t.square, t.values, t.right, t.left, t.scratch);
     return done;
 }
 
@@ -545,19 +555,29 @@ static void orthonormal_run(reduction *q, float *r)
     }
 }
 
+static void lay_out(void *context, organ_buffers *b)
+{
+    reduction *const q = context;
+    q->panel = organ_take(b, BLOCK * q->n, sizeof *q->panel);
+    q->reflectors = organ_take_floats(b, q->k, q->n);
+    q->t = organ_take_zeros(b, q->k, sizeof *q->t);
+    q->across = organ_take_floats(b, BLOCK, q->count);
+    q->turned = organ_take_floats(b, BLOCK, q->count);
+    q->scratch = organ_take(b, ORGAN_PRODUCT_SCRATCH, 1);
+}
+
+uint64_t organ_orthonormal_bytes(size_t count, size_t n)
+{
+    return organ_buffers_count(lay_out, &(reduction){.count = count, .n = n, .k = organ_min(count, n)});
+}
+
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r)
 {
+    ORGAN_OWNED_BUFFERS buffers = {0};
     reduction q = {
         .kernels = kernels, .vectors = vectors, .count = count, .n = n, .stride = stride, .k = organ_min(count, n)};
-    q.panel = malloc((BLOCK * n + 1) * sizeof *q.panel);
-    q.reflectors = organ_floats(q.k, n);
-    q.t = calloc(q.k + 1, sizeof *q.t);
-    q.across = organ_floats(BLOCK, count);
-    q.turned = organ_floats(BLOCK, count);
-    q.scratch = organ_floats(ORGAN_PRODUCT_SCRATCH / sizeof(float), 1);
-    const bool done = q.panel && q.reflectors && q.t && q.across && q.turned && q.scratch;
+    const bool done = organ_buffers_take(&buffers, lay_out, &q);
     if (done)
         orthonormal_run(&q, r);
-    ORGAN_FREE_ARRAYS(q.panel, q.reflectors, q.t, q.across, q.turned, q.scratch);
     return done;
 }

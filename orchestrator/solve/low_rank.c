@@ -32,15 +32,16 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
 static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    matrix_copy w = {organ_floats((size_t)matrix->rows, (size_t)matrix->cols), (size_t)matrix->cols};
-    const organ_strip_work work = {.context = &w, .each = copy_strip};
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    const matrix_copy w = {organ_take_floats(&buffers, (size_t)matrix->rows, (size_t)matrix->cols),
+                           (size_t)matrix->cols};
+    const organ_strip_work work = {.context = (void *)&w, .each = copy_strip};
     if (!w.matrix || !organ_svd_make(svd, (size_t)matrix->rows, (size_t)matrix->cols, rank))
         organ_fail_memory(error, matrix->name);
     else if (organ_strips_run(strips, &work, error) == ORGAN_OK &&
              !organ_dense_svd(organ_strips_engine(strips)->kernels, w.matrix, svd->cols, svd->rows, svd->rank, svd->vt,
                               svd->sigma, svd->u))
         organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", matrix->name, svd->rows, svd->cols);
-    free(w.matrix);
     return error->status;
 }
 
@@ -64,7 +65,7 @@ static low_rank_method choose_method(uint64_t rows, uint64_t cols, const organ_l
 uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options, size_t workers)
 {
     const low_rank_method s = choose_method(rows, cols, options);
-    const uint64_t svd = sizeof(float) * s.rank * (rows + cols + 1);
+    const uint64_t svd = organ_svd_bytes((size_t)rows, (size_t)cols, s.rank);
     if (s.exact)
         return svd + sizeof(float) * rows * cols + organ_dense_svd_bytes((size_t)rows, (size_t)cols, s.rank);
     return svd + organ_krylov_bytes(rows, cols, s.rank, s.oversampling, workers);
@@ -134,6 +135,7 @@ typedef struct residual_sums {
     float *difference;      /* a row of a panel of W - B A, PANEL values for each worker */
     unsigned char *scratch; /* ORGAN_PRODUCT_SCRATCH bytes for each worker */
     double *sums;           /* output: the sum of each strip */
+    size_t workers, count;  /* number of workers, and of strips */
 } residual_sums;
 
 static void measure_strip(void *context, const organ_strip *strip, size_t worker)
@@ -162,9 +164,18 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
     r->sums[strip->index] = sum;
 }
 
+static void lay_out(void *context, organ_buffers *b)
+{
+    residual_sums *const r = context;
+    r->product = organ_take_floats(b, r->workers, ORGAN_STRIP_ROWS * PANEL);
+    r->difference = organ_take_floats(b, r->workers, PANEL);
+    r->scratch = organ_take(b, r->workers, ORGAN_PRODUCT_SCRATCH);
+    r->sums = organ_take_zeros(b, r->count, sizeof *r->sums);
+}
+
 uint64_t organ_residual_bytes(size_t workers)
 {
-    return workers * ((ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) + ORGAN_PRODUCT_SCRATCH);
+    return organ_buffers_count(lay_out, &(residual_sums){.workers = workers});
 }
 
 /* The sums of strips are added in order, so that the number of threads does not change a bit. */
@@ -172,22 +183,22 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
                             organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    const size_t workers = organ_workers_count(organ_strips_engine(strips)->workers);
-    const size_t count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    residual_sums r = {
-        .b = b, .a = a, .rank = rank, .cols = (size_t)matrix->cols, .kernels = organ_strips_engine(strips)->kernels};
-    r.product = organ_floats(workers, ORGAN_STRIP_ROWS * PANEL);
-    r.difference = organ_floats(workers, PANEL);
-    r.sums = calloc(count, sizeof *r.sums);
-    r.scratch = aligned_alloc(64, organ_products_scratch(organ_strips_engine(strips)));
+    const organ_engine *const engine = organ_strips_engine(strips);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    residual_sums r = {.b = b,
+                       .a = a,
+                       .rank = rank,
+                       .cols = (size_t)matrix->cols,
+                       .kernels = engine->kernels,
+                       .workers = organ_workers_count(engine->workers),
+                       .count = organ_pieces_of((size_t)matrix->rows, ORGAN_STRIP_ROWS)};
     const organ_strip_work work = {.context = &r, .each = measure_strip};
     *rest = 0;
-    if (!r.product || !r.difference || !r.sums || !r.scratch)
+    if (!organ_buffers_take(&buffers, lay_out, &r))
         organ_fail_memory(error, matrix->name);
     else if (organ_strips_run(strips, &work, error) == ORGAN_OK)
-        for (size_t k = 0; k < count; k++)
+        for (size_t k = 0; k < r.count; k++)
             *rest += r.sums[k];
-    ORGAN_FREE_ARRAYS(r.product, r.difference, r.sums, r.scratch);
     return error->status;
 }
 

@@ -5,6 +5,7 @@
 #ifndef ORGAN_SOLVE_LOW_RANK_H
 #define ORGAN_SOLVE_LOW_RANK_H
 
+#include "orchestrator/machine/buffers.h"
 #include "orchestrator/solve/strips.h"
 
 /* W ~ U diag(sigma) V^T. Singular values descend and are not negative; vectors are orthonormal. */
@@ -17,6 +18,7 @@ typedef struct organ_svd {
     double energy;   /* ||W||^2 (Frobenius norm), summed in FP64 */
     double captured; /* the sum of sigma^2: the part of `energy` that the approximation has */
     unsigned passes; /* passes over the matrix; 0: it was decomposed whole in memory */
+    organ_buffers buffers;
 } organ_svd;
 
 /* Frees the arrays and sets all members to 0. Allowed on a zeroed structure. */

@@ -23,7 +23,7 @@
 
 void organ_svd_release(organ_svd *svd)
 {
-    ORGAN_FREE_ARRAYS(svd->sigma, svd->u, svd->vt);
+    organ_buffers_release(&svd->buffers);
     *svd = (organ_svd){0};
 }
 
@@ -34,16 +34,10 @@ typedef struct qr {
     float *rt; /* R^T: [count][k] */
 } qr;
 
-static qr make_qr(size_t count, size_t n)
+static qr make_qr(size_t count, size_t n, organ_buffers *b)
 {
     const size_t k = organ_min(count, n);
-    return (qr){count, n, k, organ_floats(count, n), organ_floats(count, k)};
-}
-
-static void free_qr(qr *f)
-{
-    free(f->q);
-    free(f->rt);
+    return (qr){count, n, k, organ_take_floats(b, count, n), organ_take_floats(b, count, k)};
 }
 
 /* to = factors x Q, where `factors` is [count][k] and `to` is [count][n]. */
@@ -65,9 +59,10 @@ static void combine_vectors_of_q(const organ_kernels *kernels, const qr *f, cons
 static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *a, organ_svd *svd)
 {
     const size_t k = svd->rank;
-    ORGAN_OWNED float *core = organ_floats(b->k, a->k), /* R1 R2^T */
-        *left = organ_floats(k, b->k), *right = organ_floats(k, a->k);
-    ORGAN_OWNED void *scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    float *const core = organ_take_floats(&buffers, b->k, a->k); /* R1 R2^T */
+    float *const left = organ_take_floats(&buffers, k, b->k), *const right = organ_take_floats(&buffers, k, a->k);
+    void *const scratch = organ_take(&buffers, ORGAN_PRODUCT_SCRATCH, 1);
     /* The SVD reads column-major; R2 R1^T in row-major order is R1 R2^T in column-major order. */
     const organ_product product = {.m = a->k,
                                    .n = b->k,
@@ -76,7 +71,7 @@ static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *
                                    .b = organ_by_columns(b->rt, b->k),
                                    .c = core,
                                    .c_stride = b->k};
-    bool done = core && left && right && scratch;
+    bool done = !buffers.lacking;
     if (done) {
         kernels->product(&product, scratch);
         done = organ_dense_svd(kernels, core, b->k, a->k, k, left, svd->sigma, right);
@@ -88,13 +83,23 @@ static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *
     return done;
 }
 
+static void lay_out_svd(void *context, organ_buffers *b)
+{
+    organ_svd *const svd = context;
+    svd->sigma = organ_take_floats(b, svd->rank, 1);
+    svd->u = organ_take_floats(b, svd->rows, svd->rank);
+    svd->vt = organ_take_floats(b, svd->rank, svd->cols);
+}
+
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
 {
     *svd = (organ_svd){.rows = rows, .cols = cols, .rank = rank};
-    svd->sigma = organ_floats(rank, 1);
-    svd->u = organ_floats(rows, rank);
-    svd->vt = organ_floats(rank, cols);
-    return svd->sigma && svd->u && svd->vt;
+    return organ_buffers_take(&svd->buffers, lay_out_svd, svd);
+}
+
+uint64_t organ_svd_bytes(size_t rows, size_t cols, size_t rank)
+{
+    return organ_buffers_count(lay_out_svd, &(organ_svd){.rows = rows, .cols = cols, .rank = rank});
 }
 
 /* The QR decompositions are those of B and of A^T, whose columns are laid out as vectors. */
@@ -105,8 +110,9 @@ organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, co
     if (out == 0 || inner == 0 || in == 0 || out > INT_MAX || inner > INT_MAX || in > INT_MAX)
         return organ_fail(error, ORGAN_USAGE, "a product of %zu x %zu and %zu x %zu has no decomposition", out, inner,
                           inner, in);
-    qr left = make_qr(inner, out), right = make_qr(inner, in);
-    bool done = organ_svd_make(svd, out, in, organ_min(left.k, right.k)) && left.q && left.rt && right.q && right.rt;
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    const qr left = make_qr(inner, out, &buffers), right = make_qr(inner, in, &buffers);
+    bool done = organ_svd_make(svd, out, in, organ_min(left.k, right.k)) && !buffers.lacking;
     if (done) {
         for (size_t i = 0; i < out; i++)
             for (size_t k = 0; k < inner; k++)
@@ -116,8 +122,6 @@ organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, co
                organ_orthonormal(kernels, right.q, inner, in, in, right.rt) &&
                svd_of_factors(kernels, &left, &right, svd);
     }
-    free_qr(&left);
-    free_qr(&right);
     if (!done) {
         organ_svd_release(svd);
         return organ_fail_errno(error, ENOMEM, "decomposition of a product of %zu x %zu and %zu x %zu", out, inner,
@@ -160,6 +164,9 @@ typedef struct krylov {
     bool back;              /* the current pass also multiplies by W^T (krylov_multiply) */
     uint64_t seed;          /* of random vectors */
     unsigned passes;        /* passes over W so far */
+    float *r, *triangle;    /* R^T of `block`, [b][b], and of `image`, [l][l] */
+    float *left, *right;    /* singular vectors of `triangle`: [rank][l] */
+    size_t workers;
 } krylov;
 
 static size_t panels_of(size_t n) { return (n + PANEL - 1) / PANEL; }
@@ -350,9 +357,8 @@ static bool replace_lost_vectors(krylov *y, const float *r)
  * twice if a lost vector was replaced. Returns false if memory cannot be allocated. */
 static bool orthogonalise_block(krylov *y)
 {
-    ORGAN_OWNED float *r = organ_floats(y->b, y->b);
-    bool done = r && orthonormal_block(y, r);
-    const int times = done && replace_lost_vectors(y, r) ? 2 : 1;
+    bool done = orthonormal_block(y, y->r);
+    const int times = done && replace_lost_vectors(y, y->r) ? 2 : 1;
     for (int time = 0; done && time < times; time++) {
         make_orthogonal(y, y->k);
         done = orthonormal_block(y, NULL);
@@ -426,41 +432,43 @@ static organ_status finish_svd(krylov *y, organ_svd *svd, organ_error *error)
 {
     const organ_kernels *const kernels = organ_strips_engine(y->strips)->kernels;
     const size_t l = y->l;
-    float *triangle = organ_floats(l, l), /* R^T */
-        *p = organ_floats(y->rank, l), *s = organ_floats(y->rank, l);
-    bool done = triangle && p && s && organ_svd_make(svd, y->m, y->n, y->rank) && restart_with_best(y);
+    bool done = organ_svd_make(svd, y->m, y->n, y->rank) && restart_with_best(y);
     if (done && krylov_multiply(y, y->basis, /*back=*/false, error) == ORGAN_OK) {
-        done = organ_orthonormal(kernels, y->image, l, y->m, y->m, triangle) &&
-               organ_dense_svd(kernels, triangle, l, l, y->rank, p, svd->sigma, s);
+        done = organ_orthonormal(kernels, y->image, l, y->m, y->m, y->triangle) &&
+               organ_dense_svd(kernels, y->triangle, l, l, y->rank, y->left, svd->sigma, y->right);
         if (done) {
-            combine_vectors(y, p, y->image, y->m, svd->u);
-            combine_vectors(y, s, y->basis, y->n, svd->vt);
+            combine_vectors(y, y->left, y->image, y->m, svd->u);
+            combine_vectors(y, y->right, y->basis, y->n, svd->vt);
             scale_values(svd->sigma, y->rank, -y->halves[0]);
             scale_values(svd->sigma, y->rank, -y->halves[1]);
         }
     }
-    ORGAN_FREE_ARRAYS(triangle, p, s);
     svd->passes = y->passes;
     return done ? error->status : krylov_no_memory(y, error);
 }
 
-static bool allocate_krylov(krylov *y)
+static void lay_out(void *context, organ_buffers *b)
 {
-    const organ_engine *const engine = organ_strips_engine(y->strips);
-    y->basis = organ_floats(y->n, y->max);
-    y->block = organ_floats(y->n, y->b);
-    y->image = organ_floats(y->m, y->l);
-    y->h = organ_floats(y->max, y->max);
-    y->c = organ_floats(y->b, y->max);
-    y->best = organ_floats(y->l, y->max);
-    y->panels = organ_floats(organ_workers_count(engine->workers), PANEL * y->l);
-    y->scratch = aligned_alloc(64, organ_products_scratch(engine));
-    y->square = calloc(y->max, y->max * sizeof *y->square);
-    y->values = calloc(y->max, sizeof *y->values);
-    y->vectors = calloc(y->l, y->max * sizeof *y->vectors);
-    y->eigen_scratch = calloc(y->max, ORGAN_EIGEN_ROOM * sizeof *y->eigen_scratch);
-    return y->basis && y->block && y->image && y->h && y->c && y->best && y->panels && y->scratch && y->square &&
-           y->values && y->vectors && y->eigen_scratch;
+    krylov *const y = context;
+    y->basis = organ_take_floats(b, y->n, y->max);
+    y->block = organ_take_floats(b, y->n, y->b);
+    y->image = organ_take_floats(b, y->m, y->l);
+    y->h = organ_take_floats(b, y->max, y->max);
+    y->c = organ_take_floats(b, y->b, y->max);
+    y->best = organ_take_floats(b, y->l, y->max);
+    y->panels = organ_take_floats(b, y->workers, PANEL * y->l);
+    y->scratch = organ_take(b, y->workers, ORGAN_PRODUCT_SCRATCH);
+    y->square = organ_take_zeros(b, y->max, y->max * sizeof *y->square);
+    y->values = organ_take_zeros(b, y->max, sizeof *y->values);
+    y->vectors = organ_take_zeros(b, y->l, y->max * sizeof *y->vectors);
+    y->eigen_scratch = organ_take_zeros(b, y->max, ORGAN_EIGEN_ROOM * sizeof *y->eigen_scratch);
+    y->r = organ_take_floats(b, y->b, y->b);
+    y->triangle = organ_take_floats(b, y->l, y->l);
+    y->left = organ_take_floats(b, y->rank, y->l);
+    y->right = organ_take_floats(b, y->rank, y->l);
+    const uint64_t block = organ_orthonormal_bytes(y->b, y->n), image = organ_orthonormal_bytes(y->l, y->m),
+                   dense = organ_dense_svd_bytes(y->l, y->l, y->rank);
+    organ_take_beside(b, organ_max(organ_max((size_t)block, (size_t)image), (size_t)dense));
 }
 
 /* A block has half of l vectors, and the basis up to 3 l. */
@@ -476,11 +484,9 @@ static void choose_krylov_sizes(krylov *y, uint64_t rows, uint64_t cols, size_t 
 
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, size_t workers)
 {
-    krylov y = {0};
+    krylov y = {.workers = workers};
     choose_krylov_sizes(&y, rows, cols, rank, oversampling);
-    const uint64_t n = y.n, max = y.max, l = y.l, b = y.b;
-    return sizeof(float) * (n * (max + b) + y.m * l + max * (max + b + l) + workers * PANEL * l) +
-           workers * ORGAN_PRODUCT_SCRATCH + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
+    return organ_buffers_count(lay_out, &y);
 }
 
 /* The iteration starts from a block of random vectors under `seed`. `oversampling`: vectors that it seeks in
@@ -489,16 +495,15 @@ organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling
                           organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    krylov y = {.strips = strips, .seed = seed};
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    krylov y = {.strips = strips, .seed = seed, .workers = organ_workers_count(organ_strips_engine(strips)->workers)};
     choose_krylov_sizes(&y, matrix->rows, matrix->cols, rank, oversampling);
-    if (!allocate_krylov(&y))
+    if (!organ_buffers_take(&buffers, lay_out, &y))
         krylov_no_memory(&y, error);
     else {
         organ_philox_uniform(seed, 0, 0, y.block, y.n * y.b);
         if (iterate_block(&y, error) == ORGAN_OK)
             finish_svd(&y, svd, error);
     }
-    ORGAN_FREE_ARRAYS(y.basis, y.block, y.image, y.h, y.c, y.best, y.panels, y.scratch, y.square, y.values, y.vectors,
-                      y.eigen_scratch);
     return error->status;
 }

@@ -16,8 +16,8 @@
 #include <string.h>
 
 /* greatest magnitude of inputs and targets: sums of their squares stay far below the largest FP32 */
-#define LARGEST  1e15f
-#define TOO_MUCH (UINT64_C(1) << 62) /* bytes of memory that count as too many */
+#define LARGEST 1e15f
+#define MOST    0x1p48 /* greatest number of inputs, tokens and outputs */
 
 const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS] = {0.01, 0.03, 0.1, 0.3, 1};
 
@@ -43,46 +43,40 @@ const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return choos
 
 static size_t bytes_of_worker(const organ_ridge_solver *solver) { return ORGAN_PRODUCT_SCRATCH + solver->worker_bytes; }
 
-/* The sizes are added in FP64, which cannot overflow. TOO_MUCH stands for TOO_MUCH bytes or more. */
+/* The solver by blocks has a row of n values in `factor` for each input, the other solvers have one factor of n x n. */
+static void lay_out(void *context, organ_buffers *b)
+{
+    organ_ridge *const ridge = context;
+    const size_t rows = ridge->solver == &organ_ridge_by_blocks ? ridge->features : ridge->n;
+    organ_take_beside(b, sizeof *ridge + organ_inverse_factor_memory(ridge->engine, ridge->n));
+    ridge->factor = organ_take_floats(b, rows, ridge->n);
+    ridge->solution = organ_take_floats(b, rows, ridge->shape.outputs);
+    ridge->workspace = organ_take_floats(b, ridge->n, ridge->shape.outputs);
+    ridge->products = organ_take(b, organ_pieces_of(ridge->n, ORGAN_RIDGE_TILE), sizeof *ridge->products);
+    ridge->scratch = organ_take(b, organ_workers_count(ridge->engine->workers), ridge->worker_bytes);
+    ridge->solver->lay_out(ridge, b);
+}
+
+static organ_ridge ridge_of(const organ_engine *engine, const organ_ridge_shape *shape)
+{
+    organ_ridge made = {.shape = *shape, .engine = engine, .solver = choose_solver(shape)};
+    made.features = shape->blocks * shape->width;
+    made.n = made.solver == &organ_ridge_by_blocks ? organ_ridge_piece(shape)
+                                                   : organ_min(made.features, ridge_tokens_of(shape));
+    made.worker_bytes = bytes_of_worker(made.solver);
+    return made;
+}
+
+/* Of shapes with sizes above MOST no sizes are multiplied, because the products could overflow. */
 uint64_t organ_ridge_memory(const organ_engine *engine, const organ_ridge_shape *shape)
 {
     const double width = (double)shape->width, used = (double)shape->used, blocks = (double)shape->blocks,
                  outputs = (double)shape->outputs;
-    const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD],
-                 features = blocks * width;
-    if (features >= (double)TOO_MUCH || tokens >= (double)TOO_MUCH)
-        return TOO_MUCH;
-    const organ_ridge_solver *const solver = choose_solver(shape);
-    const bool pieces = solver == &organ_ridge_by_blocks;
-    const double n = pieces ? (double)organ_ridge_piece(shape) : fmin(features, tokens), rows = pieces ? features : n;
-    /* `shared`: arrays of ridge_allocate and of organ_inverse_factor; the others: arrays of the solvers */
-    const double tiles = n / (double)ORGAN_RIDGE_TILE + 1;
-    const double shared = 4 * (n + outputs) * rows + 4 * outputs * n +
-                          (double)organ_inverse_factor_memory(engine, (uint64_t)n) +
-                          tiles * (double)sizeof(organ_product) +
-                          (double)(organ_workers_count(engine->workers) * bytes_of_worker(solver));
-    /* sums of both parts in FP64, and their chunks in FP32 */
-    const double by_inputs = 16 * (n + outputs) * n + 8 * (double)ORGAN_RIDGE_CHUNK * (features + outputs);
-    /* for each token: a row of Z Z^T, the targets, and its rows of inputs with block and token */
-    const double by_tokens = (4 * n + 4 * outputs + (4 * width + 12) * used) * tokens + 8 * blocks + 4 * width + 8;
-    const double own = solver == &organ_ridge_by_inputs ? by_inputs : by_tokens;
-    const double bytes = shared + (pieces ? organ_ridge_blocks_memory(shape) : own);
-    return bytes < (double)TOO_MUCH ? (uint64_t)bytes : TOO_MUCH;
-}
-
-/* The solver by blocks has a row of n values in `factor` for each input, the other solvers have one factor of n x n.
- * Returns false if memory cannot be allocated. */
-static bool ridge_allocate(organ_ridge *ridge)
-{
-    ridge->worker_bytes = bytes_of_worker(ridge->solver);
-    const size_t rows = ridge->solver == &organ_ridge_by_blocks ? ridge->features : ridge->n;
-    ridge->factor = organ_floats(rows, ridge->n);
-    ridge->solution = organ_floats(rows, ridge->shape.outputs);
-    ridge->workspace = organ_floats(ridge->n, ridge->shape.outputs);
-    ridge->products = calloc(organ_pieces_of(ridge->n, ORGAN_RIDGE_TILE), sizeof *ridge->products);
-    ridge->scratch = aligned_alloc(64, organ_workers_count(ridge->engine->workers) * ridge->worker_bytes);
-    return ridge->factor && ridge->solution && ridge->workspace && ridge->products && ridge->scratch &&
-           ridge->solver->allocate(ridge);
+    const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
+    if (fmax(fmax(blocks * fmax(width, 1), tokens * fmax(used, 1)), fmax(outputs, width)) > MOST)
+        return ORGAN_BUFFERS_MOST;
+    organ_ridge counted = ridge_of(engine, shape);
+    return organ_buffers_count(lay_out, &counted);
 }
 
 /* The number of (token, used block) pairs is limited to UINT32_MAX because solvers count them in 32 bits. */
@@ -91,21 +85,16 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
 {
     *ridge = NULL;
     if (shape->tokens[ORGAN_RIDGE_FIT] == 0 || shape->outputs == 0 || shape->width == 0 || shape->used == 0 ||
-        shape->used > shape->blocks || organ_ridge_memory(engine, shape) == TOO_MUCH ||
+        shape->used > shape->blocks || organ_ridge_memory(engine, shape) == ORGAN_BUFFERS_MOST ||
         (double)ridge_tokens_of(shape) * (double)shape->used > (double)UINT32_MAX)
         return organ_fail(
             error, ORGAN_USAGE, "%s: least squares over %zu tokens of %zu times %zu inputs, %zu used, and %zu outputs",
             shape->name, ridge_tokens_of(shape), shape->blocks, shape->width, shape->used, shape->outputs);
-    organ_ridge *made = calloc(1, sizeof *made);
-    if (made) {
-        const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);
-        made->shape = *shape;
-        made->engine = engine;
-        made->features = features;
-        made->solver = choose_solver(shape);
-        made->n = made->solver == &organ_ridge_by_blocks ? organ_ridge_piece(shape) : organ_min(features, tokens);
-    }
-    if (!made || !ridge_allocate(made))
+    organ_ridge begun = ridge_of(engine, shape);
+    organ_ridge *const made = organ_take(&begun.buffers, 1, sizeof *made);
+    if (made)
+        *made = begun;
+    if (!made || !organ_buffers_take(&made->buffers, lay_out, made))
         organ_fail_memory(error, shape->name);
     else if (!made->solver->begin || made->solver->begin(made, error) == ORGAN_OK) {
         *ridge = made;
@@ -119,13 +108,8 @@ void organ_ridge_close(organ_ridge *ridge)
 {
     if (!ridge)
         return;
-    for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
-        const organ_ridge_sums *const s = &ridge->sums[part];
-        ORGAN_FREE_ARRAYS(s->square, s->cross, s->inputs, s->target);
-    }
-    organ_ridge_blocks_free(ridge->by_blocks);
-    ORGAN_FREE_ARRAYS(ridge->factor, ridge->solution, ridge->workspace, ridge->products, ridge->scratch, ridge->inputs,
-                      ridge->target, ridge->gram, ridge->block, ridge->token, ridge->begin, ridge);
+    organ_ridge_rows_close(ridge->by_blocks.rows);
+    organ_buffers_release(&ridge->buffers);
 }
 
 /* ---- tokens ---- */

@@ -17,14 +17,6 @@
 #define MAX_SWEEPS   16   /* for one lambda */
 #define FEW_VALUES   ((size_t)1 << 14) /* copying at most so many values takes less time than starting the workers */
 
-struct organ_ridge_blocks {
-    organ_ridge_rows *rows; /* inputs of all tokens */
-    float *residual;        /* R - Z D of all tokens, those of FIT first: [tokens][outputs] */
-    float *gathered;        /* residuals of the tokens of a batch: [ORGAN_RIDGE_READ][outputs] */
-    double *gram, *cross;   /* Z^T Z, [n][n], and Z^T (R - Z D), [n][outputs], with the inputs Z of a piece */
-    float *rhs, *step;      /* right-hand sides: cross - shift D; solution: the change of D. [n][outputs] */
-};
-
 typedef struct ridge_blocks_piece {
     size_t block, from, width; /* inputs from .. from + width - 1 of the block */
     size_t input;              /* index of its first input among those of all blocks */
@@ -52,41 +44,23 @@ size_t organ_ridge_piece(const organ_ridge_shape *shape)
     return organ_pieces_of(shape->width, organ_pieces_of(shape->width, max));
 }
 
-double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
+static void lay_out(organ_ridge *ridge, organ_buffers *buffers)
 {
-    const double n = (double)organ_ridge_piece(shape), outputs = (double)shape->outputs;
-    const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
-    return organ_ridge_rows_memory(shape) + 4 * (tokens + (double)ORGAN_RIDGE_READ) * outputs +
-           (8 * n + 16 * outputs) * n;
-}
-
-static bool ridge_blocks_allocate(organ_ridge *ridge)
-{
-    organ_ridge_blocks *const b = ridge->by_blocks = calloc(1, sizeof *b);
+    organ_ridge_blocks *const b = &ridge->by_blocks;
     const organ_ridge_shape *const s = &ridge->shape;
-    if (!b)
-        return false;
-    b->residual = organ_floats(s->tokens[ORGAN_RIDGE_FIT] + s->tokens[ORGAN_RIDGE_HELD], s->outputs);
-    b->gathered = organ_floats(ORGAN_RIDGE_READ, s->outputs);
-    b->gram = calloc(ridge->n * ridge->n, sizeof *b->gram);
-    b->cross = calloc(ridge->n * s->outputs, sizeof *b->cross);
-    b->rhs = organ_floats(ridge->n, s->outputs);
-    b->step = organ_floats(ridge->n, s->outputs);
-    return b->residual && b->gathered && b->gram && b->cross && b->rhs && b->step;
+    organ_take_beside(buffers, organ_ridge_rows_memory(s));
+    b->residual = organ_take_floats(buffers, s->tokens[ORGAN_RIDGE_FIT] + s->tokens[ORGAN_RIDGE_HELD], s->outputs);
+    b->gathered = organ_take_floats(buffers, ORGAN_RIDGE_READ, s->outputs);
+    b->gram = organ_take_zeros(buffers, ridge->n, ridge->n * sizeof *b->gram);
+    b->cross = organ_take_zeros(buffers, ridge->n, s->outputs * sizeof *b->cross);
+    b->rhs = organ_take_floats(buffers, ridge->n, s->outputs);
+    b->step = organ_take_floats(buffers, ridge->n, s->outputs);
 }
 
 static organ_status ridge_blocks_begin(organ_ridge *ridge, organ_error *error)
 {
     memset(ridge->solution, 0, ridge->features * ridge->shape.outputs * sizeof *ridge->solution);
-    return organ_ridge_rows_open(&ridge->shape, &ridge->by_blocks->rows, error);
-}
-
-void organ_ridge_blocks_free(organ_ridge_blocks *b)
-{
-    if (!b)
-        return;
-    organ_ridge_rows_close(b->rows);
-    ORGAN_FREE_ARRAYS(b->residual, b->gathered, b->gram, b->cross, b->rhs, b->step, b);
+    return organ_ridge_rows_open(&ridge->shape, &ridge->by_blocks.rows, error);
 }
 
 /* ---- tokens ---- */
@@ -99,11 +73,11 @@ static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, 
     organ_ridge_sums *const sums = &ridge->sums[part];
     const size_t first = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + sums->added,
                  row = s->used * s->width;
-    memcpy(ridge->by_blocks->residual + first * s->outputs, target, tokens * s->outputs * sizeof *target);
+    memcpy(ridge->by_blocks.residual + first * s->outputs, target, tokens * s->outputs * sizeof *target);
     for (size_t t = 0; t < tokens && !error->status; t++) {
         sums->trace += organ_sum_of_squares(inputs + t * row, row);
         for (size_t u = 0; u < s->used && !error->status; u++)
-            organ_ridge_rows_add(ridge->by_blocks->rows, part, blocks ? blocks[t * s->used + u] : u, first + t,
+            organ_ridge_rows_add(ridge->by_blocks.rows, part, blocks ? blocks[t * s->used + u] : u, first + t,
                                  inputs + t * row + u * s->width, error);
     }
     return error->status;
@@ -111,7 +85,7 @@ static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, 
 
 static organ_status ridge_blocks_finish(organ_ridge *ridge, organ_error *error)
 {
-    return organ_ridge_rows_finish(ridge->by_blocks->rows, error);
+    return organ_ridge_rows_finish(ridge->by_blocks.rows, error);
 }
 
 /* ---- a batch ---- */
@@ -122,7 +96,7 @@ static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p,
                                              const organ_ridge_batch *batch),
                                 organ_error *error)
 {
-    organ_ridge_rows *const rows = ridge->by_blocks->rows;
+    organ_ridge_rows *const rows = ridge->by_blocks.rows;
     organ_ridge_batch batch;
     for (organ_ridge_part part = ORGAN_RIDGE_FIT; part <= (all ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT); part++)
         for (uint32_t k = organ_ridge_rows_first(rows, part, p->block); k != ORGAN_RIDGE_NONE;) {
@@ -145,7 +119,7 @@ static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const orga
                             .k = batch->rows,
                             .a = organ_by_columns(batch->inputs + p->from + from, ridge->shape.width),
                             .b = organ_by_columns(batch->inputs + p->from + from, ridge->shape.width),
-                            .c = ridge->by_blocks->gram + from * (p->width + 1),
+                            .c = ridge->by_blocks.gram + from * (p->width + 1),
                             .c_stride = p->width,
                             .wide = true,
                             .into = ORGAN_PRODUCT_ADD};
@@ -163,8 +137,8 @@ static void copy_residual_row(void *context, size_t row, size_t worker)
 {
     const residual_copy *const m = context;
     const size_t outputs = m->ridge->shape.outputs;
-    float *const residual = m->ridge->by_blocks->residual + m->batch->tokens[row] * outputs;
-    float *const gathered = m->ridge->by_blocks->gathered + row * outputs;
+    float *const residual = m->ridge->by_blocks.residual + m->batch->tokens[row] * outputs;
+    float *const gathered = m->ridge->by_blocks.gathered + row * outputs;
     (void)worker;
     memcpy(m->back ? residual : gathered, m->back ? gathered : residual, outputs * sizeof *residual);
 }
@@ -188,8 +162,8 @@ static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const org
                                    .n = outputs,
                                    .k = batch->rows,
                                    .a = organ_by_columns(batch->inputs + p->from, ridge->shape.width),
-                                   .b = organ_by_columns(ridge->by_blocks->gathered, outputs),
-                                   .c = ridge->by_blocks->cross,
+                                   .b = organ_by_columns(ridge->by_blocks.gathered, outputs),
+                                   .c = ridge->by_blocks.cross,
                                    .c_stride = outputs,
                                    .wide = true,
                                    .into = ORGAN_PRODUCT_ADD};
@@ -205,8 +179,8 @@ static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const
                                    .n = outputs,
                                    .k = p->width,
                                    .a = organ_by_rows(batch->inputs + p->from, ridge->shape.width),
-                                   .b = organ_by_columns(ridge->by_blocks->step, outputs),
-                                   .c = ridge->by_blocks->gathered,
+                                   .b = organ_by_columns(ridge->by_blocks.step, outputs),
+                                   .c = ridge->by_blocks.gathered,
                                    .c_stride = outputs,
                                    .into = ORGAN_PRODUCT_SUBTRACT};
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
@@ -220,10 +194,10 @@ static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const
 static organ_status invert_piece(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
                                  organ_error *error)
 {
-    const double *const gram = ridge->by_blocks->gram;
+    const double *const gram = ridge->by_blocks.gram;
     const size_t n = p->width;
     float *const factor = factor_of(ridge, p);
-    memset(ridge->by_blocks->gram, 0, n * n * sizeof *gram);
+    memset(ridge->by_blocks.gram, 0, n * n * sizeof *gram);
     if (for_batches(ridge, p, all, add_gram, error) != ORGAN_OK)
         return error->status;
     for (size_t i = 0; i < n; i++)
@@ -238,7 +212,7 @@ static organ_status invert_piece(organ_ridge *ridge, const ridge_blocks_piece *p
 static organ_status improve_piece(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
                                   double *decrease, organ_error *error)
 {
-    const organ_ridge_blocks *const b = ridge->by_blocks;
+    const organ_ridge_blocks *const b = &ridge->by_blocks;
     const size_t outputs = ridge->shape.outputs, count = p->width * outputs;
     float *const solution = ridge->solution + p->input * outputs;
     memset(b->cross, 0, count * sizeof *b->cross);
@@ -296,12 +270,12 @@ static double ridge_blocks_held_error(organ_ridge *ridge)
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], outputs = ridge->shape.outputs;
     double sum = 0;
     for (size_t t = fit; t < fit + ridge->shape.tokens[ORGAN_RIDGE_HELD]; t++)
-        sum += organ_sum_of_squares(ridge->by_blocks->residual + t * outputs, outputs);
+        sum += organ_sum_of_squares(ridge->by_blocks.residual + t * outputs, outputs);
     return sum;
 }
 
 const organ_ridge_solver organ_ridge_by_blocks = {.name = "blocks",
-                                                  .allocate = ridge_blocks_allocate,
+                                                  .lay_out = lay_out,
                                                   .begin = ridge_blocks_begin,
                                                   .add = ridge_blocks_add,
                                                   .finish = ridge_blocks_finish,

@@ -20,7 +20,16 @@ typedef struct organ_ridge_sums {
     float *inputs, *target; /* tokens that are not in these sums yet, [ORGAN_RIDGE_CHUNK][features] and [..][outputs] */
 } organ_ridge_sums;
 
-typedef struct organ_ridge_blocks organ_ridge_blocks;
+typedef struct organ_ridge_rows organ_ridge_rows;
+
+/* State of the solver by blocks; all 0 for the others. */
+typedef struct organ_ridge_blocks {
+    organ_ridge_rows *rows; /* inputs of all tokens */
+    float *residual;        /* R - Z D of all tokens, those of FIT first: [tokens][outputs] */
+    float *gathered;        /* residuals of the tokens of a batch: [ORGAN_RIDGE_READ][outputs] */
+    double *gram, *cross;   /* Z^T Z, [n][n], and Z^T (R - Z D), [n][outputs], with the inputs Z of a piece */
+    float *rhs, *step;      /* right-hand sides: cross - shift D; solution: the change of D. [n][outputs] */
+} organ_ridge_blocks;
 
 /* A regression: the sums over the tokens added so far, and the solution. */
 struct organ_ridge {
@@ -45,15 +54,16 @@ struct organ_ridge {
     uint32_t *block; /* block of each row of inputs; not valid after `finish` */
     uint32_t *token; /* token of each row of inputs; valid after `finish`, which sorts the rows by block, then token */
     size_t *begin;   /* first row of inputs of each block after `finish`, and the end: blocks + 1 entries */
-    organ_ridge_blocks *by_blocks; /* state of the solver by blocks; NULL for the others */
+    organ_ridge_blocks by_blocks;
+    organ_buffers buffers;
 };
 
 /* A way to solve: by inputs, by tokens or by blocks. */
 typedef struct organ_ridge_solver {
-    const char *name;                     /* result of organ_ridge_solved_by */
-    uint64_t worker_bytes;                /* scratch of each worker in addition to that of products */
-    bool (*allocate)(organ_ridge *ridge); /* allocates the solver's members; false: memory cannot be allocated */
-    organ_status (*begin)(organ_ridge *ridge, organ_error *error); /* called after `allocate`; NULL: nothing to do */
+    const char *name;      /* result of organ_ridge_solved_by */
+    uint64_t worker_bytes; /* scratch of each worker in addition to that of products */
+    void (*lay_out)(organ_ridge *ridge, organ_buffers *buffers);   /* takes the solver's members */
+    organ_status (*begin)(organ_ridge *ridge, organ_error *error); /* called after `lay_out`; NULL: nothing to do */
     /* Adds checked tokens, as organ_ridge_add. */
     organ_status (*add)(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                         const float *inputs, const float *target, organ_error *error);
@@ -85,9 +95,6 @@ void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values);
 
 /* Returns the number of inputs of a block that the solver by blocks solves for at a time (a piece). */
 size_t organ_ridge_piece(const organ_ridge_shape *shape);
-/* Returns the bytes that the solver by blocks needs in addition to factor, solution and workspace. */
-double organ_ridge_blocks_memory(const organ_ridge_shape *shape);
-void organ_ridge_blocks_free(organ_ridge_blocks *blocks); /* NULL is allowed */
 
 /* ---- a store of the inputs of tokens, over which the solver by blocks sweeps repeatedly ---- */
 
@@ -110,10 +117,8 @@ typedef struct organ_ridge_batch {
     const float *inputs; /* [rows][width] */
 } organ_ridge_batch;
 
-typedef struct organ_ridge_rows organ_ridge_rows;
-
 /* Returns the bytes of memory that a store needs; with shape->scratch most rows are in a file. */
-double organ_ridge_rows_memory(const organ_ridge_shape *shape);
+uint64_t organ_ridge_rows_memory(const organ_ridge_shape *shape);
 
 /* Opens an empty store. Returns ORGAN_IO, with *rows NULL, if memory cannot be allocated or the scratch directory has
  * too little space. */
@@ -145,6 +150,8 @@ organ_status organ_ridge_rows_read(organ_ridge_rows *rows, uint32_t *number, org
  * case.
  */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
+/* Returns the bytes that organ_svd_make allocates. */
+uint64_t organ_svd_bytes(size_t rows, size_t cols, size_t rank);
 
 /* Returns the bytes that organ_krylov allocates in addition to the strips and *svd. */
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, size_t workers);

@@ -28,6 +28,7 @@ struct organ_ridge_rows {
     uint32_t *rows;         /* number of rows of each batch */
     uint32_t *next;         /* number of the next batch of the same slot */
     uint32_t *first, *last; /* numbers of the first and of the last batch of each slot */
+    organ_buffers buffers, until_finish; /* all arrays; `pending` alone */
 };
 
 static size_t slots_of(const organ_ridge_shape *shape) { return ORGAN_RIDGE_PARTS * shape->blocks; }
@@ -44,36 +45,43 @@ static size_t max_batches(const organ_ridge_shape *shape)
            slots_of(shape);
 }
 
-/* A partly filled batch of each slot is in memory in any case; full batches are not if there is a scratch file. */
-double organ_ridge_rows_memory(const organ_ridge_shape *shape)
+/* With a scratch file only a pending batch for each slot is in memory. */
+static void lay_out_pending(void *context, organ_buffers *b)
 {
-    const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
-    const double slots = (double)ORGAN_RIDGE_PARTS * (double)shape->blocks, batch = (double)ORGAN_RIDGE_BATCH;
-    const double batches = tokens * (double)shape->used / batch + slots, values = 4 * batch * (double)shape->width;
-    const double read = (double)ORGAN_RIDGE_READ * (4 * (double)shape->width + 4);
-    /* for each batch 4 bytes per token, a digest of 8, and 4 each for `rows` and `next` */
-    return batches * (4 * batch + 16) + 8 * slots + read + (shape->scratch ? slots : batches) * values;
+    organ_ridge_rows *const r = context;
+    r->pending = r->shape.scratch ? organ_take_floats(b, slots_of(&r->shape), batch_values(&r->shape)) : NULL;
 }
 
-/* With a scratch file only a pending batch for each slot is allocated. Returns false if memory cannot be allocated. */
-static bool ridge_rows_allocate(organ_ridge_rows *r)
+static void lay_out(void *context, organ_buffers *b)
 {
-    const size_t max = max_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
+    organ_ridge_rows *const r = context;
+    const size_t max = max_batches(&r->shape), slots = slots_of(&r->shape);
     const bool scratch = r->shape.scratch;
-    r->all = scratch ? NULL : organ_floats(max, values);
-    r->pending = scratch ? organ_floats(slots, values) : NULL;
-    r->values = organ_floats(ORGAN_RIDGE_READ, r->shape.width);
-    r->read = calloc(ORGAN_RIDGE_READ, sizeof *r->read);
-    r->digests = scratch ? calloc(max, sizeof *r->digests) : NULL;
-    r->tokens = calloc(max * ORGAN_RIDGE_BATCH, sizeof *r->tokens);
-    r->rows = calloc(max, sizeof *r->rows);
-    r->next = calloc(max, sizeof *r->next);
-    r->first = malloc(slots * sizeof *r->first);
-    r->last = malloc(slots * sizeof *r->last);
-    for (size_t s = 0; r->first && r->last && s < slots; s++)
+    organ_take_beside(b, sizeof *r);
+    r->all = scratch ? NULL : organ_take_floats(b, max, batch_values(&r->shape));
+    r->values = organ_take_floats(b, ORGAN_RIDGE_READ, r->shape.width);
+    r->read = organ_take_zeros(b, ORGAN_RIDGE_READ, sizeof *r->read);
+    r->digests = scratch ? organ_take_zeros(b, max, sizeof *r->digests) : NULL;
+    r->tokens = organ_take_zeros(b, max, ORGAN_RIDGE_BATCH * sizeof *r->tokens);
+    r->rows = organ_take_zeros(b, max, sizeof *r->rows);
+    r->next = organ_take_zeros(b, max, sizeof *r->next);
+    r->first = organ_take(b, slots, sizeof *r->first);
+    r->last = organ_take(b, slots, sizeof *r->last);
+}
+
+uint64_t organ_ridge_rows_memory(const organ_ridge_shape *shape)
+{
+    organ_ridge_rows counted = {.shape = *shape};
+    return organ_buffers_count(lay_out, &counted) + organ_buffers_count(lay_out_pending, &counted);
+}
+
+static bool take_arrays(organ_ridge_rows *r)
+{
+    if (!organ_buffers_take(&r->buffers, lay_out, r) || !organ_buffers_take(&r->until_finish, lay_out_pending, r))
+        return false;
+    for (size_t s = 0; s < slots_of(&r->shape); s++)
         r->first[s] = r->last[s] = ORGAN_RIDGE_NONE;
-    return r->tokens && r->rows && r->next && r->first && r->last && r->values && r->read &&
-           (scratch ? r->pending && r->digests : r->all != NULL);
+    return true;
 }
 
 static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fault, organ_error *error)
@@ -86,13 +94,12 @@ static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fa
 /* The space of the scratch file is reserved, so that a full disk is reported before the work begins. */
 organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error)
 {
-    organ_ridge_rows *const r = *rows = calloc(1, sizeof *r);
+    organ_buffers buffers = {0};
+    organ_ridge_rows *const r = *rows = organ_take(&buffers, 1, sizeof *r);
     organ_error fault = {0};
-    if (r) {
-        r->shape = *shape;
-        r->file = (organ_direct_file){.fd = -1, .direct = -1};
-    }
-    if (!r || !ridge_rows_allocate(r))
+    if (r)
+        *r = (organ_ridge_rows){.shape = *shape, .file = {.fd = -1, .direct = -1}, .buffers = buffers};
+    if (!r || !take_arrays(r))
         organ_fail_memory(error, shape->name);
     else if (!shape->scratch)
         return ORGAN_OK;
@@ -112,8 +119,8 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
     if (!r)
         return;
     organ_direct_close(&r->file);
-    ORGAN_FREE_ARRAYS(r->all, r->pending, r->values, r->read, r->digests, r->tokens, r->rows, r->next, r->first,
-                      r->last, r);
+    organ_buffers_release(&r->until_finish);
+    organ_buffers_release(&r->buffers);
 }
 
 /* ---- rows ---- */
@@ -163,7 +170,8 @@ organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
         if (r->last[slot] != ORGAN_RIDGE_NONE && r->rows[r->last[slot]] < ORGAN_RIDGE_BATCH &&
             write_batch(r, slot, error) != ORGAN_OK)
             return error->status;
-    organ_clear(&r->pending);
+    organ_buffers_release(&r->until_finish);
+    r->pending = NULL;
     return ORGAN_OK;
 }
 
@@ -260,18 +268,15 @@ void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values)
  * tokens are computed in FP32 and added in FP64, because FP32 sums over many tokens would lose the small eigenvalues.
  * Fitted and held-out tokens have separate sums. */
 
-static bool ridge_inputs_allocate(organ_ridge *ridge)
+static void lay_out_inputs(organ_ridge *ridge, organ_buffers *b)
 {
-    bool done = true;
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
         organ_ridge_sums *const s = &ridge->sums[part];
-        s->square = calloc(ridge->n * ridge->n, sizeof *s->square);
-        s->cross = calloc(ridge->n * ridge->shape.outputs, sizeof *s->cross);
-        s->inputs = organ_floats(ORGAN_RIDGE_CHUNK, ridge->features);
-        s->target = organ_floats(ORGAN_RIDGE_CHUNK, ridge->shape.outputs);
-        done = done && s->square && s->cross && s->inputs && s->target;
+        s->square = organ_take_zeros(b, ridge->n, ridge->n * sizeof *s->square);
+        s->cross = organ_take_zeros(b, ridge->n, ridge->shape.outputs * sizeof *s->cross);
+        s->inputs = organ_take_floats(b, ORGAN_RIDGE_CHUNK, ridge->features);
+        s->target = organ_take_floats(b, ORGAN_RIDGE_CHUNK, ridge->shape.outputs);
     }
-    return done;
 }
 
 /* ---- sums ---- */
@@ -400,7 +405,7 @@ static double ridge_inputs_held_error(organ_ridge *ridge)
 }
 
 const organ_ridge_solver organ_ridge_by_inputs = {.name = "inputs",
-                                                  .allocate = ridge_inputs_allocate,
+                                                  .lay_out = lay_out_inputs,
                                                   .add = ridge_inputs_add,
                                                   .finish = ridge_inputs_finish,
                                                   .prepare = ridge_inputs_prepare,

@@ -17,17 +17,16 @@
 
 #define TILE ORGAN_RIDGE_TILE
 
-static bool ridge_tokens_allocate(organ_ridge *ridge)
+static void lay_out(organ_ridge *ridge, organ_buffers *b)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t rows = ridge->n * s->used;
-    ridge->inputs = organ_floats(rows, s->width);
-    ridge->target = organ_floats(ridge->n, s->outputs);
-    ridge->gram = organ_floats(ridge->n, ridge->n);
-    ridge->block = malloc(rows * sizeof *ridge->block);
-    ridge->token = malloc(rows * sizeof *ridge->token);
-    ridge->begin = calloc(s->blocks + 1, sizeof *ridge->begin);
-    return ridge->inputs && ridge->target && ridge->gram && ridge->block && ridge->token && ridge->begin;
+    ridge->inputs = organ_take_floats(b, rows, s->width);
+    ridge->target = organ_take_floats(b, ridge->n, s->outputs);
+    ridge->gram = organ_take_floats(b, ridge->n, ridge->n);
+    ridge->block = organ_take(b, rows, sizeof *ridge->block);
+    ridge->token = organ_take(b, rows, sizeof *ridge->token);
+    ridge->begin = organ_take_zeros(b, s->blocks + 1, sizeof *ridge->begin);
 }
 
 /* Held-out tokens begin after all tokens of FIT. Without `blocks`, a token uses all blocks in order. */
@@ -214,7 +213,7 @@ static void ridge_tokens_block(organ_ridge *ridge, size_t index, float *values)
 
 const organ_ridge_solver organ_ridge_by_tokens = {.name = "tokens",
                                                   .worker_bytes = 2 * TILE * TILE * sizeof(double),
-                                                  .allocate = ridge_tokens_allocate,
+                                                  .lay_out = lay_out,
                                                   .add = ridge_tokens_add,
                                                   .finish = ridge_tokens_finish,
                                                   .prepare = ridge_tokens_prepare,
@@ -236,6 +235,8 @@ struct organ_strips {
     size_t readers;                 /* workers that read at the same time */
     size_t scratch_bytes;           /* scratch of a reader: organ_rows.scratch_bytes in whole cache lines */
     char *scratch;                  /* readers x scratch_bytes */
+    organ_strip *set;               /* strips of the current set: [capacity] */
+    organ_buffers buffers;
 };
 
 /* ---- opening ---- */
@@ -270,6 +271,15 @@ static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error
     return ORGAN_OK;
 }
 
+static void lay_out_strips(void *context, organ_buffers *b)
+{
+    organ_strips *const s = context;
+    s->energies = organ_take_zeros(b, s->count, sizeof *s->energies);
+    s->values = organ_take_floats(b, s->capacity * ORGAN_STRIP_ROWS, (size_t)s->matrix->cols);
+    s->scratch = organ_take(b, s->readers, s->scratch_bytes);
+    s->set = organ_take(b, s->capacity, sizeof *s->set);
+}
+
 /* A strip must not have more values than an int can count. */
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
                                organ_error *error)
@@ -278,20 +288,17 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
     if (matrix->rows > INT_MAX || matrix->cols > INT_MAX / ORGAN_STRIP_ROWS)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %llu x %llu is too large to be decomposed", matrix->name,
                           (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
-    organ_strips *s = calloc(1, sizeof *s);
+    organ_buffers buffers = {0};
+    organ_strips *const s = organ_take(&buffers, 1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, matrix->name);
-    s->matrix = matrix;
-    s->engine = engine;
-    s->count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    s->scratch_bytes = organ_to_line(matrix->scratch_bytes);
-    if (strips_divide(s, hold, error) == ORGAN_OK) {
-        s->energies = calloc(s->count, sizeof *s->energies);
-        s->values = organ_floats(s->capacity * ORGAN_STRIP_ROWS, (size_t)matrix->cols);
-        s->scratch = aligned_alloc(64, s->readers * s->scratch_bytes + 64);
-        if (!s->energies || !s->values || !s->scratch)
-            organ_fail_memory(error, matrix->name);
-    }
+    *s = (organ_strips){.matrix = matrix,
+                        .engine = engine,
+                        .count = organ_pieces_of((size_t)matrix->rows, ORGAN_STRIP_ROWS),
+                        .scratch_bytes = organ_to_line(matrix->scratch_bytes),
+                        .buffers = buffers};
+    if (strips_divide(s, hold, error) == ORGAN_OK && !organ_buffers_take(&s->buffers, lay_out_strips, s))
+        organ_fail_memory(error, matrix->name);
     if (error->status) {
         organ_strips_close(s);
         return error->status;
@@ -302,9 +309,8 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
 
 void organ_strips_close(organ_strips *s)
 {
-    if (!s)
-        return;
-    ORGAN_FREE_ARRAYS(s->energies, s->values, s->scratch, s);
+    if (s)
+        organ_buffers_release(&s->buffers);
 }
 
 const organ_rows *organ_strips_matrix(const organ_strips *strips) { return strips->matrix; }
@@ -324,8 +330,7 @@ double organ_strips_energy(const organ_strips *s)
 typedef struct strips_run {
     organ_strips *strips;
     const organ_strip_work *work;
-    organ_strip *set; /* strips of the current set */
-    bool read;        /* strips must be read; false: all are in memory */
+    bool read; /* strips must be read; false: all are in memory */
 } strips_run;
 
 static organ_status fail_not_finite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values,
@@ -356,7 +361,7 @@ static organ_status strips_each(void *context, const organ_row_unit *unit, size_
     const strips_run *const r = context;
     organ_strips *const s = r->strips;
     float *const values = s->values + unit->index * ORGAN_STRIP_ROWS * s->matrix->cols;
-    organ_strip *const strip = &r->set[unit->index];
+    organ_strip *const strip = &s->set[unit->index];
     *strip = (organ_strip){.index = (size_t)(unit->first / ORGAN_STRIP_ROWS), .rows = unit->rows, .values = values};
     if (r->read && read_strip(s, unit, strip->index, values, worker, error))
         return error->status;
@@ -367,7 +372,7 @@ static organ_status strips_each(void *context, const organ_row_unit *unit, size_
 static void strips_after(void *context, const organ_row_set *set, size_t task, size_t worker)
 {
     const strips_run *const r = context;
-    r->work->after(r->work->context, task, r->set, set->units, worker);
+    r->work->after(r->work->context, task, r->strips->set, set->units, worker);
 }
 
 organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, organ_error *error)
@@ -383,11 +388,7 @@ organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, org
                                  .unit = strips_each,
                                  .task = strips_after,
                                  .tasks = work->after ? work->tasks : 0};
-    r.set = calloc(s->capacity, sizeof *r.set);
-    if (!r.set)
-        return organ_fail_memory(error, s->matrix->name);
     organ_row_walk_run(&walk, s->engine, error);
-    free(r.set);
     s->energies_known = s->energies_known || !error->status;
     return error->status;
 }

@@ -6,8 +6,6 @@
 
 #include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 
 /* ---- random numbers that depend only on seed, stream and index: Philox4x32-10 ---- */
 
@@ -163,41 +161,9 @@ double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, siz
     return left;
 }
 
-/* ---- arrays of FP32 values, and sums in an order that does not depend on vector instructions ---- */
+/* ---- sums of FP32 values in an order that does not depend on vector instructions ---- */
 
-#define LANES       8                 /* partial sums of organ_dot */
-#define LARGE_ARRAY ((size_t)4 << 20) /* bytes of an array for which large pages are worth a call */
-
-/* Large pages cause fewer page faults and TLB misses, and free returns them faster. The system may ignore the
- * request. */
-static void ask_for_large_pages(void *array, size_t bytes)
-{
-    const uintptr_t page = 4096, from = ((uintptr_t)array + page - 1) / page * page,
-                    to = ((uintptr_t)array + bytes) / page * page;
-    (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
-}
-
-/* NULL is also returned if the size overflows. An array of no elements has a cache line, so that NULL always means
- * an error. */
-float *organ_floats(size_t a, size_t b)
-{
-    size_t bytes;
-    if (__builtin_mul_overflow(a, b, &bytes) || __builtin_mul_overflow(bytes, sizeof(float), &bytes) ||
-        bytes > PTRDIFF_MAX - 4096)
-        return NULL;
-    float *const array = aligned_alloc(64, organ_to_line(bytes) + (bytes == 0 ? 64 : 0));
-    if (array && bytes >= LARGE_ARRAY)
-        ask_for_large_pages(array, bytes);
-    return array;
-}
-
-double *organ_zero_doubles(size_t count)
-{
-    double *const array = calloc(count, sizeof *array);
-    if (array && count * sizeof *array >= LARGE_ARRAY)
-        ask_for_large_pages(array, count * sizeof *array);
-    return array;
-}
+#define LANES 8 /* partial sums of organ_dot */
 
 /* Partial sums in a fixed order give the same bits with and without vector instructions. */
 double organ_dot(const float *a, const float *b, size_t n)

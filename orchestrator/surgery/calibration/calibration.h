@@ -5,6 +5,7 @@
 #ifndef ORGAN_SURGERY_CALIBRATION_CALIBRATION_H
 #define ORGAN_SURGERY_CALIBRATION_CALIBRATION_H
 
+#include "orchestrator/machine/buffers.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/surgery/calibration/calibration_states.h"
@@ -192,10 +193,10 @@ const organ_input_moments *organ_calibration_moments(const organ_calibration *ca
 /* ---- the second moments of a calibration as a matrix of FP32 ---- */
 
 /* Returns (c C + h H) / tokens + damping I in FP32: both triangles, in blocks like H (organ_input_moments). `c` and `h`
- * are the factors of C and H; if there is no C, H replaces it. The caller frees the result; NULL if memory cannot be
+ * are the factors of C and H; if there is no C, H replaces it. The result is in `buffers`; NULL if memory cannot be
  * allocated. */
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *moments, double c, double h,
-                            double damping);
+                            double damping, organ_buffers *buffers);
 
 /* ---- the walk ---- */
 

@@ -522,9 +522,9 @@ static void expand_rows(void *context, size_t index, size_t worker)
 }
 
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h,
-                            double damping)
+                            double damping, organ_buffers *b)
 {
-    expansion x = {m, c, h, damping, organ_floats(organ_block_entries(m->features, m->block), 1)};
+    expansion x = {m, c, h, damping, organ_take_floats(b, organ_block_entries(m->features, m->block), 1)};
     if (x.values)
         organ_share(engine, /*stop=*/NULL, organ_pieces_of(m->features, ROWS), expand_rows, &x);
     return x.values;

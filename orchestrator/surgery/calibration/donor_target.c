@@ -42,8 +42,10 @@ static bool find_drift(const drifting *d, const organ_input_moments *m, const fl
     const size_t n = d->rows * d->h->size;
     for (size_t k = 0; m->drift && k < n; k++)
         d->target[k] = (float)(DONOR_SHARE * m->drift[k] / (double)m->tokens);
-    ORGAN_OWNED float *const drift =
-        m->drift ? NULL : organ_expand_moments(d->engine, m, /*c=*/DONOR_SHARE, /*h=*/-DONOR_SHARE, /*damping=*/0);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    const float *const drift =
+        m->drift ? NULL
+                 : organ_expand_moments(d->engine, m, /*c=*/DONOR_SHARE, /*h=*/-DONOR_SHARE, /*damping=*/0, &buffers);
     if (drift)
         organ_block_multiply(d->engine, &(organ_block_matrix){d->h->size, m->block, drift}, weights, d->rows, d->target,
                              error);
@@ -52,7 +54,7 @@ static bool find_drift(const drifting *d, const organ_input_moments *m, const fl
 
 void organ_donor_target_close(organ_donor_target *donor)
 {
-    free(donor->factor);
+    organ_buffers_release(&donor->buffers);
     *donor = (organ_donor_target){0};
 }
 
@@ -62,7 +64,7 @@ static organ_status factorise(organ_donor_target *donor, const organ_engine *eng
     const size_t cols = h->size, block = h->block, entries = organ_block_entries(cols, block);
     bool definite = true, made = true;
     organ_donor_target_close(donor);
-    if (!(donor->factor = organ_floats(entries, 1)))
+    if (!(donor->factor = organ_take_floats(&donor->buffers, entries, 1)))
         return organ_fail_memory(error, matrix->name);
     memcpy(donor->factor, h->values, entries * sizeof *donor->factor);
     for (size_t start = 0; start < cols && made && definite; start += block)
@@ -76,6 +78,13 @@ static organ_status factorise(organ_donor_target *donor, const organ_engine *eng
     return ORGAN_OK;
 }
 
+static void lay_out(void *context, organ_buffers *b)
+{
+    drifting *const d = context;
+    d->panels = organ_take_floats(b, organ_workers_count(d->engine->workers), STRIP * ORGAN_FACTOR_BLOCK);
+    d->scratch = organ_take(b, organ_products_scratch(d->engine), 1);
+}
+
 organ_status organ_donor_target_find(organ_donor_target *donor, const organ_engine *engine,
                                      const organ_calibration_matrix *matrix, const organ_block_matrix *h,
                                      const float *weights, float *target, organ_error *error)
@@ -86,24 +95,18 @@ organ_status organ_donor_target_find(organ_donor_target *donor, const organ_engi
     if ((!m->c && !m->drift) ||
         (donor->of != matrix->calibration && factorise(donor, engine, matrix, h, error) != ORGAN_OK))
         return error->status;
-    drifting d = {engine,
-                  h,
-                  donor->factor,
-                  rows,
-                  target,
-                  organ_floats(organ_workers_count(engine->workers) * STRIP, ORGAN_FACTOR_BLOCK),
-                  aligned_alloc(64, organ_products_scratch(engine))};
-    if (!d.panels || !d.scratch || !find_drift(&d, m, weights, error))
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    drifting d = {.engine = engine, .h = h, .factor = donor->factor, .rows = rows, .target = target};
+    if (!organ_buffers_take(&buffers, lay_out, &d) || !find_drift(&d, m, weights, error))
         organ_fail_memory(error, matrix->name);
     else if (!error->status)
         organ_share(engine, /*stop=*/NULL, (rows + STRIP - 1) / STRIP, solve_strip, &d);
-    ORGAN_FREE_ARRAYS(d.panels, d.scratch);
     return error->status;
 }
 
 uint64_t organ_donor_target_memory(const organ_engine *engine, uint64_t cols, uint64_t block)
 {
+    drifting d = {.engine = engine};
     return sizeof(float) * 2 * cols * block + organ_inverse_factor_memory(engine, block) +
-           organ_products_scratch(engine) +
-           organ_workers_count(engine->workers) * STRIP * ORGAN_FACTOR_BLOCK * sizeof(float);
+           organ_buffers_count(lay_out, &d);
 }

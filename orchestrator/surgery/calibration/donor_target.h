@@ -12,6 +12,7 @@
 typedef struct organ_donor_target {
     const organ_calibration *of; /* the calibration of the inputs; NULL: none */
     float *factor;               /* Cholesky factor of their second moments, in blocks */
+    organ_buffers buffers;
 } organ_donor_target;
 
 void organ_donor_target_close(organ_donor_target *donor); /* allowed on a zeroed structure */

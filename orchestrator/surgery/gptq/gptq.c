@@ -27,7 +27,6 @@
 typedef struct fitting {
     organ_gptq_job *job;
     const float *weights; /* weight of each column in the sum of squared errors */
-    float *errors;        /* for a scale of the whole matrix: errors of all tries, [rows][TRIES] */
     float greatest;       /* for a scale of the whole matrix: its greatest magnitude */
 } fitting;
 
@@ -132,19 +131,18 @@ static void try_strip(void *context, size_t index, size_t worker)
     for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++)
         job->inputs->engine->kernels->scale_errors(organ_grid_search(&job->matrix->grid),
                                                    job->matrix->weights + i * job->cols, job->cols, f->greatest, scales,
-                                                   f->errors + i * TRIES);
+                                                   job->tries + i * TRIES);
 }
 
-static bool set_matrix(const organ_gptq_job *job)
+static void set_matrix(const organ_gptq_job *job)
 {
     for (size_t i = 0; i < job->rows; i++)
         job->scales[i] = job->matrix->whole_scale;
-    return true;
 }
 
 /* Sets the scale of all rows to that of the try with the least error. The errors of a try are added in order of rows.
- * Returns false if memory cannot be allocated. */
-static bool search_matrix(fitting *f)
+ */
+static void search_matrix(fitting *f)
 {
     const organ_gptq_job *const job = f->job;
     const organ_kernels *const kernels = job->inputs->engine->kernels;
@@ -158,24 +156,19 @@ static bool search_matrix(fitting *f)
     }
     kernels->scale_errors(organ_grid_search(&job->matrix->grid), /*values=*/NULL, 0, f->greatest, scales, errors);
     if (f->greatest > SEARCHED) {
-        if (!(f->errors = organ_floats(job->rows, TRIES)))
-            return false;
         organ_share(job->inputs->engine, NULL, job->padded / STRIP, try_strip, f);
         for (size_t i = 0; i < job->rows; i++)
             for (size_t k = 0; k < TRIES; k++)
-                sums[k] += (double)f->errors[i * TRIES + k];
+                sums[k] += (double)job->tries[i * TRIES + k];
         for (size_t k = 1; k < TRIES; k++)
             best = sums[k] < sums[best] ? k : best;
-        ORGAN_FREE_ARRAYS(f->errors);
     }
     for (size_t i = 0; i < job->rows; i++)
         job->scales[i] = scales[best];
-    return true;
 }
 
-/* Sets the scales with which GPTQ codes the columns. Overwrites job->errors. Returns false if memory cannot be
- * allocated. */
-static bool first_scales(organ_gptq_job *job)
+/* Sets the scales with which GPTQ codes the columns. Overwrites job->errors. */
+static void first_scales(organ_gptq_job *job)
 {
     const organ_grid *const grid = &job->matrix->grid;
     const organ_engine *const engine = job->inputs->engine;
@@ -183,12 +176,17 @@ static bool first_scales(organ_gptq_job *job)
     /* 1 for the scales of all groups, 0 for other numbers: these remain in padded rows */
     for (size_t k = 0; k < job->numbers * job->padded; k++)
         job->scales[k] = k < job->groups * job->padded;
-    if (grid->scale_of == ORGAN_SCALE_TENSOR)
-        return job->rows == 0 || (job->matrix->whole_scale > 0 ? set_matrix(job) : search_matrix(&f));
+    if (grid->scale_of == ORGAN_SCALE_TENSOR) {
+        if (job->matrix->whole_scale > 0)
+            set_matrix(job);
+        else if (job->rows > 0)
+            search_matrix(&f);
+        return;
+    }
     if (grid->scale_of == ORGAN_SCALE_BLOCK) {
         const size_t band = organ_grid_band(grid, job->rows);
         organ_share(engine, NULL, (job->rows + band - 1) / band, search_band, &f);
-        return true;
+        return;
     }
     if (!f.weights) {
         weigh_columns(job->inputs, job->errors);
@@ -196,7 +194,6 @@ static bool first_scales(organ_gptq_job *job)
     }
     void (*search)(void *, size_t, size_t) = organ_grid_is_free(grid) ? search_free : search_strip;
     organ_share(engine, NULL, job->padded / STRIP, organ_grid_blocks(grid) ? fit_strip : search, &f);
-    return true;
 }
 
 #define COLUMNS ((size_t)128) /* columns that a pass processes together, if blocks of the type are not wider */
@@ -235,15 +232,14 @@ static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losse
     return ORGAN_OK;
 }
 
-/* `losses`: for all rows of the whole matrix job->energies, then gptq_losses, then losses. */
-static organ_status gptq_quantise(organ_gptq_job *job, double *losses, organ_error *error)
+static organ_status gptq_quantise(organ_gptq_job *job, organ_error *error)
 {
+    double *const losses = job->all_losses;
     organ_gptq *const m = job->matrix, *const whole = job->whole;
     job->energies = losses + job->first;
     job->gptq_losses = job->energies + whole->rows;
     job->losses = job->gptq_losses + whole->rows;
-    if (!first_scales(job))
-        return organ_fail_memory(error, m->name);
+    first_scales(job);
     if (organ_gptq_quantise_rows(job, error) != ORGAN_OK)
         return error->status;
     for (size_t i = 0; i < job->rows; i++)
@@ -345,34 +341,42 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
     job->scratch_bytes = organ_to_line(worker_scratch_bytes(job));
 }
 
-/* The terms are job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale, the
- * points of a codebook, the scratch of workers, and the factorisation of H. */
+/* A rank without rows still takes part in the gathering, so its buffers have at least one row. */
+static void lay_out(void *context, organ_buffers *b)
+{
+    organ_gptq_job *const job = context;
+    const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
+    const organ_engine *const engine = job->inputs->engine;
+    const size_t rows = organ_max(job->rows, 1),
+                 points = kind && kind->points.length ? organ_ggml_count_points(kind) : 0;
+    job->errors = organ_take_floats(b, rows, job->cols);
+    job->sides = organ_take_floats(b, rows, job->cols);
+    job->scales = organ_take_floats(b, job->numbers, organ_max(job->padded, STRIP));
+    job->scratch = organ_take(b, organ_workers_count(engine->workers), job->scratch_bytes);
+    job->all_losses = organ_take_zeros(b, job->whole->rows, 3 * sizeof *job->all_losses);
+    job->points = organ_take_floats(b, points, kind ? kind->points.length : 0);
+    job->shared = organ_take(b, points, 1);
+    job->tries = organ_take_floats(b, job->matrix->grid.scale_of == ORGAN_SCALE_TENSOR ? job->rows : 0, TRIES);
+    organ_take_beside(b, organ_inverse_factor_memory(engine, job->cols));
+}
+
 uint64_t organ_gptq_memory(const organ_engine *engine, const organ_grid *grid, uint64_t rows, uint64_t cols)
 {
     const organ_gptq matrix = {.grid = *grid, .rows = (size_t)rows, .cols = (size_t)cols};
-    organ_gptq_job job = {.inputs = &(organ_gptq_inputs){.engine = engine}, .matrix = &(organ_gptq){.grid = *grid}};
+    organ_gptq_job job = {.inputs = &(organ_gptq_inputs){.engine = engine},
+                          .matrix = &(organ_gptq){.grid = *grid},
+                          .whole = &(organ_gptq){.rows = (size_t)rows}};
     size_job(&job, &matrix);
-    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
-    const uint64_t points = kind ? organ_ggml_count_points(kind) * (sizeof(float) * kind->points.length + 1) : 0;
-    const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
-    return sizeof(float) * (3 * rows * cols + (numbers + (grid->scale_of == ORGAN_SCALE_TENSOR ? TRIES : 0)) * padded) +
-           3 * rows * sizeof(double) + points + organ_workers_count(engine->workers) * job.scratch_bytes +
-           organ_inverse_factor_memory(engine, cols);
+    return organ_buffers_count(lay_out, &job) + sizeof *matrix.values * rows * cols;
 }
 
 /* ---- the second moments of inputs, damped, and their factor in the order of columns ---- */
 
 #define ROWS ((size_t)64) /* rows of a block of H that a worker copies at a time */
 
-/* A column, or a run of columns with the sum of their weights. */
-typedef struct column_weight {
-    float weight;
-    uint32_t column; /* the first one of a run */
-} column_weight;
-
 static int by_falling_weight(const void *a, const void *b)
 {
-    const column_weight *const x = a, *const y = b;
+    const organ_column_weight *const x = a, *const y = b;
     return x->weight != y->weight ? (x->weight < y->weight) - (x->weight > y->weight)
                                   : (x->column > y->column) - (x->column < y->column);
 }
@@ -399,17 +403,15 @@ static void copy_rows(void *context, size_t index, size_t worker)
 }
 
 /* The order is that of act-order in GPTQ: columns by falling mean square of their inputs, runs of columns by its sum.
- * in->factor becomes a copy of the block in that order. Returns false if memory cannot be allocated. */
-static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
+ * in->factor becomes a copy of the block in that order. */
+static void order_block(organ_gptq_inputs *in, size_t start, size_t width)
 {
     const float *const h = in->h + start * in->block;
     const size_t runs = width / in->run;
     uint32_t *const order = in->order + start;
-    ORGAN_OWNED column_weight *const columns = malloc(runs * sizeof *columns);
-    if (!columns)
-        return false;
+    organ_column_weight *const columns = in->weights;
     for (size_t r = 0; r < runs; r++) {
-        columns[r] = (column_weight){0, (uint32_t)(r * in->run)};
+        columns[r] = (organ_column_weight){0, (uint32_t)(r * in->run)};
         for (size_t j = r * in->run; j < (r + 1) * in->run; j++)
             columns[r].weight += h[j * (width + 1)];
     }
@@ -421,7 +423,6 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
                      copy_rows, &block);
     for (size_t i = 0; i < width; i++)
         order[i] += (uint32_t)start;
-    return true;
 }
 
 static organ_status expand_moments(const organ_engine *engine, const organ_calibration *calibration, const char *name,
@@ -430,11 +431,13 @@ static organ_status expand_moments(const organ_engine *engine, const organ_calib
     const organ_input_moments *const m = organ_calibration_moments(calibration);
     *in = (organ_gptq_inputs){
         .engine = engine, .of = calibration, .features = m->features, .block = m->block, .tokens = m->tokens};
+    organ_buffers *const b = &in->buffers;
     /* factors 0, 1: only the moments of the inputs that the changed layers compute */
-    in->h = organ_expand_moments(engine, m, /*c=*/0, /*h=*/1, organ_moments_damping(m) * m->mean_diagonal);
-    in->factor = organ_floats(organ_block_entries(in->features, in->block), 1);
-    in->order = malloc(m->features * sizeof *in->order);
-    if (in->h && in->factor && in->order)
+    in->h = organ_expand_moments(engine, m, /*c=*/0, /*h=*/1, organ_moments_damping(m) * m->mean_diagonal, b);
+    in->factor = organ_take_floats(b, organ_block_entries(in->features, in->block), 1);
+    in->order = organ_take(b, m->features, sizeof *in->order);
+    in->weights = organ_take(b, m->features, sizeof *in->weights);
+    if (!b->lacking)
         return ORGAN_OK;
     return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, m->features);
 }
@@ -447,8 +450,8 @@ static organ_status factorise(organ_gptq_inputs *in, size_t run, const char *nam
     for (size_t start = 0; start < in->features; start += in->block) {
         const size_t width = organ_min(in->block, in->features - start);
         bool definite = false;
-        if (!order_block(in, start, width) ||
-            !organ_block_factor(in->engine, in->factor + start * in->block, width, &definite))
+        order_block(in, start, width);
+        if (!organ_block_factor(in->engine, in->factor + start * in->block, width, &definite))
             return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, in->features);
         if (!definite)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted",
@@ -465,7 +468,7 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
 
 void organ_gptq_inputs_close(organ_gptq_inputs *in)
 {
-    ORGAN_FREE_ARRAYS(in->whole, in->h, in->factor, in->order);
+    organ_buffers_release(&in->buffers);
     *in = (organ_gptq_inputs){0};
 }
 
@@ -488,7 +491,7 @@ organ_status organ_gptq_inputs_reopen_flat(const organ_engine *engine, const org
     if (expand_moments(engine, calibration, name, in, error) != ORGAN_OK)
         return error->status;
     const size_t bytes = organ_block_entries(in->features, in->block) * sizeof *in->whole;
-    if (!(in->whole = organ_floats(organ_block_entries(in->features, in->block), 1)))
+    if (!(in->whole = organ_take_floats(&in->buffers, organ_block_entries(in->features, in->block), 1)))
         return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, in->features);
     memcpy(in->whole, in->h, bytes);
     if (organ_flatten_moments(engine, name, in->h, in->features, in->block, rank, /*seed=*/0, error) != ORGAN_OK)
@@ -496,27 +499,20 @@ organ_status organ_gptq_inputs_reopen_flat(const organ_engine *engine, const org
     return factorise(in, /*run=*/1, name, error);
 }
 
-/* Lists the points of a codebook in `points` and `shared`, which the caller frees. Returns false if memory cannot be
- * allocated. */
-static bool list_points(organ_gptq_job *job, float **points, uint8_t **shared)
+/* Lists the points of a codebook. */
+static void list_points(organ_gptq_job *job)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
     if (!kind || kind->points.length == 0)
-        return true;
-    const size_t count = organ_ggml_count_points(kind);
-    *points = organ_floats(count, kind->points.length);
-    *shared = malloc(count);
-    if (!*points || !*shared)
-        return false;
-    organ_ggml_list_points(kind, *points, *shared);
+        return;
+    organ_ggml_list_points(kind, job->points, job->shared);
     job->runs = (organ_runs){.length = kind->points.length,
-                             .count = (unsigned)count,
+                             .count = (unsigned)organ_ggml_count_points(kind),
                              .even = kind->points.even,
-                             .points = *points,
-                             .shared = *shared,
+                             .points = job->points,
+                             .shared = job->shared,
                              .fixed = kind->points.fields != ORGAN_FIELDS_MAGNITUDES,
                              .shift = kind->points.fields == ORGAN_FIELDS_OF_SCALE ? 0.125f : 0};
-    return true;
 }
 
 /* Columns that are chosen together follow each other in the order of GPTQ. */
@@ -526,26 +522,19 @@ static organ_status order_for(const organ_gptq_job *job, organ_gptq_inputs *in, 
     return in->run == run ? ORGAN_OK : factorise(in, run, job->matrix->name, error);
 }
 
-/* A rank without rows still takes part in the gathering, so its buffers have at least one row. */
 organ_status organ_gptq_run(organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
 {
+    ORGAN_OWNED_BUFFERS buffers = {0};
     organ_gptq part = own_rows(m, organ_grid_numbers(&m->grid, m->cols));
     organ_gptq_job job = {.inputs = in, .whole = m, .matrix = &part};
     size_job(&job, &part);
     job.first = m->cols ? (size_t)(part.values - m->values) / m->cols : 0;
-    job.errors = organ_floats(organ_max(part.rows, 1), m->cols);
-    job.sides = organ_floats(organ_max(part.rows, 1), m->cols);
-    job.scales = organ_floats(job.numbers, organ_max(job.padded, STRIP));
-    job.scratch = aligned_alloc(64, organ_workers_count(in->engine->workers) * job.scratch_bytes);
-    double *const losses = calloc(3 * m->rows + 1, sizeof *losses);
-    float *points = NULL;
-    uint8_t *shared = NULL;
     part.rows_kept = 0;
-    if (!job.errors || !job.sides || !job.scales || !job.scratch || !losses || !list_points(&job, &points, &shared))
-        organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
-    else if (order_for(&job, in, error) == ORGAN_OK && gptq_quantise(&job, losses, error) == ORGAN_OK)
+    if (!organ_buffers_take(&buffers, lay_out, &job))
+        return organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
+    list_points(&job);
+    if (order_for(&job, in, error) == ORGAN_OK && gptq_quantise(&job, error) == ORGAN_OK)
         gather_rows(&job, error);
     m->rows_kept = part.rows_kept;
-    ORGAN_FREE_ARRAYS(job.errors, job.sides, job.scales, job.scratch, losses, points, shared);
     return error->status;
 }

@@ -11,10 +11,17 @@
 /* Adjacent columns whose codes are chosen together, if the type has a codebook: as in organ_kernels.code_columns. */
 #define ORGAN_GPTQ_RUN ((size_t)8)
 
+/* A column, or a run of columns with the sum of their weights. */
+typedef struct organ_column_weight {
+    float weight;
+    uint32_t column; /* the first one of a run */
+} organ_column_weight;
+
 /* Second moments of the inputs X of a matrix, prepared for GPTQ: H = X^T X / tokens + damping I, and its factor
  * (organ_block_factor), for columns sorted by falling diagonal of H. Both are in FP32, whole or as diagonal blocks.
  * Matrices with the same inputs share them. */
 typedef struct organ_gptq_inputs {
+    organ_buffers buffers;
     const organ_engine *engine;
     const organ_calibration *of; /* calibration with the moments of these inputs; NULL: not open */
     size_t features, block;      /* number of inputs; columns of a diagonal block of H, `features` if H is whole */
@@ -23,8 +30,9 @@ typedef struct organ_gptq_inputs {
     float *whole;
     float *h, *factor; /* blocks of H and of the factor, row-major, block k from k * block * block on; the last may be
                           smaller */
-    size_t run;      /* adjacent columns that stay together in `order`: 1, or ORGAN_GPTQ_RUN for types with codebooks */
-    uint32_t *order; /* order[j]: the column that GPTQ codes in step j; each block is sorted separately */
+    size_t run; /* adjacent columns that stay together in `order`: 1, or ORGAN_GPTQ_RUN for types with codebooks */
+    organ_column_weight *weights; /* scratch for sorting the columns of a block */
+    uint32_t *order;              /* order[j]: the column that GPTQ codes in step j; each block is sorted separately */
 } organ_gptq_inputs;
 
 /* Computes H and its factor from the finished calibration. `name` names the matrix in messages. Returns ORGAN_BAD_INPUT
@@ -101,15 +109,19 @@ typedef struct organ_gptq_job {
     size_t group, groups; /* columns of a group; groups of a row */
     size_t terms;         /* 2 if a group has a scale and a minimum; 1: a scale only */
     organ_runs runs;      /* points of a codebook; length 0: none */
-    size_t supers;        /* GGUF blocks of a row that store group scales as codes times d: organ_grid_supers */
-    size_t numbers;       /* scales, minima, d and dmin of a row: organ_grid_numbers */
-    size_t padded;        /* `rows`, rounded up to a multiple of ORGAN_GPTQ_STRIP */
+    float *points;        /* of `runs` */
+    uint8_t *shared;
+    float *tries;   /* for a scale of the whole matrix: errors of all tries, [rows][tries] */
+    size_t supers;  /* GGUF blocks of a row that store group scales as codes times d: organ_grid_supers */
+    size_t numbers; /* scales, minima, d and dmin of a row: organ_grid_numbers */
+    size_t padded;  /* `rows`, rounded up to a multiple of ORGAN_GPTQ_STRIP */
     /* W - values, [rows][cols]; during the sweep of GPTQ with columns in its order. */
     float *errors;
     /* Products of the errors of the columns before or after each block of columns with H, [rows][cols]: those of the
      * side from which the last pass came. */
     float *sides;
     double *energies, *gptq_losses, *losses; /* of each row of `matrix` */
+    double *all_losses;                      /* `energies` of all rows of `whole`, then gptq_losses, then losses */
     /* [numbers][padded]: number k of row i is scales[k * padded + i], in the order of organ_grid_numbers. Padded rows
      * have scale 1, other numbers 0. */
     float *scales;

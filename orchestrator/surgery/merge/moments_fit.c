@@ -33,62 +33,66 @@ struct organ_moments_fit {
     float *hk, *fk, *sk;  /* of the current model; fk and sk NULL: 0 */
     double weight, ridge; /* w_k of the current model; ridge m */
     float *delta, *product;
+    float *panels; /* for each worker */
     unsigned char *scratch;
+    organ_buffers buffers, model; /* `model`: those of hk, fk and sk, then that of the factor */
 };
+
+static void lay_out(void *context, organ_buffers *b)
+{
+    organ_moments_fit *const f = context;
+    f->matrices = organ_take_zeros(b, f->count, sizeof *f->matrices);
+    f->h = organ_take_floats(b, f->n, f->n);
+    f->delta = organ_take_floats(b, ORGAN_MOMENTS_ROWS, f->n);
+    f->product = organ_take_floats(b, ORGAN_MOMENTS_ROWS, f->n);
+    f->panels = organ_take_floats(b, organ_workers_count(f->engine->workers), TOGETHER * ORGAN_FACTOR_BLOCK);
+    f->scratch = organ_take(b, organ_products_scratch(f->engine), 1);
+    for (size_t k = 0; k < f->count; k++) {
+        float *const g = organ_take_floats(b, f->rows[k], f->n);
+        if (f->matrices)
+            f->matrices[k].g = g;
+    }
+}
 
 uint64_t organ_moments_fit_memory(const organ_engine *engine, uint64_t features, uint64_t rows, bool drift)
 {
-    const uint64_t square = features * features, strips = 2 * ORGAN_MOMENTS_ROWS * features;
-    const uint64_t models = square * (drift ? 3 : 1),
-                   factor = square + organ_inverse_factor_memory(engine, features) / 4;
-    const uint64_t panels = organ_workers_count(engine->workers) * TOGETHER * ORGAN_FACTOR_BLOCK;
-    return sizeof(float) * (square + organ_max(models, factor) + rows * features + strips + panels) +
-           organ_products_scratch(engine);
+    const uint64_t square = sizeof(float) * features * features;
+    organ_moments_fit f = {.engine = engine, .n = (size_t)features, .count = 1, .rows = (const size_t[]){(size_t)rows}};
+    return organ_buffers_count(lay_out, &f) +
+           organ_max(square * (drift ? 3 : 1), square + organ_inverse_factor_memory(engine, features));
 }
 
 static void free_model(organ_moments_fit *f)
 {
-    ORGAN_FREE_ARRAYS(f->hk, f->fk, f->sk);
+    organ_buffers_release(&f->model);
     f->hk = f->fk = f->sk = NULL;
 }
 
 organ_status organ_moments_fit_open(const organ_engine *engine, const char *name, size_t n, const size_t *rows,
                                     size_t count, organ_moments_fit **fit, organ_error *error)
 {
-    organ_moments_fit *const f = *fit = calloc(1, sizeof *f);
-    bool all = f != NULL;
-    if (f) {
-        *f = (organ_moments_fit){.engine = engine, .name = name, .n = n, .count = count, .rows = rows};
-        f->matrices = calloc(count + 1, sizeof *f->matrices);
-        f->h = organ_floats(n, n);
-        f->delta = organ_floats(ORGAN_MOMENTS_ROWS, n);
-        f->product = organ_floats(ORGAN_MOMENTS_ROWS, n);
-        f->scratch = aligned_alloc(64, organ_products_scratch(engine));
-        all = f->matrices && f->h && f->delta && f->product && f->scratch;
+    organ_buffers buffers = {0};
+    organ_moments_fit *const f = *fit = organ_take(&buffers, 1, sizeof *f);
+    if (!f)
+        return organ_fail_memory(error, name);
+    *f = (organ_moments_fit){.engine = engine, .name = name, .n = n, .count = count, .rows = rows, .buffers = buffers};
+    if (!organ_buffers_take(&f->buffers, lay_out, f)) {
+        organ_moments_fit_close(f);
+        *fit = NULL;
+        return organ_fail_memory(error, name);
     }
-    for (size_t k = 0; k < count && all; k++) {
-        all = (f->matrices[k].g = organ_floats(rows[k], n)) != NULL;
-        if (all)
-            memset(f->matrices[k].g, 0, rows[k] * n * sizeof(float));
-    }
-    if (all) {
-        memset(f->h, 0, n * n * sizeof(float));
-        return ORGAN_OK;
-    }
-    organ_moments_fit_close(f);
-    *fit = NULL;
-    return organ_fail_memory(error, name);
+    for (size_t k = 0; k < count; k++)
+        memset(f->matrices[k].g, 0, rows[k] * n * sizeof(float));
+    memset(f->h, 0, n * n * sizeof(float));
+    return ORGAN_OK;
 }
 
 void organ_moments_fit_close(organ_moments_fit *f)
 {
     if (!f)
         return;
-    for (size_t k = 0; f->matrices && k < f->count; k++)
-        free(f->matrices[k].g);
     free_model(f);
-    ORGAN_FREE_ARRAYS(f->matrices, f->h, f->factor, f->delta, f->product, f->scratch);
-    free(f);
+    organ_buffers_release(&f->buffers);
 }
 
 /* ---- the models ---- */
@@ -98,12 +102,12 @@ organ_status organ_moments_fit_begin(organ_moments_fit *f, const organ_moments_p
     const size_t all = f->n * f->n;
     free_model(f);
     f->weight = part->weight;
-    f->hk = organ_expand_moments(f->engine, part->inputs, /*c=*/0, /*h=*/1, /*damping=*/0);
+    f->hk = organ_expand_moments(f->engine, part->inputs, /*c=*/0, /*h=*/1, /*damping=*/0, &f->model);
     if (part->own) {
-        f->fk = organ_expand_moments(f->engine, part->inputs, /*c=*/1, /*h=*/-1, /*damping=*/0);
-        f->sk = organ_expand_moments(f->engine, part->own, /*c=*/0, /*h=*/1, /*damping=*/0);
+        f->fk = organ_expand_moments(f->engine, part->inputs, /*c=*/1, /*h=*/-1, /*damping=*/0, &f->model);
+        f->sk = organ_expand_moments(f->engine, part->own, /*c=*/0, /*h=*/1, /*damping=*/0, &f->model);
     }
-    if (!f->hk || (part->own && (!f->fk || !f->sk)))
+    if (f->model.lacking)
         return organ_fail_memory(error, f->name);
     for (size_t k = 0; k < all; k++)
         f->h[k] += (float)f->weight * f->hk[k];
@@ -165,7 +169,7 @@ organ_status organ_moments_fit_factor(organ_moments_fit *f, double ridge, organ_
     for (size_t k = 0; k < n; k++)
         diagonal += (double)f->h[k * (n + 1)];
     f->ridge = ridge * diagonal / (double)n;
-    if (!(f->factor = organ_floats(n, n)))
+    if (!(f->factor = organ_take_floats(&f->model, n, n)))
         return organ_fail_memory(error, f->name);
     memcpy(f->factor, f->h, n * n * sizeof(float));
     for (size_t k = 0; k < n; k++)
@@ -183,7 +187,6 @@ typedef struct fit_rows {
     const organ_moments_fit *fit;
     float *rows;
     size_t count;
-    float *panels; /* for each worker */
 } fit_rows;
 
 static void solve_rows(void *context, size_t index, size_t worker)
@@ -192,13 +195,13 @@ static void solve_rows(void *context, size_t index, size_t worker)
     const organ_moments_fit *const f = r->fit;
     const size_t first = index * TOGETHER;
     organ_factor_solve(f->engine->kernels, f->factor, f->n, r->rows + first * f->n,
-                       organ_min(TOGETHER, r->count - first), f->n, r->panels + worker * TOGETHER * ORGAN_FACTOR_BLOCK,
+                       organ_min(TOGETHER, r->count - first), f->n, f->panels + worker * TOGETHER * ORGAN_FACTOR_BLOCK,
                        f->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-static void solve_all(const organ_moments_fit *f, float *rows, size_t count, float *panels)
+static void solve_all(const organ_moments_fit *f, float *rows, size_t count)
 {
-    fit_rows r = {f, rows, count, panels};
+    fit_rows r = {f, rows, count};
     organ_share(f->engine, NULL, (count + TOGETHER - 1) / TOGETHER, solve_rows, &r);
 }
 
@@ -208,16 +211,12 @@ const float *organ_moments_fit_solve(organ_moments_fit *f, size_t matrix, size_t
     fit_matrix *const m = &f->matrices[matrix];
     const size_t count = rows * f->n;
     float *const g = m->g + first * f->n, *const x = f->delta;
-    ORGAN_OWNED float *const panels =
-        organ_floats(organ_workers_count(f->engine->workers) * TOGETHER, ORGAN_FACTOR_BLOCK);
-    if (!panels)
-        return NULL;
     memcpy(x, g, count * sizeof *x);
-    solve_all(f, x, rows, panels);
+    solve_all(f, x, rows);
     multiply(f, x, rows, organ_by_rows(f->h, f->n));
     for (size_t k = 0; k < count; k++)
         f->product[k] = g[k] - f->product[k] - (float)f->ridge * x[k];
-    solve_all(f, f->product, rows, panels);
+    solve_all(f, f->product, rows);
     add_scaled(x, 1, f->product, count);
     multiply(f, x, rows, organ_by_rows(f->h, f->n));
     m->after += organ_dot(f->product, x, count) - 2 * organ_dot(x, g, count);

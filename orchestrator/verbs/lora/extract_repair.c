@@ -48,17 +48,18 @@ typedef struct repairing {
     float *error_of; /* what the factors shall correct */
     float *h;        /* second moments of the inputs, damped */
     unsigned char *scratch;
+    organ_buffers buffers;
 } repairing;
 
-static bool repairing_allocate(repairing *r)
+static void lay_out(void *context, organ_buffers *b)
 {
-    r->damaged = organ_floats(r->rows, r->cols);
-    r->error_of = organ_floats(r->rows, r->cols);
-    r->scratch = aligned_alloc(64, organ_products_scratch(r->job->engine));
-    return r->damaged && r->error_of && r->scratch;
+    repairing *const r = context;
+    r->damaged = organ_take_floats(b, r->rows, r->cols);
+    r->error_of = organ_take_floats(b, r->rows, r->cols);
+    r->scratch = organ_take(b, organ_products_scratch(r->job->engine), 1);
 }
 
-static void repairing_release(repairing *r) { ORGAN_FREE_ARRAYS(r->damaged, r->error_of, r->h, r->scratch); }
+static void repairing_release(repairing *r) { organ_buffers_release(&r->buffers); }
 
 static organ_status read_base(repairing *r, organ_error *error)
 {
@@ -85,7 +86,9 @@ static organ_status find_error(repairing *r, organ_error *error)
     const organ_input_moments *const m = organ_calibration_moments(r->matrix->calibration);
     double outputs = 0;
     r->block = m->block;
-    if (!(r->h = organ_expand_moments(job->engine, m, /*c=*/0, /*h=*/1, organ_moments_damping(m) * m->mean_diagonal)))
+    r->h = organ_expand_moments(job->engine, m, /*c=*/0, /*h=*/1, organ_moments_damping(m) * m->mean_diagonal,
+                                &r->buffers);
+    if (!r->h)
         return organ_fail_memory(error, r->module->name);
     const organ_block_matrix h = {r->cols, r->block, r->h};
     if (organ_outputs_energy(job->engine, r->module->name, r->weights, r->rows, &h, &outputs, error) != ORGAN_OK ||
@@ -274,7 +277,7 @@ static organ_status change_matrix(void *context, const organ_calibration_matrix 
     if (!organ_all_finite(weights, r.rows * r.cols))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has NaN or infinite values", r.job->tuned->path,
                    r.module->tuned->name);
-    else if (!repairing_allocate(&r))
+    else if (!organ_buffers_take(&r.buffers, lay_out, &r))
         organ_fail_memory(error, r.module->name);
     else
         repair_matrix(&r, error);
@@ -304,7 +307,7 @@ static organ_status restore_matrix(void *context, const organ_calibration_matrix
     ORGAN_RELEASED_BY(organ_lora_factors_release)
     organ_lora_factors all = {
         .experts = (size_t)organ_weight_matrices(r.module->base).count, .in = r.cols, .out = r.rows};
-    if (!repairing_allocate(&r))
+    if (!organ_buffers_take(&r.buffers, lay_out, &r))
         organ_fail_memory(error, r.module->name);
     else if (read_base(&r, error) == ORGAN_OK &&
              (r.module->rank == 0 || organ_adapter_read_factors(job->writer, job->unit_of[matrix->target],
@@ -315,17 +318,18 @@ static organ_status restore_matrix(void *context, const organ_calibration_matrix
     return error->status;
 }
 
-/* Two copies of the matrix, H, what organ_donor_target_find needs, the correction, and B A in the type of the adapter.
- */
+/* Beside the layout: H, and B A in the type of the adapter. */
 static uint64_t matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_lora_job *const job = context;
     const organ_matrices m = organ_calibration_matrices(calib, tensor);
     const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)m.rows, (size_t)m.cols)),
                    block = job->blocks ? organ_min(ORGAN_CALIBRATION_BLOCK, (size_t)m.cols) : m.cols;
-    return sizeof(float) * (2 * m.rows * m.cols + m.cols * block + 2 * (m.count + 1) * rank * (m.rows + m.cols)) +
+    repairing r = {.job = (organ_lora_job *)context, .rows = (size_t)m.rows, .cols = (size_t)m.cols};
+    return organ_buffers_count(lay_out, &r) +
+           sizeof(float) * (m.cols * block + 2 * (m.count + 1) * rank * (m.rows + m.cols)) +
            organ_donor_target_memory(job->engine, m.cols, block) +
-           organ_correction_memory(job->engine, m.rows, m.cols, rank) + organ_products_scratch(job->engine);
+           organ_correction_memory(job->engine, m.rows, m.cols, rank);
 }
 
 /* ---- opening and running ---- */

@@ -215,7 +215,7 @@ static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded,
 }
 
 /* The squares of all singular values of the product are added to sums[0], and those of the ones that are cut to
- * sums[1]. If the pair is no stack, the singular values move to row->sigma. */
+ * sums[1]. If the pair is no stack, the singular values are copied to row->sigma. */
 static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
                                const organ_lora_factors *to, double sums[2], organ_error *error)
 {
@@ -228,12 +228,15 @@ static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row
     sums[1] += tail_energy(&svd, rank);
     if (row->pair->experts == 1) { /* the report lists no singular values of stacks */
         free(row->sigma);
-        row->sigma = svd.sigma;
-        row->sigma_count = svd.rank;
-        svd.sigma = NULL;
+        row->sigma = organ_floats(svd.rank, 1);
+        row->sigma_count = row->sigma ? svd.rank : 0;
+        if (row->sigma)
+            memcpy(row->sigma, svd.sigma, svd.rank * sizeof *svd.sigma);
+        else
+            organ_fail_memory(error, row->pair->module);
     }
     organ_svd_release(&svd);
-    return ORGAN_OK;
+    return error->status;
 }
 
 static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,

@@ -50,6 +50,7 @@ struct organ_admm {
     uint8_t *keep;            /* mask of the current step, rows x cols; 1: kept */
     organ_edge_search search; /* the choice of the mask without a pattern, in strips of ROWS_PER_BATCH rows */
     float *weights;           /* the result of unscale_weights, rows x cols */
+    organ_buffers buffers;
 };
 
 /* ---- creation ---- */
@@ -82,44 +83,47 @@ uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block)
 
 void organ_admm_factors_release(organ_admm_factors *factors)
 {
-    for (size_t k = 0; k < ORGAN_ADMM_FACTORS; k++)
-        free(factors->values[k]);
+    organ_buffers_release(&factors->buffers);
     *factors = (organ_admm_factors){0};
 }
 
-/* Allocates all buffers but that of a factor. The caller releases them after an error. */
-static bool admm_allocate(organ_admm *s)
+static organ_admm admm_of(const organ_engine *engine, const organ_admm_problem *problem)
 {
-    const size_t n = s->cols, rows = s->problem.rows;
-    s->root = organ_floats(n, 1);
-    s->z = organ_floats(rows, n);
-    s->a = organ_floats(2 * organ_min(rows, TOGETHER), n);
-    s->b = s->a ? s->a + organ_min(rows, TOGETHER) * n : NULL;
-    s->panels = organ_floats(organ_workers_count(s->engine->workers) * MOST_ROWS, ORGAN_FACTOR_BLOCK);
-    s->scratch = aligned_alloc(64, organ_products_scratch(s->engine));
-    s->search = (organ_edge_search){.engine = s->engine, .strip = ROWS_PER_BATCH * n};
-    return organ_edge_search_open(&s->search, rows * n) && s->root && s->z && s->a && s->panels && s->scratch;
+    organ_admm made = {.engine = engine, .problem = *problem, .cols = problem->h.size};
+    made.search = (organ_edge_search){.engine = engine, .strip = ROWS_PER_BATCH * made.cols};
+    return made;
+}
+
+/* All buffers but that of a factor. */
+static void lay_out(void *context, organ_buffers *b)
+{
+    organ_admm *const s = context;
+    const size_t n = s->cols, rows = s->problem.rows, together = organ_min(rows, TOGETHER);
+    s->root = organ_take_floats(b, n, 1);
+    s->z = organ_take_floats(b, rows, n);
+    s->a = organ_take_floats(b, 2 * together, n);
+    s->b = s->a ? s->a + together * n : NULL;
+    s->panels = organ_take_floats(b, organ_workers_count(s->engine->workers), MOST_ROWS * ORGAN_FACTOR_BLOCK);
+    s->scratch = organ_take(b, organ_products_scratch(s->engine), 1);
+    organ_edge_search_lay_out(&s->search, rows * n, b);
+    organ_take_beside(b, sizeof *s + organ_inverse_factor_memory(s->engine, n)); /* the buffers of a factorisation */
 }
 
 uint64_t organ_admm_memory(const organ_engine *engine, uint64_t rows, uint64_t cols)
 {
-    const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    const uint64_t panels = organ_workers_count(engine->workers) * MOST_ROWS * ORGAN_FACTOR_BLOCK * sizeof(float);
-    /* Z; `a` and `b`; the roots and the solver itself, rounded up; the buffers of organ_block_factor. */
-    return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + panels + organ_products_scratch(engine) +
-           organ_edge_search_memory(engine, rows * cols, ROWS_PER_BATCH * cols) +
-           organ_inverse_factor_memory(engine, cols);
+    organ_admm s = admm_of(engine, &(organ_admm_problem){.rows = (size_t)rows, .h = {.size = (size_t)cols}});
+    return organ_buffers_count(lay_out, &s);
 }
 
 /* H gets ones on its diagonal: with d = sqrt(diag H), H_ij is divided by d_i d_j and T_ij by d_j. */
 organ_status organ_admm_create(const organ_engine *engine, const organ_admm_problem *problem, organ_admm **admm,
                                organ_error *error)
 {
-    organ_admm *const s = calloc(1, sizeof *s);
+    organ_admm begun = admm_of(engine, problem), *const s = organ_take(&begun.buffers, 1, sizeof *s);
     if (!(*admm = s))
         return organ_fail_memory(error, problem->name);
-    *s = (organ_admm){.engine = engine, .problem = *problem, .cols = problem->h.size};
-    if (!admm_allocate(s)) {
+    *s = begun;
+    if (!organ_buffers_take(&s->buffers, lay_out, s)) {
         organ_admm_destroy(s);
         *admm = NULL;
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", problem->name, problem->rows, problem->h.size);
@@ -133,11 +137,8 @@ organ_status organ_admm_create(const organ_engine *engine, const organ_admm_prob
 /* The arrays of the problem belong to the caller. */
 void organ_admm_destroy(organ_admm *s)
 {
-    if (!s)
-        return;
-    ORGAN_FREE_ARRAYS(s->root, s->z, s->own, s->a, s->panels, s->scratch);
-    organ_edge_search_close(&s->search);
-    free(s);
+    if (s)
+        organ_buffers_release(&s->buffers);
 }
 
 /* ---- one iteration: V, then Z ----
@@ -152,7 +153,8 @@ static float *buffer_for_factor(organ_admm *s)
     organ_admm_factors *const shared = s->problem.factors;
     float **const room = shared && shared->count < ORGAN_ADMM_FACTORS ? &shared->values[shared->count] : &s->own;
     if (!*room)
-        *room = organ_floats(organ_block_entries(s->cols, s->problem.h.block), 1);
+        *room = organ_take_floats(room == &s->own ? &s->buffers : &shared->buffers,
+                                  organ_block_entries(s->cols, s->problem.h.block), 1);
     return *room;
 }
 

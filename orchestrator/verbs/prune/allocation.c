@@ -51,7 +51,8 @@ static organ_prune_matrix_options options_at(const organ_prune_allocation *a, co
 static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibration **flat, organ_error *error)
 {
     const organ_calibration_options options = {.features = (size_t)m->cols, .name = m->name};
-    ORGAN_OWNED float *const ones = malloc((size_t)m->cols * sizeof *ones);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    float *const ones = organ_take_floats(&buffers, (size_t)m->cols, 1);
     if (!ones)
         return organ_fail_memory(error, m->name);
     for (uint64_t k = 0; k < m->cols; k++)
@@ -64,7 +65,8 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_
                              organ_error *error)
 {
     organ_prune_matrix_report report;
-    ORGAN_OWNED uint8_t *const keep = malloc((size_t)(m->rows * m->cols));
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    uint8_t *const keep = organ_take(&buffers, (size_t)m->rows, (size_t)m->cols);
     if (!keep)
         return organ_fail_memory(error, m->name);
     organ_prune_share(&a->shared, &options, calibration, /*again=*/true, m->spare);
@@ -189,14 +191,14 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
 organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const options = job->calibrated;
-    organ_prune_allocation *const a = job->allocation = calloc(1, sizeof *a);
+    organ_prune_allocation *const a = job->allocation = organ_take_zeros(&job->buffers, 1, sizeof *a);
     if (!a)
         return organ_fail_memory(error, job->donor->path);
     *a = (organ_prune_allocation){.options = options,
                                   .job = job,
                                   .curves = {.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS},
-                                  .curve_of = calloc(job->targets.count + 1, sizeof *a->curve_of),
-                                  .shares = calloc(job->targets.count + 1, sizeof *a->shares)};
+                                  .curve_of = organ_take_zeros(&job->buffers, job->targets.count, sizeof *a->curve_of),
+                                  .shares = organ_take_zeros(&job->buffers, job->targets.count, sizeof *a->shares)};
     if (!a->curve_of || !a->shares || !organ_curves_list(&job->targets, &a->curves, a->curve_of))
         return organ_fail_memory(error, job->donor->path);
     allocation_open_walk(a, error);
@@ -221,7 +223,6 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
     organ_prune_share_end(&a->shared);
     organ_allocation_release(&a->curves);
     json_decref(a->identity);
-    ORGAN_FREE_ARRAYS(a->curve_of, a->shares, a);
 }
 
 /* ---- the run ---- */

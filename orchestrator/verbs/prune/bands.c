@@ -78,7 +78,8 @@ static organ_status check_target(organ_prune_job *job, size_t part, organ_expert
     const organ_tensor *const tensor = job->targets.tensors[part];
     const organ_matrices m = organ_tensor_matrices(tensor);
     organ_prune_figures *const result = &job->figures[part];
-    ORGAN_OWNED float *const norms = malloc((size_t)m.cols * sizeof *norms);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    float *const norms = organ_take_floats(&buffers, (size_t)m.cols, 1);
     double count;
     if (!norms)
         return organ_fail_memory(error, tensor->name);
@@ -110,7 +111,8 @@ static organ_status make_norms(const organ_prune_job *job, size_t part, uint64_t
     const organ_tensor *const tensor = job->targets.tensors[part];
     const size_t features = (size_t)organ_tensor_matrices(tensor).cols;
     const organ_calibration_options options = {.features = features, .name = tensor->name};
-    ORGAN_OWNED float *const norms = malloc(features * sizeof *norms);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    float *const norms = organ_take_floats(&buffers, features, 1);
     const char *entry;
     double count;
     *calibration = NULL;
@@ -202,54 +204,64 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
-/* The memory that the bands of all units use, one unit after another: if each unit freed its own, one thread would
+/* The arrays that the bands of all units use, one unit after another: if each unit released its own, one thread would
  * return the pages to the system while the others wait. */
-typedef struct band_memory {
-    char *bytes;
-    size_t size;
-} band_memory;
+typedef struct band_arrays {
+    organ_buffers buffers;
+    char *values, *rows;
+    uint8_t *keep;
+    organ_audit_counts *counts;
+    size_t sizes[3]; /* bytes of values, rows and keep */
+    size_t workers;
+} band_arrays;
 
-/* Sets the buffers of *w to parts of the memory, which it enlarges if necessary. Returns false if it cannot. */
-static bool lay_out_band(bands_writing *w, band_memory *memory)
+static void lay_out(void *context, organ_buffers *b)
 {
-    const size_t workers = organ_workers_count(w->job->engine->workers), values = organ_matrix_band_bytes(&w->bands, 0),
-                 keep = organ_to_line(w->bands.band_rows * w->bands.cols),
-                 rows = workers * w->bands.cols * weight_bytes(w->tensor), size = organ_to_line(values) + keep + rows;
-    if (size > memory->size) {
-        free(memory->bytes);
-        memory->bytes = organ_calibration_aligned_alloc(size);
-        memory->size = memory->bytes ? size : 0;
+    band_arrays *const a = context;
+    a->values = organ_take_pages(b, a->sizes[0], 1);
+    a->rows = organ_take(b, a->sizes[1], 1);
+    a->keep = organ_take(b, a->sizes[2], 1);
+    a->counts = organ_take(b, a->workers, sizeof *a->counts);
+}
+
+/* Sets the buffers of *w to the arrays, which are taken again if one is too small. Returns false if one cannot be. */
+static bool set_arrays(bands_writing *w, band_arrays *a)
+{
+    const size_t needed[] = {organ_matrix_band_bytes(&w->bands, 0),
+                             a->workers * w->bands.cols * weight_bytes(w->tensor), w->bands.band_rows * w->bands.cols};
+    if (needed[0] > a->sizes[0] || needed[1] > a->sizes[1] || needed[2] > a->sizes[2]) {
+        organ_buffers_release(&a->buffers);
+        memcpy(a->sizes, needed, sizeof needed);
+        if (!organ_buffers_take(&a->buffers, lay_out, a))
+            return false;
     }
-    if (!memory->bytes)
-        return false;
-    w->bands.values = memory->bytes;
-    w->keep = (uint8_t *)memory->bytes + organ_to_line(values);
-    w->donor_rows = (char *)w->keep + keep;
+    w->bands.values = a->values;
+    w->keep = a->keep;
+    w->donor_rows = a->rows;
+    w->counts = a->counts;
     return true;
 }
 
-static organ_status prune_unit(organ_prune_job *job, size_t unit, band_memory *memory, organ_error *error)
+static organ_status prune_unit(organ_prune_job *job, size_t unit, band_arrays *arrays, organ_error *error)
 {
     bands_writing w = {.job = job, .unit = unit, .part = job->units[unit].target, .tensor = job->units[unit].tensor};
     uint64_t least;
     (void)fit_bands(job, w.tensor, &w.bands, &least); /* organ_prune_bands_open has checked that they fit */
-    w.counts = calloc(organ_workers_count(job->engine->workers), sizeof *w.counts);
-    if (!w.counts || !lay_out_band(&w, memory))
+    if (!set_arrays(&w, arrays))
         organ_fail_memory(error, w.tensor->name);
     for (uint64_t m = 0; m < organ_tensor_matrices(w.tensor).count && !error->status; m++)
         prune_matrix(&w, m, error);
     if (!error->status)
         organ_prune_part_done(job, &job->units[unit], error);
-    free(w.counts);
     return error->status;
 }
 
 organ_status organ_prune_bands_run(organ_prune_job *job, organ_error *error)
 {
-    band_memory memory = {0};
+    band_arrays arrays = {.workers = organ_workers_count(job->engine->workers)};
     for (size_t k = 0; k < job->stretches.count && !error->status; k++)
         if (!job->units[k].done)
-            prune_unit(job, k, &memory, error);
-    free(memory.bytes);
+            prune_unit(job, k, &arrays, error);
+    organ_buffers_release(&arrays.buffers);
     return error->status;
 }

@@ -34,6 +34,15 @@ typedef struct preconditioner_part {
     float mu;            /* stands for the eigenvalues of the block that have no direction */
 } preconditioner_part;
 
+typedef struct ritz {
+    float small[MAX_SUBSPACE * MAX_SUBSPACE];   /* q (D^-1 H D^-1) q^T, f x f */
+    double square[MAX_SUBSPACE * MAX_SUBSPACE]; /* the same in FP64 */
+    double vectors[DIRECTIONS * MAX_SUBSPACE];  /* eigenvectors of `square`, k x f */
+    double values[MAX_SUBSPACE];                /* eigenvalues of `square`, descending */
+    double eigen_scratch[ORGAN_EIGEN_ROOM * MAX_SUBSPACE];
+    _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
+} ritz;
+
 struct organ_preconditioner {
     const organ_kernels *kernels;
     const char *name; /* for messages */
@@ -51,7 +60,50 @@ struct organ_preconditioner {
      * has the rows of U that belong to kept columns. With A = L L^T, L^T is stored on and above the diagonal, A itself
      * below it. The k diagonal elements of A follow. */
     float *square;
+    /* Of the subspace iteration: */
+    size_t most, widest; /* largest subspace_size and width of a part */
+    float *q, *s;        /* vectors, and their products with D^-1 H D^-1: most x h.size */
+    ritz *ritz;
+    organ_buffers buffers;
 };
+
+/* The number of directions of a part is a quarter of its width, but at most DIRECTIONS for a whole H and
+ * DIRECTIONS_BLOCK for a block of a block-diagonal H. */
+static size_t directions_of(const organ_block_matrix *h, size_t part, size_t *width)
+{
+    *width = organ_min(h->block, h->size - part * h->block);
+    return organ_min(h->block < h->size ? DIRECTIONS_BLOCK : DIRECTIONS, *width / 4);
+}
+
+static organ_preconditioner preconditioner_of(const organ_block_matrix *h, size_t rows)
+{
+    organ_preconditioner made = {.h = *h, .rows = rows, .part_count = organ_pieces_of(h->size, h->block)};
+    for (size_t b = 0, width; b < made.part_count; b++) {
+        const size_t k = directions_of(h, b, &width);
+        made.directions += k;
+        made.squares += k * (k + 1);
+        made.most = organ_max(made.most, organ_min(k + OVERSAMPLED, width));
+        made.widest = organ_max(made.widest, width);
+    }
+    return made;
+}
+
+static void lay_out(void *context, organ_buffers *b)
+{
+    organ_preconditioner *const c = context;
+    c->parts = organ_take_zeros(b, c->part_count, sizeof *c->parts);
+    c->at = organ_take_zeros(b, c->part_count, sizeof *c->at);
+    c->root = organ_take_floats(b, c->h.size, 1);
+    c->inverse = organ_take_floats(b, c->h.size, 1);
+    c->u = organ_take_floats(b, c->h.size, DIRECTIONS);
+    c->u_transposed = organ_take_floats(b, c->h.size, DIRECTIONS);
+    c->gap = organ_take_floats(b, c->directions, 1);
+    c->square = organ_take_floats(b, c->rows, c->squares);
+    c->q = organ_take_floats(b, c->most, c->h.size);
+    c->s = organ_take_floats(b, c->most, c->h.size);
+    c->ritz = organ_take(b, 1, sizeof *c->ritz);
+    organ_take_beside(b, sizeof *c + organ_orthonormal_bytes(c->most, c->widest));
+}
 
 /* ---- directions ---- */
 
@@ -88,21 +140,13 @@ static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
     return done;
 }
 
-typedef struct ritz {
-    float small[MAX_SUBSPACE * MAX_SUBSPACE];   /* q (D^-1 H D^-1) q^T, f x f */
-    double square[MAX_SUBSPACE * MAX_SUBSPACE]; /* the same in FP64 */
-    double vectors[DIRECTIONS * MAX_SUBSPACE];  /* eigenvectors of `square`, k x f */
-    double values[MAX_SUBSPACE];                /* eigenvalues of `square`, descending */
-    double eigen_scratch[ORGAN_EIGEN_ROOM * MAX_SUBSPACE];
-    _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
-} ritz;
-
 /* The eigenproblem is that of D^-1 H D^-1 in the space of the rows of q; `s` has the products of these rows with
  * D^-1 H D^-1. r->values gets the eigenvalues, r->vectors the eigenvectors of the k largest. Returns false if a
  * value is not finite. */
-static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p, const float *q, const float *s,
-                      ritz *r)
+static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p)
 {
+    const float *const q = c->q, *const s = c->s;
+    ritz *const r = c->ritz;
     const size_t f = subspace_size(p), n = c->h.size;
     const organ_product product = {.m = f,
                                    .n = f,
@@ -117,12 +161,14 @@ static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *
     return organ_symmetric_eigen(c->kernels, r->square, f, p->k, r->values, r->vectors, r->eigen_scratch);
 }
 
-static bool find_part(organ_preconditioner *c, size_t index, const float *q, const float *s, ritz *r)
+static bool find_part(organ_preconditioner *c, size_t index)
 {
+    const float *const q = c->q;
+    ritz *const r = c->ritz;
     preconditioner_part *const p = &c->parts[index];
     const size_t f = subspace_size(p), n = c->h.size;
     double sum = 0;
-    if (!find_ritz(c, p, q, s, r))
+    if (!find_ritz(c, p))
         return false;
     for (size_t d = 0; d < p->k; d++)
         sum += r->values[d];
@@ -145,12 +191,11 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
 }
 
 /* Subspace iteration starts from random vectors: PASSES products with D^-1 H D^-1, made orthonormal after each. Then
- * the eigenproblem is solved in the resulting subspace. q and s are buffers of count x h.size values; `count` is the
- * largest subspace_size of a part. */
-static organ_status iterate_subspace(const organ_engine *engine, organ_preconditioner *c, float *q, float *s,
-                                     size_t count, ritz *r, organ_error *error)
+ * the eigenproblem is solved in the resulting subspace. */
+static organ_status find_directions(const organ_engine *engine, organ_preconditioner *c, organ_error *error)
 {
-    const size_t n = c->h.size;
+    float *const q = c->q, *const s = c->s;
+    const size_t n = c->h.size, count = c->most;
     organ_philox_normal(n, 0, 0, q, count * n);
     for (int k = 0; k < PASSES; k++) {
         if (multiply_scaled(engine, c, q, count, s, error))
@@ -162,44 +207,25 @@ static organ_status iterate_subspace(const organ_engine *engine, organ_precondit
     if (multiply_scaled(engine, c, q, count, s, error))
         return error->status;
     for (size_t b = 0; b < c->part_count; b++)
-        if (!find_part(c, b, q, s, r))
+        if (!find_part(c, b))
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs have no eigenvectors",
                               c->name);
     return ORGAN_OK;
 }
 
-static organ_status find_directions(const organ_engine *engine, organ_preconditioner *c, organ_error *error)
-{
-    const size_t n = c->h.size;
-    size_t count = 0;
-    for (size_t b = 0; b < c->part_count; b++)
-        count = subspace_size(&c->parts[b]) > count ? subspace_size(&c->parts[b]) : count;
-    ORGAN_OWNED float *q = organ_floats(count, n), *s = organ_floats(count, n);
-    ORGAN_OWNED ritz *r = aligned_alloc(64, organ_to_line(sizeof *r));
-    if (!q || !s || !r)
-        organ_fail_errno(error, ENOMEM, "%s: directions of %zu inputs", c->name, n);
-    else
-        iterate_subspace(engine, c, q, s, count, r, error);
-    return error->status;
-}
-
 /* ---- creation ---- */
 
-/* The number of directions of a part is a quarter of its width, but at most DIRECTIONS for a whole H and
- * DIRECTIONS_BLOCK for a block of a block-diagonal H. */
 static void cut_parts(organ_preconditioner *c)
 {
-    const size_t n = c->h.size, max = c->h.block < n ? DIRECTIONS_BLOCK : DIRECTIONS;
-    size_t at = 0;
+    size_t at = 0, directions = 0, squares = 0;
     for (size_t b = 0; b < c->part_count; b++) {
         preconditioner_part *const p = &c->parts[b];
-        *p = (preconditioner_part){.start = b * c->h.block, .first = c->directions, .square = c->squares};
-        p->width = organ_min(c->h.block, n - p->start);
-        p->k = organ_min(max, p->width / 4);
+        *p = (preconditioner_part){.start = b * c->h.block, .first = directions, .square = squares};
+        p->k = directions_of(&c->h, b, &p->width);
         c->at[b] = at;
         at += p->width * p->k;
-        c->directions += p->k;
-        c->squares += p->k * (p->k + 1);
+        directions += p->k;
+        squares += p->k * (p->k + 1);
     }
 }
 
@@ -230,30 +256,20 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
                                          const char *name, organ_preconditioner **made, organ_error *error)
 {
     *made = NULL;
-    organ_preconditioner *c = calloc(1, sizeof *c);
+    organ_preconditioner begun = preconditioner_of(h, rows), *const c = organ_take(&begun.buffers, 1, sizeof *c);
     if (!c)
         return organ_fail_memory(error, name);
-    *c = (organ_preconditioner){.kernels = engine->kernels,
-                                .name = name,
-                                .h = *h,
-                                .rows = rows,
-                                .part_count = (h->size + h->block - 1) / h->block};
-    c->parts = calloc(c->part_count, sizeof *c->parts);
-    c->at = calloc(c->part_count, sizeof *c->at);
-    c->root = organ_floats(h->size, 1);
-    c->inverse = organ_floats(h->size, 1);
-    if (c->parts && c->at && c->root && c->inverse) {
+    *c = begun;
+    c->kernels = engine->kernels;
+    c->name = name;
+    if (organ_buffers_take(&c->buffers, lay_out, c)) {
         cut_parts(c);
         for (size_t j = 0; j < h->size; j++) {
             c->root[j] = sqrtf(organ_block_diagonal(h, j));
             c->inverse[j] = 1.0f / c->root[j];
         }
-        c->u = organ_floats(h->size, DIRECTIONS);
-        c->u_transposed = organ_floats(h->size, DIRECTIONS);
-        c->gap = organ_floats(c->directions + 1, 1);
-        c->square = organ_floats(rows, c->squares + 1);
     }
-    if (!c->u || !c->u_transposed || !c->gap || !c->square)
+    if (c->buffers.lacking)
         organ_fail_errno(error, ENOMEM, "%s: preconditioner of %zu x %zu", name, rows, h->size);
     else if (find_directions(engine, c, error) == ORGAN_OK) {
         begin_squares(c);
@@ -266,26 +282,25 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
 
 void organ_preconditioner_destroy(organ_preconditioner *c)
 {
-    if (!c)
-        return;
-    ORGAN_FREE_ARRAYS(c->parts, c->at, c->root, c->inverse, c->u, c->u_transposed, c->gap, c->square, c);
+    if (c)
+        organ_buffers_release(&c->buffers);
 }
 
 /* ---- use ---- */
 
 /* Scratch has two areas: ORGAN_PRODUCT_SCRATCH bytes for the product kernel, then either the gathered rows of U of
  * one part or the shares of `rows` rows in its directions, rounded up to whole cache lines. */
-size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
+size_t organ_preconditioner_scratch(const organ_block_matrix *h, size_t rows)
 {
-    const size_t gathered = organ_min(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;
+    const size_t gathered = organ_min(h->block, h->size) * DIRECTIONS,
+                 shares = rows * preconditioner_of(h, rows).directions;
     return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_max(gathered, shares) + 15) / 16 * 16;
 }
 
-/* A part has at most a quarter as many directions as columns. */
-uint64_t organ_preconditioner_most_scratch(uint64_t cols, uint64_t rows)
+uint64_t organ_preconditioner_memory(const organ_block_matrix *h, size_t rows)
 {
-    const uint64_t gathered = cols * DIRECTIONS, shares = rows * (cols / 4 + 1);
-    return ORGAN_PRODUCT_SCRATCH / sizeof(float) + organ_max(gathered, shares) + 15;
+    organ_preconditioner c = preconditioner_of(h, rows);
+    return organ_buffers_count(lay_out, &c);
 }
 
 /* The second area follows the ORGAN_PRODUCT_SCRATCH bytes of the product kernel. */

@@ -238,7 +238,7 @@ static organ_status open_all(organ_prune_job *job, organ_error *error)
         return error->status;
     if (job->method->tiles)
         return job->divides ? organ_prune_allocation_open(job, error) : ORGAN_OK;
-    if (!(job->figures = calloc(job->targets.count, sizeof *job->figures)))
+    if (!(job->figures = organ_take_zeros(&job->buffers, job->targets.count, sizeof *job->figures)))
         return organ_fail_memory(error, job->donor->path);
     open_statistics(job, error);
     return job->divides ? organ_memory_check_also(open_allocation, job, error) : error->status;
@@ -327,9 +327,9 @@ static void close_job(organ_prune_job *job)
     organ_prune_share_end(&job->shared);
     for (size_t k = 0; job->figures && k < job->targets.count; k++)
         json_decref(job->figures[k].fallback);
-    free(job->figures);
     organ_imatrix_close(job->imatrix);
     organ_prune_units_close(job);
+    organ_buffers_release(&job->buffers);
     organ_list_release(&job->others);
     organ_targets_release(&job->targets);
     organ_model_close(job->donor);

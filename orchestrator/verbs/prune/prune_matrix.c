@@ -79,11 +79,12 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
 static organ_status measure_output_error(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
-    ORGAN_OWNED float *product = organ_floats(n, 1);
-    ORGAN_OWNED float *h = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1,
-                                                ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    float *const product = organ_take_floats(&buffers, n, 1);
+    const float *const h = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1,
+                                                ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, &buffers);
     const organ_block_matrix moments = {job->cols, job->moments->block, h};
-    if (!product || !h)
+    if (buffers.lacking)
         organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", job->options->name, job->rows, job->cols);
     else if (organ_block_multiply(job->engine, &moments, before, job->rows, product, error) == ORGAN_OK) {
         const double whole = weighted_norm(before, product, n);
@@ -221,7 +222,8 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
         organ_matrix_band(engine, &all, 0, error))
         return error->status;
     const size_t n = rows * cols;
-    ORGAN_OWNED float *before = options->measure ? organ_floats(n, 1) : NULL;
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    float *const before = options->measure ? organ_take_floats(&buffers, n, 1) : NULL;
     if (options->measure && !before)
         return organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", options->name, rows, cols);
     if (before)
@@ -251,7 +253,8 @@ uint64_t organ_prune_matrix_memory(const organ_engine *engine, const organ_prune
 void organ_prune_share_end(organ_prune_shared *shared)
 {
     organ_admm_factors_release(&shared->factors);
-    organ_clear(&shared->inverse);
+    organ_buffers_release(&shared->inverse.buffers);
+    shared->inverse.values = NULL;
     shared->of = NULL;
 }
 

@@ -142,6 +142,7 @@ typedef struct organ_admm_factors {
     size_t count;                      /* number of computed factors */
     float rho[ORGAN_ADMM_FACTORS];     /* rho of each factor */
     float *values[ORGAN_ADMM_FACTORS]; /* each factor, as diagonal blocks like organ_block_matrix.values */
+    organ_buffers buffers;
 } organ_admm_factors;
 
 /* Returns the bytes of ORGAN_ADMM_FACTORS factors for an H of `size` columns whose diagonal blocks are `block`
@@ -210,6 +211,12 @@ typedef enum organ_prune_method {
     ORGAN_PRUNE_SPARSEGPT /* Frantar & Alistarh 2023: blocks of 128 columns, damping 0.01 of the mean of the diagonal */
 } organ_prune_method;
 
+/* The factor of the inverse of H (organ_inverse_factor); all 0 at first. */
+typedef struct organ_prune_inverse {
+    float *values;
+    organ_buffers buffers;
+} organ_prune_inverse;
+
 typedef struct organ_prune_matrix_options {
     organ_prune_method method;
     const char *name; /* of the tensor, for messages */
@@ -221,9 +228,8 @@ typedef struct organ_prune_matrix_options {
                     * 1, 1 and 3; v3: factor of the iterations of ADMM */
     bool measure;  /* compute output_error, with two more products with H */
     /* Factors that organ_prune_share lets matrices with the same inputs use together; NULL: not shared. */
-    organ_admm_factors *factors; /* physarum v3 */
-    float **inverse; /* sparsegpt: the factor of the inverse of H (organ_inverse_factor); *inverse NULL: the matrix sets
-                      * it */
+    organ_admm_factors *factors;  /* physarum v3 */
+    organ_prune_inverse *inverse; /* sparsegpt; if its values are NULL, the matrix computes them */
 } organ_prune_matrix_options;
 
 typedef struct organ_prune_matrix_report {
@@ -247,7 +253,7 @@ typedef struct organ_prune_matrix_report {
 typedef struct organ_prune_shared {
     const organ_calibration *of; /* the calibration that the factors were computed from; NULL: no factors */
     organ_admm_factors factors;  /* physarum v3: factors of H + rho I */
-    float *inverse;              /* sparsegpt: the factor of the inverse of H; NULL: not computed yet */
+    organ_prune_inverse inverse; /* sparsegpt */
 } organ_prune_shared;
 
 /* Decides whether the matrix that will be pruned with *options uses shared factors: sets options->factors or
@@ -382,7 +388,7 @@ organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error); /* 
 
 /* Returns the bytes that organ_prune_by_rank allocates with bands of bands->band_rows rows, without the band and its
  * mask. */
-uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers);
+uint64_t organ_rank_memory(organ_matrix_bands *bands, size_t workers);
 
 /* ---- preconditioner for least squares over masked weights ---- */
 
@@ -404,11 +410,11 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
                                          const char *name, organ_preconditioner **made, organ_error *error);
 void organ_preconditioner_destroy(organ_preconditioner *preconditioner); /* NULL is allowed */
 
+/* Returns an upper bound of the bytes that organ_preconditioner_create allocates, whatever the values of h. */
+uint64_t organ_preconditioner_memory(const organ_block_matrix *h, size_t rows);
 /* Returns the number of floats of `scratch` that the functions below need for `rows` rows: a multiple of 16. The caller
  * aligns `scratch` to 64 bytes. */
-size_t organ_preconditioner_scratch(const organ_preconditioner *preconditioner, size_t rows);
-/* Returns an upper bound of organ_preconditioner_scratch for an H of cols x cols. */
-uint64_t organ_preconditioner_most_scratch(uint64_t cols, uint64_t rows);
+size_t organ_preconditioner_scratch(const organ_block_matrix *h, size_t rows);
 
 /* Updates the k x k matrices of one row after its mask has lost columns. `before` is the old mask and `keep` the new
  * one, h.size values each; a lost column has `before` 1 and `keep` 0. Threads may call it for different rows at the
@@ -452,7 +458,7 @@ void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *kee
 /* ---- on all workers: the mask that removes a given number of the lowest scores of an array ---- */
 
 /* A search. Its mask depends only on the scores and the number, not on the division into strips. The caller sets the
- * members above the line, then calls organ_edge_search_open. Strips are `strip` consecutive scores; the last may be
+ * members above the line, then calls organ_edge_search_lay_out. Strips are `strip` consecutive scores; the last may be
  * shorter. */
 typedef struct organ_edge_search {
     const organ_engine *engine;
@@ -468,12 +474,8 @@ typedef struct organ_edge_search {
     uint64_t *equals;      /* per strip: number of scores equal to the edge; later, how many of these to remove */
 } organ_edge_search;
 
-/* Allocates the buffers for at most `most` scores. Returns false if memory cannot be allocated. The caller calls
- * organ_edge_search_close in any case. */
-bool organ_edge_search_open(organ_edge_search *search, size_t most);
-/* Returns the bytes that a search of up to `most` scores in strips of `strip` scores allocates. */
-uint64_t organ_edge_search_memory(const organ_engine *engine, uint64_t most, uint64_t strip);
-void organ_edge_search_close(organ_edge_search *search);
+/* Takes the buffers for at most `most` scores. */
+void organ_edge_search_lay_out(organ_edge_search *search, size_t most, organ_buffers *buffers);
 
 /* Begins a search over `count` scores, of which `removed` are removed, with the mask in `keep`. */
 void organ_edge_search_begin(organ_edge_search *search, const float *scores, size_t count, size_t removed,

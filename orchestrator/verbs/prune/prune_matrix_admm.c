@@ -33,15 +33,16 @@ typedef struct staged {
     float *h;                      /* second moments per token, damped; in blocks like organ_block_matrix */
     organ_masked_squares *squares; /* solver that refits the kept weights */
     uint8_t *kept;                 /* mask that the last flow computed, rows x cols */
-    double percent;                /* percentage of zeros after the last stage; 0: not known yet */
+    organ_buffers buffers;
+    double percent; /* percentage of zeros after the last stage; 0: not known yet */
 } staged;
 
 /* The importance is act_norm * stability * contribution (organ_input_moments), divided by the greatest such product:
- * the flow depends only on ratios, and importances stay in the range of FP32. The caller frees the array. Returns
+ * the flow depends only on ratios, and importances stay in the range of FP32. Returns
  * NULL if memory cannot be allocated. */
-static float *input_importance(const organ_input_moments *m)
+static float *input_importance(const organ_input_moments *m, organ_buffers *b)
 {
-    float *food = organ_floats(m->features, 1);
+    float *const food = organ_take_floats(b, m->features, 1);
     double max = 0;
     for (size_t j = 0; j < m->features; j++)
         max = fmax(max, (double)m->act_norm[j] * (double)m->stability[j] * (double)m->contribution[j]);
@@ -57,7 +58,8 @@ static organ_status prepare_squares(staged *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     const organ_input_moments *const m = job->moments;
-    s->h = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, ORGAN_SQUARES_DAMPING * m->mean_diagonal);
+    s->h = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, ORGAN_SQUARES_DAMPING * m->mean_diagonal,
+                                &s->buffers);
     if (!s->h)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows,
                                 job->cols);
@@ -74,8 +76,9 @@ static organ_status prepare_squares(staged *s, organ_error *error)
         memset(residual, 0, job->rows * job->cols * sizeof *residual);
         return ORGAN_OK;
     }
-    ORGAN_OWNED float *const drift =
-        organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, /*damping=*/0);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    const float *const drift =
+        organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, /*damping=*/0, &buffers);
     if (!drift)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows,
                                 job->cols);
@@ -161,14 +164,15 @@ static organ_status run_stages(staged *s, organ_error *error)
 
 organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
 {
-    staged s = {.job = job, .food = input_importance(job->moments), .percent = requested_percent(job->options)};
-    s.kept = malloc(job->rows * job->cols);
-    if (!s.food || !s.kept)
+    staged s = {.job = job, .percent = requested_percent(job->options)};
+    s.food = input_importance(job->moments, &s.buffers);
+    s.kept = organ_take(&s.buffers, job->rows, job->cols);
+    if (s.buffers.lacking)
         organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
     else if (prepare_squares(&s, error) == ORGAN_OK)
         run_stages(&s, error);
     organ_masked_squares_destroy(s.squares);
-    ORGAN_FREE_ARRAYS(s.food, s.kept, s.h);
+    organ_buffers_release(&s.buffers);
     return error->status;
 }
 
@@ -206,7 +210,8 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
 /* Kept weights keep their bits. For v3 the mask is only the start of ADMM, so the tolerance of a stage suffices. */
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
 {
-    ORGAN_OWNED float *const importance = input_importance(job->moments);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    const float *const importance = input_importance(job->moments, &buffers);
     const organ_flow flow = flow_of(job, importance, job->options->method == ORGAN_PRUNE_PHYSARUM_V2);
     if (!importance)
         return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", job->options->name, job->rows, job->cols);
@@ -244,6 +249,7 @@ typedef struct solving {
     float *target; /* T of organ_admm_problem, rows x cols */
     organ_admm *admm;
     uint8_t *before; /* ALPS: the mask at the last comparison, rows x cols; v3: NULL */
+    organ_buffers buffers;
 } solving;
 
 typedef struct drift_adding {
@@ -268,7 +274,8 @@ static organ_status find_target(solving *s, double share, double damping, organ_
 {
     const organ_matrix_job *const job = s->job;
     const organ_input_moments *const m = job->moments;
-    ORGAN_OWNED float *const mixed = organ_expand_moments(job->engine, m, share, 1 - share, damping);
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    const float *const mixed = organ_expand_moments(job->engine, m, share, 1 - share, damping, &buffers);
     if (!mixed)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
     organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, mixed}, job->weights, job->rows,
@@ -283,13 +290,13 @@ static organ_status prepare(solving *s, double share, double damping, size_t kil
                             organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
-    s->target = organ_floats(job->rows, job->cols);
+    s->target = organ_take_floats(&s->buffers, job->rows, job->cols);
     if (!s->target)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
     organ_clear_dead_inputs(job);
     if (find_target(s, share, damping, error) != ORGAN_OK)
         return error->status;
-    s->h = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, damping);
+    s->h = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, damping, &s->buffers);
     if (!s->h)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
     const organ_admm_problem problem = {.name = job->options->name,
@@ -318,7 +325,7 @@ static organ_status run_step(solving *s, double rho, double relaxed, organ_error
 static void close_solving(solving *s)
 {
     organ_admm_destroy(s->admm);
-    ORGAN_FREE_ARRAYS(s->target, s->h, s->before);
+    organ_buffers_release(&s->buffers);
 }
 
 /* ---- physarum v3 ---- */
@@ -424,7 +431,8 @@ organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
     const size_t n = job->rows * job->cols, killed = pattern->of
                                                          ? n / pattern->of * (pattern->of - pattern->keep)
                                                          : (size_t)llround(job->options->sparsity / 100 * (double)n);
-    solving s = {.job = job, .before = malloc(n)};
+    solving s = {.job = job};
+    s.before = organ_take(&s.buffers, n, 1);
     if (!s.before)
         organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
     else if (prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, /*factors=*/NULL, error) == ORGAN_OK &&

@@ -123,6 +123,7 @@ typedef struct organ_prune_job {
     uint64_t pruned_bytes;     /* bytes that this rank has pruned in this run */
     /* Members "tile_map", "magnitudes" and "integrity" of the report, set when the output is checked; NULL before. */
     json_t *tile_map, *magnitudes, *checks;
+    organ_buffers buffers; /* figures and clocks */
 } organ_prune_job;
 
 /* ---- prune_options.c ---- */

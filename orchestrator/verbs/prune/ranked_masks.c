@@ -155,23 +155,10 @@ static void clear_tables(organ_edge_search *s)
     s->used = 0;
 }
 
-uint64_t organ_edge_search_memory(const organ_engine *engine, uint64_t most, uint64_t strip)
+void organ_edge_search_lay_out(organ_edge_search *s, size_t most, organ_buffers *b)
 {
-    return organ_workers_count(engine->workers) * ORGAN_EDGE_DIGIT * sizeof(uint64_t) +
-           organ_pieces_of(most, strip) * sizeof(uint64_t);
-}
-
-bool organ_edge_search_open(organ_edge_search *s, size_t most)
-{
-    s->counts = calloc(organ_workers_count(s->engine->workers), ORGAN_EDGE_DIGIT * sizeof *s->counts);
-    s->equals = malloc(organ_pieces_of(most, s->strip) * sizeof *s->equals);
-    return s->counts && s->equals;
-}
-
-void organ_edge_search_close(organ_edge_search *s)
-{
-    ORGAN_FREE_ARRAYS(s->counts, s->equals);
-    s->counts = s->equals = NULL;
+    s->counts = organ_take_zeros(b, organ_workers_count(s->engine->workers), ORGAN_EDGE_DIGIT * sizeof *s->counts);
+    s->equals = organ_take(b, organ_pieces_of(most, s->strip), sizeof *s->equals);
 }
 
 void organ_edge_search_begin(organ_edge_search *s, const float *scores, size_t count, size_t removed, uint8_t *keep)
@@ -254,6 +241,7 @@ void organ_edge_search_finish(organ_edge_search *s)
 
 typedef struct ranking {
     const organ_matrix_job *job;
+    size_t workers;
     size_t rows;        /* rows of the loaded band */
     float *row_scratch; /* per worker: cols values, for a row widened to FP32 or its scores */
     /* Only for magnitude without a pattern: */
@@ -344,7 +332,7 @@ static void share_rows(ranking *r, void (*task)(void *context, size_t index, siz
 static organ_status find_digit(ranking *r, organ_error *error)
 {
     organ_matrix_bands *const bands = r->job->bands;
-    const size_t workers = organ_workers_count(r->job->engine->workers);
+    const size_t workers = r->workers;
     memset(r->counts, 0, workers * ORGAN_EDGE_DIGIT * sizeof *r->counts);
     for (size_t first = 0; first < bands->rows; first += bands->band_rows) {
         if (organ_matrix_band(r->job->engine, bands, first, error) != ORGAN_OK)
@@ -389,21 +377,27 @@ static void mask_band(ranking *r, size_t first)
     share_rows(r, cut_equals_task);
 }
 
-uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)
+static void lay_out(void *context, organ_buffers *b)
 {
-    return workers * (bands->cols * sizeof(float) + ORGAN_EDGE_DIGIT * sizeof(uint64_t)) +
-           (uint64_t)bands->band_rows * sizeof(uint64_t);
+    ranking *const r = context;
+    const organ_matrix_bands *const bands = r->job->bands;
+    r->row_scratch = organ_take_floats(b, r->workers, bands->cols);
+    r->counts = organ_take_zeros(b, r->workers, ORGAN_EDGE_DIGIT * sizeof *r->counts);
+    r->equals = organ_take_zeros(b, bands->band_rows, sizeof *r->equals);
+}
+
+uint64_t organ_rank_memory(organ_matrix_bands *bands, size_t workers)
+{
+    return organ_buffers_count(lay_out, &(ranking){.job = &(organ_matrix_job){.bands = bands}, .workers = workers});
 }
 
 /* Unless each row has its own ranking (by_row), find_edge first runs passes over all bands. */
 organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
 {
     organ_matrix_bands *const bands = job->bands;
-    const size_t workers = organ_workers_count(job->engine->workers);
-    ranking r = {.job = job, .row_scratch = organ_floats(workers, bands->cols)};
-    r.counts = calloc(workers, ORGAN_EDGE_DIGIT * sizeof *r.counts);
-    r.equals = calloc(bands->band_rows, sizeof *r.equals);
-    if (!r.row_scratch || !r.counts || !r.equals)
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    ranking r = {.job = job, .workers = organ_workers_count(job->engine->workers)};
+    if (!organ_buffers_take(&buffers, lay_out, &r))
         organ_fail_memory(error, job->options->name);
     else if (by_row(job) || find_edge(&r, error) == ORGAN_OK)
         for (size_t first = 0; first < bands->rows && !error->status; first += bands->band_rows)
@@ -411,7 +405,6 @@ organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
                 mask_band(&r, first);
                 job->take(job->context, first, error);
             }
-    ORGAN_FREE_ARRAYS(r.row_scratch, r.counts, r.equals);
     return error->status;
 }
 

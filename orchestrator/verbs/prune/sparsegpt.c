@@ -154,18 +154,21 @@ static organ_status refuse_memory(const organ_matrix_job *job, organ_error *erro
     return organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
 }
 
-/* Computes the factor in *factor, which stays NULL after an error. */
-static organ_status make_factor(sparsegpt_sweep *s, float **factor, organ_error *error)
+/* Computes the factor in factor->values, which stays NULL after an error. */
+static organ_status make_factor(sparsegpt_sweep *s, organ_prune_inverse *factor, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
-    if (!(*factor = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, /*damping=*/0)))
+    factor->values = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, /*damping=*/0, &factor->buffers);
+    if (!factor->values)
         return refuse_memory(job, error);
     for (size_t start = 0; start < job->cols && !error->status; start += job->moments->block) {
         enter_block(s, start);
-        sparsegpt_factorise(s, *factor + start * job->moments->block, error);
+        sparsegpt_factorise(s, factor->values + start * job->moments->block, error);
     }
-    if (error->status)
-        organ_clear(factor);
+    if (error->status) {
+        organ_buffers_release(&factor->buffers);
+        factor->values = NULL;
+    }
     return error->status;
 }
 
@@ -191,36 +194,39 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The terms are the mask, scores and mask of a pass, its search, the factor's buffers, and the scratch of workers. */
+static void lay_out(void *context, organ_buffers *b)
+{
+    sparsegpt_sweep *const s = context;
+    s->search = (organ_edge_search){.engine = s->job->engine, .strip = STRIP};
+    s->scores = organ_take_floats(b, s->job->rows, COLUMNS);
+    s->kept = organ_take(b, s->job->rows, COLUMNS);
+    s->scratch = organ_take(b, organ_products_scratch(s->job->engine), 1);
+    organ_edge_search_lay_out(&s->search, s->job->rows * COLUMNS, b);
+    organ_take_beside(b, organ_inverse_factor_memory(s->job->engine, s->job->cols));
+}
+
 uint64_t organ_prune_sweep_memory(const organ_engine *engine, uint64_t rows, uint64_t cols)
 {
-    return rows * cols + rows * COLUMNS * (sizeof(float) + 1) +
-           organ_edge_search_memory(engine, rows * COLUMNS, STRIP) + organ_inverse_factor_memory(engine, cols) +
-           organ_products_scratch(engine);
+    const organ_matrix_job job = {.engine = engine, .rows = (size_t)rows, .cols = (size_t)cols};
+    return rows * cols + organ_buffers_count(lay_out, &(sparsegpt_sweep){.job = &job}); /* the first is the mask */
 }
 
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
-    ORGAN_OWNED float *own = NULL; /* the factor, if it is not shared */
-    float **const factor = job->options->inverse ? job->options->inverse : &own;
+    organ_prune_inverse own = {0}, *const factor = job->options->inverse ? job->options->inverse : &own;
+    ORGAN_OWNED_BUFFERS buffers = {0};
     sparsegpt_sweep s = {.job = job};
-    s.search = (organ_edge_search){.engine = job->engine, .strip = STRIP};
-    const bool searching = organ_edge_search_open(&s.search, job->rows * COLUMNS);
-    s.scores = organ_floats(job->rows, COLUMNS);
-    s.kept = malloc(job->rows * COLUMNS);
-    s.scratch = aligned_alloc(64, organ_products_scratch(job->engine));
-    if (!searching || !s.scores || !s.kept || !s.scratch)
+    if (!organ_buffers_take(&buffers, lay_out, &s))
         refuse_memory(job, error);
-    else if (*factor || make_factor(&s, factor, error) == ORGAN_OK) {
-        s.factor = *factor;
+    else if (factor->values || make_factor(&s, factor, error) == ORGAN_OK) {
+        s.factor = factor->values;
         organ_clear_dead_inputs(job);
         for (size_t start = 0; start < job->cols && !error->status; start += job->moments->block) {
             enter_block(&s, start);
             sweep_block(&s, error);
         }
     }
-    organ_edge_search_close(&s.search);
-    ORGAN_FREE_ARRAYS(s.scores, s.kept, s.scratch);
+    organ_buffers_release(&own.buffers);
     return error->status;
 }
 
@@ -252,28 +258,38 @@ struct organ_masked_squares {
     uint8_t *last_mask;    /* mask of the last solve */
     const uint8_t *keep;   /* mask of the running solve */
     float *v;              /* weights of the running solve, rows x h.size */
+    organ_buffers buffers;
 };
 
 /* ---- creation ---- */
+
+static void lay_out_squares(void *context, organ_buffers *b)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, together = organ_min(s->rows, TOGETHER);
+    s->scratch = organ_preconditioner_scratch(&s->h, ROWS_PER_BATCH);
+    s->r = organ_take_floats(b, s->rows, n);
+    s->ahead = organ_take_floats(b, s->rows, n);
+    s->p = organ_take_floats(b, together, n);
+    s->hp = organ_take_floats(b, together, n);
+    s->rz = organ_take_zeros(b, together, sizeof *s->rz);
+    s->worker_buffers = organ_take_floats(b, organ_workers_count(s->engine->workers), ROWS_PER_BATCH * n + s->scratch);
+    s->last_mask = organ_take(b, s->rows, n);
+    organ_take_beside(b, sizeof *s + organ_preconditioner_memory(&s->h, s->rows) +
+                             organ_products_scratch(s->engine)); /* of products with H */
+}
 
 organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
                                          const char *name, organ_masked_squares **squares, organ_error *error)
 {
     *squares = NULL;
-    organ_masked_squares *s = calloc(1, sizeof *s);
+    organ_buffers buffers = {0};
+    organ_masked_squares *const s = organ_take(&buffers, 1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, name);
-    *s = (organ_masked_squares){.engine = engine, .name = name, .h = *h, .rows = rows};
+    *s = (organ_masked_squares){.engine = engine, .name = name, .h = *h, .rows = rows, .buffers = buffers};
     if (organ_preconditioner_create(engine, h, rows, name, &s->preconditioner, error) == ORGAN_OK) {
-        s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_PER_BATCH);
-        s->r = organ_floats(rows, h->size);
-        s->ahead = organ_floats(rows, h->size);
-        s->p = organ_floats(organ_min(rows, TOGETHER), h->size);
-        s->hp = organ_floats(organ_min(rows, TOGETHER), h->size);
-        s->rz = calloc(organ_min(rows, TOGETHER), sizeof *s->rz);
-        s->worker_buffers = organ_floats(organ_workers_count(engine->workers), ROWS_PER_BATCH * h->size + s->scratch);
-        s->last_mask = malloc(rows * h->size);
-        if (s->r && s->ahead && s->p && s->hp && s->rz && s->worker_buffers && s->last_mask) {
+        if (organ_buffers_take(&s->buffers, lay_out_squares, s)) {
             memset(s->last_mask, 1, rows * h->size);
             memset(s->ahead, 0, rows * h->size * sizeof *s->ahead);
             *squares = s;
@@ -290,7 +306,7 @@ void organ_masked_squares_destroy(organ_masked_squares *s)
     if (!s)
         return;
     organ_preconditioner_destroy(s->preconditioner);
-    ORGAN_FREE_ARRAYS(s->r, s->ahead, s->p, s->hp, s->rz, s->worker_buffers, s->last_mask, s);
+    organ_buffers_release(&s->buffers);
 }
 
 float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }
@@ -446,13 +462,8 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
 
 uint64_t organ_masked_squares_memory(const organ_engine *engine, uint64_t rows, uint64_t cols)
 {
-    const uint64_t together = rows < TOGETHER ? rows : TOGETHER, blocks = (cols + 255) / 256;
-    /* The preconditioner's 4 k (k + 1) bytes per row: k = 64 for a whole H, k = 16 for each block of 256 columns. */
-    const uint64_t whole = 16640, blockwise = 1088 * blocks;
-    /* `r`, `ahead` and `last_mask`: 4 + 4 + 1 bytes per weight. `p` and `hp`. The preconditioner's matrices. Its
-     * directions and the buffers for finding them, per column. */
-    const uint64_t of_worker =
-        sizeof(float) * (ROWS_PER_BATCH * cols + organ_preconditioner_most_scratch(cols, ROWS_PER_BATCH));
-    return 9 * rows * cols + 8 * together * cols + (blockwise > whole ? blockwise : whole) * rows + 1664 * cols +
-           organ_workers_count(engine->workers) * of_worker;
+    organ_masked_squares whole = {.engine = engine, .h = {(size_t)cols, (size_t)cols, NULL}, .rows = (size_t)rows},
+                         blocks = whole;
+    blocks.h.block = organ_min(256, blocks.h.size);
+    return organ_max(organ_buffers_count(lay_out_squares, &whole), organ_buffers_count(lay_out_squares, &blocks));
 }

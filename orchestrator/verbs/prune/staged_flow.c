@@ -156,6 +156,8 @@ typedef struct staged_flow_trial {
     float *importance;
     char *scratch; /* scratch of the kernel, per worker */
     int nonfinite; /* 1: a tile had a weight that is not finite */
+    size_t workers;
+    organ_buffers buffers;
 } staged_flow_trial;
 
 typedef struct staged_flow_place {
@@ -300,29 +302,32 @@ static void run_flow_on_tile(void *context, size_t index, size_t worker)
     __atomic_fetch_add(&t->count, select_kept(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
-/* The caller calls close_trial also after an error. A tile has whole groups of the pattern, so a group never
+static void lay_out(void *context, organ_buffers *b)
+{
+    staged_flow_trial *const t = context;
+    t->scratch = organ_take(b, t->workers, organ_physarum_scratch(TILE, TILE));
+    t->importance = organ_take_floats(b, t->workers, 2 * TILE * TILE);
+}
+
+/* The caller releases the buffers also after an error. A tile has whole groups of the pattern, so a group never
  * spans two tiles. */
 static organ_status open_trial(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
                                organ_error *error)
 {
-    const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
-    const size_t of = flow->pattern.of ? flow->pattern.of : 1;
-    *t = (staged_flow_trial){.flow = flow, .engine = engine, .tile_cols = TILE / of * of};
+    const size_t cols = flow->weights->cols, of = flow->pattern.of ? flow->pattern.of : 1;
+    *t = (staged_flow_trial){
+        .flow = flow, .engine = engine, .tile_cols = TILE / of * of, .workers = organ_workers_count(engine->workers)};
     t->tiles_across = (cols + t->tile_cols - 1) / t->tile_cols;
-    t->scratch = aligned_alloc(64, workers * organ_physarum_scratch(TILE, TILE));
-    t->importance = organ_floats(workers, 2 * TILE * TILE);
-    if (!t->scratch || !t->importance)
+    if (!organ_buffers_take(&t->buffers, lay_out, t))
         return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", flow->weights->name, flow->weights->rows,
                                 cols);
-    memset(t->importance, 0, workers * 2 * TILE * TILE * sizeof *t->importance);
+    memset(t->importance, 0, t->workers * 2 * TILE * TILE * sizeof *t->importance);
     return ORGAN_OK;
 }
 
-static void close_trial(staged_flow_trial *t) { ORGAN_FREE_ARRAYS(t->scratch, t->importance); }
-
 uint64_t organ_flow_memory(size_t workers)
 {
-    return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float));
+    return organ_buffers_count(lay_out, &(staged_flow_trial){.workers = workers});
 }
 
 static organ_status run_flow_on_band(staged_flow_trial *t, size_t first_row, organ_error *error)
@@ -467,7 +472,7 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
         if (find_gain(&t, &s, percent, found, error) == ORGAN_OK)
             *found = (organ_flow_gain){s.best, s.best_rate, isfinite(s.best) ? fall_of(&s) : 0, kept && s.best_is_last};
     }
-    close_trial(&t);
+    organ_buffers_release(&t.buffers);
     return error->status;
 }
 
@@ -481,7 +486,7 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
         t.gain = gain;
         run_flow_on_band(&t, first, error);
     }
-    close_trial(&t);
+    organ_buffers_release(&t.buffers);
     return error->status;
 }
 

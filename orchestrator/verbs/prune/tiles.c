@@ -72,6 +72,7 @@ typedef struct prune_flow {
     const organ_kernels *kernels;
     organ_physarum_params params; /* parameters of all tiles, except the gain, which each unit has */
     organ_prune_part **parts;     /* the unit of each item of the pass */
+    organ_buffers buffers;
 } prune_flow;
 
 static void prune_tile(void *context, const organ_tile *tile, void *scratch, void *result)
@@ -89,18 +90,18 @@ static void prune_tile(void *context, const organ_tile *tile, void *scratch, voi
 }
 
 /* The pass covers the units for which `is_selected` returns true, in tiles of block_size x block_size weights. The
- * caller sets pass->context (a struct that begins with *flow) and pass->retire, and calls flow_pass_free, also after
+ * caller sets pass->context (a struct that begins with *flow) and pass->retire, and releases flow->buffers, also after
  * an error. The result of a tile is an organ_prune_counts. */
 static organ_status flow_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    prune_flow *flow, organ_pass *pass, organ_error *error)
 {
     const organ_prune_options *options = job->options;
     const size_t block = options->block_size;
-    *flow = (prune_flow){.kernels = job->engine->kernels,
-                         .parts = calloc(job->stretches.count, sizeof(organ_prune_part *))};
+    *flow = (prune_flow){.kernels = job->engine->kernels};
+    flow->parts = organ_take_zeros(&flow->buffers, job->stretches.count, sizeof *flow->parts);
     flow->params = (organ_physarum_params){
         .iterations = (int)options->iterations, .beta = (float)options->beta, .coupling = (float)options->coupling};
-    organ_pass_item *items = calloc(job->stretches.count, sizeof *items);
+    organ_pass_item *const items = organ_take_zeros(&flow->buffers, job->stretches.count, sizeof *items);
     *pass = (organ_pass){.model = job->donor,
                          .items = items,
                          .tile_rows = block,
@@ -117,8 +118,6 @@ static organ_status flow_pass_make(const organ_prune_job *job, bool (*is_selecte
         }
     return ORGAN_OK;
 }
-
-static void flow_pass_free(prune_flow *flow, organ_pass *pass) { ORGAN_FREE_ARRAYS((void *)pass->items, flow->parts); }
 
 /* A tile with weights that are NaN or infinite is an error; the kernel has left it unchanged. */
 static organ_status fold_band(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
@@ -226,7 +225,7 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
         organ_pass_run(&pass, s->job->engine, error);
         organ_progress_end(s->job->progress);
     }
-    flow_pass_free(&s->flow, &pass);
+    organ_buffers_release(&s->flow.buffers);
     if (s->together)
         organ_ranks_add(s->job->engine->ranks, "one round of the gain search", s->killed, s->job->targets.count, error);
     if (!error->status)
@@ -257,16 +256,16 @@ static organ_status search_for(flow_search *s, bool together, organ_error *error
  * targets of several units all ranks run the same rounds. */
 static organ_status search_gains(organ_prune_job *job, organ_error *error)
 {
+    ORGAN_OWNED_BUFFERS buffers = {0};
     flow_search s = {.job = job,
-                     .states = calloc(job->targets.count, sizeof *s.states),
-                     .killed = calloc(job->targets.count, sizeof *s.killed)};
-    if (!s.states || !s.killed)
+                     .states = organ_take_zeros(&buffers, job->targets.count, sizeof *s.states),
+                     .killed = organ_take_zeros(&buffers, job->targets.count, sizeof *s.killed)};
+    if (buffers.lacking)
         organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
     else if (search_for(&s, /*together=*/false, error) == ORGAN_OK)
         search_for(&s, /*together=*/true, error);
     for (size_t k = 0; k < job->stretches.count; k++)
         job->units[k].gain = job->parts[job->units[k].target].gain;
-    ORGAN_FREE_ARRAYS(s.states, s.killed);
     return error->status;
 }
 
@@ -374,7 +373,7 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
         pass.moves = organ_write_moves(job->run, &pass.behind);
         organ_pass_run(&pass, job->engine, error);
     }
-    flow_pass_free(&w.flow, &pass);
+    organ_buffers_release(&w.flow.buffers);
     finish_clocks(job);
     return error->status;
 }
@@ -429,7 +428,7 @@ organ_status organ_prune_tiles_estimate(organ_prune_job *job, organ_error *error
     organ_pass pass = {0};
     if (flow_pass_make(job, every_part, &flow, &pass, error) == ORGAN_OK)
         organ_plan_memory(&job->plan, organ_band_plan_enough(&pass, workers), 0);
-    flow_pass_free(&flow, &pass);
+    organ_buffers_release(&flow.buffers);
     for (size_t k = 0; k < job->targets.count; k++)
         organ_plan_memory(&job->plan, organ_tile_map_memory(job->targets.tensors[k], workers), 0);
     job->plan.products += (searches ? SEARCHES : 1) * ITERATION * o->iterations * (double)job->targets.elements;

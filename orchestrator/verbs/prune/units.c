@@ -36,7 +36,7 @@ organ_status organ_prune_units_open(organ_prune_job *job, organ_error *error)
         return error->status;
     job->parts = organ_rows_take(targets->count, sizeof *job->parts);
     job->units = organ_rows_take(job->stretches.count, sizeof *job->units);
-    job->clocks = calloc(job->donor->file_count, sizeof *job->clocks);
+    job->clocks = organ_take_zeros(&job->buffers, job->donor->file_count, sizeof *job->clocks);
     job->found_before = organ_rows_take(targets->count, sizeof *job->found_before);
     if (!job->parts || !job->units || !job->clocks || !job->found_before)
         return organ_fail_memory(error, job->donor->path);
@@ -56,7 +56,6 @@ void organ_prune_units_close(organ_prune_job *job)
     ORGAN_DECREF(job->checks, job->tile_map, job->magnitudes);
     organ_magnitudes_close(job->sizes);
     organ_rows_free(job->found_before);
-    free(job->clocks);
     organ_stretches_release(&job->stretches);
     organ_rows_free(job->parts);
     organ_rows_free(job->units);
@@ -385,6 +384,18 @@ static organ_status restore_matrix(void *context, const organ_calibration_matrix
                                     error);
 }
 
+/* What solve_walked_matrices leaves for change_walked_matrix. */
+typedef struct solved_matrix {
+    organ_prune_matrix_report report;
+    organ_buffers buffers;
+} solved_matrix;
+
+static void drop_solved(void *solved)
+{
+    if (solved)
+        organ_buffers_release(&((solved_matrix *)solved)->buffers);
+}
+
 /* Matrices with the same inputs share factors. */
 static organ_status solve_walked_matrices(void *context, const organ_engine *engine, organ_calibration_solving *solving,
                                           size_t count, organ_error *error)
@@ -395,14 +406,16 @@ static organ_status solve_walked_matrices(void *context, const organ_engine *eng
         organ_calibration_solving *const x = &solving[k];
         const char *const name = job->targets.tensors[x->matrix.target]->name;
         const organ_prune_matrix_options options = organ_prune_options_of(job, x->matrix.target, name);
-        ORGAN_OWNED uint8_t *const keep = malloc((size_t)(x->matrix.rows * x->matrix.cols));
-        ORGAN_OWNED organ_prune_matrix_report *report = malloc(sizeof *report);
-        if (!keep || !report)
+        ORGAN_OWNED_BUFFERS buffers = {0};
+        organ_buffers own = {0};
+        uint8_t *const keep = organ_take(&buffers, (size_t)x->matrix.rows, (size_t)x->matrix.cols);
+        solved_matrix *const solved = x->solved = organ_take(&own, 1, sizeof *solved);
+        if (solved)
+            solved->buffers = own;
+        if (!keep || !solved)
             organ_fail_memory(error, name);
-        else if (prune_sharing(&shared, engine, &x->matrix, options, x->weights, keep, report, error) == ORGAN_OK) {
-            x->solved = report;
-            report = NULL;
-        }
+        else
+            prune_sharing(&shared, engine, &x->matrix, options, x->weights, keep, &solved->report, error);
     }
     organ_prune_share_end(&shared);
     return error->status;
@@ -414,10 +427,11 @@ static organ_status walked_report(organ_prune_job *job, const organ_calibration_
 {
     const char *const name = job->targets.tensors[matrix->target]->name;
     if (matrix->solved) {
-        *report = *(const organ_prune_matrix_report *)matrix->solved;
+        *report = ((const solved_matrix *)matrix->solved)->report;
         return ORGAN_OK;
     }
-    ORGAN_OWNED uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    uint8_t *const keep = organ_take(&buffers, (size_t)matrix->rows, (size_t)matrix->cols);
     if (!keep)
         return organ_fail_memory(error, name);
     return organ_prune_walked(job, matrix, organ_prune_options_of(job, matrix->target, name), weights, keep, report,
@@ -466,7 +480,7 @@ organ_status organ_prune_text_open(organ_prune_job *job, organ_error *error)
                                          .restore = restore_matrix,
                                          .change = change_walked_matrix,
                                          .solve = solve_walked_matrices,
-                                         .drop = free,
+                                         .drop = drop_solved,
                                          .forget = end_sharing,
                                          .transposed = true,
                                          .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3,

@@ -37,10 +37,12 @@ typedef struct narrowing {
     float *lost[3];            /* q, h and p of the columns whose updates are collected, PENDING x cols each */
     size_t pending;            /* number of these columns */
     double *losses;            /* loss of each group if it were removed next */
-    /* For groups of several columns: three square matrices of a group's width for each worker; else NULL. */
+    /* For groups of several columns: three square matrices of a group's width for each worker. */
     double *group_squares;
     void *scratch;           /* scratch memory of organ_products_run */
     organ_product *products; /* list of products for one call of organ_products_run */
+    float *strips;           /* three strips of rows for the refit */
+    organ_buffers buffers, of_g;
 } narrowing;
 
 enum { Q, H, ROW };
@@ -101,18 +103,18 @@ static void read_diagonals(const narrowing *x)
     }
 }
 
-/* H is per token, in FP32, and has damping so that it can be inverted. The caller frees it; NULL if memory runs out. */
-static float *damped_moments(const narrowing *x)
+/* H is per token, in FP32, and has damping so that it can be inverted. NULL if memory runs out. */
+static float *damped_moments(narrowing *x)
 {
     return organ_expand_moments(x->engine, x->moments, /*c=*/0, /*h=*/1,
-                                ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
+                                ORGAN_NARROW_DAMPING * x->moments->mean_diagonal, &x->of_g);
 }
 
 static organ_status invert_moments(narrowing *x, organ_error *error)
 {
     bool definite = false;
     x->g = damped_moments(x);
-    x->p = organ_floats(organ_block_entries(x->cols, x->moments->block), 1);
+    x->p = organ_take_floats(&x->buffers, organ_block_entries(x->cols, x->moments->block), 1);
     if (!x->g || !x->p)
         return organ_fail_memory(error, x->options->name);
     for (size_t start = 0; start < x->cols; start += x->moments->block) {
@@ -363,11 +365,11 @@ static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h,
 static organ_status solve_rows(narrowing *x, organ_error *error)
 {
     const size_t together = organ_min(STRIP, x->rows);
-    free(x->g);
+    float *const scratch = x->strips;
+    organ_buffers_release(&x->of_g);
     x->g = damped_moments(x);
-    ORGAN_OWNED float *const scratch = organ_floats(3 * together, x->cols);
     const organ_block_matrix h = {x->cols, x->moments->block, x->g};
-    if (!x->g || !scratch)
+    if (!x->g)
         organ_fail_memory(error, x->options->name);
     for (size_t first = 0; first < x->rows && !error->status; first += together) {
         const narrow_matrix_strip s = {.rows = organ_min(together, x->rows - first),
@@ -382,30 +384,29 @@ static organ_status solve_rows(narrowing *x, organ_error *error)
 
 /* ---- the whole matrix ---- */
 
-static bool allocate(narrowing *x)
+static void lay_out(void *context, organ_buffers *b)
 {
-    const size_t group = x->options->group;
-    /* an upper bound for both uses of x->products: the bands of one block, and a product for each block */
-    const size_t bands = x->cols / BAND + x->cols / x->moments->block + 2;
+    narrowing *const x = context;
+    const size_t group = x->options->group, block = x->moments->block;
     for (size_t k = 0; k < 3; k++)
-        x->lost[k] = organ_floats(PENDING, x->cols);
-    x->own_p = calloc(x->cols, sizeof *x->own_p);
-    x->own_g = calloc(x->cols, sizeof *x->own_g);
-    x->gone = calloc(x->groups, sizeof *x->gone);
-    x->losses = calloc(x->groups, sizeof *x->losses);
-    x->group_squares =
-        group > 1 ? calloc(organ_workers_count(x->engine->workers) * 3 * group * group, sizeof *x->group_squares)
-                  : NULL;
-    x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
-    x->products = calloc(bands, sizeof *x->products);
-    return x->lost[Q] && x->lost[H] && x->lost[ROW] && x->own_p && x->own_g && x->gone && x->losses &&
-           (x->group_squares || group == 1) && x->scratch && x->products;
+        x->lost[k] = organ_take_floats(b, PENDING, x->cols);
+    x->own_p = organ_take_zeros(b, x->cols, sizeof *x->own_p);
+    x->own_g = organ_take_zeros(b, x->cols, sizeof *x->own_g);
+    x->gone = organ_take_zeros(b, x->groups, sizeof *x->gone);
+    x->losses = organ_take_zeros(b, x->groups, sizeof *x->losses);
+    x->group_squares = organ_take_zeros(b, group > 1 ? organ_workers_count(x->engine->workers) : 0,
+                                        3 * group * group * sizeof *x->group_squares);
+    x->scratch = organ_take(b, organ_products_scratch(x->engine), 1);
+    /* an upper bound for both uses: the bands of one block, and a product for each block */
+    x->products = organ_take(b, x->cols / BAND + x->cols / block + 2, sizeof *x->products);
+    x->strips = organ_take_floats(b, 3 * organ_min(STRIP, x->rows), x->cols);
+    organ_take_beside(b, organ_inverse_factor_memory(x->engine, x->cols));
 }
 
-static void release(const narrowing *x)
+static void release(narrowing *x)
 {
-    ORGAN_FREE_ARRAYS(x->p, x->g, x->own_p, x->own_g, x->gone, x->lost[Q], x->lost[H], x->lost[ROW], x->losses,
-                      x->group_squares, x->scratch, x->products);
+    organ_buffers_release(&x->of_g);
+    organ_buffers_release(&x->buffers);
 }
 
 organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options,
@@ -425,7 +426,7 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
     *report = (organ_narrow_report){.tokens = moments->tokens, .block_diagonal = moments->block < cols};
     if (!isfinite(organ_sum_of_squares(weights, rows * cols)))
         organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has values that are not finite", options->name);
-    else if (!allocate(&x))
+    else if (!organ_buffers_take(&x.buffers, lay_out, &x))
         organ_fail_memory(error, options->name);
     else if (invert_moments(&x, error) == ORGAN_OK && choose_kept(&x, kept, error) == ORGAN_OK)
         solve_rows(&x, error);
@@ -435,8 +436,11 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
 /* P and G are excluded: organ_calibration_memory counts two FP32 copies of H. */
 uint64_t organ_narrow_memory(const organ_engine *engine, uint64_t rows, uint64_t cols, uint64_t group)
 {
-    const uint64_t together = rows < STRIP ? rows : STRIP, bands = cols / BAND + cols / ORGAN_CALIBRATION_BLOCK + 2;
-    return (3 * together + 3 * PENDING) * cols * sizeof(float) + 4 * cols * sizeof(double) +
-           organ_inverse_factor_memory(engine, cols) + organ_products_scratch(engine) + bands * sizeof(organ_product) +
-           (group > 1 ? organ_workers_count(engine->workers) * 3 * group * group * sizeof(double) : 0);
+    narrowing x = {.engine = engine,
+                   .options = &(organ_narrow_options){.group = (size_t)group},
+                   .moments = &(organ_input_moments){.block = ORGAN_CALIBRATION_BLOCK},
+                   .rows = (size_t)rows,
+                   .cols = (size_t)cols,
+                   .groups = (size_t)(cols / group)};
+    return organ_buffers_count(lay_out, &x);
 }

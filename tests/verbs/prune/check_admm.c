@@ -204,20 +204,20 @@ START_TEST(the_inverse_is_shared)
     ck_assert_ptr_null(options.inverse);
     for (size_t k = 0; k < 2; k++) {
         organ_prune_share(&shared, &options, streams, k == 0, bytes);
-        ck_assert_ptr_eq(options.inverse, &shared.inverse);
+        ck_assert_ptr_eq(options.inverse, &shared.inverse.values);
         ck_assert_ptr_null(options.factors);
         pruned p = must_prune(streams, options);
-        ck_assert_ptr_nonnull(shared.inverse);
+        ck_assert_ptr_nonnull(shared.inverse.values);
         ck_assert_mem_eq(p.weights, alone.weights, LAYER_WEIGHTS * sizeof *p.weights);
         ck_assert_mem_eq(p.keep, alone.keep, LAYER_WEIGHTS);
         free_pruned(&p);
     }
-    shared.inverse[1] += 1;
+    shared.inverse.values[1] += 1;
     pruned spoilt = must_prune(streams, options);
     ck_assert(memcmp(spoilt.weights, alone.weights, LAYER_WEIGHTS * sizeof *spoilt.weights) != 0);
     organ_prune_share(&shared, &options, one, false, bytes);
     ck_assert_ptr_null(options.inverse);
-    ck_assert_ptr_null(shared.inverse);
+    ck_assert_ptr_null(shared.inverse.values);
     organ_prune_share_end(&shared);
     free_pruned(&alone);
     free_pruned(&spoilt);
