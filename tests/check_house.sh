@@ -168,7 +168,7 @@ formats/tokenizer tokenizer_files.h
 formats/weights weight_search.h served.h
 forward mixers.h forward_parts.h folds.h drafting.h
 kernels table.h elements.h half.h ggml_parts.h
-output facts.h head.h inputs.h run_inputs.h output.h cache.h layout.h plan.h publish.h model_settings.h model_card.h model_copy.h hidden_folder.h run_names.h
+output facts.h head.h inputs.h run_inputs.h output.h cache.h layout.h plan.h publish.h model_settings.h model_card.h model_copy.h hidden_folder.h run_names.h requirements.h
 report/blocks blocks.h
 report/html page.h
 report/svg svg.h

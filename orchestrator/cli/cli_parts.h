@@ -13,6 +13,7 @@
 #include "formats/base/arena.h"
 #include "orchestrator/command/exits.h"
 #include "orchestrator/command/options.h"
+#include "orchestrator/output/requirements.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -322,6 +323,9 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define OPERANDS(...) ROWS(operands, operand_count, organ_operand, __VA_ARGS__)
 #define FORMERLY(...) ROWS(former_options, former_count, organ_option, __VA_ARGS__)
 #define GROUPS(...)   .call_size = sizeof(CALL), ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
+/* Rows of NEEDS: a table of requirements, and the member of CALL with its options. */
+#define NEED(operation, member) {&organ_##operation##_requirements, offsetof(CALL, member)}
+#define NEEDS(...)    ROWS(needs, need_count, organ_option_needs, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
 
 /* ---- runs ---- */
@@ -443,9 +447,10 @@ void organ_help_exits(FILE *out, const organ_page *page);
 /* Prints the verbs of two words whose first is `word` ("lora"). Returns false and prints nothing if there are none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);
 
-/* Writes the help text of an option with its range and its default, "... (1 to 64; default 8)". */
+/* Writes the help text of an option with its range, its default and what it needs, "... (1 to 64; default 8; only with
+ * --method gptq)". `verb` NULL: the option is described for all verbs, without needs. */
 #define ORGAN_MEANING_ROOM 2048
-void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM]);
+void organ_help_meaning(const organ_verb *verb, const organ_option *option, char meaning[ORGAN_MEANING_ROOM]);
 
 /* ---- long texts on a terminal ---- */
 

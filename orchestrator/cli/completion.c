@@ -2,7 +2,9 @@
 #include "orchestrator/cli/cli_parts.h"
 
 #include "formats/base/embedded.h"
+#include "formats/base/owned.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 ORGAN_EMBEDDED(organ_bash_script, "orchestrator/cli/completion.bash")
@@ -94,10 +96,19 @@ static void offer_values(completing *c, const organ_option *option)
         fprintf(c->out, "@%.*s\n", (int)c->head, c->word);
 }
 
-static void offer_options(const completing *c, const organ_verb *verb)
+/* Options that another one excludes are left out. `words`: those of the verb before the one to complete. */
+static void offer_options(const completing *c, const organ_verb *verb, int count, char *const *words)
 {
     const organ_option *option;
+    organ_help help;
+    ORGAN_OWNED void *const typed = calloc(1, verb->call_size), *const defaults = calloc(1, verb->call_size);
+    if (!typed || !defaults)
+        return;
+    organ_options_parse(verb, count, words, typed, &help, &(organ_error){0});
+    organ_options_parse(verb, 0, words, defaults, &help, &(organ_error){0});
     for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++) {
+        if (!organ_option_may_be_given(verb, option, typed, defaults))
+            continue;
         if (option->letter)
             offer_word(c, "-", (char[]){option->letter, '\0'}, option->help);
         offer_word(c, "--", option->name, option->help);
@@ -156,7 +167,7 @@ static void complete_of_verb(completing *c, const organ_verb *verb, int count, c
     } else if (ended || *c->word != '-') {
         offer_operands(c, verb, taken);
     } else if (!equals || c->word[1] != '-') {
-        offer_options(c, verb);
+        offer_options(c, verb, count - 1, words);
     } else if ((option = option_of(verb, c->word))) {
         c->typed = equals + 1;
         c->head = (size_t)(c->typed - c->word);

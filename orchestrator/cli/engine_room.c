@@ -175,21 +175,18 @@ static void note_unspooled(const organ_progress *progress)
                             folder, strerror(fault));
 }
 
+#define SCORING(path, ...) ORGAN_REQUIREMENT(organ_call, evaluation.path, __VA_ARGS__)
+#define OF_TEXT            .with = "evaluation.text"
+static const organ_requirement rows[] = {SCORING(text), SCORING(style, OF_TEXT), SCORING(context, OF_TEXT),
+                                         SCORING(max_tokens, OF_TEXT), SCORING(compute, OF_TEXT)};
+static const organ_requirements requirements = {rows, COUNT(rows), NULL};
+
 organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,
                                     organ_error *error)
 {
-    const organ_experiment_options *const e = &call->evaluation;
     *room = (organ_engine_room){.call = call};
-    const struct {
-        const char *option;
-        bool given; /* on the command line */
-    } rows[] = {{"evaluate-style", e->style},
-                {"evaluate-context", e->context},
-                {"evaluate-max-tokens", e->max_tokens},
-                {"compute", e->compute}};
-    for (size_t k = 0; k < sizeof rows / sizeof *rows && !e->text; k++)
-        if (rows[k].given)
-            return organ_fail(error, ORGAN_USAGE, "--%s has no meaning without --evaluate FILE", rows[k].option);
+    if (organ_requirements_check(&requirements, call, &(organ_call){0}, error))
+        return error->status;
     if (call->csv && (call->json || call->html))
         return organ_fail(error, ORGAN_USAGE, "--csv and --%s exclude each other: --csv prints the rows of one table",
                           call->json ? "json" : "html");

@@ -55,23 +55,35 @@ static void option_term(const organ_option *option, char *out, size_t size)
              option->argument ? option->argument : "");
 }
 
-/* The first n bytes of the help, then in parentheses the values that the option takes, if any, and its default. */
-static void write_meaning(const organ_option *option, size_t n, const char *values, char meaning[ORGAN_MEANING_ROOM])
+/* The first n bytes of the help, then in parentheses the values that the option takes, if any, its default, and what
+ * it needs. */
+static void write_meaning(const organ_option *option, size_t n, const char *values, const char *needs,
+                          char meaning[ORGAN_MEANING_ROOM])
 {
+    const char *const fallback = option->fallback;
     const size_t used = (size_t)snprintf(meaning, ORGAN_MEANING_ROOM, "%.*s", (int)n, option->help);
-    if (*values || option->fallback)
-        snprintf(meaning + used, ORGAN_MEANING_ROOM - used, " (%s%s%s%s)", values,
-                 *values && option->fallback ? "; " : "", option->fallback ? "default " : "",
-                 option->fallback ? option->fallback : "");
+    if (*values || fallback || *needs)
+        snprintf(meaning + used, ORGAN_MEANING_ROOM - used, " (%s%s%s%s%s%s)", values, *values && fallback ? "; " : "",
+                 fallback ? "default " : "", fallback ? fallback : "", (*values || fallback) && *needs ? "; " : "",
+                 needs);
 }
 
-void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM])
+void organ_help_meaning(const organ_verb *verb, const organ_option *option, char meaning[ORGAN_MEANING_ROOM])
 {
+    char needs[ORGAN_REQUIREMENT_ROOM] = "";
     char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
     if (option->choices && strcmp(option->choices, option->argument) == 0)
         *range = '\0'; /* the term in front of the meaning lists the choices already */
-    write_meaning(option, strlen(option->help), range, meaning);
+    if (verb)
+        organ_option_describe_needs(verb, option, needs, sizeof needs);
+    write_meaning(option, strlen(option->help), range, needs, meaning);
+}
+
+static size_t option_column(const organ_page *page)
+{
+    enum { COLUMN = 26, NARROW_COLUMN = 8, NARROW = 60 };
+    return page->width < NARROW ? NARROW_COLUMN : COLUMN;
 }
 
 static void put_exits(FILE *out, const organ_verb *verb, const organ_page *page)
@@ -84,18 +96,13 @@ static void put_exits(FILE *out, const organ_verb *verb, const organ_page *page)
     }
 }
 
-static void put_option_help(FILE *out, const organ_option *option, size_t column, const organ_page *page)
+/* `verb` as in organ_help_meaning. */
+static void put_option_help(FILE *out, const organ_verb *verb, const organ_option *option, const organ_page *page)
 {
     char term[96], meaning[ORGAN_MEANING_ROOM];
     option_term(option, term, sizeof term);
-    organ_help_meaning(option, meaning);
-    put_help_entry(out, term, column, meaning, page);
-}
-
-static size_t option_column(const organ_page *page)
-{
-    enum { COLUMN = 26, NARROW_COLUMN = 8, NARROW = 60 };
-    return page->width < NARROW ? NARROW_COLUMN : COLUMN;
+    organ_help_meaning(verb, option, meaning);
+    put_help_entry(out, term, option_column(page), meaning, page);
 }
 
 /* Prints the forms of the verb (verb->usage, one in a line), or one that is made from its operands and options. */
@@ -172,7 +179,7 @@ void organ_help_topic(FILE *out, const organ_verb_table *table, const organ_topi
     }
     fputc('\n', out);
     for (size_t k = 0; (option = organ_topic_option(table, topic, k)); k++)
-        put_option_help(out, option, option_column(&narrow), &narrow);
+        put_option_help(out, NULL, option, &narrow);
 }
 
 void organ_help_topics(FILE *out, const organ_verb_table *table, const organ_page *page)
@@ -219,7 +226,7 @@ bool organ_help_option(FILE *out, const organ_verb_table *table, const char *nam
         organ_text_say(out, &narrow, "", "Option of 'organ %s'%s%s%s:", table->verbs[v]->name,
                        option->topic ? " and other verbs ('organ help " : "", option->topic ? option->topic->name : "",
                        option->topic ? "')" : "");
-        put_option_help(out, option, option_column(&narrow), &narrow);
+        put_option_help(out, table->verbs[v], option, &narrow);
         found = true;
     }
     return found;
@@ -238,7 +245,7 @@ void organ_help_exits(FILE *out, const organ_page *page)
 
 /* ---- verbs ---- */
 
-static void put_group(FILE *out, const organ_option_group *group, const organ_page *page)
+static void put_group(FILE *out, const organ_verb *verb, const organ_option_group *group, const organ_page *page)
 {
     bool any = false;
     for (size_t k = 0; k < group->count; k++) {
@@ -247,7 +254,7 @@ static void put_group(FILE *out, const organ_option_group *group, const organ_pa
         if (!any)
             fprintf(out, "\n%s:\n", group->title);
         any = true;
-        put_option_help(out, &group->options[k], option_column(page), page);
+        put_option_help(out, verb, &group->options[k], page);
     }
 }
 
@@ -269,7 +276,7 @@ void organ_help_of_verb(FILE *out, const organ_verb_table *table, const organ_ve
     for (size_t k = 0; k < verb->operand_count; k++)
         put_help_entry(out, verb->operands[k].name, OPERAND_COLUMN, verb->operands[k].help, &narrow);
     for (size_t g = 0; g < verb->group_count; g++)
-        put_group(out, &verb->groups[g], &narrow);
+        put_group(out, verb, &verb->groups[g], &narrow);
     put_topics_of(out, table, verb, &narrow);
     fputs("\nExit code:\n", out);
     put_exits(out, verb, &narrow);
@@ -316,7 +323,7 @@ static void put_brief_option(FILE *out, const organ_option *option, size_t colum
             n = k;
     option_term(option, term, sizeof term);
     some_choices(option, choices);
-    write_meaning(option, n, choices, meaning);
+    write_meaning(option, n, choices, "", meaning);
     put_help_entry(out, term, column, meaning, page);
 }
 

@@ -154,7 +154,7 @@ static void put_synopsis(FILE *out, const organ_verb *verb)
     fputs("[\\fIoptions\\fR]\n", out);
 }
 
-static void put_roff_option(FILE *out, const organ_option *option)
+static void put_roff_option(FILE *out, const organ_verb *verb, const organ_option *option)
 {
     char meaning[ORGAN_MEANING_ROOM];
     fputs(".TP\n", out);
@@ -168,11 +168,11 @@ static void put_roff_option(FILE *out, const organ_option *option)
         put_argument(out, option->argument);
     }
     fputc('\n', out);
-    organ_help_meaning(option, meaning);
+    organ_help_meaning(verb, option, meaning);
     put_roff_text(out, meaning);
 }
 
-static void put_group(FILE *out, const organ_option_group *group)
+static void put_group(FILE *out, const organ_verb *verb, const organ_option_group *group)
 {
     bool any = false;
     for (size_t k = 0; k < group->count; k++) {
@@ -181,7 +181,7 @@ static void put_group(FILE *out, const organ_option_group *group)
         if (!any)
             fprintf(out, ".SS %s\n", group->title);
         any = true;
-        put_roff_option(out, &group->options[k]);
+        put_roff_option(out, verb, &group->options[k]);
     }
 }
 
@@ -195,7 +195,7 @@ static void put_options(FILE *out, const organ_verb_table *table, const organ_ve
     }
     fputs(".SH OPTIONS\n", out);
     for (size_t g = 0; g < verb->group_count; g++)
-        put_group(out, &verb->groups[g]);
+        put_group(out, verb, &verb->groups[g]);
     fputs(".SS Shared options\n.BR organ (1)\ndescribes these options:\n", out);
     for (size_t k = 0; k < table->topic_count; k++) {
         char names[ORGAN_TOPIC_ROOM];
@@ -301,7 +301,7 @@ static void put_topics(FILE *out, const organ_verb_table *table)
         if (topic->about)
             put_roff_text(out, topic->about);
         for (size_t k = 0; (option = organ_topic_option(table, topic, k)); k++)
-            put_roff_option(out, option);
+            put_roff_option(out, NULL, option);
     }
 }
 

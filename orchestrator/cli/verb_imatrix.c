@@ -40,16 +40,16 @@ static const organ_option options[] = {
     COMPUTE(importance.compute, "arithmetic of the forward pass: exact, split or bf16 ('organ help perplexity')",
             .fallback = "exact")};
 
+#define OF_TEXT(path) ORGAN_REQUIREMENT(imatrix_call, importance.path, .never = "merge")
+static const organ_requirement needs[] = {OF_TEXT(text), OF_TEXT(chunks), OF_TEXT(head), OF_TEXT(resume),
+                                          ORGAN_REQUIREMENT(imatrix_call, merge)};
+static const organ_requirements requirements = {needs, COUNT(needs), NULL};
+
 static organ_status merge_files(const imatrix_call *own, const organ_engine *engine, const organ_progress *progress,
                                 json_t **report, organ_error *error)
 {
     const organ_importance_options *const o = &own->importance;
     organ_importance_merge_options m = organ_importance_merge_defaults();
-    const struct { const char *name; bool given; } others[] = {
-        {"calibration", o->text}, {"chunks", o->chunks}, {"process-output", o->head}, {"resume", o->resume}};
-    for (size_t k = 0; k < COUNT(others); k++)
-        if (others[k].given)
-            return organ_fail(error, ORGAN_USAGE, "imatrix: --%s has no meaning with --merge", others[k].name);
     ORGAN_OWNED const char **const files = malloc((own->files.count + 1) * sizeof *files);
     if (!files)
         return organ_fail_memory(error, o->output);
@@ -70,6 +70,8 @@ static organ_status merge_files(const imatrix_call *own, const organ_engine *eng
 WORK(imatrix_work)
 {
     organ_importance_options *const o = &own->importance;
+    if (organ_requirements_check(&requirements, own, &(imatrix_call){0}, error))
+        return error->status;
     if (own->merge)
         return merge_files(own, engine, progress, report, error);
     if (own->files.count)
@@ -101,6 +103,7 @@ const organ_verb organ_imatrix_verb = {
                      "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
                      "model.safetensors.index.json next to its tokenizer; with --merge an importance matrix"),
              OPTIONAL("FILE...", INPUT, files, "with --merge: further importance matrices")),
+    NEEDS({&requirements, 0}),
     GROUPS(GROUP("Options", options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ imatrix Qwen3-4B --calibration calib.txt -o imatrix.gguf",
               "Writes an importance matrix for llama-quantize --imatrix."},

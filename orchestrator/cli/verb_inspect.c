@@ -18,14 +18,19 @@ typedef struct inspect_call {
 /* Tables are laid out by hand. */
 /* clang-format off */
 
+#define NOT_FILES .never = "untrusted", .why = "it examines files, not tensors"
+static const organ_requirement inspect_needs[] = {ORGAN_REQUIREMENT(inspect_call, inspect.tensors, NOT_FILES),
+                                                  ORGAN_REQUIREMENT(inspect_call, inspect.match, NOT_FILES),
+                                                  ORGAN_REQUIREMENT(inspect_call, untrusted)};
+static const organ_requirements organ_inspect_requirements = {inspect_needs, COUNT(inspect_needs), NULL};
+
 WORK(inspect_work)
 {
     own->inspect.access = &call->access;
     if (!own->untrusted)
         return organ_inspect(&own->inspect, report, error);
-    if (own->inspect.tensors || own->inspect.match)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--untrusted examines files, not tensors: --tensors and --select have no meaning with it");
+    if (organ_requirements_check(&organ_inspect_requirements, own, &(inspect_call){0}, error))
+        return error->status;
     return organ_untrusted(&(organ_untrusted_options){.model = own->inspect.model}, report, error);
 }
 RUN_WORK(inspect, false)
@@ -49,6 +54,7 @@ const organ_verb organ_inspect_verb = {
              "misleading names. It executes none of them.",
     OPERANDS(OPERAND("MODEL", MODEL, inspect.model,
                      "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json")),
+    NEEDS({&organ_inspect_requirements, 0}),
     GROUPS(GROUP("Options", inspect_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ inspect Qwen2.5-7B-Instruct",
               "Prints the architecture, the tensors by role, and faults of the files."},

@@ -100,6 +100,7 @@ const organ_verb organ_lora_extract_verb = {
     OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share,
                       "with --rank-by energy: share of the squared norm to explain, above 0 and at most 1; or write "
                       "energy=SHARE. With --repair: the damaged model")),
+    NEEDS(NEED(lora_extract, lora_extract)),
     GROUPS(GROUP("Options", extract_options), GROUP("Factors", factor_options),
            GROUP("Repair of a damaged base", repair_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora extract --base Qwen2.5-7B --tuned my-model -o my-lora",

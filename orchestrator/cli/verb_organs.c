@@ -140,6 +140,7 @@ const organ_verb organ_graft_verb = {
              "on --calibration the rest of the block gets from the states of B what it gets from those of A. Every "
              "fourth window is held out; the projection stays as it is if no fit lowers the error there. 'organ "
              "evaluate --mtp' measures how many drafted tokens a server would accept.",
+    NEEDS(NEED(graft, graft)),
     GROUPS(GROUP("Options", graft_options), GROUP("Calibration (--refit)", graft_calibration),
            EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     FORMERLY(LAYERS_FORMERLY(graft.layers)),

@@ -67,11 +67,10 @@ static const organ_option quantize_options[] = {
          "--calibration. Default: nearest; with --scheme mixed of a GGUF model: gptq if there is a --calibration",
          .choices = &ORGAN_CHOICE_TEXTS(ORGAN_QUANTIZE_METHODS)[1], .common = true),
     INPUT("imatrix", "FILE", quantize.imatrix,
-          "importance matrix of llama.cpp, for GGUF models: weights the error of each column by the mean square of its "
-          "input"),
+          "importance matrix of llama.cpp: weights the error of each column by the mean square of its input"),
     SELECT(quantize.targets, "quantise these matrices instead of the projections", .former = "targets"),
     TEXT("type-of", "GLOB=TYPE,...", quantize.type_of,
-         "GGUF: type of the matrices whose names match GLOB (or another word of --select); the first match applies. "
+         "type of the matrices whose names match GLOB (or another word of --select); the first match applies. "
          "TYPE is a scheme for GGUF, f16, bf16, f32, or keep for no change"),
     TEXT("mtp-scheme", "SCHEME", quantize.mtp_scheme,
          "scheme of the block for multi-token prediction (MTP), with --select of the matrices selected in it: keep: "
@@ -88,8 +87,8 @@ static const organ_option gptq_options[] = {
            "also write an adapter of rank R to OUT-adapter that gives back most of the outputs which the codes lose; "
            "codes and adapter are chosen together, and the model needs it", .range = {RANKS}),
     FLAG("activations", quantize.activations,
-         "nvfp4, mxfp4: let servers quantise activations like weights (W4A4); for nvfp4 the scale of each matrix's "
-         "inputs is measured on --calibration, with either method"),
+         "let servers quantise activations like weights (W4A4); for nvfp4 the scale of each matrix's inputs is "
+         "measured on --calibration, with either method"),
     CHOICE("activation-type", "int8|fp8", quantize.activation_type,
            "let servers quantise activations to this type: int8 with int8-channel and groups (W4A8), fp8 with the FP8 "
            "schemes and int4-group128 (W4AFP8)"),
@@ -115,13 +114,13 @@ static const organ_option width_options[] = {
     ALLOCATION_OF(quantize.allocate,
                   "3.5bpw (bits per weight of the targets, with scales) or 9GB (bytes of all tensors)"),
     TEXT("target-size", "SIZES", quantize.target_size,
-         "with --scheme mixed, of a GGUF model: bytes of the file (12GB); several sizes (8GB,12GB) make OUT-8GB.gguf "
+         "of a GGUF model: bytes of the file (12GB); several sizes (8GB,12GB) make OUT-8GB.gguf "
          "and OUT-12GB.gguf", .common = true),
     TEXT("types", "LIST", quantize.types,
-         "with --scheme mixed, of a GGUF model: types that tensors may get, separated by commas; default: all"),
+         "of a GGUF model: types that tensors may get, separated by commas; default: all"),
     ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
-    FLAG("one-width", quantize.one_width, "with --scheme mixed: one width for q, k and v of a layer, and one for gate "
-                                          "and up, as vLLM requires")};
+    FLAG("one-width", quantize.one_width,
+         "one width for q, k and v of a layer, and one for gate and up, as vLLM requires")};
 
 RUN_WRITING(quantize, organ_quantize, quantize)
 
@@ -177,6 +176,7 @@ const organ_verb organ_quantize_verb = {
              "--evaluate rounds the activations of the output as its servers do, and shows the loss of the weights "
              "alone too.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is not changed")),
+    NEEDS(NEED(quantize, quantize)),
     GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (gptq, activations, smooth)", gptq_options),
            GROUP("Widths or types by budget (--scheme mixed)", width_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
@@ -253,6 +253,7 @@ const organ_verb organ_convert_verb = {
              "architecture, but all tensors have usual names of transformers, it converts only the names; only organ "
              "can read such a GGUF file.",
     OPERANDS(OPERAND("MODEL", MODEL, convert.model, "the model to convert; it is not changed")),
+    NEEDS(NEED(convert, convert)),
     GROUPS(GROUP("Options", convert_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ convert Qwen3-4B -o Qwen3-4B.gguf --to gguf",
               "Writes a file for llama.cpp; matrices keep their type."},

@@ -34,14 +34,13 @@ static const organ_option prune_options[] = {
          .before_to = true, .percent = true, .unset = -1, .explain = organ_explain_sparsity, .common = true),
     TEXT("pattern", "N:M", prune.calibrated.pattern,
          "instead of --sparsity: keep N of each M consecutive weights of a row, such as 2:4, 4:8, 1:4, 6:8, 8:16, "
-         "with M up to 16; not for physarum-v1"),
+         "with M up to 16"),
     TEXT("method", "NAME", prune.calibrated.method,
          "method of pruning; default physarum-v3 with --calibration, else physarum-v1",
          .choices = &ORGAN_CHOICE_TEXTS(ORGAN_PRUNE_METHODS)[1], .common = true),
     SELECT(prune.targets, "prune these matrices instead of the projections", .former = "targets"),
     TEXT("then", "SCHEME", prune.calibrated.then,
-         "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
-         "the methods physarum-v2, physarum-v3, alps and sparsegpt",
+         "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq",
          .choices = ORGAN_CODE_SCHEMES, .explain = organ_explain_then, .common = true),
     WRITING(prune, "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
@@ -49,17 +48,16 @@ static const organ_option calibration_options[] = {
           "calibration text for all methods but physarum-v1 and magnitude; do not use a text on which the model is "
           "evaluated", .common = true),
     INPUT("imatrix", "FILE", prune.calibrated.imatrix,
-          "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
-          "not change the kept weights"),
+          "importance matrix of llama.cpp instead of --calibration; physarum-v2 then does not change the kept weights"),
     WINDOWS_CALIBRATION(prune.calibrated), MOMENTS(prune.moments), ALL_EXPERTS(prune.calibrated)};
 static const organ_option method_options[] = {
-    FLAG("no-refit", prune.calibrated.no_compensate, "physarum-v2: do not change the kept weights",
+    FLAG("no-refit", prune.calibrated.no_compensate, "do not change the kept weights",
          .former = "no-compensate", .both = true),
     REAL("effort", "E", prune.calibrated.effort,
          "multiply the refitting steps of physarum-v2, or the iterations of physarum-v3, by E",
          .range = {ORGAN_PRUNE_EFFORTS}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", prune.calibrated.seed,
-           "physarum-v2: seed of the random noise with which organ tests how stable each input is",
+           "seed of the random noise with which organ tests how stable each input is",
            .range = {SEEDS}, .fallback = "0")};
 static const organ_option allocation_options[] = {
     ALLOCATION_OF(prune.calibrated.allocate, "50% of all target weights; with --then also 2.6bpw (bits per weight) or "
@@ -116,6 +114,7 @@ const organ_verb organ_prune_verb = {
              "If DONOR is one .gguf or .safetensors file, OUT can be a file of the same kind; for a model in several "
              "GGUF files it must be a directory.",
     OPERANDS(OPERAND("DONOR", MODEL, prune.donor, "the model to prune; it is not changed")),
+    NEEDS(NEED(prune, prune)),
     GROUPS(GROUP("Options", prune_options), GROUP("Calibration", calibration_options),
            GROUP("Physarum v2 and v3", method_options), GROUP("Physarum v1", flow_options),
            GROUP("Budget for the whole model (--allocate global)", allocation_options),

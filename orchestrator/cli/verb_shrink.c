@@ -83,6 +83,7 @@ const organ_verb organ_experts_verb = {
              "--predict measures before anything is removed: held-out windows of the text run through the model with "
              "the experts that each --keep would leave, all in one pass over the layers.",
     OPERANDS(OPERAND("MODEL", MODEL, experts.model, "the model to cut; it is not changed")),
+    NEEDS(NEED(experts, experts)),
     GROUPS(GROUP("Options", experts_options), GROUP("Scores", score_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ experts MODEL -o OUT --keep 50% --calibration TEXT --scores scores.json",
@@ -227,6 +228,7 @@ const organ_verb organ_width_verb = {
              "The choices are stored in a hidden directory next to OUT until OUT is complete, so that --resume "
              "continues at the layer or tensor.",
     OPERANDS(OPERAND("MODEL", MODEL, width.model, "the model to narrow; it is not changed")),
+    NEEDS(NEED(width, width)),
     GROUPS(GROUP("Options", width_options), GROUP("Choice of channels and heads", choice_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ width Qwen2.5-7B -o OUT --ffn 75% --calibration a.txt",

@@ -34,6 +34,44 @@ static void put_name(const organ_verb *verb, const char *field, char *out, size_
             snprintf(out, size, "%.*s", (int)strcspn(verb->operands[k].name, "."), verb->operands[k].name);
 }
 
+/* Returns the k-th row of the tables about the option, and its table; NULL after the last. */
+static const organ_requirement *need_at(const organ_verb *verb, const organ_option *option, size_t k,
+                                        const organ_option_needs **of)
+{
+    for (size_t n = 0; n < verb->need_count; n++)
+        for (size_t r = 0; r < verb->needs[n].table->count; r++) {
+            const organ_requirement *const row = &verb->needs[n].table->rows[r];
+            *of = &verb->needs[n];
+            if (verb->needs[n].offset + row->offset == option->offset && !k--)
+                return row;
+        }
+    return NULL;
+}
+
+void organ_option_describe_needs(const organ_verb *verb, const organ_option *option, char *out, size_t size)
+{
+    const organ_requirement *row;
+    const organ_option_needs *of;
+    char text[ORGAN_REQUIREMENT_ROOM] = "";
+    const size_t used = strlen(out);
+    for (size_t k = 0; (row = need_at(verb, option, k, &of)); k++)
+        organ_requirement_describe(row, text, sizeof text);
+    snprintf(out + used, size - used, "%s", used && *text ? ", " : "");
+    organ_options_name_fields(verb, text, out + strlen(out), size - strlen(out));
+}
+
+bool organ_option_may_be_given(const organ_verb *verb, const organ_option *option, const void *values,
+                               const void *defaults)
+{
+    const organ_requirement *row;
+    const organ_option_needs *of;
+    for (size_t k = 0; (row = need_at(verb, option, k, &of)); k++)
+        if (!organ_requirements_allow(of->table, row, (const char *)values + of->offset,
+                                      (const char *)defaults + of->offset))
+            return false;
+    return true;
+}
+
 void organ_options_name_fields(const organ_verb *verb, const char *message, char *text, size_t size)
 {
     static const char of_field[] = "abcdefghijklmnopqrstuvwxyz0123456789_.";

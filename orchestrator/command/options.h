@@ -4,6 +4,7 @@
 #ifndef ORGAN_COMMAND_OPTIONS_H
 #define ORGAN_COMMAND_OPTIONS_H
 
+#include "formats/base/requirements.h"
 #include "formats/base/text.h"
 
 #include <organ/base.h>
@@ -119,6 +120,12 @@ typedef struct organ_example {
     const char *does;    /* explanation of the command, a sentence */
 } organ_example;
 
+/* What options of a verb have a meaning with: a table of the operation that runs (output/requirements.h). */
+typedef struct organ_option_needs {
+    const organ_requirements *table;
+    size_t offset; /* of the options of the table in the struct of the verb */
+} organ_option_needs;
+
 typedef struct organ_verb {
     const char *name;    /* one word, or two: "lora extract" */
     const char *former;  /* its names in older versions, as organ_option.former */
@@ -133,6 +140,8 @@ typedef struct organ_verb {
      * them without mention, nothing shows them */
     const organ_option *former_options;
     size_t former_count;
+    const organ_option_needs *needs;
+    size_t need_count;
     size_t call_size; /* size in bytes of the struct that gets the values of operands and options */
     const organ_example *examples;
     size_t example_count;
@@ -196,6 +205,14 @@ const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k);
 /* Returns the option of a verb with this name (without dashes), also a former name or a former option; NULL if there is
  * none. */
 const organ_option *organ_verb_option(const organ_verb *verb, const char *name);
+
+/* Appends what the option has a meaning with to `out` (`size` bytes): "only with --method gptq", with a comma before it
+ * if `out` is not empty. */
+void organ_option_describe_needs(const organ_verb *verb, const organ_option *option, char *out, size_t size);
+/* Returns whether the option may still be given: false if `values`, which organ_options_parse filled, have an option
+ * that excludes it. `defaults`: the values of a command line without options. */
+bool organ_option_may_be_given(const organ_verb *verb, const organ_option *option, const void *values,
+                               const void *defaults);
 
 /* Returns whether the first `length` bytes of `name` are one of the names in `former` (organ_option.former). */
 bool organ_is_former(const char *former, const char *name, size_t length);

@@ -84,7 +84,7 @@ refused 2 '--budget 9GB' "${all[@]}" --budget 9GB
 refused 2 '--budget 50%' "${all[@]}" --budget 50% --sparsity 60
 refused 2 "10 %" "${all[@]}" --budget 10%
 refused 2 "97 %" "${all[@]}" --sparsity 97
-refused 2 '--pattern 2' "${all[@]}" --pattern 2:4
+refused 2 '--pattern' "${all[@]}" --pattern 2:4
 refused 2 '--allocate' prune tiny-qwen2 -o new --method wanda --allocate global --budget 50% --imatrix x
 refused 2 '--calibration' prune tiny-qwen2 -o new --method magnitude --allocate global --budget 50%
 refused 2 '--calibration' prune tiny-qwen2 -o new --allocate global --budget 50%

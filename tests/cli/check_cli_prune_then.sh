@@ -122,7 +122,7 @@ refused 2 "--budget 1.7bpw" "${divided[@]}" -o no --budget 1.7bpw
 refused 2 "--budget 8M" "${divided[@]}" -o no --budget 8M
 refused 2 "97 %" "${divided[@]}" -o no --budget 97%
 refused 2 "--sparsity" "${divided[@]}" -o no --budget 3bpw -s 50
-refused 2 "--pattern 2" "${divided[@]}" -o no --budget 3bpw --pattern 2:4
+refused 2 "--pattern" "${divided[@]}" -o no --budget 3bpw --pattern 2:4
 refused 2 "--budget 3bpw" "${divided[@]/--then=int4-group32/--quiet}" -o no --budget 3bpw
 refused 2 "--memory" "${divided[@]}" -o no --budget 3bpw --memory 10M
 refused 4 "missing/curves" "${divided[@]}" -o no --budget 50% --allocation missing/curves

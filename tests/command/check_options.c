@@ -335,6 +335,78 @@ static void expect_fallback(const organ_verb *verb, const organ_option *option)
     free(silent);
 }
 
+/* Each row of a table of requirements is about an option of the verb, or other rows name it. */
+START_TEST(requirements_are_about_options)
+{
+    for (size_t v = 0; v < organ_all_verbs.count; v++)
+        for (size_t n = 0; n < organ_all_verbs.verbs[v]->need_count; n++)
+            for (size_t r = 0; r < organ_all_verbs.verbs[v]->needs[n].table->count; r++) {
+                const organ_verb *const verb = organ_all_verbs.verbs[v];
+                const organ_requirement *const row = &verb->needs[n].table->rows[r];
+                const organ_option *option;
+                size_t k = 0;
+                while ((option = organ_verb_option_at(verb, k)) &&
+                       option->offset != verb->needs[n].offset + row->offset)
+                    k++;
+                ck_assert_msg(option || (!row->with && !row->never) || strcmp(row->field, "write.evaluate") == 0,
+                              "%s: %s", verb->name, row->field);
+            }
+}
+END_TEST
+
+typedef struct needy {
+    const char *way, *text;
+    unsigned rounds;
+    double share;
+} needy;
+
+static void needy_facts(const void *options, organ_facts *facts)
+{
+    const needy *const o = options;
+    organ_facts_assume(facts, "way", o->way ? NULL : "plain", "plain, the default");
+    organ_facts_add(facts, "outputs in", o->text ? "GGUF" : NULL, NULL);
+}
+
+static const organ_requirement needy_rows[] = {
+    ORGAN_REQUIREMENT(needy, way), ORGAN_REQUIREMENT(needy, text, .never = "way=b*", .why = "it reads none"),
+    ORGAN_REQUIREMENT(needy, rounds, .with = "way=first,second|text"),
+    ORGAN_REQUIREMENT(needy, share, .with = "outputs in=GGUF")};
+static const organ_requirements needy_table = {needy_rows, LENGTH(needy_rows), needy_facts};
+
+static void needs(needy options, const char *message)
+{
+    const needy defaults = {.share = 1};
+    organ_error error = {0};
+    organ_requirements_check(&needy_table, &options, &defaults, &error);
+    ck_assert_int_eq(error.status, message ? ORGAN_USAGE : ORGAN_OK);
+    ck_assert_str_eq(error.message, message ? message : "");
+}
+
+/* A double that is 0 is given if that is not the default. */
+START_TEST(requirements_are_checked)
+{
+    needs((needy){.share = 1}, NULL);
+    needs((needy){.way = "second", .rounds = 3, .share = 1}, NULL);
+    needs((needy){.text = "t", .rounds = 3}, NULL);
+    needs((needy){.rounds = 3, .share = 1},
+          "`rounds` has no meaning with plain, the default: it is for `way` first or second or `text`");
+    needs((needy){.way = "third", .rounds = 3, .share = 1},
+          "`rounds` has no meaning with `way` third: it is for `way` first or second or `text`");
+    needs((needy){.way = "both", .text = "t", .share = 1}, "`text` has no meaning with `way` both: it reads none");
+    needs((needy){.share = 0}, "`share` has no meaning without outputs in GGUF");
+}
+END_TEST
+
+/* Completion leaves out what an option that is typed excludes, but not what a default excludes. */
+START_TEST(requirements_allow)
+{
+    const needy defaults = {.share = 1}, third = {.way = "third", .share = 1}, both = {.way = "both", .share = 1};
+    ck_assert(organ_requirements_allow(&needy_table, &needy_rows[2], &defaults, &defaults));
+    ck_assert(!organ_requirements_allow(&needy_table, &needy_rows[2], &third, &defaults));
+    ck_assert(!organ_requirements_allow(&needy_table, &needy_rows[1], &both, &defaults));
+}
+END_TEST
+
 /* Help and manual explain each option: its effect, its values and its default; these agree with the table. */
 START_TEST(every_option_is_explained)
 {
@@ -343,7 +415,7 @@ START_TEST(every_option_is_explained)
             for (size_t k = 0; k < organ_all_verbs.verbs[v]->groups[g].count; k++) {
                 const organ_option *const option = &organ_all_verbs.verbs[v]->groups[g].options[k];
                 char meaning[ORGAN_MEANING_ROOM], range[ORGAN_RANGE_ROOM], choice[ORGAN_LONGEST_CHOICE];
-                organ_help_meaning(option, meaning);
+                organ_help_meaning(organ_all_verbs.verbs[v], option, meaning);
                 organ_option_range(option, range, sizeof range);
                 ck_assert_msg(strlen(option->help) >= 8 && strlen(meaning) < sizeof meaning - 1, "%s --%s",
                               organ_all_verbs.verbs[v]->name, option->name);
@@ -439,6 +511,7 @@ int main(void)
                    help_wins_over_what_is_missing, faults_name_option_value_and_range, near_names_are_found,
                    unknown_verbs_are_refused, choices_are_held_to}},
                  {"outputs", {outputs_are_compared_with_all_inputs}},
+                 {"requirements", {requirements_are_about_options, requirements_are_checked, requirements_allow}},
                  {"help", {the_table_is_sound, every_option_is_explained}}};
     Suite *const suite = suite_create("options");
     for (size_t c = 0; c < LENGTH(cases); c++) {

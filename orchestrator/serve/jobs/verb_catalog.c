@@ -131,8 +131,9 @@ static json_t *fallback_value(const organ_option *option)
                                              : json_string(option->fallback);
 }
 
-static json_t *option_schema(const organ_option *option)
+static json_t *option_schema(const organ_verb *verb, const organ_option *option)
 {
+    char about[2048];
     json_t *schema = NULL;
     if (option->value == ORGAN_VALUE_FLAG)
         schema = json_pack("{s:s}", "type", "boolean");
@@ -144,8 +145,10 @@ static json_t *option_schema(const organ_option *option)
         schema = words_schema(option->names, option->takes);
     else
         schema = option->value == ORGAN_VALUE_BYTES ? bytes_schema(option) : number_schema(option);
+    snprintf(about, sizeof about, "%s", option->help);
+    organ_option_describe_needs(verb, option, about, sizeof about);
     return organ_json_joined(schema, ORGAN_OBJECT(SET_IF(option->fallback, "default", fallback_value(option)),
-                                                  SET_TEXT("description", option->help)));
+                                                  SET_TEXT("description", about)));
 }
 
 static json_t *arguments_schema(const organ_verb *verb)
@@ -154,7 +157,7 @@ static json_t *arguments_schema(const organ_verb *verb)
     char key[64], before[64] = "";
     for (size_t k = 0; k < verb->operand_count; k++) {
         const organ_option operand = organ_job_operand(&verb->operands[k], key);
-        json_object_set_new(properties, key, option_schema(&operand));
+        json_object_set_new(properties, key, option_schema(verb, &operand));
         if (operand.required)
             json_array_append_new(required, json_string(key));
         else if (k > 0) /* an operand cannot be given without the one before it */
@@ -163,7 +166,7 @@ static json_t *arguments_schema(const organ_verb *verb)
     }
     const organ_option *option;
     for (size_t k = 0; (option = organ_job_option(verb, k)); k++) {
-        json_object_set_new(properties, option->name, option_schema(option));
+        json_object_set_new(properties, option->name, option_schema(verb, option));
         if (option->required)
             json_array_append_new(required, json_string(option->name));
     }
@@ -225,18 +228,20 @@ static json_t *describe_operands(const organ_verb *verb)
     return list;
 }
 
-static json_t *describe_option(const organ_option *option)
+static json_t *describe_option(const organ_verb *verb, const organ_option *option)
 {
     static const char *const kinds[] = {
         [ORGAN_VALUE_FLAG] = "flag",   [ORGAN_VALUE_TEXT] = "text", [ORGAN_VALUE_WORDS] = "words",
         [ORGAN_VALUE_COUNT] = "count", [ORGAN_VALUE_REAL] = "real", [ORGAN_VALUE_BYTES] = "bytes"};
-    char allowed[160];
+    char allowed[160], needs[ORGAN_REQUIREMENT_ROOM] = "";
+    organ_option_describe_needs(verb, option, needs, sizeof needs);
     organ_option_allows(option, allowed, sizeof allowed);
     const organ_range *const range = option->value >= ORGAN_VALUE_COUNT ? &option->range : NULL;
     return ORGAN_OBJECT(
         SET_TEXT("name", option->name), SET_TEXT("kind", kinds[option->value]), SET_TEXT("help", option->help),
         SET_TEXT("names", names_word(option->names)), SET_FLAG("required", option->required),
-        SET_TEXT("allowed", allowed), SET_IF(option->letter, "letter", json_stringn(&option->letter, 1)),
+        SET_TEXT("allowed", allowed), SET_IF(*needs, "needs", json_string(needs)),
+        SET_IF(option->letter, "letter", json_stringn(&option->letter, 1)),
         SET_IF(option->argument, "argument", json_string(option->argument)),
         SET_IF(option->fallback, "default", fallback_value(option)),
         SET_IF(option->choices && !option->open, "choices", choices_array(option)),
@@ -255,7 +260,7 @@ static json_t *describe_groups(const organ_verb *verb)
         ORGAN_OWNED_JSON json_t *const options = json_array();
         for (size_t k = 0; k < verb->groups[g].count; k++)
             if (!is_hidden_option(&verb->groups[g].options[k]))
-                json_array_append_new(options, describe_option(&verb->groups[g].options[k]));
+                json_array_append_new(options, describe_option(verb, &verb->groups[g].options[k]));
         if (json_array_size(options) > 0)
             json_array_append_new(list, json_pack("{s:s, s:O}", "title", verb->groups[g].title, "options", options));
     }

@@ -49,6 +49,15 @@ void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- options ---- */
 
+/* Rows of requirements (formats/base/requirements.h) of the member `path`, an organ_allocate_options: all options but
+ * `allocate` itself and `way`, which only prune has, need one of the conditions. */
+#define ORGAN_ALLOCATE_NEEDS(options, path, conditions)                                                                \
+    ORGAN_REQUIREMENT_NAMED(options, path.budget, "allocate.budget", .with = conditions),                              \
+        ORGAN_REQUIREMENT_NAMED(options, path.file, "allocate.file", .with = conditions),                              \
+        ORGAN_REQUIREMENT_NAMED(options, path.rounds, "allocate.rounds", .with = conditions),                          \
+        ORGAN_REQUIREMENT_NAMED(options, path.tokens, "allocate.tokens", .with = conditions),                          \
+        ORGAN_REQUIREMENT_NAMED(options, path.layers, "allocate.layers", .with = conditions)
+
 /* Returns ORGAN_USAGE if options do not fit together or are out of range. */
 organ_status organ_allocate_check(const organ_allocate_options *options, organ_error *error);
 /* These three functions return --allocate-tokens, --allocate-layers and --allocate-way (organ_allocate_options.tokens,

@@ -184,25 +184,10 @@ size_t organ_allocate_reserve(const organ_allocate_options *o) { return o->alloc
 unsigned organ_allocate_layers(const organ_allocate_options *o) { return o->layers ? o->layers : LAYERS; }
 double organ_allocate_way(const organ_allocate_options *o) { return o->way > 0 ? o->way : ORGAN_ALLOCATION_WAY; }
 
-/* Options that need `allocate.allocate` are refused if they are given without it. */
-static organ_status refuse_alone(const organ_allocate_options *o, organ_error *error)
-{
-    const struct {
-        bool given;
-        const char *name;
-    } options[] = {{o->budget, "`allocate.budget`"}, {o->file, "`allocate.file`"},     {o->rounds, "`allocate.rounds`"},
-                   {o->tokens, "`allocate.tokens`"}, {o->layers, "`allocate.layers`"}, {o->way > 0, "`allocate.way`"}};
-    for (size_t k = 0; k < sizeof options / sizeof *options; k++)
-        if (options[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning without `allocate.allocate` global",
-                              options[k].name);
-    return ORGAN_OK;
-}
-
 organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *error)
 {
     if (!o->allocate)
-        return refuse_alone(o, error);
+        return ORGAN_OK;
     if (strcmp(o->allocate, "global") != 0)
         return organ_fail(error, ORGAN_USAGE, "`allocate.allocate` '%s' is unknown: the only value is global",
                           o->allocate);

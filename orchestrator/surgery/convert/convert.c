@@ -10,6 +10,7 @@
 #include "orchestrator/output/head.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/output/requirements.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/repack/repack.h"
 #include "orchestrator/surgery/scoring/scoring.h"
@@ -479,13 +480,18 @@ static organ_status convert_verb(const void *given, const organ_engine *engine, 
     return organ_report_end_partial(&work, call->options->model, error);
 }
 
+ORGAN_REQUIREMENTS(convert, NULL,
+                   ORGAN_REQUIREMENT(organ_convert_options, pre, .never = "format", .why = "it is for GGUF outputs"),
+                   ORGAN_REQUIREMENT(organ_convert_options, format))
+
 organ_status organ_convert_from(const organ_convert_options *options, const organ_write_origin *origin,
                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
                                 organ_error *error)
 {
     const convert_from call = {options, origin};
     if (ORGAN_BEGIN_VERB(organ_convert_options, options, report, error, "model", options->model, "to", options->to,
-                         "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output))
+                         "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output) ||
+        organ_requirements_check(&organ_convert_requirements, options, &(organ_convert_options){0}, error))
         return error->status;
     return organ_plan_run(convert_verb, &call, options->write.dry_run, engine, progress, report, error);
 }

@@ -154,8 +154,6 @@ static organ_status check_options(repack_job *job, organ_error *error)
     if (strcmp(o->type, "same") != 0 && strcmp(o->type, "codes") != 0)
         return organ_fail(error, ORGAN_USAGE, "`type` %s: `format` %s keeps the codes of the model", o->type,
                           o->format);
-    if (o->pre)
-        return organ_fail(error, ORGAN_USAGE, "`pre` has no meaning with `format`: it is for GGUF outputs");
     if (organ_output_is_file(o->write.output))
         return organ_fail(error, ORGAN_USAGE, "%s: safetensors have files next to them: name a directory",
                           o->write.output);

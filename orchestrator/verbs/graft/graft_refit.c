@@ -5,6 +5,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/forward/drafting.h"
 #include "orchestrator/output/hidden_folder.h"
+#include "orchestrator/output/requirements.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/rows.h"
@@ -47,12 +48,15 @@ enum { SOURCE, TARGET, SIDES };
 
 /* ---- options ---- */
 
+ORGAN_REQUIREMENTS(graft, NULL, ORGAN_REQUIREMENT(organ_graft_options, refit),
+                   ORGAN_REQUIREMENT(organ_graft_options, calibration.text, .with = "refit"))
+
 organ_status organ_graft_refit_check(const organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
-    if (!o->refit)
-        return o->calibration.text ? organ_fail(error, ORGAN_USAGE, "`calibration.text` has no meaning without `refit`")
-                                   : ORGAN_OK;
+    const organ_graft_options defaults = organ_graft_defaults();
+    if (organ_requirements_check(&organ_graft_requirements, o, &defaults, error) || !o->refit)
+        return error->status;
     if (!(job->selection.groups & ORGAN_SELECTION_MTP))
         return organ_fail(error, ORGAN_USAGE, "`refit` fits blocks for multi-token prediction: it needs `types` mtp");
     if (!o->calibration.text)

@@ -23,11 +23,8 @@ organ_status organ_lora_repair_prepare(organ_lora_job *job, organ_error *error)
     for (size_t k = 0; k < job->tuned->tensor_count; k++)
         if (job->tuned->tensors[k].rank > 1)
             all.tensors[all.count++] = &job->tuned->tensors[k];
-    if (job->share > 0 || o->exact)
-        organ_fail(error, ORGAN_USAGE, "%s has no meaning with `calibration.text`",
-                   job->share > 0 ? "`rank_by`" : "`exact`");
-    else if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) == ORGAN_OK &&
-             organ_calibration_moments_parse(o->moments, &job->blocks, error) == ORGAN_OK)
+    if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) == ORGAN_OK &&
+        organ_calibration_moments_parse(o->moments, &job->blocks, error) == ORGAN_OK)
         organ_calibration_find_untapped(job->tuned, job->engine, &all, &job->untapped, error);
     free(all.tensors);
     return error->status;

@@ -8,6 +8,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/output/requirements.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
@@ -313,12 +314,18 @@ static organ_status extract_verb(const void *given, const organ_engine *engine, 
     return organ_report_end(&work, options->write.output, error);
 }
 
+#define ALONE(path) ORGAN_REQUIREMENT(organ_lora_extract_options, path, .never = "calibration.text")
+
+ORGAN_REQUIREMENTS(lora_extract, NULL, ALONE(rank_by), ALONE(exact),
+                   ORGAN_REQUIREMENT(organ_lora_extract_options, calibration.text))
+
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine,
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
     ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_lora_extract_options, options, report, error, "base", options->base, "tuned",
-                         options->tuned, "dtype", options->dtype, "write.output", options->write.output))
+                         options->tuned, "dtype", options->dtype, "write.output", options->write.output) ||
+        organ_requirements_check(&organ_lora_extract_requirements, options, &(organ_lora_extract_options){0}, error))
         return error->status;
     return organ_plan_run(extract_verb, options, options->write.dry_run, engine, progress, report, error);
 }

@@ -144,9 +144,6 @@ static organ_status prune_then(organ_prune_job *job, json_t **report, organ_erro
                                             .decide = divides ? then_decide : NULL,
                                             .allocation = divides ? allocation_json : NULL,
                                             .close = divides ? close_division : NULL};
-    if (!job->compensates)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`then` needs a method that refits: physarum-v2, physarum-v3, alps or sparsegpt, and a text");
     return organ_quantize_pruned(&codes, &pruning, job->engine, job->progress, report, error);
 }
 

@@ -3,6 +3,8 @@
  * ranges. */
 #include "orchestrator/verbs/prune/prune_parts.h"
 
+#include "orchestrator/output/requirements.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +26,6 @@ static const organ_prune_row methods[] = {
      .products = true,
      .noise = true,
      .effort = true,
-     .can_leave = true,
      .by_imatrix = true,
      .rows = true,
      .solve = {14, 25000, 1e9}},
@@ -59,16 +60,66 @@ static const organ_prune_row methods[] = {
      .compensates = true,
      .solve = {1.66, 2500, 1e8}}};
 
-/* ---- options ---- */
+/* ---- what options have a meaning with ---- */
+
+#define OPTION(path, ...)     ORGAN_REQUIREMENT(organ_prune_options, path, __VA_ARGS__)
+#define CALIBRATED(path, ...) ORGAN_REQUIREMENT_NAMED(organ_prune_options, calibrated.path, #path, __VA_ARGS__)
+#define BY_INPUTS             "method=physarum-v2,physarum-v3,alps,wanda,sparsegpt"
+#define BY_TEXT               BY_INPUTS "|allocate.allocate"
+/* An imatrix has mean squares of the inputs, but neither windows of a text nor correlations between inputs. Curves are
+ * measured with the default parameters of the flow, so --allocate allows no others. */
+#define SQUARES .why = "it has only mean squares of the inputs"
+#define OF_FLOW .with = "method=physarum-v1", .never = "allocate.allocate"
 
 /* The default method is physarum-v3 with a text and physarum-v1 without. */
+static const char *method_of(const organ_prune_calibrated_options *c)
+{
+    const char *const fallback = c->calibration.text ? "physarum-v3" : "physarum-v1";
+    return c->method ? c->method : fallback;
+}
+
+static void find_facts(const void *options, organ_facts *facts)
+{
+    const organ_prune_calibrated_options *const c = &((const organ_prune_options *)options)->calibrated;
+    snprintf(facts->text, sizeof facts->text, "%s, the default method here", method_of(c));
+    organ_facts_add(facts, "method", c->method, NULL);
+    organ_facts_assume(facts, "method", c->method ? NULL : method_of(c), facts->text);
+}
+
+/* clang-format off */
+ORGAN_REQUIREMENTS(prune, find_facts,
+    CALIBRATED(calibration.text, .with = BY_TEXT, .never = "imatrix", .why = "both describe the inputs"),
+    CALIBRATED(calibration.samples, .with = BY_TEXT, .never = "imatrix", SQUARES),
+    CALIBRATED(calibration.context, .with = BY_TEXT, .never = "imatrix", SQUARES),
+    CALIBRATED(calibration.scratch, .with = BY_TEXT, .never = "imatrix", SQUARES),
+    CALIBRATED(all_experts, .with = BY_TEXT, .never = "imatrix", SQUARES),
+    OPTION(moments, .with = BY_TEXT, .never = "imatrix", SQUARES),
+    CALIBRATED(no_compensate, .with = "method=physarum-v2"),
+    CALIBRATED(effort, .with = "method=physarum-v2,physarum-v3", .never = "no_compensate|imatrix"),
+    CALIBRATED(seed, .with = "method=physarum-v2", .never = "imatrix"),
+    CALIBRATED(imatrix, .with = "method=physarum-v2,wanda",
+        .why = "the other methods need the correlations of the inputs, on `calibration.text`"),
+    CALIBRATED(pattern, .with = BY_INPUTS ",magnitude"),
+    CALIBRATED(pattern, .never = "allocate.allocate", .why = "it gives every tensor the same sparsity"),
+    CALIBRATED(then, .with = "method=physarum-v2,physarum-v3,alps,sparsegpt", .never = "no_compensate|imatrix",
+        .why = "it needs a method that refits"),
+    OPTION(block_size, OF_FLOW),
+    OPTION(iterations, OF_FLOW),
+    OPTION(beta, OF_FLOW),
+    OPTION(coupling, OF_FLOW),
+    CALIBRATED(allocate.allocate, .never = "imatrix", .why = "divergences are measured on a text"),
+    CALIBRATED(allocate.way, .with = "allocate.allocate=global"),
+    ORGAN_ALLOCATE_NEEDS(organ_prune_options, calibrated.allocate, "allocate.allocate=global"))
+/* clang-format on */
+
+/* ---- checks of values ---- */
+
 static organ_status choose_method(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->calibrated;
     const bool unchanged = c->no_compensate || c->imatrix; /* kept weights keep their bits */
-    const char *const name = c->calibration.text ? "physarum-v3" : "physarum-v1";
     for (size_t k = 0; k < sizeof methods / sizeof *methods && !job->method; k++)
-        if (strcmp(c->method ? c->method : name, methods[k].name) == 0)
+        if (strcmp(method_of(c), methods[k].name) == 0)
             job->method = &methods[k];
     const organ_prune_row *const m = job->method;
     if (!m)
@@ -97,90 +148,6 @@ static organ_status choose_pattern(organ_prune_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE,
                           "`pattern` is N:M, N kept of each M neighbours with 1 <= N < M <= %d, not '%s'",
                           ORGAN_PATTERN_MAX, pattern);
-    return ORGAN_OK;
-}
-
-typedef struct prune_option {
-    const char *name;
-    bool given, supported; /* `supported`: by the method */
-    const char *lacks;     /* data that the option needs and an imatrix lacks; NULL: none */
-} prune_option;
-
-/* The names are ranges of the list of options. */
-enum { TEXT_OPTIONS = 0, OWN_OPTIONS = 6, FLOW_OPTIONS = 12, ALL_OPTIONS = 16 };
-
-/* The list has options of which some methods support no, or only the default value: of the text, of single methods,
- * and of the flow, which has its default parameters in all methods but physarum-v1. */
-static void list_options(const organ_prune_job *job, prune_option list[ALL_OPTIONS])
-{
-    const organ_prune_options *const o = job->options;
-    const organ_prune_calibrated_options *const c = job->calibrated;
-    const organ_prune_row *const m = job->method;
-    const bool text = job->needs_text || job->divides;
-    const prune_option all[ALL_OPTIONS] = {
-        {"`calibration.text`", c->calibration.text != NULL, text, NULL},
-        {"`calibration.samples`", c->calibration.samples != ORGAN_SAMPLES_DEFAULT, text, "windows"},
-        {"`calibration.scratch`", c->calibration.scratch != NULL, text, "windows"},
-        {"`all_experts`", c->all_experts, text, "tokens to send to experts"},
-        {"`calibration.context`", c->calibration.context != ORGAN_CONTEXT_DEFAULT, text, "windows"},
-        {"`moments`", o->moments != NULL, text, "second moments"},
-        {"`no_compensate`", c->no_compensate, m->can_leave, NULL},
-        {"`effort`", c->effort != 1, m->effort, "refits"},
-        {"`seed`", c->seed != 0, m->noise, "noise"},
-        {"`imatrix`", c->imatrix != NULL, m->text, NULL},
-        {"`pattern`", c->pattern != NULL, !m->tiles, NULL},
-        {"`then`", c->then != NULL, !m->tiles, NULL},
-        {"`block_size`", o->block_size != ORGAN_PRUNE_BLOCK_SIZE_DEFAULT, m->tiles, NULL},
-        {"`iterations`", o->iterations != ORGAN_PRUNE_ITERATIONS_DEFAULT, m->tiles, NULL},
-        {"`beta`", o->beta != 2, m->tiles, NULL},
-        {"`coupling`", o->coupling != 1, m->tiles, NULL}};
-    memcpy(list, all, sizeof all);
-}
-
-static organ_status refuse_unsupported(const organ_prune_job *job, size_t from, size_t to, organ_error *error)
-{
-    prune_option list[ALL_OPTIONS];
-    list_options(job, list);
-    for (size_t k = from; k < to; k++)
-        if (list[k].given && !list[k].supported)
-            return organ_fail(error, ORGAN_USAGE,
-                              job->calibrated->method
-                                  ? "%s has no meaning for `method` %s"
-                                  : "%s has no meaning for %s, the default method here: give another `method`, such as "
-                                    "magnitude, which needs no text, or `calibration.text`, with which the default is "
-                                    "physarum-v3",
-                              list[k].name, job->method->name);
-    return ORGAN_OK;
-}
-
-/* Curves are measured with the default parameters of the flow, so --allocate allows no others. */
-static organ_status refuse_flow(const organ_prune_job *job, organ_error *error)
-{
-    prune_option list[ALL_OPTIONS];
-    list_options(job, list);
-    for (size_t k = FLOW_OPTIONS; k < ALL_OPTIONS && job->divides; k++)
-        if (list[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s cannot be combined with `allocate.allocate`", list[k].name);
-    return ORGAN_OK;
-}
-
-/* An imatrix has mean squares of the inputs, but neither windows of a text nor correlations between inputs. */
-static organ_status check_imatrix(const organ_prune_job *job, organ_error *error)
-{
-    prune_option list[ALL_OPTIONS];
-    list_options(job, list);
-    if (job->calibrated->calibration.text)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`calibration.text` and `imatrix` exclude each other: both describe the inputs");
-    if (!job->method->by_imatrix)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`method` %s needs the correlations of the inputs, which an imatrix does not have: use "
-                          "`calibration.text` FILE",
-                          job->method->name);
-    for (size_t k = 0; k < ALL_OPTIONS; k++)
-        if (list[k].given && list[k].lacks)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning with `imatrix`: it has no %s", list[k].name,
-                              list[k].lacks);
     return ORGAN_OK;
 }
 
@@ -270,14 +237,6 @@ static organ_status check_allocation(const organ_prune_calibrated_options *c, do
     *budget = (organ_budget){0};
     if (organ_allocate_check(o, error) != ORGAN_OK || !o->allocate)
         return error->status;
-    if (c->pattern)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "`pattern` %s gives every tensor the same sparsity: it cannot be combined with `allocate.allocate`",
-            c->pattern);
-    if (c->imatrix)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`allocate.allocate` has no meaning with `imatrix`: divergences are measured on a text");
     if (!c->calibration.text)
         return organ_fail(
             error, ORGAN_USAGE,
@@ -288,23 +247,19 @@ static organ_status check_allocation(const organ_prune_calibrated_options *c, do
 organ_status organ_prune_check_options(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->calibrated;
-    if (choose_method(job, error) || organ_calibration_moments_parse(job->options->moments, &job->blocks, error))
+    const organ_prune_options defaults = organ_prune_defaults();
+    if (choose_method(job, error) || organ_calibration_moments_parse(job->options->moments, &job->blocks, error) ||
+        organ_requirements_check(&organ_prune_requirements, job->options, &defaults, error))
         return error->status;
     job->divides = c->allocate.allocate != NULL;
-    const size_t first = job->method->tiles ? TEXT_OPTIONS : FLOW_OPTIONS;
-    if (refuse_unsupported(job, first, ALL_OPTIONS, error) || choose_pattern(job, error) || check_ranges(job, error) ||
-        check_allocation(c, job->options->sparsity, &job->requested, error) || refuse_flow(job, error) ||
-        check_goal(job, error) || refuse_unsupported(job, OWN_OPTIONS, ALL_OPTIONS, error))
+    if (choose_pattern(job, error) || check_ranges(job, error) ||
+        check_allocation(c, job->options->sparsity, &job->requested, error) || check_goal(job, error))
         return error->status;
     job->budget = job->requested.unit == ORGAN_BUDGET_PERCENT ? job->requested.amount / 100 : 0;
-    if (c->no_compensate && c->effort != 1)
-        return organ_fail(error, ORGAN_USAGE, "`effort` has no meaning with `no_compensate`");
-    if (c->imatrix)
-        return check_imatrix(job, error);
     if (job->needs_text && !c->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "`method` %s needs `calibration.text` FILE, a text%s", job->method->name,
                           job->method->by_imatrix ? ", or `imatrix` FILE" : "");
-    return refuse_unsupported(job, TEXT_OPTIONS, OWN_OPTIONS, error);
+    return ORGAN_OK;
 }
 
 /* A sparsity of 0 percent means that none was requested or that a pattern decides. */

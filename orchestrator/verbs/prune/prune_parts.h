@@ -60,12 +60,11 @@ typedef struct organ_prune_row {
     bool two_streams;          /* compensation aims at outputs for the donor's inputs, so the donor's hidden states are
                                 * computed too */
     bool products;             /* the method solves by products with H; the document states their number */
-    bool noise;      /* scores inputs by contribution and stability; noise measures stability, so --seed is supported */
-    bool effort;     /* supports --effort */
-    bool can_leave;  /* supports --no-refit */
-    bool by_imatrix; /* supports --imatrix */
-    bool rows;       /* ranks can share the rows of a matrix while it is compensated */
-    organ_plan_solve solve; /* work on one matrix, for the plan of a dry run */
+    bool noise;                /* scores inputs by contribution and stability; noise measures stability */
+    bool effort;               /* repeats its refits --effort times */
+    bool by_imatrix;           /* supports --imatrix */
+    bool rows;                 /* ranks can share the rows of a matrix while it is compensated */
+    organ_plan_solve solve;    /* work on one matrix, for the plan of a dry run */
 } organ_prune_row;
 
 /* Progress of a shard (file of the donor) in this run. */

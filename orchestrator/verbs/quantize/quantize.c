@@ -9,6 +9,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/output/requirements.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/folds/smooth.h"
 
@@ -16,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* ---- the tensors of the output ---- */
 
@@ -548,33 +548,21 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
     return error->status;
 }
 
-#define SCHEME_ROOM 32 /* holds every name of ORGAN_QUANTIZE_SCHEMES */
-
-/* Returns `name` with the scheme that `typed` names in any case, else `typed`. */
-static const char *scheme_named(const char *typed, char name[SCHEME_ROOM])
-{
-    const size_t length = strlen(typed);
-    for (const char *at = ORGAN_QUANTIZE_SCHEMES; *at; at += strcspn(at, "|"), at += *at == '|')
-        if (length < SCHEME_ROOM && strcspn(at, "|") == length && strncasecmp(at, typed, length) == 0) {
-            snprintf(name, SCHEME_ROOM, "%.*s", (int)length, at);
-            return name;
-        }
-    return typed;
-}
-
 organ_status organ_quantize_from(const organ_quantize_options *options, const organ_write_origin *origin,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error)
 {
-    char scheme[SCHEME_ROOM];
+    char scheme[ORGAN_SCHEME_ROOM];
     organ_quantize_source source;
     if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
                          options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
     organ_quantize_options named = *options;
-    named.scheme = scheme_named(options->scheme, scheme);
+    named.scheme = organ_quantize_scheme_named(options->scheme, scheme);
     const quantize_call call = {&named, NULL, origin};
-    if (organ_quantize_smooth_check(&named, error))
+    const organ_quantize_options defaults = organ_quantize_defaults();
+    if (organ_requirements_check(&organ_quantize_requirements, &named, &defaults, error) ||
+        organ_quantize_smooth_check(&named, error))
         return error->status;
     if (strcmp(named.scheme, "none") == 0)
         return organ_quantize_smooth_only(&named, engine, progress, report, error);

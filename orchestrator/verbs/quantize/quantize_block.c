@@ -62,8 +62,6 @@ organ_status organ_quantize_block_check(organ_quantize_job *job, organ_error *er
     organ_quantize_block *const b = &job->block;
     if (!word)
         return ORGAN_OK;
-    if (organ_encoding_is_mixed(job->encoding))
-        return refuse_with("scheme mixed", "which chooses the width of each matrix", error);
     b->keep = strcasecmp(word, "keep") == 0;
     b->same = strcasecmp(word, "same") == 0;
     if (b->keep || b->same)

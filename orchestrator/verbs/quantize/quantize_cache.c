@@ -20,20 +20,12 @@ static const char loaders[] =
 
 static bool has_word(const organ_quantize_options *o, const char *word) { return strcmp(o->kv_cache, word) == 0; }
 
-organ_status organ_quantize_cache_check(const organ_quantize_options *o, bool gguf, organ_error *error)
+organ_status organ_quantize_cache_check(const organ_quantize_options *o, organ_error *error)
 {
     if (!o->kv_cache)
         return ORGAN_OK;
     if (!has_word(o, "tensor") && !has_word(o, "head"))
         return organ_fail(error, ORGAN_USAGE, "`kv_cache` '%s' is unknown: tensor or head", o->kv_cache);
-    if (o->format || gguf)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`kv_cache` has no meaning with %s: it is for schemes of compressed-tensors",
-                          o->format ? "`format` mlx" : "GGUF models");
-    if (strcmp(o->scheme, "fp8-block128") == 0)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`kv_cache` has no meaning with scheme fp8-block128, whose configuration (that of "
-                          "DeepSeek-V3) declares no KV cache: use fp8-channel");
     if (!o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
                           "`kv_cache` needs `calibration.text` FILE, a text on which keys and values are measured");

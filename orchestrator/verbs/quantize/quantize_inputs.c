@@ -92,28 +92,17 @@ static organ_status check_words(const organ_quantize_options *o, organ_error *er
     return ORGAN_OK;
 }
 
-organ_status organ_quantize_inputs_check(const organ_quantize_options *o, bool gguf, organ_error *error)
+organ_status organ_quantize_inputs_check(const organ_quantize_options *o, organ_error *error)
 {
-    const char *const asked = o->activation_type ? "`activation_type`" : "`activation_scale`";
     if (check_words(o, error))
         return error->status;
-    if (o->activation_observer && !organ_quantize_static(o))
-        return organ_fail(error, ORGAN_USAGE,
-                          "`activation_observer` has no meaning without `activation_scale` static: dynamic scales are "
-                          "computed at run time");
-    if (!o->activation_type && !o->activation_scale)
-        return ORGAN_OK;
-    if (o->format || gguf)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s has no meaning with %s: it is for schemes of compressed-tensors, such as int8-channel",
-                          asked, o->format ? "`format` mlx" : "GGUF models");
-    if (o->activations)
-        return organ_fail(error, ORGAN_USAGE, "%s has no meaning with `activations`, which rounds them like weights",
-                          asked);
     if (organ_quantize_static(o) && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
                           "`activation_scale` static needs `calibration.text` FILE, a text on which the activations "
                           "are measured");
+    if (o->activations && organ_quantize_measures(o) && !o->calibration.text)
+        return organ_fail(error, ORGAN_USAGE,
+                          "`activations` needs `calibration.text` FILE, a text on which the inputs are measured");
     return ORGAN_OK;
 }
 
@@ -131,8 +120,7 @@ organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *er
     const organ_quantize_options *const o = job->options;
     job->inputs = NULL;
     if (organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS)
-        return o->activation_type || o->activation_scale ? organ_quantize_inputs_check(o, /*gguf=*/true, error)
-                                                         : ORGAN_OK;
+        return ORGAN_OK;
     job->inputs = organ_quantize_inputs_wanted(o);
     return job->inputs || (!o->activation_type && !o->activation_scale) ? ORGAN_OK : refuse_kind(o, error);
 }

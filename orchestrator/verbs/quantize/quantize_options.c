@@ -4,68 +4,121 @@
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
 #include "formats/base/text.h"
+#include "orchestrator/output/requirements.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
 
-/* 128 and 512 are the defaults of --samples and --context. */
+const char *organ_quantize_scheme_named(const char *typed, char name[ORGAN_SCHEME_ROOM])
+{
+    const size_t length = strlen(typed);
+    for (const char *at = ORGAN_QUANTIZE_SCHEMES; *at; at += strcspn(at, "|"), at += *at == '|')
+        if (length < ORGAN_SCHEME_ROOM && strcspn(at, "|") == length && strncasecmp(at, typed, length) == 0) {
+            snprintf(name, ORGAN_SCHEME_ROOM, "%.*s", (int)length, at);
+            return name;
+        }
+    return typed;
+}
+
+bool organ_quantize_names_gguf(const organ_quantize_options *o)
+{
+    return organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
+}
+
+bool organ_quantize_types_wanted(const organ_quantize_options *o)
+{
+    return strcmp(o->scheme, "mixed") == 0 && (o->target_size || o->types || organ_quantize_names_gguf(o));
+}
+
+/* ---- what options have a meaning with ---- */
+
+#define OPTION(path, ...) ORGAN_REQUIREMENT(organ_quantize_options, path, __VA_ARGS__)
+/* A text is read by these. Of static scales and NVFP4 the inputs are measured. */
+#define MEASURING "method=gptq|activation_scale=static|activations=nvfp4|kv_cache|scheme=mixed"
+#define READING   MEASURING "|smooth"
+
+/* The names of the files decide about schemes that exist for several kinds of output. */
+static const char *kind_of_output(const organ_quantize_options *o)
+{
+    static const char *const words[] = {
+        [ORGAN_KIND_TENSORS] = "compressed-tensors", [ORGAN_KIND_GGUF] = "GGUF", [ORGAN_KIND_MLX] = "MLX"};
+    const bool gguf = organ_quantize_names_gguf(o);
+    const organ_encoding *const encoding = organ_quantize_encoding_requested(o, o->scheme, gguf);
+    if (organ_quantize_types_wanted(o) || organ_recipe_named(o->scheme))
+        return "GGUF";
+    return encoding ? words[o->format ? ORGAN_KIND_MLX : organ_encoding_kind(encoding)] : NULL;
+}
+
+static void find_facts(const void *options, organ_facts *facts)
+{
+    const organ_quantize_options *const o = options;
+    const bool none = o->scheme && strcmp(o->scheme, "none") == 0;
+    const bool measures = o->scheme && organ_quantize_measures(o);
+    const organ_recipe *const recipe = o->scheme ? organ_recipe_named(o->scheme) : NULL;
+    const char *const kind = none || !o->scheme || !o->model ? NULL : kind_of_output(o);
+    const bool converts = kind && strcmp(kind, "GGUF") == 0 && !organ_ends_with(o->model, ".gguf");
+    snprintf(facts->text, sizeof facts->text, "scheme %.32s%s%s", o->scheme ? o->scheme : "",
+             none ? ", which quantises nothing" : "", recipe ? ", which decides about every tensor" : "");
+    organ_facts_add(facts, "scheme", recipe ? "recipe:" : o->scheme, facts->text);
+    organ_facts_add(facts, "outputs in", none ? "none" : kind, o->format ? "`format` mlx" : facts->text);
+    organ_facts_add(facts, "method", none ? "none" : o->method, none ? facts->text : NULL);
+    organ_facts_assume(facts, "method", none || o->method ? NULL : "nearest", "nearest, the default method");
+    organ_facts_add(facts, "activations", o->activations && measures ? o->scheme : NULL, NULL);
+    organ_facts_add(facts, "a conversion to GGUF", converts ? "" : NULL, NULL);
+}
+
+/* clang-format off */
+ORGAN_REQUIREMENTS(quantize, find_facts,
+    OPTION(scheme),
+    OPTION(method, .never = "scheme=none"),
+    OPTION(targets, .never = "scheme=none,recipe:*", .why = "`type_of` 'GLOB=keep' leaves tensors unchanged"),
+    OPTION(format, .never = "scheme=none"),
+    OPTION(imatrix, .with = "outputs in=GGUF"),
+    OPTION(type_of, .with = "outputs in=GGUF"),
+    OPTION(calibration.text, .with = READING),
+    OPTION(calibration.samples, .with = READING),
+    OPTION(calibration.context, .with = READING),
+    OPTION(calibration.scratch, .with = READING "|a conversion to GGUF"),
+    OPTION(all_experts, .with = MEASURING),
+    OPTION(moments, .with = "method=gptq|scheme=mixed"),
+    OPTION(no_refit, .with = "method=gptq"),
+    OPTION(repair_rank, .never = "scheme=mixed,nvfp4|format=mlx"),
+    OPTION(repair_rank, .with = "method=gptq",
+        .why = "codes and adapter are chosen together, on the calibration text; for finished models see organ "
+               "lora extract --repair"),
+    OPTION(activations, .with = "outputs in=compressed-tensors"),
+    OPTION(activations, .with = "scheme=nvfp4,mxfp4", .why = "other schemes have `activation_type`"),
+    OPTION(activation_type, .with = "outputs in=compressed-tensors", .never = "activations"),
+    OPTION(activation_scale, .with = "outputs in=compressed-tensors", .never = "activations"),
+    OPTION(activation_observer, .with = "activation_scale=static", .why = "dynamic scales are computed at run time"),
+    OPTION(smooth, .never = "outputs in=GGUF", .why = "its loaders do not quantise activations"),
+    OPTION(smooth_scales, .with = "smooth"),
+    OPTION(kv_cache, .with = "outputs in=compressed-tensors"),
+    OPTION(kv_cache, .never = "scheme=fp8-block128",
+        .why = "its configuration (that of DeepSeek-V3) declares no KV cache: use fp8-channel"),
+    OPTION(mtp_scheme, .never = "scheme=none"),
+    OPTION(mtp_scheme, .never = "scheme=mixed", .why = "mixed chooses the width or type of each matrix"),
+    OPTION(target_size, .with = "scheme=mixed"),
+    OPTION(types, .with = "scheme=mixed"),
+    OPTION(allocate.allocate, .with = "scheme=mixed"),
+    OPTION(allocate.rounds, .never = "outputs in=GGUF"),
+    ORGAN_ALLOCATE_NEEDS(organ_quantize_options, allocate, "scheme=mixed"),
+    OPTION(one_width, .with = "scheme=mixed", .never = "outputs in=GGUF", .why = "llama.cpp reads any types"))
+/* clang-format on */
+
+/* ---- checks of values ---- */
+
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
-    if (organ_quantize_by_text(o)) {
-        if (!o->calibration.text)
-            return organ_fail(error, ORGAN_USAGE, "`method` gptq needs `calibration.text` FILE, a text");
-        return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
-    }
-    if (o->method && strcmp(o->method, "nearest") != 0)
+    if (organ_quantize_by_text(o) && !o->calibration.text)
+        return organ_fail(error, ORGAN_USAGE, "`method` gptq needs `calibration.text` FILE, a text");
+    if (o->method && !organ_quantize_by_text(o) && strcmp(o->method, "nearest") != 0)
         return organ_fail(error, ORGAN_USAGE, "`method` '%s' is unknown: nearest or gptq", o->method);
-    const bool reads = organ_quantize_measures(o) || o->kv_cache; /* nearest then runs the text too */
-    const struct {
-        bool given;
-        const char *option;
-    } without_effect[] = {{!reads && o->calibration.text, "`calibration.text`"},
-                          {!reads && o->calibration.samples && o->calibration.samples != 128, "`calibration.samples`"},
-                          {!reads && o->calibration.context && o->calibration.context != 512, "`calibration.context`"},
-                          {!reads && o->calibration.scratch, "`calibration.scratch`"},
-                          {o->moments != NULL, "`moments`"},
-                          {!reads && o->all_experts, "`all_experts`"},
-                          {o->no_refit, "`no_refit`"}};
-    for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
-        if (without_effect[k].given)
-            return organ_fail(error, ORGAN_USAGE,
-                              o->method
-                                  ? "%s has no meaning for `method` nearest%.0s"
-                                  : "%s has no meaning for nearest, the default method of scheme %s: add `method` gptq",
-                              without_effect[k].option, o->scheme);
-    return reads ? organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) : ORGAN_OK;
-}
-
-static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
-                                      organ_error *error)
-{
-    if (organ_quantize_widths_check(o, organ_encoding_is_mixed(encoding), error) || check_method(o, error))
-        return error->status;
-    if (o->type_of)
-        return organ_fail(error, ORGAN_USAGE, "`type_of` has no meaning with scheme %s: it gives types of GGUF models",
-                          encoding->name);
-    if (o->imatrix)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`imatrix` has no meaning with scheme %s: it weighs the blocks of GGUF models",
-                          encoding->name);
-    return ORGAN_OK;
-}
-
-static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
-{
-    if (o->allocate.allocate)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`allocate.allocate` has no meaning with scheme %s: it writes no blocks of GGUF", o->scheme);
-    if (o->targets && organ_recipe_named(o->scheme))
-        return organ_fail(error, ORGAN_USAGE,
-                          "`targets` has no meaning with scheme %s, which decides about every tensor; `type_of` "
-                          "'GLOB=keep' leaves tensors unchanged",
-                          o->scheme);
-    return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
+    return o->calibration.text ? organ_calibration_run_check(o->calibration.samples, o->calibration.context, error)
+                               : ORGAN_OK;
 }
 
 /* Some schemes exist for several kinds of output. */
@@ -74,46 +127,6 @@ const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_opt
     const organ_kind other = gguf ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
     const organ_encoding *const found = organ_encoding_for(name, o->format ? ORGAN_KIND_MLX : other);
     return found ? found : organ_encoding_named(name);
-}
-
-/* A text is also needed by --method nearest, which has none otherwise. */
-static organ_status check_method_of_types(const organ_quantize_options *o, organ_error *error)
-{
-    organ_quantize_options without = *o;
-    if (organ_quantize_by_text(o))
-        return check_method(o, error);
-    without.calibration = (organ_calibration_text){0};
-    without.moments = NULL;
-    without.all_experts = false;
-    return check_method(&without, error);
-}
-
-static organ_status check_activations(const organ_quantize_options *o, bool gguf, organ_error *error)
-{
-    if (organ_quantize_inputs_check(o, gguf, error) || !o->activations)
-        return error->status;
-    if (strcmp(o->scheme, "nvfp4") != 0 && strcmp(o->scheme, "mxfp4") != 0)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`activations` has no meaning with scheme %s: it is for nvfp4 and mxfp4; other schemes have "
-                          "`activation_type`",
-                          o->scheme);
-    if (o->format || gguf)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`activations` has no meaning with %s: it is for schemes of compressed-tensors",
-                          o->format ? "`format` mlx" : "GGUF models");
-    if (organ_quantize_measures(o) && !o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`activations` needs `calibration.text` FILE, a text on which the inputs are measured");
-    return ORGAN_OK;
-}
-
-/* For schemes that do not choose types. */
-static organ_status check_size(const organ_quantize_options *o, organ_error *error)
-{
-    if (!o->target_size && !o->types)
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "%s has no meaning with scheme %s: use `scheme` mixed",
-                      o->target_size ? "`target_size`" : "`types`", o->scheme);
 }
 
 static organ_status fail_unknown(const char *scheme, organ_error *error)
@@ -126,43 +139,43 @@ static organ_status fail_unknown(const char *scheme, organ_error *error)
                       scheme);
 }
 
-organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error)
+static organ_status check_format(const organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    const bool gguf =
-        organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
-    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) || organ_quantize_repair_check(o, error) ||
-        check_activations(o, gguf, error) || organ_quantize_cache_check(o, gguf, error))
-        return error->status;
-    if (!job->pruning && organ_quantize_types_wanted(o)) {
-        job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
-        return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
-    }
-    if (check_size(o, error) != ORGAN_OK)
-        return error->status;
-    job->recipe = organ_recipe_named(o->scheme);
-    if (o->format && strcmp(o->format, "mlx") != 0)
-        return organ_fail(error, ORGAN_USAGE, "`format` '%s' is unknown: mlx", o->format);
-    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base)
-                                : organ_quantize_encoding_requested(o, o->scheme, gguf);
-    if (!job->encoding)
-        return fail_unknown(o->scheme, error);
-    if (organ_quantize_inputs_find(job, error) != ORGAN_OK)
-        return error->status;
-    if (o->format && !organ_quantize_is_mlx(job))
+    const bool mlx = organ_quantize_is_mlx(job);
+    if (o->format && !mlx)
         return organ_fail(error, ORGAN_USAGE,
                           "scheme %s has no meaning with `format` mlx; those of MLX: " ORGAN_MLX_SCHEMES_TEXT,
                           o->scheme);
     if (o->format && organ_output_is_file(o->write.output))
         return organ_fail(error, ORGAN_USAGE, "`format` mlx writes a directory, not one file: %s", o->write.output);
-    if (!o->format && organ_quantize_is_mlx(job))
-        return organ_fail(error, ORGAN_USAGE, "scheme %s is one of `format` mlx", o->scheme);
-    if (o->repair_rank && (o->format || organ_encoding_has_divisor(job->encoding)))
-        return organ_fail(error, ORGAN_USAGE, "`repair_rank` has no meaning with %s",
-                          o->format ? "`format` mlx" : "scheme nvfp4");
-    if (organ_quantize_block_check(job, error) || !organ_encoding_is_gguf(job->encoding))
-        return error->status ? error->status : check_safetensors(o, job->encoding, error);
-    return job->pruning ? organ_fail(error, ORGAN_USAGE,
-                                     "scheme %s has no meaning here: prune does not write blocks of GGUF", o->scheme)
-                        : check_gguf(o, error);
+    return mlx && !o->format ? organ_fail(error, ORGAN_USAGE, "scheme %s is one of `format` mlx", o->scheme) : ORGAN_OK;
+}
+
+organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) || organ_quantize_repair_check(o, error) ||
+        organ_quantize_inputs_check(o, error) || organ_quantize_cache_check(o, error))
+        return error->status;
+    if (!job->pruning && organ_quantize_types_wanted(o)) {
+        job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
+        return organ_quantize_types_check(o, error) ? error->status : check_method(o, error);
+    }
+    job->recipe = organ_recipe_named(o->scheme);
+    if (o->format && strcmp(o->format, "mlx") != 0)
+        return organ_fail(error, ORGAN_USAGE, "`format` '%s' is unknown: mlx", o->format);
+    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base)
+                                : organ_quantize_encoding_requested(o, o->scheme, organ_quantize_names_gguf(o));
+    if (!job->encoding)
+        return fail_unknown(o->scheme, error);
+    if (organ_quantize_inputs_find(job, error) || check_format(job, error) || organ_quantize_block_check(job, error))
+        return error->status;
+    if (job->pruning && organ_encoding_is_gguf(job->encoding))
+        return organ_fail(error, ORGAN_USAGE, "scheme %s has no meaning here: prune does not write blocks of GGUF",
+                          o->scheme);
+    return organ_allocate_check(&o->allocate, error) ||
+                   organ_quantize_widths_check(o, organ_encoding_is_mixed(job->encoding), error)
+               ? error->status
+               : check_method(o, error);
 }

@@ -298,6 +298,11 @@ bool organ_quantize_by_text(const organ_quantize_options *options);
  * if there is no such encoding; NULL: the name is unknown. */
 const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *options, const char *name,
                                                         bool gguf);
+/* Returns `name` with the scheme that `typed` names in any case, else `typed`. */
+#define ORGAN_SCHEME_ROOM 32 /* holds every name of ORGAN_QUANTIZE_SCHEMES */
+const char *organ_quantize_scheme_named(const char *typed, char name[ORGAN_SCHEME_ROOM]);
+/* Returns whether the name of the model or of the output ends in .gguf. */
+bool organ_quantize_names_gguf(const organ_quantize_options *options);
 /* Checks options that do not depend on the model; sets job->encoding, job->recipe and job->blocks. Returns ORGAN_USAGE
  * if they are invalid or do not fit each other. */
 organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error);
@@ -343,8 +348,8 @@ bool organ_quantize_static(const organ_quantize_options *options);
 bool organ_quantize_by_error(const organ_quantize_options *options);
 /* Returns whether parts get tensors of scales of their inputs, from a text. */
 bool organ_quantize_measures(const organ_quantize_options *options);
-/* Checks the options --activation-*; `gguf`: model or output is GGUF. Returns ORGAN_USAGE if they are invalid. */
-organ_status organ_quantize_inputs_check(const organ_quantize_options *options, bool gguf, organ_error *error);
+/* Checks the options --activation-* and --activations. Returns ORGAN_USAGE if they are invalid. */
+organ_status organ_quantize_inputs_check(const organ_quantize_options *options, organ_error *error);
 /* Returns whether nearest codes have the scale of the greatest magnitude, without a search: rows of int8-channel. A
  * smaller scale would cut off the largest weights of a row, which often meet the largest inputs: the outputs then lose
  * more than the squares of the weights' errors tell. */
@@ -379,8 +384,8 @@ static inline float organ_quantize_input_scale(float greatest) { return fminf(44
 
 /* ---- scales of the KV cache (quantize_cache.c) ---- */
 
-/* Checks --kv-cache; `gguf`: model or output is GGUF. Returns ORGAN_USAGE if it has no meaning. */
-organ_status organ_quantize_cache_check(const organ_quantize_options *options, bool gguf, organ_error *error);
+/* Checks the value of --kv-cache. Returns ORGAN_USAGE if it is unknown, or there is no text. */
+organ_status organ_quantize_cache_check(const organ_quantize_options *options, organ_error *error);
 /* Open, run and close the run that measures keys and values; do nothing without --kv-cache. If a run measures inputs,
  * it serves both, and is opened before and closed after. Opening adds the tensors to
  * job->list as one unit, which the run writes. Return the errors of organ_calibration_run_open and _layers;

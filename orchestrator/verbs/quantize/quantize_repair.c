@@ -17,20 +17,11 @@
 
 organ_status organ_quantize_repair_check(const organ_quantize_options *o, organ_error *error)
 {
-    if (!o->repair_rank)
-        return ORGAN_OK;
-    if (!o->method || strcmp(o->method, "gptq") != 0)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`repair_rank` needs `method` gptq: codes and adapter are chosen together, on the "
-                          "calibration text; for finished models see organ lora extract --repair");
-    if (strcmp(o->scheme, "mixed") == 0)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`repair_rank` has no meaning with scheme mixed, which measures each "
-                          "width without an adapter");
-    return o->write.evaluate ? organ_fail(error, ORGAN_USAGE,
-                                          "`evaluate` would score the model without its adapter: use organ lora merge, "
-                                          "then organ evaluate")
-                             : ORGAN_OK;
+    return o->repair_rank && o->write.evaluate
+               ? organ_fail(error, ORGAN_USAGE,
+                            "`evaluate` would score the model without its adapter: use organ lora merge, "
+                            "then organ evaluate")
+               : ORGAN_OK;
 }
 
 /* The adapter gets its name before the model: a run that was interrupted in between left it complete, and the model

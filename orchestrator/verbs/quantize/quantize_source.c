@@ -57,11 +57,6 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
     *s = (organ_quantize_source){
         .model = o->model, .options = o, .hidden.output = o->write.output, .measures = organ_quantize_types_wanted(o)};
     s->smooths = o->smooth != 0;
-    if (s->smooths && writes_gguf(o))
-        return organ_fail(error, ORGAN_USAGE,
-                          "`smooth` has no meaning with scheme %s, whose loaders do not quantise activations; `scheme` "
-                          "none writes the smoothed model",
-                          o->scheme);
     if (!s->smooths && (!writes_gguf(o) || o->format)) /* organ_quantize_check_options refuses such a --format */
         return ORGAN_OK;
     if (organ_model_open(o->model, &model, error) == ORGAN_OK && (s->smooths || !model->gguf) &&

@@ -16,14 +16,6 @@
 
 /* ---- options ---- */
 
-bool organ_quantize_types_wanted(const organ_quantize_options *o)
-{
-    const char *const output = o->write.output;
-    return strcmp(o->scheme, "mixed") == 0 &&
-           (o->target_size || o->types || (output && organ_ends_with(output, ".gguf")) ||
-            organ_ends_with(o->model, ".gguf"));
-}
-
 static organ_status check_budget_option(const organ_quantize_options *o, organ_error *error)
 {
     organ_budget budget;
@@ -50,15 +42,7 @@ organ_status organ_quantize_types_check(const organ_quantize_options *o, organ_e
     if (o->write.output && !organ_ends_with(o->write.output, ".gguf"))
         return organ_fail(error, ORGAN_USAGE, "%s: the output of `target_size` is one GGUF file: name a .gguf",
                           o->write.output);
-    if (o->allocate.rounds)
-        return organ_fail(error, ORGAN_USAGE, "`allocate.rounds` has no meaning for a GGUF model");
-    if (o->mtp_scheme)
-        return organ_fail(error, ORGAN_USAGE, "`mtp_scheme` has no meaning with scheme mixed, which chooses types");
-    if (o->one_width)
-        return organ_fail(error, ORGAN_USAGE, "`one_width` has no meaning for a GGUF model: llama.cpp reads any types");
-    if (o->calibration.text)
-        return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
-    return access(o->allocate.file, F_OK) == 0
+    return o->calibration.text || access(o->allocate.file, F_OK) == 0
                ? ORGAN_OK
                : organ_fail(
                      error, ORGAN_USAGE,

@@ -46,17 +46,8 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
 {
     const organ_allocate_options *const a = &o->allocate;
     organ_budget budget;
-    if (organ_allocate_check(a, error) != ORGAN_OK)
-        return error->status;
-    if (!a->allocate && o->one_width)
-        return organ_fail(error, ORGAN_USAGE, "`one_width` has no meaning without `allocate.allocate` global");
-    if (!a->allocate && !mixed)
-        return ORGAN_OK;
     if (!mixed)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "`allocate.allocate` has no meaning with scheme %s, which has one width: mixed has 2, 3, 4 and 8 bits",
-            o->scheme);
+        return ORGAN_OK;
     if (!a->allocate || !a->budget)
         return organ_fail(
             error, ORGAN_USAGE,

@@ -7,6 +7,7 @@
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/output/requirements.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
@@ -102,6 +103,25 @@ static json_t *experts_document(void *context, const organ_writing *made)
 
 /* ---- options ---- */
 
+#define OPTION(path, ...) ORGAN_REQUIREMENT(organ_experts_options, path, __VA_ARGS__)
+#define MODEL(path)       OPTION(path, .never = "predict", .why = "it writes no model")
+
+/* clang-format off */
+ORGAN_REQUIREMENTS(experts, NULL,
+    MODEL(write.output),
+    MODEL(write.dry_run),
+    MODEL(write.resume),
+    MODEL(write.force),
+    MODEL(write.evaluate),
+    MODEL(heal),
+    OPTION(per_layer),
+    OPTION(predict, .never = "per_layer=global", .why = "it writes no model"),
+    OPTION(predict, .with = "calibration.text", .why = "it needs a text with held-out windows"),
+    OPTION(predict_tokens, .with = "predict"),
+    OPTION(calibration.text),
+    OPTION(calibration.scratch, .with = "calibration.text", .why = "nothing is measured"))
+/* clang-format on */
+
 static organ_status experts_check_options(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -109,35 +129,12 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
         return organ_fail(
             error, ORGAN_USAGE,
             "give a text to measure experts on (`calibration.text` TEXT) or stored measurements (`scores` FILE)");
-    if (!o->calibration.text && o->calibration.scratch)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`scratch` has no meaning without `calibration.text`: nothing is measured");
     if (o->heal && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "`heal` needs a text: `calibration.text` TEXT");
     job->global = o->per_layer && strcmp(o->per_layer, "global") == 0;
     if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
         return organ_fail(error, ORGAN_USAGE, "`per_layer` %s: is neither uniform nor global", o->per_layer);
     return organ_expert_score_named(o->score ? o->score : "loss", &job->score, error);
-}
-
-static organ_status check_prediction(const organ_experts_job *job, organ_error *error)
-{
-    const organ_experts_options *const o = job->options;
-    const struct {
-        const char *option;
-        bool given;
-    } without[] = {{"`output`", o->write.output},      {"`dry_run`", o->write.dry_run},   {"`resume`", o->write.resume},
-                   {"`force`", o->write.force},        {"`evaluate`", o->write.evaluate}, {"`heal`", o->heal},
-                   {"`per_layer` global", job->global}};
-    for (size_t k = 0; k < sizeof without / sizeof *without && o->predict; k++)
-        if (without[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning with `predict`, which writes no model",
-                              without[k].option);
-    if (!o->predict && o->predict_tokens)
-        return organ_fail(error, ORGAN_USAGE, "`predict_tokens` has no meaning without `predict`");
-    return o->predict && !o->calibration.text
-               ? organ_fail(error, ORGAN_USAGE, "`predict` needs a text with held-out windows: `calibration.text` TEXT")
-               : ORGAN_OK;
 }
 
 /* ---- the choice ---- */
@@ -324,8 +321,9 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
 static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
-    if (experts_check_options(job, error) || check_prediction(job, error) ||
-        organ_donor_open(o->model, "cut", job->progress, &job->model, error))
+    const organ_experts_options defaults = organ_experts_defaults();
+    if (organ_requirements_check(&organ_experts_requirements, o, &defaults, error) ||
+        experts_check_options(job, error) || organ_donor_open(o->model, "cut", job->progress, &job->model, error))
         return error->status;
     organ_mtp_number_layers(job->model);
     if (organ_expert_scores_open(job->model, job->engine, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores,

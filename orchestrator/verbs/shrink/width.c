@@ -7,6 +7,7 @@
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/output/requirements.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/report/view/views.h"
@@ -240,12 +241,16 @@ static organ_status width_choose(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
+ORGAN_REQUIREMENTS(width, NULL, ORGAN_REQUIREMENT(organ_width_options, ffn),
+                   ORGAN_REQUIREMENT(organ_width_options, multiple_of, .with = "ffn"))
+
 static organ_status width_check_options(const organ_width_options *o, organ_error *error)
 {
+    const organ_width_options defaults = organ_width_defaults();
     if (!o->ffn && !o->heads)
         return organ_fail(error, ORGAN_USAGE, "nothing to remove: give `ffn` or `heads`");
-    if (o->multiple_of && !o->ffn)
-        return organ_fail(error, ORGAN_USAGE, "`multiple_of` has no meaning without `ffn`");
+    if (organ_requirements_check(&organ_width_requirements, o, &defaults, error))
+        return error->status;
     if (!o->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "width needs `calibration.text` FILE, a text");
     if (strcmp(o->score, "loss") != 0 && strcmp(o->score, "wanda") != 0)

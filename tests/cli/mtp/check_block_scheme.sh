@@ -199,7 +199,7 @@ says "model: --select selects no matrix of the block for multi-token prediction,
 ends 2 quantize model -o no.gguf -s q4_0 --mtp-scheme keep --select mtp
 says "model: --select selects only matrices of the block for multi-token prediction, which --mtp-scheme keep leaves unquantised"
 judge "an output is left" test -z "$(compgen -G '*no.*')"
-no "which chooses the width of each matrix" -s mixed --allocate global --budget 4bpw --method gptq --calibration calibration.txt --mtp-scheme keep
+no "mixed chooses the width or type of each matrix" -s mixed --allocate global --budget 4bpw --method gptq --calibration calibration.txt --mtp-scheme keep
 with_block qwen3_next model
 no "mlx-lm does not run blocks for multi-token prediction" -s int4-group32 --format mlx --mtp-scheme int8-group32
 made x -s int4-group32 --mtp-scheme int8-channel

@@ -525,8 +525,8 @@ static const struct refusal {
     {{.scheme = "nvfp4", .activations = true, .activation_type = "fp8"}, "no meaning with `activations`"},
     {{.scheme = "int8-channel", .activation_type = "int7"}, "'int7' is unknown: int8 or fp8"},
     {{.scheme = "int8-channel", .activation_scale = "fixed"}, "'fixed' is unknown: dynamic or static"},
-    {{.scheme = "int8-channel", .activation_observer = "max"}, "'max' is unknown: extremes or mse"},
-    {{.scheme = "int4-group32", .activations = true}, "it is for nvfp4 and mxfp4"},
+    {{.scheme = "int8-channel", .activation_observer = "max", STATIC}, "'max' is unknown: extremes or mse"},
+    {{.scheme = "int4-group32", .activations = true}, "it is for `scheme` nvfp4 or mxfp4"},
     {{.scheme = "int8-channel", .model = "fixtures/tiny-moe", STATIC}, "no loader multiplies experts"}};
 
 START_TEST(what_no_loader_knows_is_refused)

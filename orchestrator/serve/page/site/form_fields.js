@@ -19,6 +19,7 @@ function rangeWords(range) {
 function hintOf(item) {
     const parts = [sentence(item.help)];
     if (item.kind === "count" || item.kind === "real") parts.push("From " + rangeWords(item.range) + ".");
+    if (item.needs) parts.push(sentence(item.needs));
     if (item.kind === "bytes") parts.push("A size such as 512M or 4G.");
     return parts.filter(Boolean).join(" ").replace("From above", "Above");
 }
