@@ -80,7 +80,10 @@ json_t *organ_name_json(const char *path);
  * towers or draft layers, which the forward pass does not run, also has "not_run": {"role", "tensors", "bytes"} for
  * each of these roles. */
 json_t *organ_model_json(const organ_model *model);
-/* The same; with `blocks`, a run of the verb runs the blocks for multi-token prediction, and "not_run" lacks them. */
+/* The same, with "fingerprint": the model that a pruning or an audit compares with. */
+json_t *organ_donor_json(const organ_model *model, const char *fingerprint);
+/* As organ_model_json; with `blocks`, a run of the verb runs the blocks for multi-token prediction, and "not_run" lacks
+ * them. */
 json_t *organ_run_model_json(const organ_model *model, bool blocks);
 
 /* Returns the shape of a tensor as a JSON array. */
@@ -108,10 +111,6 @@ void organ_check_add(json_t *checks, const char *check, bool ok, const char *det
 
 /* Appends a formatted sentence, which must be UTF-8, to the array. */
 void organ_say(json_t *sentences, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* Returns an object that explains the words of a report: "killed", "zero_before", "percent", "target" and "full".
- * `targets`: the value of --select; NULL if the targets are all projections. */
-json_t *organ_definitions_json(const char *targets);
 
 /* ---- the composition of a model by layer and role ---- */
 

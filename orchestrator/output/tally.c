@@ -118,6 +118,11 @@ json_t *organ_model_json(const organ_model *model)
                         SET_IF(!all_run, "not_run", json_incref(not_run)));
 }
 
+json_t *organ_donor_json(const organ_model *model, const char *fingerprint)
+{
+    return organ_json_joined(organ_model_json(model), ORGAN_OBJECT(SET_TEXT("fingerprint", fingerprint)));
+}
+
 json_t *organ_run_model_json(const organ_model *model, bool blocks)
 {
     json_t *const object = organ_model_json(model), *const not_run = json_object_get(object, "not_run");
@@ -303,19 +308,6 @@ void organ_say(json_t *sentences, const char *format, ...)
     va_start(args, format);
     json_array_append_new(sentences, organ_json_vsprintf(format, args));
     va_end(args);
-}
-
-json_t *organ_definitions_json(const char *targets)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("killed", "a weight that was not zero in the donor and is zero in the output"),
-        SET_TEXT("zero_before", "a target weight that was already zero in the donor; never counted as killed"),
-        SET_TEXT("percent", "100 x killed / elements of the named denominator"),
-        SET_TEXT("target", targets ? "elements of the matrices that were named as targets"
-                                   : "elements of the target projections: q, k, v, o, gate, up and down, with their "
-                                     "fused and expert forms"),
-        SET_TEXT("full",
-                 "elements of every tensor of the model: projections, embeddings, output head, norms and biases"));
 }
 
 /* ---- sums of the sizes of tensors by layer and role ---- */

@@ -179,6 +179,15 @@ json_t *organ_schema_of(const char *name, organ_error *error)
     return NULL;
 }
 
+json_t *organ_sentences(const char *name, const char *part, json_t *facts)
+{
+    ORGAN_OWNED_JSON json_t *const held = facts;
+    for (size_t k = 0; k < COUNT; k++)
+        if (strcmp(names[k], name) == 0)
+            return organ_schema_sentences(texts[k], organ_schema_common_parts, part, held);
+    return NULL;
+}
+
 static json_t *listed(const void *context, size_t k)
 {
     (void)context;

@@ -21,4 +21,12 @@ json_t *organ_schema_of(const char *name, organ_error *error);
  * memory runs out. */
 json_t *organ_schema_list(organ_error *error);
 
+/* Returns sentences of a document: the part `part` of the text of schema `name` ("organ.prune/1"), or of common.txt,
+ * with the conditions and placeholders of `facts`, an object, which the function releases; NULL: none. A new array or
+ * object. Returns NULL if memory runs out. */
+json_t *organ_sentences(const char *name, const char *part, json_t *facts);
+
+/* Sets the member of this name to these sentences (report_text.h). */
+#define SET_SENTENCES(name, part, facts) SET(part, organ_sentences(name, part, facts))
+
 #endif

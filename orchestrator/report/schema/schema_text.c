@@ -4,6 +4,7 @@
 #include "formats/base/json.h"
 #include "formats/base/owned.h"
 #include "formats/base/plain_numbers.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -178,13 +179,18 @@ static bool put_simple(const schema_reading *r, json_t *value, part kind)
 
 /* ---- values with members ---- */
 
-enum { DEEPEST = 8 }; /* groups of members in each other */
+enum { DEEPEST = 8 }; /* parts in each other */
 
-/* Whether the current line begins members that other lines name. */
-static bool is_group(const schema_reading *r)
+/* Kinds of parts that are no schema. */
+#define MEMBERS   "members"
+#define SENTENCES "sentences"
+#define BY_NAME   "sentences by name"
+
+/* Whether the current line begins a part of this kind. */
+static bool is_part(const schema_reading *r, const char *kind)
 {
-    part kind = r->kind;
-    return takes(&kind, "members") && kind.length == 0;
+    part here = r->kind;
+    return *r->name.at == '$' && takes(&here, kind) && here.length == 0;
 }
 
 static bool put_kind(schema_reading *r, json_t *value, part kind, size_t indent);
@@ -247,32 +253,29 @@ static bool add_members(schema_reading *r, members *m, long indent)
     return right;
 }
 
-/* Goes to the line after that of the part `name` of kind "members". Returns false at the end of the text. */
-static bool find_group(schema_reading *r, part name)
+/* Sets `found` to the line after that of the part `name` of `kind`, in this text or else in the common one. */
+static bool find_part(const schema_reading *r, part name, const char *kind, schema_reading *found)
 {
-    bool found = false;
-    while (!found && !r->ended) {
-        part here = r->name;
-        found = takes(&here, "$") && here.length == name.length && memcmp(here.at, name.at, name.length) == 0 &&
-                is_group(r);
-        read_line(r);
+    for (size_t k = 0; k < 2 && r->depth < DEEPEST; k++) {
+        *found = (schema_reading){.texts = {r->texts[0], r->texts[1]}, .depth = r->depth + 1, .error = r->error};
+        found->next = r->texts[k];
+        for (bool here = false; !here && !found->ended;) {
+            read_line(found);
+            here = is_part(found, kind) && found->name.length == name.length + 1 &&
+                   memcmp(found->name.at + 1, name.at, name.length) == 0;
+        }
+        if (found->ended)
+            continue;
+        read_line(found);
+        return true;
     }
-    return found;
+    return fail(r, r->depth < DEEPEST ? "unknown part" : "a part that contains itself:", name);
 }
 
-/* Adds the members of the part `name` of this text, or else of the common one. */
 static bool add_group(const schema_reading *r, members *m, part name)
 {
-    if (r->depth == DEEPEST)
-        return fail(r, "members that contain themselves:", name);
-    for (size_t k = 0; k < 2; k++) {
-        schema_reading group = {.texts = {r->texts[0], r->texts[1]}, .depth = r->depth + 1, .error = r->error};
-        group.next = r->texts[k];
-        read_line(&group);
-        if (find_group(&group, name))
-            return add_members(&group, m, /*indent=*/0);
-    }
-    return fail(r, "unknown members", name);
+    schema_reading group;
+    return find_part(r, name, MEMBERS, &group) && add_members(&group, m, /*indent=*/0);
 }
 
 /* `group` is a part whose members come first; length 0: none. */
@@ -343,7 +346,7 @@ static bool put_kind(schema_reading *r, json_t *value, part kind, size_t indent)
 
 json_t *organ_schema_title(const char *text) { return json_stringn(text, strcspn(text, "\n")); }
 
-/* Adds the parts to which kinds refer to `parts`, and leaves out groups of members. */
+/* Adds the parts to which kinds refer to `parts`, and leaves out parts that are no schema. */
 static bool read_parts(schema_reading *r, json_t *parts)
 {
     bool right = true;
@@ -351,7 +354,7 @@ static bool read_parts(schema_reading *r, json_t *parts)
         part name = r->name;
         r->of_value = r->number;
         right = takes(&name, "$") || fail(r, "unexpected line", name);
-        if (right && is_group(r)) {
+        if (right && (is_part(r, MEMBERS) || is_part(r, SENTENCES) || is_part(r, BY_NAME))) {
             do
                 read_line(r);
             while (!r->ended && r->indent > 0);
@@ -381,4 +384,52 @@ json_t *organ_schema_expand(const char *text, const char *common, organ_error *e
     if (!right)
         organ_clear_json(&schema);
     return schema;
+}
+
+/* ---- sentences ---- */
+
+/* Adds the sentence of the current line to a list, or under its name to an object, if its condition is true. */
+static bool add_sentence(const schema_reading *r, json_t *all, const json_t *facts)
+{
+    const bool list = json_is_array(all);
+    const organ_scope scope = {facts, facts};
+    ORGAN_OWNED_JSON json_t *const template = text_of(list ? r->name : r->kind);
+    ORGAN_OWNED_JSON json_t *const condition = text_of(list ? r->kind : r->description);
+    if (!template || !condition)
+        return false;
+    if (json_string_length(condition) > 0 && !organ_scope_holds(&scope, json_string_value(condition)))
+        return true;
+    ORGAN_OWNED char *const text = organ_words_text(&scope, json_string_value(template), ORGAN_WORDS_PAGE);
+    json_t *const sentence = text ? json_string(text) : NULL;
+    return list ? json_array_append_new(all, sentence) == 0
+                : json_object_setn_new(all, r->name.at, r->name.length, sentence) == 0;
+}
+
+static bool add_sentences(schema_reading *r, json_t *all, const json_t *facts)
+{
+    bool right = true;
+    for (; right && !r->ended && r->indent > 0; read_line(r)) {
+        part name = r->name;
+        schema_reading group;
+        if (!takes(&name, "&"))
+            right = add_sentence(r, all, facts);
+        else
+            right = find_part(r, name, json_is_array(all) ? SENTENCES : BY_NAME, &group) &&
+                    add_sentences(&group, all, facts);
+    }
+    return right;
+}
+
+json_t *organ_schema_sentences(const char *text, const char *common, const char *name, const json_t *facts)
+{
+    organ_error error = {0};
+    const schema_reading r = {.texts = {text, common}, .error = &error};
+    const part wanted = {name, strlen(name)};
+    schema_reading found;
+    const bool list = find_part(&r, wanted, SENTENCES, &found);
+    json_t *all = list ? json_array() : json_object();
+    const bool right = (list || find_part(&r, wanted, BY_NAME, &found)) && all && add_sentences(&found, all, facts);
+    if (!right)
+        organ_clear_json(&all);
+    return all;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The texts in documents/, from which the JSON Schemas are made. The first line is the title. Each other line is one
- * member of the document:
+ * The texts in documents/, from which JSON Schemas and explanations in documents are made. The first line is the title.
+ * Each other line is one member of the document:
  *
  *     NAME  KIND  DESCRIPTION
  *
@@ -22,6 +22,13 @@
  * The line &PART alone stands for all members of PART, a part of kind "members" of this text or of common.txt. If
  * members have the same name, the last kind is valid, at the place of the first.
  *
+ * Documents also have sentences, which explain their figures. A part of kind "sentences" has one a line,
+ *
+ *     SENTENCE  CONDITION
+ *
+ * one of kind "sentences by name" puts "NAME  " before each. The sentence is a template, and the condition, which may
+ * be missing, as in templates (report_text.h).
+ *
  * A word with '?' after it may be null: "text?", "list? of count". */
 #ifndef ORGAN_REPORT_SCHEMA_SCHEMA_TEXT_H
 #define ORGAN_REPORT_SCHEMA_SCHEMA_TEXT_H
@@ -33,6 +40,11 @@
  * "common.json#/$defs/"; "$defs" has the parts of the text. The caller releases it. Returns NULL with ORGAN_IO if
  * memory runs out, with ORGAN_BAD_INPUT and the number of the line for a malformed text. */
 json_t *organ_schema_expand(const char *text, const char *common, organ_error *error);
+
+/* Returns the sentences of the part `name`: an array, or an object for the kind "sentences by name". `facts` is the
+ * object in which placeholders and conditions look for members; NULL: none has either. The caller releases the result.
+ * Returns NULL if there is no such part, or if memory runs out. */
+json_t *organ_schema_sentences(const char *text, const char *common, const char *name, const json_t *facts);
 
 /* Returns the title of a text. The caller releases it. Returns NULL if memory runs out. */
 json_t *organ_schema_title(const char *text);

@@ -9,6 +9,7 @@
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/report/schema/schema.h"
 
 #include <errno.h>
 #include <math.h>
@@ -523,10 +524,8 @@ static json_t *document_of(audit *a)
     const bool denominators = denominators_agree(a, s.accounted);
     json_t *checks = checks_json(a, &s, denominators); /* adds problems, so it must run before they are listed */
     const char *const definition = a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1";
-    json_t *const donor =
-        organ_json_joined(organ_model_json(a->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", a->fingerprint)));
     json_t *document =
-        ORGAN_OBJECT(SET_HEAD("organ.audit/1", definition), SET("donor", donor),
+        ORGAN_OBJECT(SET_HEAD("organ.audit/1", definition), SET("donor", organ_donor_json(a->donor, a->fingerprint)),
                      SET("parameters", ORGAN_OBJECT(SET_BYTES_OF("targets", a->options->targets))),
                      SET_IF(a->smoothed.forward, "smoothed", organ_audit_smoothed_json(&a->smoothed)),
                      SET_IF(a->options->compensated, "compensated", json_integer((json_int_t)s.changed)));
@@ -534,7 +533,7 @@ static json_t *document_of(audit *a)
         SET_FLAG("denominator_correct", denominators),
         SET("untouched", ORGAN_OBJECT(SET_COUNT("tensors", s.others), SET_COUNT("identical", s.identical))),
         SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
-        SET("definitions", organ_definitions_json(a->options->targets)));
+        SET_SENTENCES("organ.audit/1", "definitions", ORGAN_OBJECT(SET_FLAG("named", a->options->targets))));
     const bool complete = document && add_counts(document, a);
     document = organ_json_joined(document, tail);
     json_t *const last = complete

@@ -5,6 +5,7 @@
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/folds/smooth_parts.h"
 
@@ -95,20 +96,6 @@ static json_t *totals_json(const smooth_job *job)
                         SET_IF(!job->options->write.dry_run, "changed", json_integer((json_int_t)changed)));
 }
 
-static json_t *definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("fold", "A producer, such as a norm or the rows of up, whose channels are divided by factors, and all "
-                         "its readers, whose columns are multiplied by them. The function of the model stays."),
-        SET_TEXT("factor",
-                 "r^alpha / (2 w)^(1 - alpha), where r is the range of the channel's inputs on the text and w "
-                 "the greatest magnitude of the readers' weights; scales exact: the nearest power of two with "
-                 "which no value is rounded. alpha auto: those with the least predicted error."),
-        SET_TEXT("predicted_error", "Mean squared error of the readers' outputs with rounded weights and inputs, "
-                                    "predicted from the greatest values that share each scale, divided by that "
-                                    "without factors."));
-}
-
 static json_t *smooth_document(void *context, const organ_writing *made)
 {
     const smooth_job *const job = context;
@@ -117,7 +104,7 @@ static json_t *smooth_document(void *context, const organ_writing *made)
                         SET("folds", organ_json_rows(job->scaling.folds.count, fold_json, job)),
                         SET("left_alone", organ_json_rows(job->scaling.folds.left_count, left_json, job)),
                         SET("calibration", organ_calibration_run_json(job->walk.run, "inputs of the donor")),
-                        SET("definitions", definitions_json()));
+                        SET_SENTENCES("organ.smooth/1", "definitions", NULL));
 }
 
 /* ---- the rows ---- */

@@ -248,8 +248,8 @@ json_t *organ_scoring_ended_json(const organ_scoring *scoring);
 json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m, organ_error *error);
 /* Returns "comparison" of model m with the first model; needs organ_scoring_run. */
 json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error);
-/* Returns "definitions": a text for each figure of the report. */
-json_t *organ_scoring_definitions_json(const organ_scoring *scoring);
+/* Returns "definitions" of a document with this schema: a text for each figure. */
+json_t *organ_scoring_definitions_json(const organ_scoring *scoring, const char *schema);
 /* Returns the members of "run" that organ_scoring_run has set: path of the text, duration, tokens per second, batches,
  * memory, engine and directory of the reports. */
 json_t *organ_scoring_run_json(const organ_scoring *scoring);

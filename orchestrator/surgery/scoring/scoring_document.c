@@ -7,6 +7,7 @@
 #include "formats/weights/served.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/pass_parts.h"
 
@@ -140,42 +141,6 @@ organ_status organ_scoring_add_activations(const organ_scoring *scoring, size_t 
     return error->status;
 }
 
-static const char *style_text(organ_perplexity_style style)
-{
-    static const char *const texts[] = {
-        "hf: consecutive windows of `context` tokens, the last one shorter; every token of a window except the first "
-        "is scored, once; BOS precedes the text once if the model's tokenizer adds it.",
-        "llama.cpp: consecutive whole windows of `context` tokens; tokens after the last are not used; only the second "
-        "half of a window is scored, from its token context / 2 + 1 on, counted from 0; if the model's tokenizer adds "
-        "BOS, BOS replaces the first token of every window.",
-        "lm-eval: every token of the text is scored once, in windows of `context` inputs that begin with one token "
-        "already scored; the last window is filled up with earlier tokens; BOS, or EOS if there is none, precedes the "
-        "text, which is one unchanged document.",
-    };
-    return texts[style];
-}
-
-static const char *compute_text(organ_compute compute)
-{
-    return compute == ORGAN_COMPUTE_SPLIT
-               ? "split: in the products with weights each activation is the sum of three BF16 numbers, each weight of "
-                 "one (BF16), two (F16) or three (F32); the last digits of sums depend on the CPU instructions, which "
-                 "compute_isa names."
-               : "bf16: in the products with weights each activation and each weight is rounded to BF16, which has 8 "
-                 "significant bits; sums are in FP32, and their last digits depend on the CPU instructions, which "
-                 "compute_isa names.";
-}
-
-#define AS_SERVED                                                                                                      \
-    "Inputs of linear layers are rounded as the settings of a model declare that servers round them ('activations': "  \
-    "the rounding of the first such layer). weights_alone: the same without this rounding."
-
-#define ACCEPTANCE                                                                                                     \
-    "acceptance of a token that a block drafts, from p of the model and q of the block: overlap, the sum of min(p, "   \
-    "q), is its rate if the token is drawn from q and tested by p / q; chosen, p of the token with the largest q, if " \
-    "that token is drafted and the model samples; greedy, the share of equal largest tokens, at temperature 0. A "     \
-    "position has the states from which all tokens before were accepted."
-
 static bool rounds_any(const organ_scoring *scoring)
 {
     bool any = false;
@@ -184,64 +149,25 @@ static bool rounds_any(const organ_scoring *scoring)
     return any && scoring->activations != ORGAN_ACTIVATIONS_OFF;
 }
 
-static void add_cache_definition(const organ_scoring *scoring, json_t *d)
+static bool rounds_cache(const organ_scoring *scoring)
 {
+    bool any = false;
     for (size_t m = 0; m < scoring->shown; m++)
-        if (organ_forward_cache(scoring->models[m].forward))
-            ORGAN_ADD(d,
-                      SET_TEXT("kv_cache",
-                               "Keys (after their rotation) and values are rounded as vLLM does that keeps them in "
-                               "FP8: value / scale, at most 448, to the nearest E4M3 number, times scale. The scales "
-                               "are those of the model's tensors; 1 for layers without one. Kernels that also "
-                               "multiply in FP8 round queries too; organ does not."));
+        any = any || organ_forward_cache(scoring->models[m].forward);
+    return any;
 }
 
-static const char *errors_text(const organ_scoring *scoring)
-{
-    return scoring->plan.windows < scoring->all_windows
-               ? "standard errors of estimates of the figures of the whole text. The scored windows are spread over "
-                 "the "
-                 "text; the errors come from the differences of neighbouring ones, and from parts with more or fewer "
-                 "scored windows than their share."
-               : "standard errors from the variance between windows, which count as independent samples of such "
-                 "texts; null: one window has none.";
-}
-
-json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
+json_t *organ_scoring_definitions_json(const organ_scoring *scoring, const char *schema)
 {
     const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
-    json_t *const d = ORGAN_OBJECT(
-        SET_TEXT("style", style_text(scoring->protocol.style)),
-        SET_TEXT("perplexity", "exp of the mean of -ln p over the scored tokens."),
-        SET_TEXT("errors", errors_text(scoring)),
-        SET_TEXT("bits_per_byte", lm_eval && scoring->used_tokens == scoring->text_tokens
-                                      ? "sum of -log2 p over the scored tokens, over the bytes of the text."
-                                      : "sum of -log2 p over the scored tokens, over the bytes of exactly these "
-                                        "tokens. It is comparable across tokenizers."),
-        SET_IF(rounds_any(scoring), "activations", json_string(AS_SERVED)),
-        SET_IF(scoring->mtp.scored, "mtp", json_string(ACCEPTANCE)),
-        SET_TEXT("same experiment", "Figures are comparable only if text, tokenizer, style, context and compute are "
-                                    "equal; here all models scored the same tokens."));
-    ORGAN_ADD(
-        d,
-        SET_IF(lm_eval, "words",
-               json_string("word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space "
-                           "plus one (Python's re.split); byte_perplexity the same over bytes.")),
-        SET_IF(scoring->engine.dots, "compute", json_string(compute_text(scoring->engine.compute))));
-
-    add_cache_definition(scoring, d);
-    if (d && scoring->shown > 1) {
-        ORGAN_ADD(
-            d,
-            SET_TEXT("difference",
-                     "perplexity minus that of the first model; errors are those of differences on the same tokens."),
-            SET_TEXT(
-                "kl_divergence",
-                "mean over the scored tokens of KL(first model || this model), in nats, over the whole vocabulary."),
-            SET_TEXT("top1_agreement", "share of the scored tokens for which both models predict the same most "
-                                       "probable token, right or wrong."));
-    }
-    return d;
+    json_t *const facts = ORGAN_OBJECT(
+        SET_TEXT("style", organ_perplexity_style_name(scoring->protocol.style)),
+        SET_FLAG("part", scoring->plan.windows < scoring->all_windows),
+        SET_FLAG("whole", lm_eval && scoring->used_tokens == scoring->text_tokens),
+        SET_FLAG("rounds", rounds_any(scoring)), SET_FLAG("mtp", scoring->mtp.scored),
+        SET_FLAG("reduced", scoring->engine.dots), SET_TEXT("compute", organ_compute_name(scoring->engine.compute)),
+        SET_FLAG("cache", rounds_cache(scoring)), SET_FLAG("models", scoring->shown > 1));
+    return organ_sentences(schema, "definitions", facts);
 }
 
 /* Tokens per second count the tokens of all windows, times the number of models. The directory of the reports is
@@ -261,14 +187,14 @@ json_t *organ_scoring_run_json(const organ_scoring *scoring)
 
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
-    json_t *const definitions = organ_scoring_definitions_json(scoring);
-    ORGAN_ADD(definitions, SET_TEXT("arithmetic", "Both models compute in FP32 on their dequantised weights."));
     return ORGAN_OBJECT(
         SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
         SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is),
                                    SET("model", organ_scored_model_json(&scoring->models[0])), SET_NULL("figures"))),
         SET("after", ORGAN_OBJECT(SET_BYTES_OF("output", e->output), SET_NULL("figures"))), SET_NULL("comparison"),
-        SET_NULL("not_evaluated"), SET("definitions", definitions));
+        SET_NULL("not_evaluated"),
+        SET("definitions", organ_json_joined(organ_scoring_definitions_json(scoring, "organ.perplexity/1"),
+                                             organ_sentences("organ.perplexity/1", "evaluation_terms", NULL))));
 }
 
 /* The scoring is planned as if the output existed. Only e->document is kept. */

@@ -8,6 +8,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
@@ -196,29 +197,6 @@ static json_t *notes_json(const organ_autopsy_job *job)
     return notes;
 }
 
-static json_t *document_definitions_json(const organ_autopsy_job *job)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("std",
-                 "Standard deviation of all finite values of the tensor, dequantised to FP32 (not of a sample)."),
-        SET_TEXT("kurtosis",
-                 "Excess kurtosis of the finite values: 0 for a normal distribution, -1.2 for a uniform one."),
-        SET_TEXT("levels", "Distinct finite values after dequantisation; -0 and +0 count as one."),
-        SET_TEXT("dead rows and columns",
-                 "Rows and columns of nothing but zeros; in a stack of matrices those of each matrix."),
-        SET_TEXT("relative error", "Frobenius norm of the difference over that of the other model's weight, pairs that "
-                                   "are not finite left out."),
-        SET_IF(job->scale_test, "scale test",
-               json_string("Perplexity of the first tokens of the text (at most 512, in windows of 256) with all "
-                           "scales of the model times a "
-                           "factor; the difference in nats per token from the stored scales, with its standard error "
-                           "over tokens.")),
-        SET_TEXT(
-            "finding",
-            "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is a value "
-            "outside the expected ranges (of std by more than 2.5 percent), or other information, but not a fault."));
-}
-
 /* Returns the report of the job without its member "run", which the caller adds. NULL if memory ran out. */
 static json_t *autopsy_document(organ_autopsy_job *job)
 {
@@ -237,7 +215,8 @@ static json_t *autopsy_document(organ_autopsy_job *job)
         SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)),
         SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)),
         SET("tensors", organ_json_rows(job->count, document_tensor_json, job)),
-        SET("ranges", organ_ranges_json(&job->ranges)), SET("definitions", document_definitions_json(job)));
+        SET("ranges", organ_ranges_json(&job->ranges)),
+        SET_SENTENCES("organ.autopsy/1", "definitions", ORGAN_OBJECT(SET_FLAG("scales", job->scale_test))));
 }
 
 json_t *organ_autopsy_ranges(void)

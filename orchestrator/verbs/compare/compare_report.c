@@ -4,6 +4,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
@@ -148,21 +149,6 @@ static json_t *path_json(const void *context, size_t k)
     return organ_document_string(((const compare_job *)context)->models[k].name);
 }
 
-static json_t *definitions(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("distance", "||A - B|| / sqrt((||A||^2 + ||B||^2) / 2), Frobenius; of a pair: over all "
-                             "matrices that both models have"),
-        SET_TEXT("cosine", "<A, B> / (||A|| ||B||); of differences: of A - base and B - base"),
-        SET_TEXT("equal", "share of values that are equal in both models"),
-        SET_TEXT("same_signs", "share of equal signs among the elements at which both numbers are not 0"),
-        SET_TEXT("related", "the cosine over all matrices is at least 0.1 and 5 standard errors above 0"),
-        SET_TEXT("position", "where a model is on the line from its nearest relative (0) to the next one (1)"),
-        SET_TEXT("moved",
-                 "experts that are clearly more similar to one of another number in the other model, in the "
-                 "assignment with the greatest sum of cosines; all other figures are of experts in this order"));
-}
-
 json_t *organ_compare_document(compare_job *job)
 {
     const size_t pairs = job->count * (job->count - 1) / 2;
@@ -177,7 +163,7 @@ json_t *organ_compare_document(compare_job *job)
         SET("clashes", json_incref(job->clashes)), SET("shapes", json_incref(job->shapes)),
         SET("only", json_incref(job->only)), SET("vocabularies", json_incref(job->vocabularies)),
         SET("routers", organ_json_rows(job->match_count, router_json, job)), SET("notes", json_incref(job->notes)),
-        SET_COUNT("skipped", job->all.skipped), SET("definitions", definitions()),
+        SET_COUNT("skipped", job->all.skipped), SET_SENTENCES("organ.compare/1", "definitions", NULL),
         SET("run", ORGAN_OBJECT(SET("models", organ_json_rows(job->count, path_json, job)),
                                 SET_REAL("seconds", organ_rounded_seconds(organ_seconds_now() - job->started)),
                                 SET_ENGINE(job->engine))));

@@ -259,7 +259,7 @@ static json_t *document(const organ_scoring *scoring, const char *schema, json_t
 {
     return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
                         SET("ended", organ_scoring_ended_json(scoring)), SET("models", models),
-                        SET("definitions", organ_scoring_definitions_json(scoring)),
+                        SET("definitions", organ_scoring_definitions_json(scoring, schema)),
                         SET("run", organ_scoring_run_json(scoring)));
 }
 
@@ -510,24 +510,8 @@ static json_t *evaluation_json(organ_scoring *scoring, const json_t *histories, 
         if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
             organ_fail_memory(error, scoring->models[m].path);
     json_t *const report = document(scoring, "organ.evaluate/1", models);
-    json_t *const definitions = json_object_get(report, "definitions");
     ORGAN_ADD(report, SET("errata", organ_errata_of_experiments(experiments)), SET("coverage", coverage));
     json_decref(experiments);
-    ORGAN_ADD(definitions,
-              SET_TEXT("experiment",
-                       "two models belong to one experiment if donor, method, definition, parameters and calibration "
-                       "are equal, with any sparsity; two experiments appear in one table only if they are named."),
-              SET_TEXT("sparsity", "killed weights, counted from the bytes of donor and copy: not zero in the donor, "
-                                   "zero in the copy; as a share of the "
-                                   "target tensors (for each model: --select, else those named in its log, else the "
-                                   "projections) and of the full model."),
-              SET_TEXT("method", "from the model's pruning log (organ/prune.json), with its pattern and, if so, "
-                                 "'without compensation' or 'by imatrix'."),
-              SET_TEXT("made", "the verb of organ that wrote the model and its method, from the report in the model; "
-                               "for other models the quant_method of their configuration."),
-              SET_TEXT("stored", "the types of the projections, that of most weights first, and the bits per weight "
-                                 "with scales."),
-              SET_TEXT("rise_percent", "100 x (perplexity / that of the donor - 1)."));
     return report;
 }
 

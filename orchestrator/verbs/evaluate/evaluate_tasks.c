@@ -4,6 +4,7 @@
 
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <math.h>
@@ -197,27 +198,13 @@ static json_t *experiment_json(const task_run *r)
         SET_BYTES_OF("compute_isa", t->engine.dots ? t->engine.dots->isa : NULL));
 }
 
-static json_t *task_definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("likelihood", "Sum of ln p over the tokens of a choice after its context. The tokens are those that "
-                               "context, delimiter and choice have together after as many tokens as the context has "
-                               "alone, as in lm-evaluation-harness."),
-        SET_TEXT("acc", "Share of the questions whose choice with the largest likelihood is right."),
-        SET_TEXT("acc_norm", "The same with the likelihood divided by the number of characters of the choice."),
-        SET_TEXT("value_error", "Standard error of the share if questions are independent."),
-        SET_TEXT("difference", "Share of this model minus that of the first model on the same questions, with the 95 % "
-                               "interval of Bonett and Price (2012) for paired shares."),
-        SET_TEXT("p", "Exact two-sided test of McNemar: the probability, if both models are equally good, of a split "
-                      "at least as uneven among the questions that only one of them answers right."));
-}
-
 static json_t *tasks_document(const task_run *r)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.tasks/1", "tasks/1"), SET("experiment", experiment_json(r)),
                         SET("models", organ_scored_models_json(&r->scoring)), SET("results", results_json(r)),
                         SET_IF(r->options->answers, "answers", organ_json_rows(r->set.count, question_json, r)),
-                        SET("definitions", task_definitions_json()), SET("run", organ_scoring_run_json(&r->scoring)));
+                        SET_SENTENCES("organ.tasks/1", "definitions", NULL),
+                        SET("run", organ_scoring_run_json(&r->scoring)));
 }
 
 /* ---- the run ---- */
@@ -266,7 +253,7 @@ static organ_status run_tasks(task_run *r, const char **paths, const organ_engin
         return error->status;
     if (r->options->dry_run) {
         *report = organ_scoring_dry_run(&r->scoring, "organ.tasks/1", "tasks/1", experiment_json(r),
-                                        task_definitions_json(), engine);
+                                        organ_sentences("organ.tasks/1", "definitions", NULL), engine);
         return *report ? ORGAN_OK : organ_fail_memory(error, o->text);
     }
     if (r->options->announce)

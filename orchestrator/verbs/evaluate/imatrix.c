@@ -10,6 +10,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <errno.h>
@@ -98,20 +99,6 @@ static json_t *imatrix_text_json(const organ_scoring *s)
     return text;
 }
 
-static json_t *imatrix_definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("sums",
-                 "in_sum2 is the sum, over the tokens that reach a matrix, of the square of each input; counts "
-                 "is the number of these tokens. The sums are exact until they are rounded to FP32 in the file."),
-        SET_TEXT("chunks",
-                 "the text is cut into whole chunks of `context` tokens, the rest is not used; if the model's "
-                 "tokenizer adds BOS, BOS replaces the first token of each chunk; every position counts."),
-        SET_TEXT("filled",
-                 "an expert that no token reached has the mean square over all tokens of its layer's experts, "
-                 "with a count of 1."));
-}
-
 static json_t *importance_document(importance_job *job)
 {
     organ_scoring *const s = &job->scoring;
@@ -133,7 +120,7 @@ static json_t *importance_document(importance_job *job)
                         SET_IF(!o->dry_run, "filled", job->filled ? json_incref(job->filled) : json_null()),
                         SET("uncovered", organ_scoring_unrun_json(s)),
                         SET_IF(o->dry_run, "plan", organ_plan_json(&plan)),
-                        SET("definitions", imatrix_definitions_json()), SET("run", run));
+                        SET_SENTENCES("organ.imatrix/1", "definitions", NULL), SET("run", run));
 }
 
 /* ---- the output ---- */

@@ -9,6 +9,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include <stdlib.h>
@@ -68,16 +69,14 @@ static json_t *merge_document(const merge_job *job)
 {
     const organ_importance_merge_options *const o = job->options;
     const organ_imatrix_merged *const m = &job->merged;
-    return ORGAN_OBJECT(
-        SET_HEAD("organ.imatrix/1", "imatrix/1"), SET_IF(o->dry_run, "dry_run", json_true()),
-        SET("merged", organ_json_rows(o->count, merged_file_json, job)),
-        SET_TEXT("format", job->format == ORGAN_IMATRIX_DAT ? "dat" : "gguf"), SET_COUNT("chunks", m->text.chunks),
-        SET_COUNT("context", m->text.chunk_size),
-        SET("totals", ORGAN_OBJECT(SET_COUNT("files", o->count), SET_COUNT("entries", m->count))),
-        SET("entries", organ_json_rows(m->count, merged_entry_json, m)),
-        SET("definitions", ORGAN_OBJECT(SET_TEXT("merged", "in_sum2 and counts are the FP32 sums of those of the "
-                                                           "files, added in their order."))),
-        SET("run", ORGAN_OBJECT(SET_BYTES("output", o->output), SET_ENGINE(job->engine))));
+    return ORGAN_OBJECT(SET_HEAD("organ.imatrix/1", "imatrix/1"), SET_IF(o->dry_run, "dry_run", json_true()),
+                        SET("merged", organ_json_rows(o->count, merged_file_json, job)),
+                        SET_TEXT("format", job->format == ORGAN_IMATRIX_DAT ? "dat" : "gguf"),
+                        SET_COUNT("chunks", m->text.chunks), SET_COUNT("context", m->text.chunk_size),
+                        SET("totals", ORGAN_OBJECT(SET_COUNT("files", o->count), SET_COUNT("entries", m->count))),
+                        SET("entries", organ_json_rows(m->count, merged_entry_json, m)),
+                        SET("definitions", organ_sentences("organ.imatrix/1", "definitions_of_merged", NULL)),
+                        SET("run", ORGAN_OBJECT(SET_BYTES("output", o->output), SET_ENGINE(job->engine))));
 }
 
 /* ---- the output ---- */

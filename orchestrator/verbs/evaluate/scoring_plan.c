@@ -108,7 +108,7 @@ organ_status organ_perplexity_dry_run(organ_scoring *scoring, const char *schema
                                       json_t **report, organ_error *error)
 {
     *report = organ_scoring_dry_run(scoring, schema, "perplexity/1", organ_scoring_experiment_json(scoring),
-                                    organ_scoring_definitions_json(scoring), engine);
+                                    organ_scoring_definitions_json(scoring, "organ.perplexity/1"), engine);
     return *report ? ORGAN_OK : organ_fail_memory(error, scoring->options->text);
 }
 

@@ -5,6 +5,7 @@
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
@@ -279,22 +280,6 @@ json_t *organ_lora_extract_parameters(const organ_lora_job *job)
                         SET_IF(job->calib && job->blocks, "moments", json_string("blocks")));
 }
 
-static json_t *definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("change", "||W_tuned - W_base|| / ||W_base||, Frobenius norms of FP32 differences"),
-        SET_TEXT("residual", "||W_tuned - W_base - B A|| / ||W_tuned - W_base||, measured with the stored factors"),
-        SET_TEXT("explained", "1 - residual^2"),
-        SET_TEXT("spectrum", "the singular values of W_tuned - W_base that are kept; of a stack of experts, the "
-                             "root of the sum of their squares over the experts"),
-        SET_TEXT("outputs_before",
-                 "||X (T - W_base)^T|| / ||X W_tuned^T|| on the calibration text: X are the inputs that "
-                 "base and adapter compute, T is W_tuned and half of its change for the tuned "
-                 "model's own inputs; only with a calibration text"),
-        SET_TEXT("outputs_after", "the same with W_base + B A in place of W_base"),
-        SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: the added change is B A"));
-}
-
 static json_t *run_json(const organ_lora_job *job, const organ_writing *writing)
 {
     json_t *const run = is_dry(job) ? ORGAN_OBJECT(SET_BYTES_OF("output", job->options->write.output))
@@ -330,5 +315,5 @@ json_t *organ_lora_extract_document(void *context, const organ_writing *writing)
         SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
         SET("roles", organ_anatomy_rows_json(role_json, job)),
         SET("modules", organ_json_rows(job->module_count, module_json, job)), SET("not_extracted", others),
-        SET("definitions", definitions_json()), SET("run", run_json(job, writing)));
+        SET_SENTENCES("organ.lora_extract/1", "definitions", NULL), SET("run", run_json(job, writing)));
 }

@@ -9,6 +9,7 @@
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/model_settings.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/report/view/views.h"
@@ -144,18 +145,6 @@ static const organ_weight *changed_weight(const void *context, size_t k)
     return &job->weights->weights[job->parts[k].weight];
 }
 
-static json_t *merge_document_definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("delta_norm", "||scale B A||, Frobenius, computed in FP32; with DoRA the norm of the whole change"),
-        SET_TEXT("applied_ratio", "||T|| / ||scale B A||, where T is the rounded sum W + scale B A minus the rounded "
-                                  "W: the change as written to the output"),
-        SET_TEXT("arrived", "<T, scale B A> / ||scale B A||^2"),
-        SET_TEXT("rounding_error", "||T - scale B A|| / ||scale B A||"),
-        SET_TEXT("erased",
-                 "applied_ratio or arrived is below 0.5: rounding to the type discarded more than half of the change"));
-}
-
 /* Returns the report, a document of schema organ.lora_merge/1. `job` is an organ_merge_job. `made` is the finished
  * output; NULL: nothing was written, because job->unplaced is not empty. Returns NULL if out of memory. */
 static json_t *merge_document(void *context, const organ_writing *made)
@@ -186,7 +175,7 @@ static json_t *merge_document(void *context, const organ_writing *made)
         SET("totals", merge_document_totals_json(job)),
         SET("matrices", organ_matrices_among(job->weights, job->part_count - (job->head_part != ORGAN_NO_PART),
                                              changed_weight, job)),
-        SET("definitions", merge_document_definitions_json()), SET("run", run));
+        SET_SENTENCES("organ.lora_merge/1", "definitions", NULL), SET("run", run));
 }
 
 static organ_status merge_check_options(organ_merge_job *job, organ_error *error)

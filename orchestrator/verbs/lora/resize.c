@@ -7,6 +7,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/report/view/views.h"
@@ -106,14 +107,12 @@ static json_t *resize_document_of(const void *context)
     for (size_t k = 0; k < j->adapter->rest_count; k++)
         json_array_append_new(rest, json_string(j->adapter->rest[k]->name));
     ORGAN_ADD(run, SET_BYTES("adapter", j->options->adapter));
-    json_t *const definitions = ORGAN_OBJECT(SET_TEXT("norm", "||scale B A||, Frobenius"),
-                                             SET_TEXT("residual", "|| scale B A - kept part || / || scale B A ||"),
-                                             SET_TEXT("explained", "1 - residual^2"));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_resize/1"), SET_TEXT("organ", ORGAN_VERSION),
                         SET("adapter", organ_adapter_json(j->adapter)), SET_COUNT("asked_rank", j->options->rank),
                         SET_REAL("asked_energy", j->options->energy), SET_COUNT("r", j->rewrite.rank),
                         SET("modules", organ_lora_rows_json(&j->rewrite)), SET("kept_as_they_are", rest),
-                        SET("totals", resize_totals_json(j)), SET("definitions", definitions), SET("run", run));
+                        SET("totals", resize_totals_json(j)), SET_SENTENCES("organ.lora_resize/1", "definitions", NULL),
+                        SET("run", run));
 }
 
 /* ---- the run ---- */

@@ -5,6 +5,7 @@
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/merge/merge_input.h"
 #include "orchestrator/report/view/views.h"
@@ -279,15 +280,6 @@ static json_t *sanitize_totals_json(const sanitize_job *j)
                         SET_REAL("norm", sqrt(energy)), SET_REAL("worst_folding_error", worst));
 }
 
-static json_t *sanitize_definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("norm", "||scale B A||, Frobenius; for a tensor that is not a factor its own norm, or with a base the "
-                         "norm of its difference from the base"),
-        SET_TEXT("residual", "|| scale B A - kept part || / || scale B A ||"), SET_TEXT("explained", "1 - residual^2"),
-        SET_TEXT("folding_error", "|| B as written - scale B || / || scale B ||: rounding to the type of the factors"));
-}
-
 static json_t *sanitize_document_of(const void *context)
 {
     const sanitize_job *const j = context;
@@ -308,7 +300,8 @@ static json_t *sanitize_document_of(const void *context)
                                    SET_FLAG("gguf", j->adapter->gguf), SET_COUNT("bytes", j->rewrite.bytes),
                                    SET_IF(o->to, "to", json_string(o->to)), SET_IF(j->rewrite.mlx, "mlx", json_true()),
                                    SET_IF(j->rewrite.keeps, "scale", json_real(j->rewrite.scale)))),
-        SET("totals", sanitize_totals_json(j)), SET("definitions", sanitize_definitions_json()), SET("run", run));
+        SET("totals", sanitize_totals_json(j)), SET_SENTENCES("organ.lora_sanitize/1", "definitions", NULL),
+        SET("run", run));
 }
 
 /* ---- the run ---- */

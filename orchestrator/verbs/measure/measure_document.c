@@ -5,6 +5,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
@@ -213,33 +214,10 @@ json_t *organ_measure_model_json(const organ_measured *m)
     return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
 }
 
-static json_t *definitions_json(void)
-{
-    static const char *const sentences[] = {
-        "theta measures how far the distribution of a tensor's values is from that of noise: 0 degrees is a normal "
-        "distribution, 90 degrees the largest possible distance. It is no evidence of a better model: filters that "
-        "destroy a model can raise it.",
-        "theta = asin sqrt((E + K + C) / 3), each of the three between 0 and 1, less its sampling noise: E "
-        "from the entropy, K "
-        "from the kurtosis, C from the spacings of the quantiles. One resolution for every storage type.",
-        "dI_dlog2s is the change of information per doubling of scale along the rows, over pairwise means (an unpaired "
-        "last value of a row is ignored): -0.5 bit for noise, 0 for values that survive scaling. coherence = clamp(1 + "
-        "2 dI_dlog2s, 0, 1).",
-        "A packed weight is measured from its values: its codes times its scales, rounded to BF16, as organ dequantize "
-        "writes them. It counts once, under its plain name; its scales, zero points and other companions are not "
-        "measured.",
-        "levels is the number of distinct values of a tensor: few levels indicate quantisation, not signal.",
-        "theta_mean counts every tensor once, theta_weighted by its elements; tensors without theta are in neither.",
-        "A well is a tensor whose theta is lower than that of its neighbours in the layers before and after by more "
-        "than one standard "
-        "deviation of its role. Ratings: *** from 85, ** from 60, * from 30 degrees."};
-    return organ_json_texts(sizeof sentences / sizeof *sentences, sentences);
-}
-
 json_t *organ_measure_document(json_t *models)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.measure/1", ORGAN_Z_DEFINITION), SET("models", models),
-                        SET("definitions", definitions_json()));
+                        SET_SENTENCES("organ.measure/1", "definitions", NULL));
 }
 
 /* ---- wells ---- */

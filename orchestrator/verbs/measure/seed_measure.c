@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/measure/z_measure.h"
 
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/schema/schema.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -264,13 +265,6 @@ json_t *organ_measure_seed_json(const organ_measured *m)
 
 void organ_measure_seed_define(json_t *report)
 {
-    json_array_append_new(
-        json_object_get(report, "definitions"),
-        json_string(
-            "seed/1, computed on request in addition to z/1, is an older measure, reconstructed from its publication: "
-            "at most 4,096 values of a tensor, evenly over its storage, sorted; E = 1 - 2^(-2 J) with J the negentropy "
-            "of a histogram of 256 bins between the least and the greatest, K = k / (1 + k) of the excess kurtosis k, "
-            "C = 1 - exp(-|ln CV|) with CV the coefficient of variation of the spacings between the lowest and the "
-            "highest tenth; theta = asin sqrt((E + K + C) / 3). It does not correct for sampling or for the grid of "
-            "the storage type: the spacings depend on that grid, so quantisation alone changes this theta."));
+    ORGAN_OWNED_JSON json_t *const sentences = organ_sentences("organ.measure/1", "seed", NULL);
+    json_array_extend(json_object_get(report, "definitions"), sentences);
 }

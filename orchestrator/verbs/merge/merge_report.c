@@ -5,6 +5,7 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/version.h"
 
 #include <math.h>
@@ -146,20 +147,6 @@ static json_t *match_json(const void *context, size_t k)
                         SET("in_order", json_real(organ_millionth(sqrt(match->in_order)))));
 }
 
-static json_t *merge_definitions(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("moved", "||merged - model|| / ||model||, Frobenius, over the merged tensors of the model, before the "
-                          "values are rounded to the type of the output"),
-        SET_TEXT("elements", "number of merged values to which the model has contributed"),
-        SET_TEXT("fit",
-                 "before, after: squared error of a matrix's outputs along the texts, per token, for the mean of "
-                 "the models and as fitted; left: after / before"),
-        SET_TEXT("apart", "tensors that are taken from one model as they are"),
-        SET_TEXT("experts", "distance of matched experts as unit vectors, root mean square: 0 for equal ones, 1.41 for "
-                            "unrelated ones; in_order: of experts with the same number"));
-}
-
 #define NO_TUNE 0.5 /* a tune changes its base by less than this share of the norm */
 
 /* Returns the warnings of the recipe, and one for each model that is no tune of the base: its difference is not a
@@ -203,7 +190,7 @@ json_t *organ_merge_document(void *context, const organ_writing *writing)
         SET("output", ORGAN_OBJECT(SET_COUNT("files", organ_resharding_files(files)),
                                    SET_COUNT("bytes", organ_resharding_bytes(files)), SET_COUNT("layers", job->layers),
                                    SET_COUNT("tensors", job->piece_count), SET_COUNT("merged", merged))),
-        SET("definitions", merge_definitions()));
+        SET_SENTENCES("organ.merge/1", "definitions", NULL));
 }
 
 /* ---- the recipe with all defaults ---- */

@@ -6,6 +6,7 @@
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
@@ -325,46 +326,6 @@ static json_t *module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-static json_t *definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("N_A, N_B", "The quantisation error: the weight of the clean model of a pair minus the dequantised "
-                             "weight of its noisy model."),
-        SET_TEXT("D", "The change: scale B A of an adapter; the weight of a tuned model minus that of the clean model "
-                      "of the first pair; "
-                      "or, if neither is given, the clean weight of the second pair minus that of the first."),
-        SET_TEXT("cosine", "<N_A, N_B> / (|N_A| |N_B|), with the matrices as vectors. Several modules are combined as "
-                           "one long vector."),
-        SET_TEXT("chance", "The same cosine for random matrices: `draws` of them per module, drawn from its exact "
-                           "distribution, that of g / sqrt(g^2 "
-                           "+ chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation 1 / sqrt(n). z "
-                           "of a module: by the draws; "
-                           "z_exact, and z of folded modules: by the exact deviation; z_signs: if only the signs of "
-                           "the noise were random."),
-        SET_TEXT("factor and explained",
-                 "The multiple of N_A that approximates N_B best in least squares (a regression through 0): <N_A, N_B> "
-                 "/ |N_A|^2, "
-                 "and the share of |N_B|^2 that it explains, which is the squared cosine (R^2)."),
-        SET_TEXT("remains", "|N_A - N_B|: the remainder if one noisy model is subtracted from the other, or if both "
-                            "noises are treated as equal."),
-        SET_TEXT("cancelled",
-                 "1 - |N_A - N_B|^2 / (|N_A|^2 + |N_B|^2): 1 if the noises are equal, 0 if unrelated, -1 if opposed."),
-        SET_TEXT("Method A", "D applied to the noisy model of A. Its premise is that N_A and N_B are equal: then the "
-                             "result equals the quantised clean model of B."));
-}
-
-static json_t *thresholds_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT(
-            "premise",
-            "over the modules in which the clean models differ: holds: |N_A - N_B| / |N_A| <= 0.5 (a quarter of the "
-            "energy of N_A remains); holds in part: below 1, and the noises are related or alike; else does not hold"),
-        SET_TEXT("noises", "unrelated: |z| <= 3 in all modules, except as many as chance allows (99 % confidence), and "
-                           "for all modules joined to one matrix; hardly related: |cosine| <= 0.03 in each module with "
-                           "|z| > 3 and for the joined matrix; related: |cosine| below 0.5; else alike"));
-}
-
 static json_t *source_json(const organ_compared_job *job, size_t source)
 {
     char scheme[160];
@@ -428,8 +389,8 @@ static json_t *pairs_document(const organ_compared_job *job)
                         SET("layers", organ_compared_layers_json(&folding, /*places=*/false)),
                         SET("places", organ_compared_layers_json(&folding, /*places=*/true)),
                         SET("modules", organ_json_rows(job->count, module_json, job)),
-                        SET("definitions", definitions_json()), SET("thresholds", thresholds_json()),
-                        SET("run", run_json(job)));
+                        SET_SENTENCES("organ.noise_pairs/1", "definitions", NULL),
+                        SET_SENTENCES("organ.noise_pairs/1", "thresholds", NULL), SET("run", run_json(job)));
 }
 
 /* ---- the verb ---- */

@@ -6,6 +6,7 @@
 #include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
@@ -172,45 +173,6 @@ static json_t *document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-static json_t *definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("N", "The quantisation error: the weight of the clean model minus the dequantised weight of the noisy "
-                      "model, so that W_noisy = W_clean - N."),
-        SET_TEXT("K", "The adapter's change: scale B A."),
-        SET_TEXT("cosine",
-                 "<N, K> / (|N| |K|), with the matrices as vectors. Several modules are combined as one long vector."),
-        SET_TEXT("chance",
-                 "The same cosine for random matrices of N's norm: `draws` of them per module, drawn from its exact "
-                 "distribution, that of g / sqrt(g^2 + chi^2(n-1)) with g normal and n the elements. Mean 0, standard "
-                 "deviation 1 / sqrt(n): std is of the draws, std_exact the latter."),
-        SET_TEXT("z", "Of a module: (cosine - mean of the draws) / their std. z_exact, and z of folded modules, take "
-                      "the exact mean and standard deviation; verdicts and tables use these, which no seed changes. "
-                      "z_signs keeps the magnitudes of the noise and assumes only random signs: it is the better test "
-                      "if large noise coincides with large changes of the adapter."),
-        SET_TEXT("leakage",
-                 "|U_k^T N| / |N|, with U_k the first k left singular vectors of K (all of them, or --top-k): the "
-                 "share of the noise in the adapter's output directions. Its square is a share of energy. leakage_z: "
-                 "standard deviations between that share and k / out, by its Beta distribution for random matrices."),
-        SET_TEXT("leakage_expected", "sqrt(k / out_features): the expectation for noise without direction."),
-        SET_TEXT("ratio",
-                 "|N| / |K|. W_clean + K and W_noisy + K differ by N; W_clean + K and W_noisy differ by N + K."));
-}
-
-static json_t *thresholds_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("direction", "orthogonal: |z| <= 3 in all modules, except as many as chance allows (99 % confidence), "
-                              "and for all modules joined to one matrix; nearly orthogonal: |cosine| <= 0.03 in each "
-                              "module with |z| > 3 and for the joined matrix; else not orthogonal"),
-        SET_TEXT("leakage", "isotropic: leakage over all modules within 10 % of its expectation"),
-        SET_TEXT("magnitude",
-                 "noise below adapter: |N| / |K| <= 0.5 (at cosine 0 the adapter removes at least 80 % of the squared "
-                 "distance); above: >= 2 (at most 20 %)"),
-        SET_TEXT("agreement", "unrelated: limits as for orthogonal; hardly related: as for nearly orthogonal; related: "
-                              "|cosine| below 0.5; else alike"));
-}
-
 static json_t *document_parameters_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
@@ -235,14 +197,15 @@ static json_t *document_run_json(const organ_compared_job *job)
 
 static json_t *orthogonality_document(const organ_compared_job *job)
 {
-    return ORGAN_OBJECT(
-        SET_HEAD("organ.orthogonality/1", "orthogonality/1"), SET("clean", organ_model_json(job->model[0])),
-        SET("adapter", adapter_json(job)), SET("parameters", document_parameters_json(job)),
-        SET("noises", organ_json_rows(job->sources - 1, noise_json, job)),
-        SET("agreement", job->sources > 2 ? comparison_json(job, AGREEMENT) : json_null()),
-        SET("matrices", organ_compared_matrices_json(job)),
-        SET("modules", organ_json_rows(job->count, document_module_json, job)), SET("definitions", definitions_json()),
-        SET("thresholds", thresholds_json()), SET("run", document_run_json(job)));
+    return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"),
+                        SET("clean", organ_model_json(job->model[0])), SET("adapter", adapter_json(job)),
+                        SET("parameters", document_parameters_json(job)),
+                        SET("noises", organ_json_rows(job->sources - 1, noise_json, job)),
+                        SET("agreement", job->sources > 2 ? comparison_json(job, AGREEMENT) : json_null()),
+                        SET("matrices", organ_compared_matrices_json(job)),
+                        SET("modules", organ_json_rows(job->count, document_module_json, job)),
+                        SET_SENTENCES("organ.orthogonality/1", "definitions", NULL),
+                        SET_SENTENCES("organ.orthogonality/1", "thresholds", NULL), SET("run", document_run_json(job)));
 }
 
 /* ---- the verb ---- */

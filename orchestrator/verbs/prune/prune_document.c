@@ -5,6 +5,7 @@
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <fnmatch.h>
@@ -19,23 +20,6 @@
 static const char *const weight_files[] = {
     "*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
     "*pytorch_model*.bin", "*consolidated*"};
-
-/* The sentences are about properties that the run does not measure. The first is replaced after an evaluation. */
-static json_t *not_reported_json(const organ_prune_job *job)
-{
-    const char *const texts[] = {
-        job->method->tiles
-            ? "Quality. No forward pass was run: a model that loads may no longer give useful text. Measure its "
-              "perplexity before use."
-            : "Quality. This run did not measure the loss of quality: organ evaluate measures it, on a text that was "
-              "not used for calibration.",
-        "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
-        job->pattern.of
-            ? "Speed. The zeros follow the pattern, but they are stored unpacked, not in the form that hardware for "
-              "sparse matrices needs."
-            : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."};
-    return organ_json_texts(sizeof texts / sizeof *texts, texts);
-}
 
 /* ---- parameters ---- */
 
@@ -320,10 +304,6 @@ static int add_method(json_t *document, const organ_prune_job *job)
     uint64_t changed = 0;
     for (size_t k = 0; k < job->targets.count && figures; k++)
         changed += job->figures[k].compensated;
-    if (figures && !ORGAN_ADD(json_object_get(document, "definitions"),
-                              SET_TEXT("compensated", "a target weight that is neither zero in the output nor equal to "
-                                                      "the donor's; counted as kept")))
-        return -1;
     return ORGAN_ADD_BEFORE_RUN(document,
                                 SET_IF(figures, "calibration", with_fallback(job, document_calibration_json(job))),
                                 SET_IF(figures, "imatrix", with_fallback(job, imatrix_json(job))),
@@ -334,19 +314,24 @@ static int add_method(json_t *document, const organ_prune_job *job)
                : -1;
 }
 
+/* What the sentences of the document depend on. */
+static json_t *facts_json(const organ_prune_job *job)
+{
+    return ORGAN_OBJECT(SET_FLAG("named", job->options->targets), SET_FLAG("figures", job->figures),
+                        SET_FLAG("tiles", job->method->tiles), SET_FLAG("pattern", job->pattern.of));
+}
+
 json_t *organ_prune_document(void *context, const organ_writing *made)
 {
     const organ_prune_job *const job = context;
-    json_t *const donor =
-        organ_json_joined(organ_model_json(job->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", job->fingerprint)));
-    json_t *document = ORGAN_OBJECT(SET("donor", donor));
-    json_t *const rest = ORGAN_OBJECT(SET("untouched", untouched_json(job)),
-                                      SET("copied_files", files_json(&job->others, /*only_weights=*/false)),
-                                      SET("other_weights", files_json(&job->others, /*only_weights=*/true)),
-                                      SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
-                                      SET("definitions", organ_definitions_json(job->options->targets)),
-                                      SET("errata", json_array()), SET("not_in_this_report", not_reported_json(job)),
-                                      SET("run", document_run_json(job, organ_write_output(made))));
+    json_t *document = ORGAN_OBJECT(SET("donor", organ_donor_json(job->donor, job->fingerprint)));
+    json_t *const rest = ORGAN_OBJECT(
+        SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->others, /*only_weights=*/false)),
+        SET("other_weights", files_json(&job->others, /*only_weights=*/true)),
+        SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
+        SET_SENTENCES("organ.prune/1", "definitions", facts_json(job)), SET("errata", json_array()),
+        SET_SENTENCES("organ.prune/1", "not_in_this_report", facts_json(job)),
+        SET("run", document_run_json(job, organ_write_output(made))));
     const bool counted = document && add_counts(document, job) == 0;
     document = organ_json_joined(document, rest);
     if (document && counted && add_method(document, job) == 0)

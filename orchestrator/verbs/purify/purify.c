@@ -7,6 +7,7 @@
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/report/view/views.h"
 
@@ -137,21 +138,6 @@ static json_t *warning_json(const organ_purify_job *job, const document_sums *al
         SET("commands", json_pack("[o]", command_json(job))));
 }
 
-static json_t *definitions_json(const organ_purify_job *job)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("energy", "The sum of the squares of a tensor's stored values, before and after; the removed energy "
-                           "is their difference."),
-        SET_TEXT("noise", job->haar ? "A detail of a row's orthonormal Haar decomposition (at most 5 levels), unless "
-                                      "both it and its parent at twice the scale exceed threshold x (median of "
-                                      "|detail| of its level / 0.6745). It is multiplied by 1 - strength."
-                                    : "A bin of a row's spectrum whose power is below threshold x "
-                                      "(median power of the row's bins / ln 2). It is "
-                                      "multiplied by 1 - strength."),
-        SET_TEXT("theta", "The angle of the Z-measure, a mean over tensors. It measures how far values are from noise, "
-                          "not how good a model is: a filter that destroys a model can raise it."));
-}
-
 /* Implements organ_write.document: returns the report of the finished output. */
 static json_t *purify_document(void *context, const organ_writing *made)
 {
@@ -167,7 +153,7 @@ static json_t *purify_document(void *context, const organ_writing *made)
                         SET("roles", organ_anatomy_rows_json(document_role_json, job)),
                         SET("tensors", organ_json_rows(job->count, document_part_json, job)),
                         SET("left_alone", organ_json_rows(job->left_out_count, document_left_out_json, job)),
-                        SET("definitions", definitions_json(job)));
+                        SET_SENTENCES("organ.purify/1", "definitions", ORGAN_OBJECT(SET_FLAG("haar", job->haar))));
 }
 
 /* ---- filtering the rows of the chosen tensors, and their energy before and after ---- */

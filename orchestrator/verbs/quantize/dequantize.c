@@ -8,6 +8,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_pass.h"
@@ -130,16 +131,6 @@ static json_t *dequantize_document_unmatched_json(const void *context, size_t k)
                         SET_FLAG("dropped", s->dropped), SET_TEXT("why", s->why));
 }
 
-static json_t *dequantize_document_definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("dequantised", "Code x scale in FP32 (integer codes less their zero point first), rounded once to the "
-                                "type of the output, to nearest even."),
-        SET_TEXT("plain", "Tensors that are not packed keep their type and bytes."),
-        SET_TEXT("infinite",
-                 "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
-}
-
 /* Members of a part that its journal line contains. */
 static const organ_struct_field results_fields[] = {ORGAN_STRUCT_FIELD(organ_dequantize_part, infinite, U64),
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, nan, U64),
@@ -188,7 +179,7 @@ static json_t *dequantize_document(void *context, const organ_writing *made)
         SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
         SET("files", organ_resharding_files_json(organ_write_files(made))),
         SET("weights", organ_json_rows(job->part_count, dequantize_document_part_json, job)),
-        SET("definitions", dequantize_document_definitions_json()));
+        SET_SENTENCES("organ.dequantize/1", "definitions", NULL));
 }
 
 /* ---- decoding packed weights ---- */

@@ -5,6 +5,7 @@
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/results.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/parts.h"
@@ -259,19 +260,6 @@ static json_t *checks_json(const organ_cut_audit *a)
     return checks;
 }
 
-static json_t *definitions_json(void)
-{
-    return ORGAN_OBJECT(SET_TEXT("cut", "Blocks, experts, channels or heads of the donor that the copy does not have. "
-                                        "The audit identifies the remaining ones from the bytes: blocks by their "
-                                        "norms, keys and values, experts by router rows, channels and heads by rows."),
-                        SET_TEXT("kept bytes", "The bytes of the kept indices of the donor's tensor, in their order."),
-                        SET_TEXT("re-solved", "A down or output projection with other bytes, or a router, a projection "
-                                              "or the final norm after a dropped block: --refit writes such values."),
-                        SET_TEXT("made_by", "The report of the cut in the copy: audit compares the digests of refitted "
-                                            "tensors with it. It does not show that these values are good, and who can "
-                                            "change the copy can change the report."));
-}
-
 static json_t *made_by_json(const organ_cut_audit *a)
 {
     if (!a->report || a->options->compensated)
@@ -296,7 +284,7 @@ static json_t *document_of(organ_cut_audit *a)
         SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical),
         SET_COUNT("resolved", a->changed + a->refitted), SET_HELD("resolved_tensors", a->changed_names),
         SET("made_by", made_by_json(a)), SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
-        SET("definitions", definitions_json()),
+        SET_SENTENCES("organ.audit_cut/1", "definitions", NULL),
         SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                                 SET_REAL("seconds", organ_rounded_seconds(seconds)), SET_ENGINE(a->engine))));
     return organ_json_joined(organ_json_joined(made, organ_cut_document(&a->run, bytes)), rest);

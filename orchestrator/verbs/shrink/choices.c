@@ -7,6 +7,7 @@
 
 #include "formats/base/files.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/transfer.h"
 
@@ -142,30 +143,12 @@ static json_t *memory_json(const organ_width_job *job)
                                                      : json_null();
 }
 
-static json_t *width_definitions_json(const organ_width_job *job)
+static json_t *facts_json(const organ_width_job *job)
 {
-    return ORGAN_OBJECT(
-        SET_TEXT("lost", "Share of a projection's squared output on the text that is lost with its columns: trace(D H "
-                         "D^T) / trace(W H W^T) with D = W - W' and H the second moments of its inputs from the "
-                         "narrowed layers before, plus 1 % of the mean of its diagonal. It is the loss of a layer, not "
-                         "of the model, which --evaluate measures."),
-        SET_TEXT(
-            "choice",
-            strcmp(job->options->score, "wanda") == 0
-                ? "Removes the channels (or heads) with the smallest sum of w^2 times the mean square of the input."
-                : "Removes one channel (or head of K and V with its query heads) at a time: each time the one with the "
-                  "smallest loss of the output when the remaining columns are refitted."),
-        SET_IF(job->shares[ORGAN_WIDTH_EXPERTS].keep, "experts",
-               json_string("Each expert chooses its own channels, on its routed tokens, weighted by their router "
-                           "weights. An expert without tokens keeps the channels with the largest product of the norms "
-                           "of the row of gate, the row of up and the column of down, unchanged.")),
-        SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared",
-               json_string("The width of the shared expert stays the same multiple of that of a routed one: its "
-                           "channels are chosen like those of a feed-forward.")),
-        SET_TEXT("values", job->options->no_refit
-                               ? "Kept weights are unchanged."
-                               : "The kept columns of the down (output) projections are the least-squares solution for "
-                                 "the original output; all other kept weights are copied byte for byte."));
+    return ORGAN_OBJECT(SET_FLAG("wanda", strcmp(job->options->score, "wanda") == 0),
+                        SET_FLAG("experts", job->shares[ORGAN_WIDTH_EXPERTS].keep),
+                        SET_FLAG("shared", job->shares[ORGAN_WIDTH_SHARED].keep),
+                        SET_FLAG("unchanged", job->options->no_refit));
 }
 
 json_t *organ_width_document(void *context, const organ_writing *made)
@@ -179,7 +162,7 @@ json_t *organ_width_document(void *context, const organ_writing *made)
                      SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared", means_json(job, ORGAN_WIDTH_SHARED)),
                      SET("attention", means_json(job, ORGAN_WIDTH_HEADS)),
                      SET("projections", organ_json_rows(job->part_count, document_part_json, job)),
-                     SET("definitions", width_definitions_json(job))));
+                     SET_SENTENCES("organ.width/1", "definitions", facts_json(job))));
 }
 
 /* ---- values ---- */

@@ -8,6 +8,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/requirements.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
@@ -35,26 +36,6 @@ static json_t *missed_json(const void *context, size_t l)
         SET_COUNT("layer", l), SET_COUNT("keep", job->counts[l]),
         SET_REAL_OF("missed", there,
                     there ? organ_millionth(organ_expert_scores_missed(&job->scores, l, job->counts[l])) : 0));
-}
-
-static json_t *experts_document_definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT(
-            "kept",
-            "Experts are counted from 0 as in the original model; the kept ones are renumbered in their order. Their "
-            "bytes, including scales and other companions, are unchanged, except for refitted down projections."),
-        SET_TEXT(
-            "loss",
-            "Squared error of the layer's output, summed over tokens, when the router chooses only among the kept "
-            "experts. Experts are removed one at a time, each time the one whose removal adds the smallest error."),
-        SET_TEXT("reap", "Mean over the expert's tokens of its gate times the norm of its output."),
-        SET_TEXT("sum", "The same, summed."), SET_TEXT("frequency", "Tokens that were routed to an expert."),
-        SET_TEXT("missed", "The loss of a layer's choice relative to the squared norm of its output."),
-        SET_TEXT("heal", "The down projections of a layer's kept experts are refitted together, so that the hidden "
-                         "state after the layer approximates that with all experts. Before and after are its squared "
-                         "errors per token on the held-out windows, every fourth; lambda is the ridge with the "
-                         "smallest error there. A layer whose error does not fall stays unchanged."));
 }
 
 /* Counts the removed tensors of blocks with names of their own, such as mtp.layers.0. */
@@ -98,7 +79,7 @@ static json_t *experts_document(void *context, const organ_writing *made)
                      SET_HELD("calibration", job->scores.calibration),
                      SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
                      SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()),
-                     SET("definitions", experts_document_definitions_json())));
+                     SET_SENTENCES("organ.experts/1", "definitions", NULL)));
 }
 
 /* ---- options ---- */

@@ -7,6 +7,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
@@ -128,40 +129,6 @@ static json_t *heal_json(const organ_layers_job *job)
         SET("parts", organ_json_rows(done ? h->solved_count : 0, solved_json, job)));
 }
 
-static json_t *heal_definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("heal",
-                 "In the block before a gap the output projections of attention and feed-forward are refitted, in "
-                 "every block after a gap also the projections that read their inputs, each by least squares with a "
-                 "ridge of lambda x the mean of the diagonal, so that the hidden state approximates that of the whole "
-                 "model; finally the final norm is multiplied by one factor. The error of the hidden state on windows "
-                 "that are then used for the fit too chooses lambda. The KL divergence from the whole model on windows "
-                 "that are not used for the fit chooses the share of each solution that is applied; if no share "
-                 "lowers the divergence, the weights stay unchanged (step 0). If a norm follows an output projection, "
-                 "the equations hold its divisor; a part without such equations is skipped."),
-        SET_TEXT("kl", "Mean over the held-out tokens of KL(model || model without these blocks), in nats, with all "
-                       "refits so far."));
-}
-
-static json_t *layers_definitions_json(const organ_layers_job *job)
-{
-    json_t *const all =
-        ORGAN_OBJECT(SET_TEXT("block", "A layer of the model: attention and feed-forward. Blocks are counted from 0, "
-                                       "as in the names of tensors; kept blocks are renumbered and keep their bytes."));
-    json_t *const both = job->heal ? organ_json_joined(all, heal_definitions_json()) : all;
-    if (job->drop.named)
-        return both;
-    return organ_json_joined(
-        both,
-        ORGAN_OBJECT(
-            SET_TEXT("influence", "1 - the mean over the tokens of the search of the cosine between the hidden states "
-                                  "before and after a block. The search starts with the blocks of least influence."),
-            SET_TEXT("divergence", "The mean over the tokens of the search of KL(model || model without these blocks), "
-                                   "in nats. The search replaces the best set by a better one that differs in one "
-                                   "block; the cost of a block together with others differs from its cost alone.")));
-}
-
 /* The result is null if the dropped blocks are unknown or all blocks are of one kind. */
 static json_t *kinds_json(const organ_layers_job *job, bool known)
 {
@@ -183,7 +150,10 @@ static json_t *layers_document(void *context, const organ_writing *made)
                      SET("blocks", known ? blocks_text(job->drop.dropped, job->layers) : json_null()),
                      SET("kinds", kinds_json(job, known)), SET("search", search_json(job)),
                      SET("heal", heal_json(job))),
-        organ_json_joined(organ_cut_json(made), ORGAN_OBJECT(SET("definitions", layers_definitions_json(job)))));
+        organ_json_joined(organ_cut_json(made),
+                          ORGAN_OBJECT(SET_SENTENCES(
+                              "organ.layers/1", "definitions",
+                              ORGAN_OBJECT(SET_FLAG("heal", job->heal), SET_FLAG("searched", !job->drop.named))))));
 }
 
 #define MAX_SEARCH 16777216u /* largest --search-tokens */

@@ -8,6 +8,7 @@
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/rows.h"
@@ -366,21 +367,6 @@ static json_t *prediction_layer_json(const void *context, size_t l)
                         SET_FLAG("rigid", organ_expert_scores_missed(s, l, p->keep[0]) >= removed_share(p, 0)));
 }
 
-static json_t *prediction_definitions_json(void)
-{
-    return ORGAN_OBJECT(
-        SET_TEXT("kl_divergence", "mean over the held-out tokens of KL(whole model || model with the kept experts), in "
-                                  "nats, without --refit."),
-        SET_TEXT("ratio", "perplexity with the kept experts over that of the whole model, on the same tokens."),
-        SET_TEXT("layer_error", "mean over layers of the squared error of the layer's output, relative to its squared "
-                                "norm, on the calibration windows."),
-        SET_TEXT("knee", "the curve of the divergence over the removed share, scaled to the unit square, is farthest "
-                         "below its chord there (Satopaa and others 2011), by at least 0.1; beyond it each further "
-                         "expert costs more than the average."),
-        SET_TEXT("rigid", "a layer whose output loses at least the share of its squared norm that is removed of its "
-                          "experts: as much as if all experts contributed equally and none could replace another."));
-}
-
 static json_t *prediction_document(const prediction *p, double started)
 {
     const organ_experts_job *const job = p->job;
@@ -401,7 +387,7 @@ static json_t *prediction_document(const prediction *p, double started)
         SET_COUNT_OF("rigid_layers", job->scores.with_loss, rigid),
         SET("layers", organ_json_rows(job->scores.layers, prediction_layer_json, p)),
         SET("scores", organ_expert_scores_json(&job->scores, job->identity)),
-        SET("definitions", prediction_definitions_json()),
+        SET_SENTENCES("organ.experts_prediction/1", "definitions", NULL),
         SET("run", ORGAN_OBJECT(SET_BYTES("model", job->options->model),
                                 SET_REAL("seconds", organ_rounded_seconds(organ_seconds_now() - started)),
                                 SET_ENGINE(job->engine))));

@@ -45,6 +45,14 @@ while read -r name; do
     [[ $inner == *" $name "* ]] || judge "$name has no schema" grep -qxF "$name" ../ids
 done <../named
 
+# Every part of sentences that the sources name is in the text of the document or in common.txt.
+find "$top/orchestrator" -name '*.c' -exec cat {} + | tr -s '\n ' ' ' | grep -oE '(SET_|organ_)(SENTENCES|sentences)\( ?"organ\.[a-z_]+/[0-9]+", "[a-z_]+"' |
+    sed -E 's,.*"organ\.([a-z_]+)/[0-9]+"\, "([a-z_]+)",\1 \2,' | LC_ALL=C sort -u >../parts
+judge "only $(wc -l <../parts) parts of sentences" test "$(wc -l <../parts)" -ge 25
+while read -r name part; do
+    judge "$name has no sentences $part" grep -qE "^\\\$$part  sentences" "$top/orchestrator/report/schema/documents/"{"$name",common}.txt
+done <../parts
+
 # Five members that stand twice in the texts are a part of kind "members" (schema_text.h).
 twice() {
     awk 'FNR == 1 { number = 0 }
