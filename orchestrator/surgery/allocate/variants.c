@@ -2,6 +2,8 @@
  * Runs variants through the layers after their changed layer, and compares their logits with the donor's. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
+#include "orchestrator/machine/buffers.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -33,16 +35,35 @@ struct organ_variants {
     size_t *rows;  /* indices of tokens in `states` whose logits are computed: those of a tile, of all variants */
     double *found; /* found[k]: divergence at token rows[k] */
     double times;  /* factor of a variant's logits (organ_variants_scale) */
+    organ_buffers buffers;
 };
 
 static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v->width; }
 
-uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together)
+static organ_variants variants_of(const organ_forward *forward, size_t tokens, size_t together)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
-    const uint64_t states = (uint64_t)tokens * c->state * sizeof(float), tile = TILE * c->vocabulary * sizeof(float);
-    const uint64_t of_variant = states + TILE * (sizeof(size_t) + sizeof(double)) + sizeof(double *);
-    return 2 * states + tile + TILE * sizeof(double) + together * of_variant + organ_forward_layer_bytes(forward);
+    return (organ_variants){
+        .tokens = tokens, .width = (size_t)c->state, .vocabulary = (size_t)c->vocabulary, .max_variants = together};
+}
+
+static void lay_out(void *context, organ_buffers *b)
+{
+    organ_variants *const v = context;
+    v->donor = organ_take(b, v->tokens, v->width * sizeof *v->donor);
+    v->last = organ_take(b, v->tokens, v->width * sizeof *v->last);
+    v->states = organ_take(b, v->max_variants, variants_floats_of(v) * sizeof *v->states);
+    v->results = organ_take_zeros(b, v->max_variants, sizeof *v->results);
+    v->logits = organ_take(b, TILE, v->vocabulary * sizeof *v->logits);
+    v->sums = organ_take(b, TILE, sizeof *v->sums);
+    v->rows = organ_take(b, v->max_variants, TILE * sizeof *v->rows);
+    v->found = organ_take(b, v->max_variants, TILE * sizeof *v->found);
+}
+
+uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together)
+{
+    organ_variants v = variants_of(forward, tokens, together);
+    return organ_buffers_count(lay_out, &v) + organ_forward_layer_bytes(forward);
 }
 
 /* ---- creation ---- */
@@ -68,36 +89,20 @@ static organ_status run_streams_through_layers(organ_variants *v, int32_t from, 
     return error->status;
 }
 
-static bool variants_allocate(organ_variants *v)
-{
-    const size_t bytes = variants_floats_of(v) * sizeof(float);
-    v->donor = malloc(bytes);
-    v->last = malloc(bytes);
-    v->states = malloc(v->max_variants * bytes);
-    v->results = calloc(v->max_variants, sizeof(double *));
-    v->logits = malloc(TILE * v->vocabulary * sizeof *v->logits);
-    v->sums = malloc(TILE * sizeof *v->sums);
-    v->rows = malloc(v->max_variants * TILE * sizeof *v->rows);
-    v->found = malloc(v->max_variants * TILE * sizeof *v->found);
-    return v->donor && v->last && v->states && v->results && v->logits && v->sums && v->rows && v->found;
-}
-
 organ_status organ_variants_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                  size_t together, organ_variants **variants, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
-    organ_variants *const v = *variants = calloc(1, sizeof *v);
+    organ_variants begun = variants_of(forward, windows->begin[windows->count], together);
+    organ_variants *const v = *variants = organ_take(&begun.buffers, 1, sizeof *v);
     if (!v)
         return organ_fail_errno(error, ENOMEM, "divergences of variants");
-    *v = (organ_variants){.forward = forward,
-                          .engine = engine,
-                          .windows = windows,
-                          .tokens = windows->begin[windows->count],
-                          .width = (size_t)c->state,
-                          .vocabulary = (size_t)c->vocabulary,
-                          .max_variants = together,
-                          .times = 1};
-    if (!variants_allocate(v))
+    *v = begun;
+    v->forward = forward;
+    v->engine = engine;
+    v->windows = windows;
+    v->times = 1;
+    if (!organ_buffers_take(&v->buffers, lay_out, v))
         organ_fail_errno(error, ENOMEM, "hidden states of %zu variants of %zu tokens", together, v->tokens);
     else if (organ_forward_embed(forward, windows, v->donor, error) == ORGAN_OK) {
         memcpy(v->last, v->donor, variants_floats_of(v) * sizeof *v->last);
@@ -114,7 +119,7 @@ void organ_variants_close(organ_variants *v)
 {
     if (!v)
         return;
-    ORGAN_FREE_ARRAYS(v->donor, v->last, v->states, v->results, v->logits, v->sums, v->rows, v->found, v);
+    organ_buffers_release(&v->buffers);
 }
 
 /* ---- divergences ---- */

@@ -119,6 +119,7 @@ typedef struct moments_rows {
     float *values[ORGAN_MERGE_INPUTS + 1]; /* for each input: the rows read last */
     float *mean;                           /* of them */
     float *turned;                         /* stored rows of a transposed matrix; NULL: the matrix is not transposed */
+    organ_buffers buffers;
 } moments_rows;
 
 /* Most rows of a call of organ_merge_rows_read. */

@@ -25,7 +25,7 @@ static organ_status open_readers(moments_rows *r, organ_error *error)
             organ_merge_reader_open(in, r->job->engine->kernels, &r->readers[k], error);
         scratch = organ_max(scratch, bytes);
     }
-    if (!error->status && !(r->scratch = aligned_alloc(64, scratch)))
+    if (!error->status && !(r->scratch = organ_take(&r->buffers, scratch, 1)))
         organ_fail_memory(error, r->tensor->name);
     return error->status;
 }
@@ -36,23 +36,20 @@ organ_status organ_merge_rows_open(const model_merge *job, const moments_matrix 
     const merge_tensor *const t = &job->tensors[matrix->tensor];
     *r = (moments_rows){.job = job, .matrix = matrix, .tensor = t, .count = organ_merge_item_inputs(&t->item)};
     const size_t rows = organ_min(MOMENTS_ROWS, matrix->rows);
-    r->readers = calloc(r->count + 1, sizeof *r->readers);
-    bool all = r->readers && (r->mean = organ_floats(rows, matrix->cols));
-    for (size_t k = 0; k < r->count && all; k++)
-        all = (r->values[k] = organ_floats(rows, matrix->cols)) != NULL;
-    if (matrix->transposed && all)
-        all = (r->turned = organ_floats(organ_min(MOMENTS_ROWS, matrix->cols), matrix->rows)) != NULL;
-    return all ? open_readers(r, error) : organ_fail_memory(error, t->name);
+    r->readers = organ_take_zeros(&r->buffers, r->count, sizeof *r->readers);
+    r->mean = organ_take_floats(&r->buffers, rows, matrix->cols);
+    for (size_t k = 0; k < r->count; k++)
+        r->values[k] = organ_take_floats(&r->buffers, rows, matrix->cols);
+    if (matrix->transposed)
+        r->turned = organ_take_floats(&r->buffers, organ_min(MOMENTS_ROWS, matrix->cols), matrix->rows);
+    return r->buffers.lacking ? organ_fail_memory(error, t->name) : open_readers(r, error);
 }
 
 void organ_merge_rows_close(moments_rows *r)
 {
-    for (size_t k = 0; k < r->count; k++) {
-        if (r->readers)
-            organ_merge_reader_close(&r->readers[k]);
-        free(r->values[k]);
-    }
-    ORGAN_FREE_ARRAYS(r->readers, r->scratch, r->mean, r->turned);
+    for (size_t k = 0; r->readers && k < r->count; k++)
+        organ_merge_reader_close(&r->readers[k]);
+    organ_buffers_release(&r->buffers);
     *r = (moments_rows){0};
 }
 
@@ -120,9 +117,11 @@ static organ_status put_rows(const moments_layer *layer, const moments_matrix *m
     const organ_dtype dtype = job->pieces[m->tensor].dtype;
     const size_t n = rows * m->cols, width = organ_dtype_describe(dtype)->bytes, bytes = n * width;
     const uint64_t at = (m->matrix * m->rows + first) * m->cols * width;
-    float *const turned = m->transposed ? organ_floats(rows, m->cols) : NULL;
-    void *const units = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096), *const scratch = malloc(ORGAN_PUT_SCRATCH);
-    if (!units || !scratch || (m->transposed && !turned))
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    float *const turned = m->transposed ? organ_take_floats(&buffers, rows, m->cols) : NULL;
+    void *const units = organ_take_pages(&buffers, bytes, 1), *const scratch =
+                                                                  organ_take(&buffers, ORGAN_PUT_SCRATCH, 1);
+    if (buffers.lacking)
         organ_fail_memory(error, m->name);
     for (size_t r = 0; r < rows && turned && !error->status; r++)
         for (size_t c = 0; c < m->cols; c++)
@@ -133,7 +132,6 @@ static organ_status put_rows(const moments_layer *layer, const moments_matrix *m
     for (size_t r = 0; r < rows && turned && !error->status; r++)
         for (size_t c = 0; c < m->cols; c++)
             values[r * m->cols + c] = turned[c * rows + r];
-    ORGAN_FREE_ARRAYS(turned, units, scratch);
     return error->status;
 }
 

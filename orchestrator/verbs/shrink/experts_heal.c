@@ -14,11 +14,6 @@
 
 /* ---- memory ---- */
 
-static uint64_t chunk_tokens(const organ_expert_heal *h)
-{
-    return organ_calibration_chunks_of(h->calib)->together * (uint64_t)h->options.calibration.context;
-}
-
 /* The inputs are the hidden channels of the kept experts; for each token the channels of `used` experts are active.
  * Every ORGAN_EXPERT_HEAL_WINDOWS-th window is held out. */
 static organ_ridge_shape heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
@@ -46,59 +41,46 @@ static bool has_transposed(const organ_expert_heal *h, const organ_forward *forw
     return false;
 }
 
-/* Implements organ_calibration_work.extra, and sets h->config. The refit needs the largest regression of a layer,
- * the buffers of a chunk, and one expert's down projection with its change in FP32, plus a copy if some down
- * projections are stored transposed. With `scratch` a large regression keeps its inputs in a file, not in memory. */
+/* The buffers for the tokens of a chunk, which has h->tokens at most. */
+static void lay_out(void *context, organ_buffers *b)
+{
+    organ_expert_heal *const h = context;
+    const size_t tokens = h->tokens, hidden = (size_t)h->config->hidden, used = h->config->experts_used;
+    const size_t width = (size_t)h->config->expert_intermediate;
+    h->normed = organ_take_floats(b, tokens, hidden);
+    h->logits = organ_take_floats(b, tokens, h->config->experts);
+    h->unpruned = organ_take_floats(b, tokens, hidden);
+    h->gathered = organ_take_floats(b, tokens, hidden);
+    h->inner = organ_take_floats(b, tokens, width);
+    h->chosen = organ_take_zeros(b, tokens, used * sizeof *h->chosen);
+    h->choice_indices = organ_take_zeros(b, tokens, used * sizeof *h->choice_indices);
+    for (size_t s = 0; s < h->sets; s++)
+        h->rows[s] =
+            (organ_heal_rows){organ_take_zeros(b, tokens, used * sizeof *h->rows[s].blocks),
+                              organ_take_floats(b, tokens * used, width), organ_take_floats(b, tokens, hidden)};
+}
+
+/* Implements organ_calibration_work.extra, and sets the members of *h that lay_out uses. Counts the largest regression
+ * of a layer, the buffers of a chunk, and one expert's down projection with its change in FP32, plus a copy if some
+ * down projections are stored transposed. With `scratch` a large regression keeps its inputs in a file. */
 static uint64_t heal_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_heal *const h = context;
-    const organ_forward_config *const c = h->config =
-        organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
-    const uint64_t tokens = organ_calibration_chunks_of(calib)->together * (uint64_t)h->options.calibration.context,
-                   used = c->experts_used;
-    /* 4-byte values of a token: those of organ_heal_rows; then normed, unpruned and gathered, logits, and inner */
-    const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden,
-                   sets = organ_calibration_chunks_of(calib)->step > 1 ? 2 : 1;
-    const uint64_t of_token = 4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) +
-                              used * (sizeof(organ_expert_choice) + 8);
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
+    const organ_forward *const forward = organ_calibration_run_facts_of(calib)->forward;
+    h->config = organ_forward_describe(forward);
+    h->tokens = chunks->together * (size_t)h->options.calibration.context;
+    h->sets = chunks->step > 1 ? 2 : 1;
     uint64_t ridge = 0;
-    for (size_t l = 0; l < c->layers; l++)
+    for (size_t l = 0; l < h->config->layers; l++)
         if (h->layers[l].cut) {
             organ_ridge_shape shape = heal_shape(h, &h->layers[l]);
             shape.scratch = scratch ? "" : NULL;
             ridge = organ_max(ridge, organ_ridge_memory(h->options.engine, &shape));
         }
-    /* bytes per value of a matrix: FP32 of the matrix and of its change, and of a transposed copy */
-    const uint64_t matrices = has_transposed(h, organ_calibration_run_facts_of(calib)->forward) ? 12 : 8;
-    return ridge + tokens * of_token + matrices * c->hidden * c->expert_intermediate;
-}
-
-static bool heal_allocate(organ_expert_heal *h)
-{
-    const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
-    const size_t width = (size_t)h->config->expert_intermediate,
-                 sets = organ_calibration_chunks_of(h->calib)->step > 1 ? 2 : 1;
-    h->normed = organ_floats(tokens, hidden);
-    h->logits = organ_floats(tokens, h->config->experts);
-    h->unpruned = organ_floats(tokens, hidden);
-    h->gathered = organ_floats(tokens, hidden);
-    h->inner = organ_floats(tokens, width);
-    h->chosen = calloc(tokens * used + 1, sizeof *h->chosen);
-    h->choice_indices = calloc(tokens * used + 1, sizeof *h->choice_indices);
-    bool done = h->normed && h->logits && h->unpruned && h->gathered && h->inner && h->chosen && h->choice_indices;
-    for (size_t s = 0; s < sets; s++) {
-        h->rows[s] = (organ_heal_rows){calloc(tokens * used + 1, sizeof(uint32_t)), organ_floats(tokens * used, width),
-                                       organ_floats(tokens, hidden)};
-        done = done && h->rows[s].blocks && h->rows[s].inputs && h->rows[s].target;
-    }
-    return done;
-}
-
-static void heal_free_buffers(organ_expert_heal *h)
-{
-    for (size_t s = 0; s < 2; s++)
-        ORGAN_FREE_ARRAYS(h->rows[s].blocks, h->rows[s].inputs, h->rows[s].target);
-    ORGAN_FREE_ARRAYS(h->normed, h->logits, h->unpruned, h->gathered, h->inner, h->chosen, h->choice_indices);
+    organ_expert_heal counted = *h;
+    return ridge + organ_buffers_count(lay_out, &counted) +
+           (has_transposed(h, forward) ? 3 : 2) * sizeof(float) * h->config->hidden * h->config->expert_intermediate;
 }
 
 /* ---- layers ---- */
@@ -241,7 +223,7 @@ void organ_expert_heal_close(organ_expert_heal *h)
     }
     organ_ridge_close(h->ridge);
     organ_calibration_run_close(h->calib);
-    heal_free_buffers(h);
+    organ_buffers_release(&h->buffers);
     ORGAN_FREE_ARRAYS(h->layers, h->refitted, h);
 }
 
@@ -263,7 +245,7 @@ organ_status organ_expert_heal_run(void *heal, organ_cut_run *run, organ_error *
 {
     organ_expert_heal *const h = heal;
     h->run = run;
-    if (!heal_allocate(h))
+    if (!organ_buffers_take(&h->buffers, lay_out, h))
         organ_fail_memory(error, h->options.calibration.text);
     return organ_calibration_run_layers(h->calib, error);
 }

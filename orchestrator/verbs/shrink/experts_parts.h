@@ -306,6 +306,8 @@ struct organ_expert_heal {
     size_t *choice_indices;      /* for each row of `gathered`, the index in `chosen` of its token and expert */
     organ_heal_rows rows[2]; /* rows of this rank's chunk; rows received from another rank, allocated only if there are
                               * several ranks */
+    size_t tokens, sets;     /* greatest number of tokens of a chunk; number of `rows` */
+    organ_buffers buffers;
 };
 
 /* Implements organ_calibration_work.compare: passes the donor's states of a chunk through the layer. If the layer is
@@ -407,6 +409,9 @@ struct organ_expert_measure {
     float *products_buffer; /* the products of a batch before they are written to the file */
     double *rows; /* for each chunk of all ranks, its row: sums over its tokens, organ_expert_row_width() numbers */
     double *sums; /* the sum of all rows */
+    bool spills;  /* the products are in a scratch file */
+    size_t chunk_count;
+    organ_buffers buffers;
 };
 
 /* Returns the number of extra rows per token that scaled inputs of experts need: 1 with router.into_inputs, else 0. A
@@ -424,7 +429,7 @@ void organ_expert_route(const organ_expert_measure *measure, const bool *kept, c
  * the member `sum` of organ_expert_layer for each expert, then `frequency` for each expert, and last `power`. During
  * the greedy removal it has the increase of the loss for each expert, then `experts` unused entries, and last the loss.
  */
-size_t organ_expert_row_width(const organ_expert_measure *measure);
+size_t organ_expert_row_width(const organ_forward_config *config);
 /* Returns, for the chunk that contains token number `token` of this rank, its row in measure->rows. */
 double *organ_expert_row_of(const organ_expert_measure *measure, size_t token);
 /* Measures the experts on the `tokens` tokens of the chunk that has just passed through the layer. Fills the row of the

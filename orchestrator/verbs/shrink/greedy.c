@@ -19,6 +19,8 @@
  * serves a token if the router chooses it among the kept experts. */
 typedef struct greedy {
     organ_expert_measure *measure;
+    const organ_forward_config *config;
+    size_t tokens;  /* of this rank */
     bool *kept;     /* for each expert: false once it is removed */
     unsigned count; /* number of kept experts */
     size_t width;   /* columns of `increase` (candidates_per_token) */
@@ -48,11 +50,23 @@ static size_t candidates_per_token(const organ_forward_config *c)
     return removal_is_local(c) ? c->experts_used : c->experts;
 }
 
+static void lay_out(void *context, organ_buffers *b)
+{
+    greedy *const g = context;
+    const size_t experts = g->config->experts, used = g->config->experts_used;
+    g->kept = organ_take(b, experts, sizeof *g->kept);
+    g->loss = organ_take_zeros(b, g->tokens, sizeof *g->loss);
+    g->increase = organ_take_zeros(b, g->tokens, g->width * sizeof *g->increase);
+    g->serving = organ_take_zeros(b, g->tokens, used * sizeof *g->serving);
+    g->successor = organ_take(b, g->tokens, sizeof *g->successor);
+    g->stale = organ_take(b, g->tokens, sizeof *g->stale);
+    g->sums = organ_take_zeros(b, organ_expert_row_width(g->config), sizeof *g->sums);
+}
+
 uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
 {
-    return tokens * (sizeof(double) * (1 + candidates_per_token(c)) + sizeof(unsigned) * (1 + c->experts_used) +
-                     sizeof(bool)) +
-           c->experts * (sizeof(bool) + 3 * sizeof(double));
+    return organ_buffers_count(lay_out,
+                               &(greedy){.config = c, .tokens = (size_t)tokens, .width = candidates_per_token(c)});
 }
 
 /* ---- a token ---- */
@@ -152,7 +166,7 @@ static void sum_tokens(const greedy *g)
     for (size_t t = 0; t < m->tokens; t++) {
         double *const row = organ_expert_row_of(m, t);
         if (t % m->chunk_tokens == 0)
-            memset(row, 0, organ_expert_row_width(m) * sizeof *row);
+            memset(row, 0, organ_expert_row_width(m->config) * sizeof *row);
         for (size_t k = 0; k < g->width && g->count > min_experts(g); k++) {
             const unsigned expert = removal_is_local(m->config) ? g->serving[t * used + k] : (unsigned)k;
             if (is_removable(g, expert))
@@ -174,7 +188,8 @@ static organ_status score_all(greedy *g, const char *where, double *loss, organ_
         organ_fail(error, ORGAN_INTERRUPTED, "stopped while %s", where);
     if (!error->status)
         sum_tokens(g);
-    if (organ_calibration_sum_rows(m->calib, where, m->rows, organ_expert_row_width(m), g->sums, error) != ORGAN_OK)
+    if (organ_calibration_sum_rows(m->calib, where, m->rows, organ_expert_row_width(m->config), g->sums, error) !=
+        ORGAN_OK)
         return error->status;
     *loss = g->sums[2 * m->config->experts];
     for (size_t e = 0; e < m->config->experts; e++)
@@ -228,23 +243,20 @@ static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *
 
 organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
-    const size_t experts = m->config->experts, used = m->config->experts_used, tokens = m->tokens;
-    greedy g = {.measure = m, .count = (unsigned)experts, .width = candidates_per_token(m->config)};
-    g.kept = malloc(experts * sizeof *g.kept);
-    g.loss = calloc(tokens + 1, sizeof *g.loss);
-    g.increase = calloc(tokens * g.width + 1, sizeof *g.increase);
-    g.serving = calloc(tokens * used + 1, sizeof *g.serving);
-    g.successor = malloc((tokens + 1) * sizeof *g.successor);
-    g.stale = malloc((tokens + 1) * sizeof *g.stale);
-    g.sums = calloc(organ_expert_row_width(m), sizeof *g.sums);
-    if (!g.kept || !g.loss || !g.increase || !g.serving || !g.successor || !g.stale || !g.sums)
+    ORGAN_OWNED_BUFFERS buffers = {0};
+    const size_t experts = m->config->experts, tokens = m->tokens;
+    greedy g = {.measure = m,
+                .config = m->config,
+                .tokens = tokens,
+                .count = (unsigned)experts,
+                .width = candidates_per_token(m->config)};
+    if (!organ_buffers_take(&buffers, lay_out, &g))
         organ_fail_errno(error, ENOMEM, "the removal of %zu experts on %zu tokens", experts, tokens);
     else {
         memset(g.kept, true, experts * sizeof *g.kept);
-        memset(g.successor, 0xff, (tokens + 1) * sizeof *g.successor);
-        memset(g.stale, true, (tokens + 1) * sizeof *g.stale);
+        memset(g.successor, 0xff, tokens * sizeof *g.successor);
+        memset(g.stale, true, tokens * sizeof *g.stale);
     }
     rank_experts(&g, number, layer, error);
-    ORGAN_FREE_ARRAYS(g.kept, g.loss, g.increase, g.serving, g.successor, g.stale, g.sums);
     return error->status;
 }

@@ -208,26 +208,6 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
         .scratch = h->options.walk.calibration.scratch};
 }
 
-/* The bytes are for the equations, for the recorded inputs and targets of a chunk and the outputs of a matrix with a
- * norm, for two buffers of the size of the largest matrix, and for two buffers of the size of a change (outputs x
- * width). */
-uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
-{
-    organ_ridge_shape shape = organ_layers_heal_shape(h, part);
-    shape.scratch = scratch ? "" : NULL;
-    const uint64_t tokens = organ_layers_heal_chunk_tokens(h), hidden = organ_forward_describe(h->forward)->hidden;
-    uint64_t largest = 0; /* values of the largest matrix */
-    for (size_t k = 0; k < part->count; k++) {
-        const uint64_t values = part->matrices[k].rows * part->matrices[k].cols;
-        largest = values > largest ? values : largest;
-    }
-    /* 4 floats are as large as a token's entry in blocks, gates and routed for each expert. */
-    const bool normed = organ_forward_describe(h->forward)->norms != ORGAN_NORMS_BEFORE;
-    const uint64_t captured = tokens * (part->used * (part->width + 4) + (normed ? 3 : 2) * hidden);
-    return organ_ridge_memory(h->options.engine, &shape) +
-           (captured + 2 * largest + 2 * part->outputs * part->width) * sizeof(float);
-}
-
 /* ---- judging candidates of a heal ---- */
 
 /* Judges each candidate of a heal (a block with refitted weights) by the KL divergence of the whole smaller model from

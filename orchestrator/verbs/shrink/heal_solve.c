@@ -3,6 +3,7 @@
  * the donor, and solves for the change of the matrices. */
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
 #include <math.h>
@@ -479,28 +480,37 @@ static organ_status choose_change(organ_layers_heal *h, organ_layers_solved *kno
     return ORGAN_OK;
 }
 
-static organ_status allocate_buffers(organ_layers_heal *h, organ_error *error)
+static void lay_out(void *context, organ_buffers *b)
 {
-    const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
-    h->inputs = organ_floats(tokens, h->part.used * h->part.width);
-    h->target = organ_floats(tokens, h->part.outputs);
-    h->blocks = calloc(tokens * h->part.used, sizeof *h->blocks);
-    h->gates = organ_floats(tokens, h->part.used);
-    h->routed = calloc(tokens * h->part.used, sizeof *h->routed);
-    h->begin = calloc(experts + 2, sizeof *h->begin); /* two entries more, for counting in sort_rows */
-    h->made = config_of(h)->norms != ORGAN_NORMS_BEFORE ? organ_floats(tokens, h->part.outputs) : NULL;
-    const bool made = h->made || config_of(h)->norms == ORGAN_NORMS_BEFORE;
-    return h->inputs && h->target && h->blocks && h->gates && h->routed && h->begin && made
-               ? ORGAN_OK
-               : organ_fail_memory(error, h->options.model->path);
+    organ_layers_heal *const h = context;
+    const size_t tokens = organ_layers_heal_chunk_tokens(h), used = h->part.used;
+    h->inputs = organ_take_floats(b, tokens, used * h->part.width);
+    h->target = organ_take_floats(b, tokens, h->part.outputs);
+    h->blocks = organ_take_zeros(b, tokens, used * sizeof *h->blocks);
+    h->gates = organ_take_floats(b, tokens, used);
+    h->routed = organ_take_zeros(b, tokens, used * sizeof *h->routed);
+    h->begin = organ_take_zeros(b, config_of(h)->experts + 2, sizeof *h->begin); /* two more, for sort_rows */
+    h->made = config_of(h)->norms != ORGAN_NORMS_BEFORE ? organ_take_floats(b, tokens, h->part.outputs) : NULL;
+}
+
+/* Beside the layout, the bytes are for the equations, for two buffers of the size of the largest matrix, and for two of
+ * the size of a change (outputs x width). */
+uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
+{
+    organ_ridge_shape shape = organ_layers_heal_shape(h, part);
+    organ_layers_heal counted = *h;
+    uint64_t largest = 0; /* values of the largest matrix */
+    shape.scratch = scratch ? "" : NULL;
+    counted.part = *part;
+    for (size_t k = 0; k < part->count; k++)
+        largest = organ_max(largest, part->matrices[k].rows * part->matrices[k].cols);
+    return organ_ridge_memory(h->options.engine, &shape) + organ_buffers_count(lay_out, &counted) +
+           2 * (largest + part->outputs * part->width) * sizeof(float);
 }
 
 static void free_buffers(organ_layers_heal *h)
 {
-    ORGAN_FREE_ARRAYS(h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin, h->made);
-    h->inputs = h->target = h->gates = h->made = NULL;
-    h->blocks = NULL;
-    h->routed = h->begin = NULL;
+    organ_buffers_release(&h->buffers);
     organ_ridge_close(h->ridge);
     h->ridge = NULL;
 }
@@ -515,7 +525,9 @@ organ_status organ_layers_heal_leave(organ_layers_heal *h, organ_error *error)
 static organ_status solve_equations(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
-    if (allocate_buffers(h, error) == ORGAN_OK)
+    if (!organ_buffers_take(&h->buffers, lay_out, h))
+        organ_fail_memory(error, h->options.model->path);
+    else
         organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
     for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++)
         capture_chunk(h, chunk, error);

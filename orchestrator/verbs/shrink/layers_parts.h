@@ -375,6 +375,7 @@ struct organ_layers_heal {
     size_t *routed;   /* numbers of the rows, sorted by expert */
     size_t *begin;    /* for each expert, the index in `routed` of its first row */
     float *made;      /* outputs of the part's matrix, tokens x outputs, if a norm follows it; else NULL */
+    organ_buffers buffers;
 };
 
 /* Returns whether the matrices of that kind in block `layer` are refitted. A gap is a run of dropped blocks. Refitted

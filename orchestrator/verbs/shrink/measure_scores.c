@@ -46,53 +46,61 @@ static uint64_t token_product_bytes(const organ_forward_config *c)
     return organ_expert_products_count(c->experts) * sizeof(float);
 }
 
-/* `norm_indices` is needed only without the loss, `products_buffer` only with `spills`: the products then go to a
- * scratch file. */
-static uint64_t batch_token_bytes(const organ_expert_measure *m, bool spills)
+static void lay_out_worker(const organ_forward_config *c, organ_expert_worker *w, organ_buffers *b)
 {
-    const organ_forward_config *const c = m->config;
-    const uint64_t row = c->hidden * sizeof(float), scaled = organ_expert_scaled_rows(c) * row;
-    if (!m->scores->with_loss)
-        return 2 * row + sizeof(size_t);
-    return c->experts * row + scaled + (spills ? token_product_bytes(c) : 0);
+    w->square = organ_take_floats(b, c->experts, c->experts);
+    w->products = organ_take_floats(b, organ_expert_products_count(c->experts), 1);
+    w->values = organ_take_floats(b, c->experts, 1);
+    w->kept = organ_take(b, c->experts, sizeof *w->kept);
+    w->chosen = organ_take(b, c->experts_used, sizeof *w->chosen);
+    w->differences = organ_take(b, c->experts_used, 2 * sizeof *w->differences);
+    w->scratch = organ_take(b, ORGAN_PRODUCT_SCRATCH, 1);
 }
 
-static uint64_t measure_worker_bytes(const organ_forward_config *c)
+/* The products of all tokens are not included; only if they go to a scratch file, a batch needs a buffer for them. */
+static void lay_out(void *context, organ_buffers *b)
 {
-    return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) +
-           token_product_bytes(c) +
-           c->experts_used * (sizeof(organ_expert_choice) + 2 * sizeof(organ_expert_difference));
+    organ_expert_measure *const m = context;
+    const organ_forward_config *const c = m->config;
+    const size_t hidden = (size_t)c->hidden, experts = c->experts, used = c->experts_used,
+                 workers = organ_workers_count(m->options.engine->workers);
+    const bool loss = m->scores->with_loss;
+    m->normed = organ_take_floats(b, m->chunk_tokens, hidden);
+    m->logits = organ_take_floats(b, m->tokens, experts);
+    m->choices = organ_take_zeros(b, m->tokens, used * sizeof *m->choices);
+    m->norms = organ_take_zeros(b, m->chunk_tokens, used * sizeof *m->norms);
+    m->powers = organ_take_zeros(b, m->chunk_tokens, sizeof *m->powers);
+    m->norm_indices = organ_take_zeros(b, m->batch, sizeof *m->norm_indices);
+    m->outputs = organ_take_floats(b, m->batch, (loss ? experts + organ_expert_scaled_rows(c) : 2) * hidden);
+    m->factors = c->router.into_inputs ? organ_take_floats(b, m->tokens, experts) : NULL;
+    m->products_buffer = organ_take_floats(b, m->spills ? m->batch : 0, organ_expert_products_count(experts));
+    m->rows = organ_take_zeros(b, m->chunk_count, organ_expert_row_width(c) * sizeof *m->rows);
+    m->sums = organ_take_zeros(b, organ_expert_row_width(c), sizeof *m->sums);
+    m->workers = organ_take_zeros(b, workers, sizeof *m->workers);
+    for (size_t k = 0; k < workers; k++)
+        lay_out_worker(c, m->workers ? &m->workers[k] : &(organ_expert_worker){0}, b);
+    organ_take_beside(b, loss ? organ_expert_greedy_memory(c, m->tokens) : 0);
 }
 
-/* The products of all tokens are not included. With `scratch` the products may go to a scratch file, so the batch
- * needs a buffer for them. */
-static uint64_t min_extra_memory(const organ_expert_measure *m, const organ_calibration_run *calib, bool scratch)
+static uint64_t bytes_with_batch(const organ_expert_measure *m, size_t batch)
 {
-    const organ_forward_config *const c = m->config;
-    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
-    const uint64_t tokens = max_tokens(calib, m->walk.calibration.context),
-                   chunk = (uint64_t)chunks->together * m->walk.calibration.context;
-    /* logits, factors and choices */
-    const uint64_t of_token =
-        (1 + organ_expert_scaled_rows(c)) * c->experts * sizeof(float) + c->experts_used * sizeof(organ_expert_choice);
-    /* normed, norms and powers */
-    const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
-    /* rows and owner */
-    const uint64_t rows =
-        organ_calibration_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
-    return tokens * of_token + of_chunk + rows + MIN_BATCH * batch_token_bytes(m, scratch) +
-           organ_workers_count(m->options.engine->workers) * measure_worker_bytes(c) +
-           (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
+    organ_expert_measure counted = *m;
+    counted.batch = batch;
+    return organ_buffers_count(lay_out, &counted);
 }
 
 /* The loss needs the products of all tokens in memory, unless they may go to a scratch file. */
 static uint64_t measure_extra_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_measure *const m = context;
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
     m->config = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
+    m->tokens = (size_t)max_tokens(calib, m->walk.calibration.context);
+    m->chunk_tokens = chunks->together * m->walk.calibration.context;
+    m->chunk_count = organ_calibration_chunks_count(chunks);
+    m->spills = m->scores->with_loss && scratch;
     const bool held = m->scores->with_loss && !scratch;
-    return min_extra_memory(m, calib, scratch) +
-           (held ? max_tokens(calib, m->walk.calibration.context) * token_product_bytes(m->config) : 0);
+    return bytes_with_batch(m, MIN_BATCH) + (held ? m->tokens * token_product_bytes(m->config) : 0);
 }
 
 /* ---- router inputs ---- */
@@ -160,8 +168,8 @@ static organ_status measure_finish(organ_expert_measure *m, int32_t number, orga
     organ_expert_layer *const layer = &m->scores->of[number];
     const size_t experts = m->config->experts;
     double *const sums = m->sums;
-    if (organ_calibration_sum_rows(m->calib, "measuring the experts of a layer", m->rows, organ_expert_row_width(m),
-                                   sums, error) != ORGAN_OK)
+    if (organ_calibration_sum_rows(m->calib, "measuring the experts of a layer", m->rows,
+                                   organ_expert_row_width(m->config), sums, error) != ORGAN_OK)
         return error->status;
     for (size_t e = 0; e < experts; e++) {
         layer->sum[e] = sums[e];
@@ -200,48 +208,6 @@ static json_t *measure_identity_of(const organ_expert_measure *m, organ_error *e
                         SET_COUNT("context", m->options.calibration.context));
 }
 
-static bool allocate_workers(organ_expert_measure *m)
-{
-    const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts,
-                 used = m->config->experts_used;
-    m->workers = calloc(count, sizeof *m->workers);
-    bool allocated = m->workers != NULL;
-    for (size_t k = 0; k < count && allocated; k++) {
-        organ_expert_worker *const w = &m->workers[k];
-        w->square = organ_floats(experts, experts);
-        w->products = organ_floats(organ_expert_products_count(experts), 1);
-        w->values = organ_floats(experts, 1);
-        w->kept = malloc(experts * sizeof *w->kept);
-        w->chosen = malloc(used * sizeof *w->chosen);
-        w->differences = malloc(2 * used * sizeof *w->differences);
-        w->scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
-        allocated = w->square && w->products && w->values && w->kept && w->chosen && w->differences && w->scratch;
-    }
-    return allocated;
-}
-
-static bool measure_allocate(organ_expert_measure *m)
-{
-    const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
-    const bool loss = m->scores->with_loss;
-    m->normed = organ_floats(m->chunk_tokens, hidden);
-    m->logits = organ_floats(m->tokens + 1, experts);
-    m->choices = calloc(m->tokens + 1, used * sizeof *m->choices);
-    m->norms = calloc(m->chunk_tokens, used * sizeof *m->norms);
-    m->powers = calloc(m->chunk_tokens, sizeof *m->powers);
-    m->norm_indices = calloc(m->batch, sizeof *m->norm_indices);
-    m->outputs = organ_floats(m->batch * (loss ? experts + organ_expert_scaled_rows(m->config) : 2), hidden);
-    m->factors = m->config->router.into_inputs ? organ_floats(m->tokens + 1, experts) : NULL;
-    m->products_buffer =
-        loss ? organ_floats(m->products.all ? 1 : m->batch, organ_expert_products_count(experts)) : NULL;
-    m->rows = calloc(organ_calibration_chunks_count(organ_calibration_chunks_of(m->calib)) * organ_expert_row_width(m),
-                     sizeof *m->rows);
-    m->sums = calloc(organ_expert_row_width(m), sizeof *m->sums);
-    return m->normed && m->logits && (m->factors || !m->config->router.into_inputs) && m->choices && m->norms &&
-           m->powers && m->norm_indices && m->outputs && (m->products_buffer || !loss) && m->rows && m->sums &&
-           allocate_workers(m);
-}
-
 /* With --scratch, the products of all tokens stay in memory if they fit, else they go to the scratch file. The rest
  * is used for a batch larger than MIN_BATCH. */
 static organ_status measure_share_memory(organ_expert_measure *m, organ_error *error)
@@ -252,18 +218,19 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
     m->windows = m->tokens / m->walk.calibration.context;
     m->chunk_tokens = chunks->together * m->walk.calibration.context;
     const uint64_t products = m->tokens * token_product_bytes(m->config);
-    const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
+    const bool spills = m->spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
     /* Without --scratch, `spare` already excludes the products: measure_extra_memory has counted them. */
     spare -= m->options.calibration.scratch && m->scores->with_loss && !spills ? products : 0;
-    const uint64_t more = spare / batch_token_bytes(m, spills), room = MAX_BATCH - MIN_BATCH;
+    const uint64_t more = spare / (bytes_with_batch(m, 1) - bytes_with_batch(m, 0)), room = MAX_BATCH - MIN_BATCH;
     m->batch = organ_min((size_t)(MIN_BATCH + (more < room ? more : room)), m->chunk_tokens);
     if (m->scores->with_loss &&
         organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.calibration.scratch : NULL,
                                    &m->products, error) != ORGAN_OK)
         return error->status;
-    return measure_allocate(m) ? ORGAN_OK
-                               : organ_fail_errno(error, ENOMEM, "the scores of %u experts on %zu tokens",
-                                                  m->config->experts, m->tokens);
+    return organ_buffers_take(&m->buffers, lay_out, m)
+               ? ORGAN_OK
+               : organ_fail_errno(error, ENOMEM, "the scores of %u experts on %zu tokens", m->config->experts,
+                                  m->tokens);
 }
 
 /* Buffers are allocated later, by organ_expert_measure_run. */
@@ -310,12 +277,7 @@ void organ_expert_measure_close(organ_expert_measure *m)
 {
     if (!m)
         return;
-    for (size_t k = 0; m->workers && k < organ_workers_count(m->options.engine->workers); k++) {
-        const organ_expert_worker *const w = &m->workers[k];
-        ORGAN_FREE_ARRAYS(w->square, w->products, w->values, w->kept, w->chosen, w->differences, w->scratch);
-    }
-    ORGAN_FREE_ARRAYS(m->workers, m->normed, m->logits, m->choices, m->norms, m->norm_indices, m->powers, m->outputs,
-                      m->products_buffer, m->rows, m->sums, m->factors);
+    organ_buffers_release(&m->buffers);
     organ_expert_products_close(&m->products);
     organ_calibration_run_close(m->calib);
     json_decref(m->identity);

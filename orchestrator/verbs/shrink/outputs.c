@@ -102,14 +102,14 @@ double organ_expert_products_apart(const float *products, size_t experts, const 
 
 /* ---- rows of chunks ---- */
 
-size_t organ_expert_row_width(const organ_expert_measure *m) { return 2 * (size_t)m->config->experts + 1; }
+size_t organ_expert_row_width(const organ_forward_config *config) { return 2 * (size_t)config->experts + 1; }
 
 /* The chunks of this rank are chunks first, first + step, ... of the text; token / chunk_tokens is the index of the
  * chunk among these. */
 double *organ_expert_row_of(const organ_expert_measure *m, size_t token)
 {
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
-    return m->rows + (chunks->first + token / m->chunk_tokens * chunks->step) * organ_expert_row_width(m);
+    return m->rows + (chunks->first + token / m->chunk_tokens * chunks->step) * organ_expert_row_width(m->config);
 }
 
 typedef struct outputs_job {
@@ -266,7 +266,7 @@ static organ_status add_scores_to_row(organ_expert_measure *m, int32_t layer, si
 {
     const size_t experts = m->config->experts, used = m->config->experts_used;
     double *const row = organ_expert_row_of(m, m->chunk_begin);
-    memset(row, 0, organ_expert_row_width(m) * sizeof *row);
+    memset(row, 0, organ_expert_row_width(m->config) * sizeof *row);
     for (size_t t = 0; t < tokens; t++) {
         const organ_expert_choice *const chosen = choices_of_token(m, t);
         for (size_t k = 0; k < used; k++) {
