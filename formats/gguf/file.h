@@ -113,6 +113,13 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
  * must be an integer type. Returns ORGAN_BAD_INPUT if the value does not fit. */
 organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
                                            int64_t value, organ_error *error);
+/* Sets a key to a number: BOOL (of which all but 0 is true), F32, or an integer as organ_gguf_writer_set_integer. */
+organ_status organ_gguf_writer_set_number(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
+                                          double value, organ_error *error);
+/* Sets a key to an array of `count` elements, which are encoded in the `size` bytes of `elements`: numbers one after
+ * the other, strings as their length in 8 bytes and their bytes. */
+organ_status organ_gguf_writer_set_array(organ_gguf_writer *writer, const char *key, organ_gguf_type element,
+                                         uint64_t count, const void *elements, size_t size, organ_error *error);
 /* Sets a key to a string of `length` bytes; replaces a value of any type. */
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
                                           organ_error *error);

@@ -84,22 +84,32 @@ static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error)
+/* The value is kv->bytes, after the `head` bytes that `first` has. */
+static organ_status put_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, const unsigned char *first, size_t head,
+                           organ_error *error)
 {
     if (check_alignment(kv, error) != ORGAN_OK)
         return error->status;
     organ_gguf_kv copy = *kv, *place = find_kv(writer, kv->key);
-    unsigned char *bytes = organ_arena_take(&writer->arena, kv->size);
+    unsigned char *bytes = organ_arena_take(&writer->arena, head + kv->size);
     copy.key = place ? place->key : organ_arena_copy(&writer->arena, kv->key, strlen(kv->key));
     if (!bytes || !copy.key || !organ_grow(&writer->kvs, writer->kv_count, &writer->kv_capacity, sizeof *writer->kvs))
         return organ_fail_memory(error, "a GGUF header");
-    memcpy(bytes, kv->bytes, kv->size);
+    memcpy(bytes, first, head);
+    if (kv->size > 0) /* kv->bytes of an empty value may be NULL */
+        memcpy(bytes + head, kv->bytes, kv->size);
     copy.bytes = bytes;
+    copy.size = head + kv->size;
     place = find_kv(writer, kv->key); /* again: organ_grow may have moved the array */
     if (!place)
         place = &writer->kvs[writer->kv_count++];
     *place = copy;
     return ORGAN_OK;
+}
+
+organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error)
+{
+    return put_kv(writer, kv, kv->bytes, /*head=*/0, error);
 }
 
 static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_t bytes)
@@ -132,20 +142,44 @@ organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char
     return organ_gguf_writer_kv(writer, &kv, error);
 }
 
+organ_status organ_gguf_writer_set_number(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
+                                          double value, organ_error *error)
+{
+    const float single = (float)value;
+    const unsigned char flag = value != 0;
+    if (type != ORGAN_GGUF_F32 && type != ORGAN_GGUF_BOOL)
+        return organ_gguf_writer_set_integer(writer, key, type, (int64_t)value, error);
+    const organ_gguf_kv kv = {.key = key,
+                              .type = type,
+                              .element = type,
+                              .count = 1,
+                              .bytes = type == ORGAN_GGUF_F32 ? (const void *)&single : &flag,
+                              .size = organ_gguf_type_bytes(type)};
+    return organ_gguf_writer_kv(writer, &kv, error);
+}
+
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
                                           organ_error *error)
 {
-    ORGAN_OWNED unsigned char *bytes = malloc(8 + length);
-    if (!bytes)
-        return organ_fail_memory(error, "a GGUF header");
-    memcpy(writer_put_number(bytes, length, 8), text, length);
+    unsigned char head[8];
+    writer_put_number(head, length, sizeof head);
     const organ_gguf_kv kv = {.key = key,
                               .type = ORGAN_GGUF_STRING,
                               .element = ORGAN_GGUF_STRING,
                               .count = 1,
-                              .bytes = bytes,
-                              .size = 8 + length};
-    return organ_gguf_writer_kv(writer, &kv, error);
+                              .bytes = (const unsigned char *)text,
+                              .size = length};
+    return put_kv(writer, &kv, head, sizeof head, error);
+}
+
+organ_status organ_gguf_writer_set_array(organ_gguf_writer *writer, const char *key, organ_gguf_type element,
+                                         uint64_t count, const void *elements, size_t size, organ_error *error)
+{
+    unsigned char head[ORGAN_GGUF_ARRAY_HEAD];
+    writer_put_number(writer_put_number(head, element, 4), count, 8);
+    const organ_gguf_kv kv = {
+        .key = key, .type = ORGAN_GGUF_ARRAY, .element = element, .count = count, .bytes = elements, .size = size};
+    return put_kv(writer, &kv, head, sizeof head, error);
 }
 
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)

@@ -14,33 +14,21 @@
 #include <string.h>
 #include <unistd.h>
 
-/* An array of strings is the type and number of its elements, then the length and bytes of each. */
 static organ_status set_datasets(organ_gguf_writer *writer, const organ_imatrix_text *text, organ_error *error)
 {
-    const uint32_t type = ORGAN_GGUF_STRING;
-    const uint64_t count = text->count;
-    size_t size = ORGAN_GGUF_ARRAY_HEAD, at = ORGAN_GGUF_ARRAY_HEAD;
+    size_t size = 0, at = 0;
     for (size_t k = 0; k < text->count; k++)
         size += sizeof(uint64_t) + strlen(text->names[k]);
-    ORGAN_OWNED unsigned char *const bytes = malloc(size);
+    ORGAN_OWNED unsigned char *const bytes = malloc(size + 1);
     if (!bytes)
         return organ_fail_memory(error, "an importance matrix");
-    memcpy(bytes, &type, sizeof type);
-    memcpy(bytes + sizeof type, &count, sizeof count);
     for (size_t k = 0; k < text->count; k++) {
         const uint64_t length = strlen(text->names[k]);
         memcpy(bytes + at, &length, sizeof length);
         memcpy(bytes + at + sizeof length, text->names[k], (size_t)length);
         at += sizeof length + (size_t)length;
     }
-    return organ_gguf_writer_kv(writer,
-                                &(organ_gguf_kv){.key = "imatrix.datasets",
-                                                 .type = ORGAN_GGUF_ARRAY,
-                                                 .element = ORGAN_GGUF_STRING,
-                                                 .count = count,
-                                                 .bytes = bytes,
-                                                 .size = size},
-                                error);
+    return organ_gguf_writer_set_array(writer, "imatrix.datasets", ORGAN_GGUF_STRING, text->count, bytes, size, error);
 }
 
 /* Like ggml, leaves out a dimension of 1 after the first. */

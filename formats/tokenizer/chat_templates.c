@@ -160,27 +160,15 @@ organ_status organ_tokenizer_write_templates(const gguf_export *e, const json_t 
     ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes names = {0};
     const char *name;
     uint64_t count = 0;
-    const uint32_t element = ORGAN_GGUF_STRING;
-    if (!organ_bytes_add(&names, (const char *)&element, sizeof element) ||
-        !organ_bytes_add(&names, (const char *)&count, sizeof count))
-        organ_fail_memory(error, e->model->path);
-    if (!error->status)
-        read_templates(e->model, config, &templates, error);
+    read_templates(e->model, config, &templates, error);
     json_object_foreach(templates, name, text) if (!error->status)
     {
         count += strcmp(name, "default") != 0;
         write_one(e, name, text, &names, error);
     }
-    if (!error->status && count) {
-        memcpy(names.data + sizeof element, &count, sizeof count);
-        const organ_gguf_kv kv = {.key = TEMPLATE_KEY "s",
-                                  .type = ORGAN_GGUF_ARRAY,
-                                  .element = ORGAN_GGUF_STRING,
-                                  .count = count,
-                                  .bytes = (const unsigned char *)names.data,
-                                  .size = names.used};
-        organ_gguf_writer_kv(e->writer, &kv, error);
-    }
+    if (!error->status && count)
+        organ_gguf_writer_set_array(e->writer, TEMPLATE_KEY "s", ORGAN_GGUF_STRING, count, names.data, names.used,
+                                    error);
     json_decref(templates);
     return error->status;
 }

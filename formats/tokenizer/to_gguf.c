@@ -16,42 +16,32 @@ enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE 
 
 /* ---- arrays ---- */
 
-static bool put_u64(organ_bytes *to, uint64_t value, size_t bytes)
-{
-    char text[8];
-    for (size_t k = 0; k < bytes; k++)
-        text[k] = (char)(value >> 8 * k);
-    return organ_bytes_add(to, text, bytes);
-}
-
 static bool put_text(organ_bytes *to, const char *text, size_t length)
 {
-    return put_u64(to, length, 8) && organ_bytes_add(to, text, length);
+    const uint64_t bytes = length;
+    return organ_bytes_add(to, (const char *)&bytes, sizeof bytes) && organ_bytes_add(to, text, length);
 }
 
-static bool array_begin(organ_bytes *to, organ_gguf_type element, uint64_t count)
+/* Sets the key to the strings of `from`, whose data it frees. If `complete` is false, memory was exhausted while they
+ * were added: reports that error instead. */
+static organ_status set_texts(const gguf_export *e, const char *key, organ_bytes *from, uint64_t count, bool complete,
+                              organ_error *error)
 {
-    *to = (organ_bytes){0};
-    return put_u64(to, element, 4) && put_u64(to, count, 8);
-}
-
-/* Frees from->data. If `complete` is false, memory was exhausted while the array was built: reports that error
- * instead. */
-static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_type element, uint64_t count,
-                              bool complete, organ_gguf_writer *writer, organ_error *error)
-{
-    const organ_gguf_kv kv = {.key = key,
-                              .type = ORGAN_GGUF_ARRAY,
-                              .element = element,
-                              .count = count,
-                              .bytes = (const unsigned char *)from->data,
-                              .size = from->used};
     if (complete)
-        organ_gguf_writer_kv(writer, &kv, error);
+        organ_gguf_writer_set_array(e->writer, key, ORGAN_GGUF_STRING, count, from->data, from->used, error);
     else
         organ_fail_memory(error, key);
     free(from->data);
     return error->status;
+}
+
+/* `numbers` has one of 4 bytes for each token; NULL: memory was exhausted. */
+static organ_status set_numbers(const gguf_export *e, const char *key, organ_gguf_type type, const void *numbers,
+                                organ_error *error)
+{
+    return numbers
+               ? organ_gguf_writer_set_array(e->writer, key, type, e->count, numbers, e->count * sizeof(float), error)
+               : organ_fail_memory(error, key);
 }
 
 /* ---- tokens ---- */
@@ -119,16 +109,16 @@ static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
 
 static organ_status write_tokens(const gguf_export *e, organ_error *error)
 {
-    organ_bytes names, types;
-    bool complete = array_begin(&names, ORGAN_GGUF_STRING, e->count);
+    organ_bytes names = {0};
+    ORGAN_OWNED int32_t *const types = calloc(e->count + 1, sizeof *types);
+    bool complete = true;
     for (uint32_t id = 0; id < e->count && complete; id++)
         complete = put_token(e, id, &names);
-    if (array_end(&names, KEY("tokens"), ORGAN_GGUF_STRING, e->count, complete, e->writer, error))
-        return error->status;
-    complete = array_begin(&types, ORGAN_GGUF_I32, e->count);
-    for (uint32_t id = 0; id < e->count && complete; id++)
-        complete = put_u64(&types, (uint32_t)type_of(e, id), 4);
-    return array_end(&types, KEY("token_type"), ORGAN_GGUF_I32, e->count, complete, e->writer, error);
+    for (uint32_t id = 0; id < e->count && types; id++)
+        types[id] = type_of(e, id);
+    return set_texts(e, KEY("tokens"), &names, e->count, complete, error)
+               ? error->status
+               : set_numbers(e, KEY("token_type"), ORGAN_GGUF_I32, types, error);
 }
 
 /* ---- merges ---- */
@@ -144,8 +134,8 @@ static bool put_word(organ_bytes *to, const organ_token *token)
 
 static organ_status write_merges(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
-    organ_bytes all, one = {0};
-    bool complete = array_begin(&all, ORGAN_GGUF_STRING, count);
+    organ_bytes all = {0}, one = {0};
+    bool complete = true;
     for (size_t k = 0; k < count && complete; k++) {
         uint32_t left, right;
         organ_merge_is_of_tokens(&merges[k], &left, &right);
@@ -154,7 +144,7 @@ static organ_status write_merges(const gguf_export *e, const organ_merge *merges
                    put_word(&one, &e->t->tokens[right]) && put_text(&all, one.data, one.used);
     }
     free(one.data);
-    return array_end(&all, KEY("merges"), ORGAN_GGUF_STRING, count, complete, e->writer, error);
+    return set_texts(e, KEY("merges"), &all, count, complete, error);
 }
 
 /* SentencePiece first merges the pair whose merged token has the highest score. The tokens that merges make get 0,
@@ -164,9 +154,8 @@ static organ_status write_rank_scores(const gguf_export *e, const organ_merge *m
 {
     ORGAN_OWNED float *const scores = calloc(e->count + 1, sizeof *scores);
     ORGAN_OWNED bool *const scored = calloc(e->count + 1, sizeof *scored);
-    organ_bytes all;
     float next = 0;
-    bool complete = array_begin(&all, ORGAN_GGUF_F32, e->count) && scores && scored;
+    const bool complete = scores && scored;
     for (size_t k = 0; k < count && complete; k++)
         if (merges[k].merged < e->count && !scored[merges[k].merged]) {
             scores[merges[k].merged] = -next++;
@@ -175,12 +164,7 @@ static organ_status write_rank_scores(const gguf_export *e, const organ_merge *m
     for (uint32_t id = 0; id < e->count && complete; id++)
         if (!scored[id] && type_of(e, id) == NORMAL)
             scores[id] = -next++;
-    for (uint32_t id = 0; id < e->count && complete; id++) {
-        uint32_t bits;
-        memcpy(&bits, &scores[id], sizeof bits);
-        complete = put_u64(&all, bits, 4);
-    }
-    return array_end(&all, KEY("scores"), ORGAN_GGUF_F32, e->count, complete, e->writer, error);
+    return set_numbers(e, KEY("scores"), ORGAN_GGUF_F32, complete ? scores : NULL, error);
 }
 
 /* tokenizer.model, if it fits, precedes the scores of write_rank_scores. Tokens that it lacks get the scores that
@@ -188,19 +172,15 @@ static organ_status write_rank_scores(const gguf_export *e, const organ_merge *m
 static organ_status write_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     organ_piece_scores pieces;
-    organ_bytes all;
     if (organ_piece_scores_read(e->model, e->t, merges, count, &pieces, error) != ORGAN_OK || !pieces.scores)
         return error->status ? error->status : write_rank_scores(e, merges, count, error);
-    bool complete = array_begin(&all, ORGAN_GGUF_F32, e->count);
-    for (uint32_t id = 0; id < e->count && complete; id++) {
+    ORGAN_OWNED float *const scores = calloc(e->count + 1, sizeof *scores);
+    for (uint32_t id = 0; id < e->count && scores; id++) {
         const float other = type_of(e, id) == UNUSED ? -10000.0f : -1000.0f;
-        const float score = id < pieces.count ? pieces.scores[id] : other;
-        uint32_t bits;
-        memcpy(&bits, &score, sizeof bits);
-        complete = put_u64(&all, bits, 4);
+        scores[id] = id < pieces.count ? pieces.scores[id] : other;
     }
     free(pieces.scores);
-    return array_end(&all, KEY("scores"), ORGAN_GGUF_F32, e->count, complete, e->writer, error);
+    return set_numbers(e, KEY("scores"), ORGAN_GGUF_F32, scores, error);
 }
 
 /* ---- kinds ---- */
@@ -242,16 +222,10 @@ static organ_status write_sentence_piece(const gguf_export *e, const organ_merge
                                          organ_error *error)
 {
     const bool gemma4 = strcmp(e->options->architecture, "gemma4") == 0;
-    const unsigned char prefix = prepends_space(e->t);
-    const organ_gguf_kv kv = {.key = KEY("add_space_prefix"),
-                              .type = ORGAN_GGUF_BOOL,
-                              .element = ORGAN_GGUF_BOOL,
-                              .count = 1,
-                              .bytes = &prefix,
-                              .size = 1};
     if (set_word(e, KEY("model"), gemma4 ? "gemma4" : "llama", error) ||
         (!gemma4 && set_word(e, KEY("pre"), "default", error)) || write_tokens(e, error) ||
-        write_scores(e, merges, count, error) || organ_gguf_writer_kv(e->writer, &kv, error))
+        write_scores(e, merges, count, error) ||
+        organ_gguf_writer_set_number(e->writer, KEY("add_space_prefix"), ORGAN_GGUF_BOOL, prepends_space(e->t), error))
         return error->status;
     return gemma4 ? write_merges(e, merges, count, error) : ORGAN_OK;
 }

@@ -195,12 +195,9 @@ static organ_status write_ids(const special_words *w, organ_error *error)
             organ_gguf_writer_set_integer(e->writer, key, ORGAN_GGUF_U32, ids[k], error);
     }
     for (unsigned k = 0; k < KINDS && !error->status; k++) {
-        const unsigned char value = w->adds[k] > 0;
         snprintf(key, sizeof key, "tokenizer.ggml.%s", kinds[k].adds ? kinds[k].adds : "");
-        const organ_gguf_kv kv = {
-            .key = key, .type = ORGAN_GGUF_BOOL, .element = ORGAN_GGUF_BOOL, .count = 1, .bytes = &value, .size = 1};
         if (kinds[k].adds && w->adds[k] >= 0)
-            organ_gguf_writer_kv(e->writer, &kv, error);
+            organ_gguf_writer_set_number(e->writer, key, ORGAN_GGUF_BOOL, w->adds[k] > 0, error);
     }
     return error->status;
 }

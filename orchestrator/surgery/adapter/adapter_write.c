@@ -230,8 +230,6 @@ static organ_status gguf_describe(const organ_adapter_making *making, const orga
     const char *const texts[][2] = {
         {"general.architecture", making->architecture}, {"general.type", "adapter"}, {"adapter.type", "lora"}};
     const float alpha = making->alpha != 0 ? (float)making->alpha : alpha_of(model);
-    const organ_gguf_kv kv = {"adapter.lora.alpha",          ORGAN_GGUF_F32, ORGAN_GGUF_F32, 1,
-                              (const unsigned char *)&alpha, sizeof alpha};
     const organ_gguf *const old = making->files_of ? making->files_of->model->gguf : NULL;
     for (size_t k = 0; old && k < old->kv_count && !error->status; k++)
         if (organ_adapter_key_is_carried(old->kvs[k].key))
@@ -239,7 +237,7 @@ static organ_status gguf_describe(const organ_adapter_making *making, const orga
     for (size_t k = 0; k < 3 && !error->status; k++)
         organ_gguf_writer_set_string(gguf, texts[k][0], texts[k][1], strlen(texts[k][1]), error);
     if (!error->status)
-        organ_gguf_writer_kv(gguf, &kv, error);
+        organ_gguf_writer_set_number(gguf, "adapter.lora.alpha", ORGAN_GGUF_F32, (double)alpha, error);
     if (making->repair_pair && !error->status)
         organ_gguf_writer_set_string(gguf, ORGAN_REPAIR_PAIR_KEY, making->repair_pair, strlen(making->repair_pair),
                                      error);

@@ -272,10 +272,6 @@ static organ_status card_set_list(const organ_convert_job *job, const char *key,
     FILE *const out = open_memstream(&bytes, &size);
     if (!out)
         return organ_fail_memory(error, key);
-    const uint32_t element = ORGAN_GGUF_STRING;
-    const uint64_t entries = count;
-    fwrite(&element, sizeof element, 1, out);
-    fwrite(&entries, sizeof entries, 1, out);
     for (size_t k = 0; k < count; k++) {
         const json_t *const one = json_is_array(value) ? json_array_get(value, k) : value;
         const uint64_t length = json_string_length(one);
@@ -284,14 +280,8 @@ static organ_status card_set_list(const organ_convert_job *job, const char *key,
     }
     if (fclose(out))
         organ_fail_memory(error, key);
-    const organ_gguf_kv kv = {.key = key,
-                              .type = ORGAN_GGUF_ARRAY,
-                              .element = ORGAN_GGUF_STRING,
-                              .count = count,
-                              .bytes = (const unsigned char *)bytes,
-                              .size = size};
     if (!error->status && count)
-        organ_gguf_writer_kv(job->gguf, &kv, error);
+        organ_gguf_writer_set_array(job->gguf, key, ORGAN_GGUF_STRING, count, bytes, size, error);
     return error->status;
 }
 
@@ -371,16 +361,7 @@ static organ_status card_set_samplings(const organ_convert_job *job, organ_error
         const json_t *const value = json_object_get(root, samplings[k].member);
         if (!sampling_fits(value, samplings[k].type))
             continue;
-        const float real = (float)json_number_value(value);
-        const int32_t whole = (int32_t)json_integer_value(value);
-        const bool single = samplings[k].type == ORGAN_GGUF_F32;
-        const organ_gguf_kv kv = {.key = samplings[k].key,
-                                  .type = samplings[k].type,
-                                  .element = samplings[k].type,
-                                  .count = 1,
-                                  .bytes = single ? (const void *)&real : (const void *)&whole,
-                                  .size = sizeof(float)}; /* or of an int32_t: 4 bytes, too */
-        organ_gguf_writer_kv(job->gguf, &kv, error);
+        organ_gguf_writer_set_number(job->gguf, samplings[k].key, samplings[k].type, json_number_value(value), error);
     }
     return error->status;
 }

@@ -78,29 +78,15 @@ static bool keys_apply(const json_t *text, const char *when)
 
 /* ---- values ---- */
 
-/* An FP32 value is in `numbers` as the integer with the same bits. */
-static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element,
-                                   const int32_t *numbers, unsigned length, organ_error *error)
+/* An FP32 value is in `numbers` as the integer with the same bits. Flags, which have a byte each, take their place. */
+static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element, int32_t *numbers,
+                                   unsigned length, organ_error *error)
 {
-    const size_t size = element == ORGAN_GGUF_BOOL ? 1 : sizeof(int32_t);
-    ORGAN_OWNED unsigned char *const bytes = malloc(ORGAN_GGUF_ARRAY_HEAD + length * size);
-    const uint32_t type = element;
-    const uint64_t count = length;
-    if (!bytes)
-        return organ_fail_memory(error, key);
-    memcpy(bytes, &type, sizeof type);
-    memcpy(bytes + sizeof type, &count, sizeof count);
-    for (unsigned k = 0; k < length; k++) {
-        const unsigned char flag = numbers[k] != 0;
-        memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + k * size, size == 1 ? (const void *)&flag : &numbers[k], size);
-    }
-    const organ_gguf_kv kv = {.key = key,
-                              .type = ORGAN_GGUF_ARRAY,
-                              .element = element,
-                              .count = length,
-                              .bytes = bytes,
-                              .size = ORGAN_GGUF_ARRAY_HEAD + length * size};
-    return organ_gguf_writer_kv(job->gguf, &kv, error);
+    unsigned char *const flags = (unsigned char *)numbers;
+    for (unsigned k = 0; k < length && element == ORGAN_GGUF_BOOL; k++)
+        flags[k] = numbers[k] != 0;
+    return organ_gguf_writer_set_array(job->gguf, key, element, length, numbers,
+                                       length * organ_gguf_type_bytes(element), error);
 }
 
 /* M-RoPE has four sections in GGUF and three in config.json, so the last is 0. Without the member, row->words has
@@ -145,20 +131,6 @@ static organ_status keys_set_layers(organ_convert_job *job, const pairing_key *r
     if (written)
         keys_set_array(job, key, row->type, numbers, layers, error);
     return error->status;
-}
-
-static organ_status keys_set_number(organ_convert_job *job, const char *key, organ_gguf_type type, double value,
-                                    organ_error *error)
-{
-    const float single = (float)value;
-    const unsigned char flag = value != 0;
-    organ_gguf_kv kv = {.key = key, .type = type, .element = type, .count = 1, .bytes = &flag, .size = 1};
-    if (type == ORGAN_GGUF_F32) {
-        kv.bytes = (const unsigned char *)&single;
-        kv.size = sizeof single;
-    } else if (type != ORGAN_GGUF_BOOL)
-        return organ_gguf_writer_set_integer(job->gguf, key, type, (int64_t)value, error);
-    return organ_gguf_writer_kv(job->gguf, &kv, error);
 }
 
 /* `words` is a list of items "TEXT=VALUE", separated by spaces. Returns a pointer to VALUE; NULL if no item has this
@@ -206,7 +178,7 @@ static organ_status keys_set_default(organ_convert_job *job, const pairing_key *
     const organ_forward_config *const c = &job->config;
     const bool needed = organ_pairing_has_attention(c) && organ_pairing_rotates(c) && c->rope.theta != 10000;
     return needed && strcmp(row->key, "rope.freq_base") == 0
-               ? keys_set_number(job, key, row->type, c->rope.theta, error)
+               ? organ_gguf_writer_set_number(job->gguf, key, row->type, c->rope.theta, error)
                : ORGAN_OK;
 }
 
@@ -224,9 +196,9 @@ static organ_status keys_set_member(organ_convert_job *job, const pairing_key *r
     if (row->words)
         return keys_set_word(job, row, key, value, error);
     if (json_is_boolean(value))
-        return keys_set_number(job, key, row->type, json_is_true(value), error);
+        return organ_gguf_writer_set_number(job->gguf, key, row->type, json_is_true(value), error);
     if (json_is_number(value))
-        return keys_set_number(job, key, row->type, json_number_value(value), error);
+        return organ_gguf_writer_set_number(job->gguf, key, row->type, json_number_value(value), error);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s is not a number", job->model->path, row->members);
 }
 
@@ -250,16 +222,17 @@ static organ_status keys_set_by_rule(organ_convert_job *job, const pairing_key *
     case PAIRING_SETTING:
     case PAIRING_COMPUTED:
         value = organ_pairing_value(row, &job->config, NULL);
-        return isnan(value) ? ORGAN_OK : keys_set_number(job, key, row->type, value, error);
+        return isnan(value) ? ORGAN_OK : organ_gguf_writer_set_number(job->gguf, key, row->type, value, error);
     case PAIRING_BY_LAYER:
         return keys_set_layers(job, row, key, error);
     case PAIRING_CONSTANT:
         if (row->type == ORGAN_GGUF_STRING)
             return organ_gguf_writer_set_string(job->gguf, key, row->words, strlen(row->words), error);
-        return keys_set_number(job, key, row->type, atoi(row->words), error);
+        return organ_gguf_writer_set_number(job->gguf, key, row->type, atoi(row->words), error);
     case PAIRING_TENTH:
         member = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
-        return member ? keys_set_number(job, key, row->type, 0.1 * json_number_value(member), error) : ORGAN_OK;
+        return member ? organ_gguf_writer_set_number(job->gguf, key, row->type, 0.1 * json_number_value(member), error)
+                      : ORGAN_OK;
     case PAIRING_SECTIONS:
         return keys_set_sections(job, row, key, error);
     }
@@ -270,8 +243,9 @@ static organ_status keys_set_by_rule(organ_convert_job *job, const pairing_key *
 static organ_status keys_set_blocks(organ_convert_job *job, const pairing_key *row, const char *key, organ_error *error)
 {
     const json_t *const value = keys_member(job->text, row->members);
-    return job->blocks || json_integer_value(value) || !value ? ORGAN_OK
-                                                              : keys_set_number(job, key, row->type, 0, error);
+    return job->blocks || json_integer_value(value) || !value
+               ? ORGAN_OK
+               : organ_gguf_writer_set_number(job->gguf, key, row->type, 0, error);
 }
 
 static organ_status keys_set(organ_convert_job *job, const pairing_key *row, organ_error *error)
@@ -292,7 +266,7 @@ static organ_status keys_set(organ_convert_job *job, const pairing_key *row, org
     if (c->experts == 0 && strncmp(row->key, "expert_", strlen("expert_")) == 0 && !strchr(row->key, ':'))
         return ORGAN_OK; /* config.json of a dense model may have settings of a mixture */
     if (job->blocks && strncmp(row->key, "block_count", strlen("block_count")) == 0)
-        return keys_set_number(job, key, row->type, c->layers + job->blocks, error);
+        return organ_gguf_writer_set_number(job->gguf, key, row->type, c->layers + job->blocks, error);
     if (strcmp(row->key, ORGAN_MTP_KEY) == 0)
         return keys_set_blocks(job, row, key, error);
     if (row->when && strcmp(row->when, "swa") == 0 && !job->family->global_heads &&

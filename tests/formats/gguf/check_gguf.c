@@ -367,6 +367,34 @@ START_TEST(keys_are_changed_in_their_place)
 }
 END_TEST
 
+START_TEST(values_of_all_types)
+{
+    const int32_t elements[] = {1, -2};
+    organ_error error = {0};
+    organ_model *model = made(HEAD(0, 0));
+    organ_gguf_writer *writer = writer_of(model->gguf, NULL, 0);
+    organ_gguf_layout layout;
+    ck_assert_int_eq(organ_gguf_writer_set_number(writer, "a", ORGAN_GGUF_F32, 0.5, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_gguf_writer_set_number(writer, "b", ORGAN_GGUF_BOOL, 3, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_gguf_writer_set_number(writer, "c", ORGAN_GGUF_I32, -2, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_gguf_writer_set_array(writer, "d", ORGAN_GGUF_I32, 2, elements, sizeof elements, &error),
+                     ORGAN_OK);
+    ck_assert_int_eq(organ_gguf_writer_set_array(writer, "e", ORGAN_GGUF_STRING, 0, NULL, 0, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_gguf_writer_finish(writer, &layout, &error), ORGAN_OK);
+    size_t size;
+    unsigned char *expected =
+        gguf_bytes(HEAD(0, 5) "s:a 4:6 4:0x3f000000 s:b 4:7 1:1 s:c 4:5 4:-2 s:d 4:9 4:5 8:2 4:1 4:-2 "
+                              "s:e 4:9 4:8 8:0 p:32",
+                   &size);
+    ck_assert_uint_eq(layout.size, size);
+    ck_assert_int_eq(memcmp(layout.bytes, expected, size), 0);
+    free(expected);
+    ck_assert_int_eq(organ_gguf_writer_set_number(writer, "c", ORGAN_GGUF_I32, 1e12, &error), ORGAN_BAD_INPUT);
+    organ_gguf_writer_destroy(writer);
+    organ_model_close(model);
+}
+END_TEST
+
 static const struct {
     const char *name;
     organ_dtype dtype;
@@ -529,6 +557,7 @@ Suite *gguf_suite(void)
     tcase_add_loop_test(writing, round_trip_of_keys, 0, 2);
     tcase_add_loop_test(writing, round_trip_of_types, 0, ORGAN_DTYPE_COUNT);
     tcase_add_test(writing, keys_are_changed_in_their_place);
+    tcase_add_test(writing, values_of_all_types);
     tcase_add_loop_test(writing, tensors_that_cannot_be_written, 0, COUNT(unwritable));
     tcase_add_test(writing, files_that_cannot_be_written);
     tcase_add_test(writing, header_of_gigabytes_is_not_written);
