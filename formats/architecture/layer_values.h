@@ -14,10 +14,12 @@
 #include <stdint.h>
 
 /* A layer of a model: the object of config.json that describes its text model, the number of layers of that model
- * without draft layers, and the layer's number, which for a draft layer is `layers` or above. */
+ * without draft layers, and the layer's number, which for a draft layer is `layers` or above. In a GGUF file key-values
+ * take the place of the object. */
 typedef struct organ_layer_origin {
     const json_t *object;
     size_t layers, layer;
+    const organ_gguf *gguf;
 } organ_layer_origin;
 
 /* What a member of config.json with this name says of layers. A name may have two kinds: a list in one architecture, a

@@ -166,33 +166,21 @@ int64_t organ_mtp_stated(const organ_gguf *gguf, const char *architecture)
     return organ_gguf_integer(gguf, organ_mtp_key(architecture, key), -1);
 }
 
-const char *organ_mtp_counter(size_t k)
-{
-    static const char *const counters[] = {"num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers",
-                                           "mtp_num_layers", "num_mtp_hidden_layers"};
-    return k < sizeof counters / sizeof *counters ? counters[k] : NULL;
-}
-
 bool organ_mtp_is_counter(const char *member)
 {
-    const char *counter;
-    for (size_t k = 0; (counter = organ_mtp_counter(k)); k++)
-        if (strcmp(counter, member) == 0)
-            return true;
-    return false;
+    char key[ORGAN_MEMBER_ROOM];
+    return organ_pairing_key_of(member, key) && strcmp(key, ORGAN_MTP_KEY) == 0;
 }
 
-int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, const char **member)
+int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, char member[ORGAN_MEMBER_ROOM])
 {
-    const char *counter = type->counter;
-    *member = type->counter;
-    for (size_t k = 0; type->counter && counter; counter = organ_mtp_counter(k++)) {
-        const json_t *const value = json_object_get(config, counter);
-        if (!json_is_integer(value))
-            continue;
-        *member = counter;
-        return json_integer_value(value);
-    }
+    snprintf(member, ORGAN_MEMBER_ROOM, "%s", type->counter ? type->counter : "");
+    bool stated = json_is_integer(json_object_get(config, member));
+    for (size_t k = 0; *member && !stated && organ_pairing_member(ORGAN_MTP_KEY, k, member); k++)
+        stated = json_is_integer(json_object_get(config, member));
+    if (stated)
+        return json_integer_value(json_object_get(config, member));
+    snprintf(member, ORGAN_MEMBER_ROOM, "%s", type->counter ? type->counter : "");
     return -1;
 }
 

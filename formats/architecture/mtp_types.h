@@ -4,6 +4,7 @@
 #ifndef ORGAN_ARCHITECTURE_MTP_TYPES_H
 #define ORGAN_ARCHITECTURE_MTP_TYPES_H
 
+#include "formats/architecture/pairing.h"
 #include "formats/tensor/drafts.h"
 
 #include <jansson.h>
@@ -12,11 +13,7 @@
 /* The key of GGUF files with the number of blocks, which block_count includes. */
 #define ORGAN_MTP_KEY "nextn_predict_layers"
 
-/* Returns name `k` of the members of config.json that state the number of blocks, NULL after the last. A file may have
- * several of them. */
-const char *organ_mtp_counter(size_t k);
-
-/* Returns whether organ_mtp_counter has the name. */
+/* Returns whether a member of config.json of this name states the number of blocks (organ_pairing_member). */
 bool organ_mtp_is_counter(const char *member);
 
 typedef struct organ_mtp_type {
@@ -24,7 +21,7 @@ typedef struct organ_mtp_type {
     const char *family;       /* organ_draft_family.name */
     const char *name;         /* of the models, for messages and reports */
     const char *architecture; /* general.architecture that rows share; NULL: it is in one row */
-    const char *counter;      /* the member (organ_mtp_counter) that is written, and read first; NULL: none is read */
+    const char *counter;      /* the member that is written, and read first; NULL: none is read */
     bool optional;            /* published files lack the member, and loaders count tensors or have a constant */
     unsigned runs;            /* the most blocks that llama.cpp runs; 0: it runs none */
     const char *reason;       /* with `runs` 0: why, as the end of a sentence */
@@ -58,8 +55,8 @@ const char *organ_mtp_key(const char *architecture, char key[ORGAN_MTP_KEY_ROOM]
 int64_t organ_mtp_stated(const organ_gguf *gguf, const char *architecture);
 
 /* Returns the number of blocks that config.json states; -1: it states none. `config` is the object that describes the
- * layers. Sets *member to the name of the statement, or to type->counter. */
-int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, const char **member);
+ * layers. Sets `member` to the name of the statement, or to type->counter; "" without a counter. */
+int64_t organ_mtp_counted(const organ_mtp_type *type, const json_t *config, char member[ORGAN_MEMBER_ROOM]);
 
 /* Returns the number of layers that are not those of blocks, as the model states it. */
 int32_t organ_mtp_trunk_layers(const organ_model *model);

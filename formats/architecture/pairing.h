@@ -88,6 +88,15 @@ extern const pairing_key organ_pairing_common[];
  * characters of the key's name in forward_pairing.keys, ':' and what follows included. */
 const pairing_key *organ_pairing_key_named(const char *key, size_t length);
 #define ORGAN_MEMBER_ROOM 96 /* bytes of the name of a member with its NUL */
+/* Members of config.json that name settings in code outside of this folder (surgery/layers/organ_settings.h). */
+#define ORGAN_SETTING_LAYERS   "num_hidden_layers"
+#define ORGAN_SETTING_DRAFTS   "num_nextn_predict_layers"
+#define ORGAN_SETTING_HEADS    "num_attention_heads"
+#define ORGAN_SETTING_KV_HEADS "num_key_value_heads"
+#define ORGAN_SETTING_EXPERTS  "num_experts"
+/* Writes the key, without the architecture, of the first row that has this member of config.json. Returns false if no
+ * row has it. */
+bool organ_pairing_key_of(const char *member, char key[ORGAN_MEMBER_ROOM]);
 /* Writes the name of member number `index` of config.json that states what the key says; 0 is the usual one, where all
  * architectures have it. Returns false after the last, and for a key without a row. */
 bool organ_pairing_member(const char *key, size_t index, char member[ORGAN_MEMBER_ROOM]);

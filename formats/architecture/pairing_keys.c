@@ -3,6 +3,8 @@
  * (conversion/base.py and others); docs/verbs/convert.md compares it with this program. */
 #include "formats/architecture/pairing.h"
 
+#include "formats/base/word_lists.h"
+
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -252,7 +254,8 @@ static const pairing_key some_keys[] = {
      OF("routed_scaling_factor route_scale router_scaling_factor moe_routed_scaling_factor")},
     {"expert_weights_norm", FLAG, OF("norm_topk_prob route_norm")},
     {"expert_gating_func", U32, COMPUTED(gating)},
-    {"nextn_predict_layers", U32, OF("num_nextn_predict_layers")},
+    {"nextn_predict_layers", U32, OF("num_nextn_predict_layers"),
+     .more = "num_mtp_layers mtp_num_hidden_layers mtp_num_layers num_mtp_hidden_layers"},
     {"use_parallel_residual", FLAG, OF("use_parallel_residual")},
     {"attention.q_lora_rank", U32, OF("q_lora_rank")},
     {"attention.kv_lora_rank", U32, OF("kv_lora_rank")},
@@ -307,6 +310,25 @@ bool organ_pairing_member(const char *key, size_t index, char member[ORGAN_MEMBE
                 return true;
             }
     return false;
+}
+
+static bool has_member(const pairing_key *row, const char *member)
+{
+    const size_t length = strlen(member);
+    return (row->members && organ_lists_word(row->members, ' ', member, length)) ||
+           (row->more && organ_lists_word(row->more, ' ', member, length));
+}
+
+bool organ_pairing_key_of(const char *member, char key[ORGAN_MEMBER_ROOM])
+{
+    const pairing_key *row = organ_pairing_common;
+    while (row->key && !has_member(row, member))
+        row++;
+    for (size_t k = 0; k < sizeof some_keys / sizeof *some_keys && !row->key; k++)
+        row = has_member(&some_keys[k], member) ? &some_keys[k] : row;
+    if (row->key)
+        snprintf(key, ORGAN_MEMBER_ROOM, "%.*s", (int)strcspn(row->key, ":"), row->key);
+    return row->key != NULL;
 }
 
 static bool is_key_of(const pairing_key *row, const char *name)

@@ -118,16 +118,6 @@ static bool stores_head(const organ_model *model)
     return false;
 }
 
-/* Both objects get the member, as transformers reads it from either. */
-static organ_status set_untied(organ_json_edit *config, organ_error *error)
-{
-    static const char key[] = "tie_word_embeddings";
-    json_t *const no = json_false();
-    if (organ_json_edit_has(config, NULL, "text_config"))
-        organ_json_edit_set(config, "text_config", key, no, error);
-    return error->status ? error->status : organ_json_edit_set(config, NULL, key, no, error);
-}
-
 organ_status organ_head_untie(const organ_model *model, const organ_engine *engine, organ_json_edit *config,
                               bool *untied, organ_error *error)
 {
@@ -136,7 +126,7 @@ organ_status organ_head_untie(const organ_model *model, const organ_engine *engi
     *untied = false;
     if (organ_weights_find(model, &weights, error) == ORGAN_OK &&
         organ_head_find(model, weights, engine, &head, error) == ORGAN_OK && head.own && head.embedding)
-        *untied = set_untied(config, error) == ORGAN_OK;
+        *untied = organ_config_set(config, "tie_word_embeddings", json_false(), /*both=*/true, error) == ORGAN_OK;
     organ_weights_free(weights);
     return error->status;
 }
@@ -145,14 +135,10 @@ organ_status organ_head_untie(const organ_model *model, const organ_engine *engi
 organ_status organ_head_settle(const char *to, const organ_model *model, const organ_engine *engine,
                                const organ_progress *progress, organ_error *error)
 {
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
     bool untied = false;
     ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit config = {0};
-    if (model->gguf || model->manifest || !model->config.tie_word_embeddings || !stores_head(model) ||
-        organ_model_load(model, CONFIG, ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
-        return error->status;
-    if (organ_json_edit_begin(&config, CONFIG, bytes, length, error) == ORGAN_OK &&
+    if (!model->manifest && model->config.tie_word_embeddings && stores_head(model) &&
+        organ_config_open(model, CONFIG, &config, error) &&
         organ_head_untie(model, engine, &config, &untied, error) == ORGAN_OK && untied &&
         organ_config_replace(to, &config, error) == ORGAN_OK)
         organ_progress_note_once(progress,

@@ -298,6 +298,29 @@ organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *co
     return has_sparse_tensors(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
 }
 
+bool organ_config_open(const organ_model *model, const char *label, organ_json_edit *config, organ_error *error)
+{
+    ORGAN_OWNED char *bytes = NULL;
+    size_t length = 0;
+    *config = (organ_json_edit){0};
+    return !model->gguf && organ_model_load(model, CONFIG, ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
+           bytes && organ_json_edit_begin(config, label, bytes, length, error) == ORGAN_OK;
+}
+
+organ_status organ_config_set(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error)
+{
+    const bool text = organ_json_edit_has(config, NULL, "text_config"),
+               inside = text && (both || organ_json_edit_has(config, "text_config", name));
+    if (!value)
+        organ_fail_memory(error, name);
+    else if (inside)
+        organ_json_edit_set(config, "text_config", name, value, error);
+    if (!error->status && (!inside || both || organ_json_edit_has(config, NULL, name)))
+        organ_json_edit_set(config, NULL, name, value, error);
+    json_decref(value);
+    return error->status;
+}
+
 organ_status organ_config_replace(const char *to, const organ_json_edit *config, organ_error *error)
 {
     ORGAN_OWNED char *const path = organ_format("%s/" CONFIG, to);
@@ -313,14 +336,9 @@ organ_status organ_config_replace(const char *to, const organ_json_edit *config,
 /* The copy is written only if a setting was removed. */
 organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error)
 {
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0, found = 0;
+    size_t found = 0;
     ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit config = {0};
-    if (model->gguf || model->manifest || organ_model_load(model, CONFIG, ORGAN_CONFIG_LIMIT, &bytes, &length, error) ||
-        !bytes)
-        return error->status;
-    if (memmem(bytes, length, LEFTOVER, strlen(LEFTOVER)) &&
-        organ_json_edit_begin(&config, CONFIG, bytes, length, error) == ORGAN_OK &&
+    if (!model->manifest && organ_config_open(model, CONFIG, &config, error) &&
         organ_leftovers_strip(model, &config, &found, error) == ORGAN_OK && found && to)
         organ_config_replace(to, &config, error);
     *stripped += found;

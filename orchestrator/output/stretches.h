@@ -80,6 +80,15 @@ organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *co
  * config.json. */
 organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error);
 
+/* Begins to edit config.json of a safetensors model; `label` names it in messages. Returns whether it has one: not for
+ * GGUF files and after an error. The caller calls organ_json_edit_release in all cases. */
+bool organ_config_open(const organ_model *model, const char *label, organ_json_edit *config, organ_error *error);
+
+/* Sets a member of config.json: inside text_config if it is there, or if `both` and there is a text_config; at the top
+ * if it is there, if it was not set inside, or if `both`. Takes `value` over; NULL means that the caller had no memory.
+ */
+organ_status organ_config_set(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error);
+
 /* Replaces config.json in the directory `to`, if it is there, by the text of `config`. Returns ORGAN_IO if it
  * cannot. */
 organ_status organ_config_replace(const char *to, const organ_json_edit *config, organ_error *error);

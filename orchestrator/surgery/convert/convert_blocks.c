@@ -102,13 +102,10 @@ organ_status organ_convert_find_blocks(organ_convert_job *job, organ_error *erro
  */
 static int64_t declared_blocks(const organ_convert_job *job, char member[ORGAN_MTP_KEY_ROOM])
 {
-    const char *name;
-    organ_mtp_key(job->pairing->gguf, member);
-    if (!job->to_gguf)
-        return organ_mtp_stated(job->model->gguf, job->pairing->gguf);
-    const int64_t count = organ_mtp_counted(job->mtp, job->text, &name);
-    if (name)
-        snprintf(member, ORGAN_MTP_KEY_ROOM, "%s", name);
+    const int64_t count = job->to_gguf ? organ_mtp_counted(job->mtp, job->text, member)
+                                       : organ_mtp_stated(job->model->gguf, job->pairing->gguf);
+    if (!*member)
+        organ_mtp_key(job->pairing->gguf, member);
     return count;
 }
 

@@ -226,7 +226,7 @@ static bool config_derives_others(const organ_convert_job *job, const json_t *co
         json_object_set_new(object, "model_type", json_string(job->pairing->model_type));
     for (unsigned l = 0; object && l < c->layers && !others; l++) {
         ORGAN_OWNED_JSON json_t *const type =
-            organ_layer_value(&(organ_layer_origin){object, c->layers, l}, "mlp_layer_types");
+            organ_layer_value(&(organ_layer_origin){object, c->layers, l, NULL}, "mlp_layer_types");
         const char *const word = json_string_value(type);
         others = word && (strcmp(word, "sparse") == 0) != c->kinds[l].mixture;
     }

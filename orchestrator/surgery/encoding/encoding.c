@@ -534,20 +534,6 @@ const char *organ_torch_dtype(organ_dtype dtype)
 const char *const organ_packed_files[ORGAN_PACKED_FILES + 1] = {"quantize_config.json", "quant_config.json",
                                                                 "hf_quant_config.json"};
 
-organ_status organ_config_set(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error)
-{
-    const bool text = organ_json_edit_has(config, NULL, "text_config"),
-               inside = text && (both || organ_json_edit_has(config, "text_config", name));
-    if (!value)
-        organ_fail_memory(error, name);
-    else if (inside)
-        organ_json_edit_set(config, "text_config", name, value, error);
-    if (!error->status && (!inside || both || organ_json_edit_has(config, NULL, name)))
-        organ_json_edit_set(config, NULL, name, value, error);
-    json_decref(value);
-    return error->status;
-}
-
 organ_status organ_config_drop_quantisation(organ_json_edit *config, organ_error *error)
 {
     const organ_quant_section *section;

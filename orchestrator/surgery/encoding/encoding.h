@@ -286,9 +286,4 @@ extern const char *const organ_packed_files[ORGAN_PACKED_FILES + 1];
 /* Returns the name of BF16, F16 or F32 in torch_dtype: "bfloat16". */
 const char *organ_torch_dtype(organ_dtype dtype);
 
-/* Sets a member of config.json: inside text_config if it is there, or if `both` and there is a text_config; at the top
- * if it is there, if it was not set inside, or if `both`. Takes `value` over; NULL means that the caller had no memory.
- */
-organ_status organ_config_set(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error);
-
 #endif

@@ -16,17 +16,17 @@ static void edit_entries(organ_layer_plan *p, const char *key, const json_t *lis
 {
     const size_t count = json_array_size(list) == p->layers ? p->after : p->count;
     json_t *const made = json_array();
-    for (size_t n = 0; n < count && !p->error->status; n++) {
+    for (size_t n = 0; n < count && !p->s.error->status; n++) {
         json_t *const entry = organ_layer_value(&p->origins[n], key);
         if (!entry)
-            organ_layers_refuse(p, key, "the config.json of another donor does not say it of its layers");
+            organ_settings_refuse(&p->s, key, "the config.json of another donor does not say it of its layers");
         else if (json_array_append_new(made, entry))
-            organ_fail_memory(p->error, key);
+            organ_fail_memory(p->s.error, key);
     }
-    if (p->error->status)
+    if (p->s.error->status)
         json_decref(made);
     else
-        organ_layers_set(p, key, made);
+        organ_settings_set(&p->s, key, made);
 }
 
 /* ---- lists of layer numbers ---- */
@@ -51,7 +51,7 @@ static json_t *numbers_of(const organ_layer_plan *p, const char *object, const c
         const json_t *const from = object ? json_object_get(o->object, object) : o->object;
         if (organ_layer_among(json_object_get(from, key), first, o->layer) &&
             json_array_append_new(made, json_integer((json_int_t)(n + first))))
-            organ_fail_memory(p->error, key);
+            organ_fail_memory(p->s.error, key);
     }
     return made;
 }
@@ -60,57 +60,57 @@ static void edit_numbers(organ_layer_plan *p, const char *key, const json_t *lis
 {
     for (size_t n = 0; n < p->count; n++)
         if (!json_is_array(json_object_get(p->origins[n].object, key))) {
-            organ_layers_refuse(p, key, "the config.json of another donor has no such list");
+            organ_settings_refuse(&p->s, key, "the config.json of another donor has no such list");
             return;
         }
     if (are_numbers(list, 0, p->layers + (p->count - p->after)))
-        organ_layers_set(p, key, numbers_of(p, /*object=*/NULL, key, 0));
+        organ_settings_set(&p->s, key, numbers_of(p, /*object=*/NULL, key, 0));
     else
-        organ_layers_refuse(p, key, "it is not a list of layer numbers");
+        organ_settings_refuse(&p->s, key, "it is not a list of layer numbers");
 }
 
 /* The lists of layer numbers in linear_attn_config of Kimi Linear count from 1. */
 static void edit_linear_layers(organ_layer_plan *p)
 {
     static const char *const key = "linear_attn_config", *const lists[] = {"kda_layers", "full_attn_layers", NULL};
-    const json_t *const old = json_object_get(p->object, key);
+    const json_t *const old = json_object_get(p->s.object, key);
     ORGAN_OWNED_JSON json_t *const made = json_is_object(old) ? json_copy((json_t *)old) : NULL;
     for (size_t k = 0; made && lists[k]; k++) {
         const json_t *const list = json_object_get(old, lists[k]);
         if (!are_numbers(list, 1, p->layers))
-            organ_layers_refuse(p, key, "a list has something else than numbers of layers, from 1 on");
+            organ_settings_refuse(&p->s, key, "a list has something else than numbers of layers, from 1 on");
         else if (list && json_object_set_new(made, lists[k], numbers_of(p, key, lists[k], 1)))
-            organ_fail_memory(p->error, key);
+            organ_fail_memory(p->s.error, key);
     }
-    if (made && !p->error->status)
-        organ_layers_set(p, key, json_incref(made));
+    if (made && !p->s.error->status)
+        organ_settings_set(&p->s, key, json_incref(made));
 }
 
 /* ---- letters and members by number ---- */
 
 static void edit_letters(organ_layer_plan *p, const char *key)
 {
-    const char *const letters = json_string_value(json_object_get(p->object, key));
+    const char *const letters = json_string_value(json_object_get(p->s.object, key));
     ORGAN_OWNED char *const made = letters && strlen(letters) == p->layers ? calloc(p->after + 1, 1) : NULL;
     if (letters && !made)
-        organ_layers_refuse(p, key, "it does not have one letter for each layer");
+        organ_settings_refuse(&p->s, key, "it does not have one letter for each layer");
     for (size_t n = 0; made && n < p->after; n++) {
         const organ_layer_origin *const o = &p->origins[n];
         const char *const from = json_string_value(json_object_get(o->object, key));
         if (from && strlen(from) == o->layers)
             made[n] = from[o->layer];
         else
-            organ_layers_refuse(p, key, "the config.json of another donor has no letter for each of its layers");
+            organ_settings_refuse(&p->s, key, "the config.json of another donor has no letter for each of its layers");
     }
-    if (made && !p->error->status)
-        organ_layers_set(p, key, json_string(made));
+    if (made && !p->s.error->status)
+        organ_settings_set(&p->s, key, json_string(made));
 }
 
 /* Gemma 4's object per_layer_config has the sizes of single layers in members named by the layer's number. */
 static void edit_layer_sizes(organ_layer_plan *p)
 {
     static const char *const key = "per_layer_config";
-    const json_t *const sizes = json_object_get(p->object, key);
+    const json_t *const sizes = json_object_get(p->s.object, key);
     json_t *const made = json_is_object(sizes) ? json_object() : NULL, *value;
     const char *number;
     char name[24];
@@ -118,17 +118,17 @@ static void edit_layer_sizes(organ_layer_plan *p)
     {
         char *end;
         if (strtoul(number, &end, 10) >= p->layers || end == number || *end)
-            organ_layers_refuse(p, key, "a member's name is not the number of a layer");
+            organ_settings_refuse(&p->s, key, "a member's name is not the number of a layer");
     }
-    for (size_t n = 0; made && n < p->after && !p->error->status; n++) {
+    for (size_t n = 0; made && n < p->after && !p->s.error->status; n++) {
         snprintf(name, sizeof name, "%zu", p->origins[n].layer);
         value = json_object_get(json_object_get(p->origins[n].object, key), name);
         snprintf(name, sizeof name, "%zu", n);
         if (value && json_object_set(made, name, value))
-            organ_fail_memory(p->error, key);
+            organ_fail_memory(p->s.error, key);
     }
-    if (made && !p->error->status)
-        organ_layers_set(p, key, json_incref(made));
+    if (made && !p->s.error->status)
+        organ_settings_set(&p->s, key, json_incref(made));
     json_decref(made);
 }
 
@@ -143,21 +143,21 @@ void organ_layers_edit_lists(organ_layer_plan *p)
     static const char *const letters[] = {"hybrid_override_pattern", "index_topk_pattern", NULL};
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)p->object, key, value)
+    json_object_foreach((json_t *)p->s.object, key, value)
     {
         const size_t count = json_array_size(value);
-        if (!count || p->error->status || organ_layer_member_is(key, LAYER_MEMBER_OTHER_LIST))
+        if (!count || p->s.error->status || organ_layer_member_is(key, LAYER_MEMBER_OTHER_LIST))
             continue;
         if (has_entries(p, key, count))
             edit_entries(p, key, value);
         else if (organ_layer_member_is(key, LAYER_MEMBER_NUMBERS))
             edit_numbers(p, key, value);
     }
-    for (size_t k = 0; letters[k] && !p->error->status; k++)
+    for (size_t k = 0; letters[k] && !p->s.error->status; k++)
         edit_letters(p, letters[k]);
-    if (!p->error->status)
+    if (!p->s.error->status)
         edit_linear_layers(p);
-    if (!p->error->status)
+    if (!p->s.error->status)
         edit_layer_sizes(p);
 }
 
@@ -201,14 +201,14 @@ void organ_layers_refuse_unknown(organ_layer_plan *p)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)p->object, key, value)
+    json_object_foreach((json_t *)p->s.object, key, value)
     {
         const char *why = NULL;
         if (json_is_number(value) && organ_layers_is_suggestive(key) && !organ_layer_member_is(key, LAYER_MEMBER_KNOWN))
             why = ORGAN_LAYERS_SUGGESTS;
         else if (is_unknown_list(p, key, json_array_size(value)))
             why = ORGAN_LAYERS_LISTS;
-        if (why && !p->error->status && !is_kept(p, key, value))
-            organ_layers_refuse(p, key, why);
+        if (why && !p->s.error->status && !is_kept(p, key, value))
+            organ_settings_refuse(&p->s, key, why);
     }
 }

@@ -7,14 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const objects[ORGAN_LAYERS_OBJECTS] = {NULL, "text_config", "language_config", "llm_config"};
-
-const json_t *organ_layers_object(const json_t *root, size_t k, const char **inside)
-{
-    *inside = objects[k];
-    return objects[k] ? json_object_get(root, objects[k]) : root;
-}
-
 bool organ_layers_describes(const json_t *object, uint64_t layers, char count[ORGAN_MEMBER_ROOM])
 {
     static const char *const lists[] = {"layers_block_type", "layer_types", NULL};

@@ -27,42 +27,44 @@ static void edit_leading(organ_layer_plan *p, const layer_lead *b)
     while (first < p->after && is_dense(b, &p->origins[first]))
         first++;
     for (size_t n = first; n < p->after; n++)
-        if (is_dense(b, &p->origins[n]) && !organ_layer_has_rule(p->object, MLP_TYPES)) {
-            organ_layers_refuse(p, b->key,
-                                "it counts the layers without experts before all others, but one of the output would "
-                                "follow a layer with experts");
+        if (is_dense(b, &p->origins[n]) && !organ_layer_has_rule(p->s.object, MLP_TYPES)) {
+            organ_settings_refuse(&p->s, b->key,
+                                  "it counts the layers without experts before all others, but one of the output would "
+                                  "follow a layer with experts");
             return;
         }
-    if (organ_layer_number(p->now, b->key, b->otherwise) != first)
-        organ_layers_set(p, b->key, json_integer((json_int_t)first));
+    if (organ_layer_number(p->s.now, b->key, b->otherwise) != first)
+        organ_settings_set(&p->s, b->key, json_integer((json_int_t)first));
 }
 
 /* Values beyond the last layer stay beyond it. */
 static void edit_window_layers(organ_layer_plan *p)
 {
     static const char *const key = "max_window_layers";
-    const uint64_t before = organ_layer_number(p->object, key, UINT64_MAX);
+    const uint64_t before = organ_layer_number(p->s.object, key, UINT64_MAX);
     uint64_t below = 0;
     if (before == UINT64_MAX)
         return;
     for (size_t n = 0; n < p->after; n++)
         below += p->origins[n].layer < organ_layer_number(p->origins[n].object, key, UINT64_MAX);
-    organ_layers_set(p, key, json_integer((json_int_t)(before >= p->layers ? before - p->layers + p->after : below)));
+    organ_settings_set(&p->s, key,
+                       json_integer((json_int_t)(before >= p->layers ? before - p->layers + p->after : below)));
 }
 
 void organ_layers_edit_bounds(organ_layer_plan *p)
 {
     const char *done = NULL; /* key of the last row that applied; consecutive rows may have one key */
-    for (size_t k = 0; organ_leading_layers[k].key && !p->error->status; k++) {
+    for (size_t k = 0; organ_leading_layers[k].key && !p->s.error->status; k++) {
         const layer_lead *const b = &organ_leading_layers[k];
-        const bool stated = json_is_integer(json_object_get(p->object, b->key));
-        if ((done && strcmp(done, b->key) == 0) || (b->models ? !organ_layer_is_model(p->object, b->models) : !stated))
+        const bool stated = json_is_integer(json_object_get(p->s.object, b->key));
+        if ((done && strcmp(done, b->key) == 0) ||
+            (b->models ? !organ_layer_is_model(p->s.object, b->models) : !stated))
             continue;
-        if (stated || !organ_layer_has_rule(p->object, MLP_TYPES))
+        if (stated || !organ_layer_has_rule(p->s.object, MLP_TYPES))
             edit_leading(p, b);
         done = b->key;
     }
-    if (!p->error->status)
+    if (!p->s.error->status)
         edit_window_layers(p);
 }
 
@@ -75,7 +77,7 @@ typedef bool has_experts(const organ_layer_origin *origin);
 static bool holds(const organ_layer_plan *p, has_experts *has)
 {
     for (size_t n = 0; n < p->after; n++)
-        if (has(&p->origins[n]) != has(&(organ_layer_origin){p->now, p->after, n}))
+        if (has(&p->origins[n]) != has(&(organ_layer_origin){p->s.now, p->after, n, NULL}))
             return false;
     return true;
 }
@@ -86,7 +88,7 @@ static json_t *layers_that(const organ_layer_plan *p, has_experts *has, bool wha
     json_t *const made = json_array();
     for (size_t n = 0; n < p->after; n++)
         if (has(&p->origins[n]) == what && json_array_append_new(made, json_integer((json_int_t)n)))
-            organ_fail_memory(p->error, "config.json");
+            organ_fail_memory(p->s.error, "config.json");
     return made;
 }
 
@@ -107,10 +109,10 @@ static bool qwen_has_experts(const organ_layer_origin *o)
 static void edit_sparse_step(organ_layer_plan *p)
 {
     static const char *const step = "decoder_sparse_step", *const list = "mlp_only_layers";
-    if ((!json_object_get(p->object, step) && !json_object_get(p->object, list)) || holds(p, qwen_has_experts))
+    if ((!json_object_get(p->s.object, step) && !json_object_get(p->s.object, list)) || holds(p, qwen_has_experts))
         return;
-    organ_layers_set(p, step, json_integer(1));
-    organ_layers_set(p, list, layers_that(p, qwen_has_experts, /*what=*/false));
+    organ_settings_set(&p->s, step, json_integer(1));
+    organ_settings_set(&p->s, list, layers_that(p, qwen_has_experts, /*what=*/false));
 }
 
 /* Llama 4: the layers of moe_layers, or else every interleave_moe_layer_step-th. */
@@ -124,11 +126,11 @@ static bool llama_has_experts(const organ_layer_origin *o)
 static void edit_moe_layers(organ_layer_plan *p)
 {
     static const char *const list = "moe_layers";
-    const bool listed = json_is_array(json_object_get(p->object, list)),
+    const bool listed = json_is_array(json_object_get(p->s.object, list)),
                stepped =
-                   has_dense_rule(p->object, DENSE_STEP) || json_object_get(p->object, "interleave_moe_layer_step");
+                   has_dense_rule(p->s.object, DENSE_STEP) || json_object_get(p->s.object, "interleave_moe_layer_step");
     if (listed || (stepped && !holds(p, llama_has_experts)))
-        organ_layers_set(p, list, layers_that(p, llama_has_experts, /*what=*/true));
+        organ_settings_set(&p->s, list, layers_that(p, llama_has_experts, /*what=*/true));
 }
 
 /* ---- ERNIE: a period within a range ---- */
@@ -161,9 +163,9 @@ static uint64_t fitting_interval(const organ_layer_plan *p, size_t from, size_t 
 static void edit_range(organ_layer_plan *p)
 {
     size_t from = 0, end = p->after; /* [from, end) are the layers from the first to the last one with experts */
-    const bool stated = json_object_get(p->object, ernie[0]) || json_object_get(p->object, ernie[1]) ||
-                        json_object_get(p->object, ernie[2]);
-    if ((!stated && !has_dense_rule(p->object, DENSE_INTERVAL)) || holds(p, ernie_has_experts))
+    const bool stated = json_object_get(p->s.object, ernie[0]) || json_object_get(p->s.object, ernie[1]) ||
+                        json_object_get(p->s.object, ernie[2]);
+    if ((!stated && !has_dense_rule(p->s.object, DENSE_INTERVAL)) || holds(p, ernie_has_experts))
         return;
     while (from < p->after && !ernie_has_experts(&p->origins[from]))
         from++;
@@ -171,13 +173,13 @@ static void edit_range(organ_layer_plan *p)
         end--;
     const uint64_t interval = from < end ? fitting_interval(p, from, end) : 1;
     if (!interval) {
-        organ_layers_refuse(p, ernie[0],
-                            "no interval within a range of layers gives the layers of the output their kinds");
+        organ_settings_refuse(&p->s, ernie[0],
+                              "no interval within a range of layers gives the layers of the output their kinds");
         return;
     }
-    organ_layers_set(p, ernie[0], json_integer((json_int_t)interval));
-    organ_layers_set(p, ernie[1], json_integer((json_int_t)from));
-    organ_layers_set(p, ernie[2], json_integer((json_int_t)end - 1)); /* -1 if end is 0: no layer has experts */
+    organ_settings_set(&p->s, ernie[0], json_integer((json_int_t)interval));
+    organ_settings_set(&p->s, ernie[1], json_integer((json_int_t)from));
+    organ_settings_set(&p->s, ernie[2], json_integer((json_int_t)end - 1)); /* -1 if end is 0: no layer has experts */
 }
 
 /* ---- steps that no list overrides ---- */
@@ -221,37 +223,37 @@ static void edit_step(organ_layer_plan *p, const layer_step *s)
 {
     uint64_t step, offset;
     bool fits = true;
-    if (!json_is_integer(json_object_get(p->object, s->key)) &&
-        !(s->model && organ_layer_is_model(p->object, s->model)))
+    if (!json_is_integer(json_object_get(p->s.object, s->key)) &&
+        !(s->model && organ_layer_is_model(p->s.object, s->model)))
         return;
     for (size_t n = 0; n < p->after && fits; n++)
         fits = !concerns(s, &p->origins[n]) ||
-               is_step_hit(s, &p->origins[n]) == is_step_hit(s, &(organ_layer_origin){p->now, p->after, n});
+               is_step_hit(s, &p->origins[n]) == is_step_hit(s, &(organ_layer_origin){p->s.now, p->after, n, NULL});
     if (fits)
         return;
     if (!find_least_step(p, s, &step, &offset)) {
-        organ_layers_refuse(p, s->key,
-                            s->offset ? "no step and offset give the layers of the output their kinds"
-                                      : "no other step gives the layers of the output their kinds");
+        organ_settings_refuse(&p->s, s->key,
+                              s->offset ? "no step and offset give the layers of the output their kinds"
+                                        : "no other step gives the layers of the output their kinds");
         return;
     }
-    organ_layers_set(p, s->key, json_integer((json_int_t)step));
+    organ_settings_set(&p->s, s->key, json_integer((json_int_t)step));
     if (s->offset)
-        organ_layers_set(p, s->offset, json_integer((json_int_t)offset));
+        organ_settings_set(&p->s, s->offset, json_integer((json_int_t)offset));
 }
 
 /* GPT-Neo's attention_types becomes one list of kinds, repeated once. */
 static void edit_repeated(organ_layer_plan *p)
 {
     static const char *const key = "attention_types";
-    ORGAN_OWNED_JSON json_t *const kinds = json_is_array(json_object_get(p->object, key)) ? json_array() : NULL;
+    ORGAN_OWNED_JSON json_t *const kinds = json_is_array(json_object_get(p->s.object, key)) ? json_array() : NULL;
     for (size_t n = 0; kinds && n < p->after; n++)
         if (json_array_append_new(kinds, organ_layer_value(&p->origins[n], "attention_layers"))) { /* also for NULL */
-            organ_layers_refuse(p, key, "it does not have a kind for each layer");
+            organ_settings_refuse(&p->s, key, "it does not have a kind for each layer");
             break;
         }
-    if (kinds && !p->error->status)
-        organ_layers_set(p, key, json_pack("[[O, i]]", kinds, 1));
+    if (kinds && !p->s.error->status)
+        organ_settings_set(&p->s, key, json_pack("[[O, i]]", kinds, 1));
 }
 
 void organ_layers_edit_periods(organ_layer_plan *p)
@@ -260,8 +262,8 @@ void organ_layers_edit_periods(organ_layer_plan *p)
     edit_moe_layers(p);
     edit_range(p);
     edit_repeated(p);
-    for (size_t k = 0; organ_layer_steps[k].key && !p->error->status; k++)
-        if (!organ_layer_has_rule(p->object, "layer_types") ||
+    for (size_t k = 0; organ_layer_steps[k].key && !p->s.error->status; k++)
+        if (!organ_layer_has_rule(p->s.object, "layer_types") ||
             strcmp(organ_layer_steps[k].key, "global_attn_every_n_layers") != 0)
             edit_step(p, &organ_layer_steps[k]);
 }
@@ -273,23 +275,24 @@ static void edit_rule(organ_layer_plan *p, const char *list)
 {
     ORGAN_OWNED_JSON json_t *const wanted = json_array();
     bool same = true;
-    for (size_t n = 0; n < p->after && !p->error->status; n++) {
+    for (size_t n = 0; n < p->after && !p->s.error->status; n++) {
         json_t *const value = organ_layer_value(&p->origins[n], list);
-        ORGAN_OWNED_JSON json_t *const given = organ_layer_value(&(organ_layer_origin){p->now, p->after, n}, list);
+        ORGAN_OWNED_JSON json_t *const given =
+            organ_layer_value(&(organ_layer_origin){p->s.now, p->after, n, NULL}, list);
         same = same && value && given && json_equal(value, given);
         if (!value)
-            organ_layers_refuse(p, list, "the config.json of another donor does not say it of its layers");
+            organ_settings_refuse(&p->s, list, "the config.json of another donor does not say it of its layers");
         else if (json_array_append_new(wanted, value))
-            organ_fail_memory(p->error, list);
+            organ_fail_memory(p->s.error, list);
     }
-    if (!same && !p->error->status)
-        organ_layers_set(p, list, json_incref(wanted));
+    if (!same && !p->s.error->status)
+        organ_settings_set(&p->s, list, json_incref(wanted));
 }
 
 void organ_layers_edit_rules(organ_layer_plan *p)
 {
     const char *list;
-    for (size_t k = 0; !p->error->status && organ_layer_rule(p->object, k, &list); k++)
-        if (!organ_layer_list(p->object, list))
+    for (size_t k = 0; !p->s.error->status && organ_layer_rule(p->s.object, k, &list); k++)
+        if (!organ_layer_list(p->s.object, list))
             edit_rule(p, list);
 }

@@ -23,11 +23,12 @@ static bool is_value(const organ_layer_origin *o, const char *list, const char *
 static void edit_depth(organ_layer_plan *p)
 {
     static const char *const key = "scale_depth";
-    const json_t *const depth = json_object_get(p->object, key);
-    const bool absent = !depth && organ_layer_is_model(p->object, "minicpm minicpm3");
+    const json_t *const depth = json_object_get(p->s.object, key);
+    const bool absent = !depth && organ_layer_is_model(p->s.object, "minicpm minicpm3");
     if (p->after != p->layers && (absent || json_is_number(depth)))
-        organ_layers_set(
-            p, key, json_real((absent ? 1.4 : json_number_value(depth)) * sqrt((double)p->after / (double)p->layers)));
+        organ_settings_set(
+            &p->s, key,
+            json_real((absent ? 1.4 : json_number_value(depth)) * sqrt((double)p->after / (double)p->layers)));
 }
 
 /* Model types whose loaders make something of a layer's number itself. */
@@ -52,7 +53,7 @@ static const char *number_fault(const organ_layer_plan *p, size_t n)
     const organ_layer_origin *const o = &p->origins[n];
     const size_t rows = sizeof numbered / sizeof *numbered;
     size_t k = 0;
-    while (k < rows && !organ_layer_is_model(p->object, numbered[k].models))
+    while (k < rows && !organ_layer_is_model(p->s.object, numbered[k].models))
         k++;
     if (k == rows)
         return NULL;
@@ -68,19 +69,19 @@ static const char *number_fault(const organ_layer_plan *p, size_t n)
 static void refuse_numbered(organ_layer_plan *p)
 {
     static const char *const inverse = "scale_attn_by_inverse_layer_idx";
-    const forward_family *const family = organ_layer_family(p->object);
+    const forward_family *const family = organ_layer_family(p->s.object);
     const bool lightning = family && family->recurrent && family->recurrent->lightning;
-    for (size_t n = 0; n < p->after && !p->error->status; n++) {
+    for (size_t n = 0; n < p->after && !p->s.error->status; n++) {
         const organ_layer_origin *const o = &p->origins[n];
         const bool moved = o->layer != n;
         const char *const fault = number_fault(p, n);
         if (fault)
-            organ_layers_refuse(p, "model_type", fault);
+            organ_settings_refuse(&p->s, "model_type", fault);
         else if (lightning && (moved || p->after != p->layers) && is_value(o, "layer_types", "linear_attention"))
-            organ_layers_refuse(p, "model_type",
-                                "loaders compute the decays of a layer from its number and the number of layers");
-        else if (moved && json_is_true(json_object_get(p->object, inverse)))
-            organ_layers_refuse(p, inverse, "loaders divide the scores of a layer by its number");
+            organ_settings_refuse(&p->s, "model_type",
+                                  "loaders compute the decays of a layer from its number and the number of layers");
+        else if (moved && json_is_true(json_object_get(p->s.object, inverse)))
+            organ_settings_refuse(&p->s, inverse, "loaders divide the scores of a layer by its number");
     }
 }
 
@@ -109,7 +110,7 @@ static size_t first_shared(const json_t *object, size_t layers)
 /* Returns 1 + the last layer before `end`, in the donor of `o`, whose type is that of `o`; 0: none. */
 static size_t source_in_donor(const organ_layer_origin *o, size_t end)
 {
-    while (end > 0 && !same_value(&(organ_layer_origin){o->object, o->layers, end - 1}, o, "layer_types"))
+    while (end > 0 && !same_value(&(organ_layer_origin){o->object, o->layers, end - 1, NULL}, o, "layer_types"))
         end--;
     return end;
 }
@@ -151,9 +152,9 @@ static void edit_shared_kv(organ_layer_plan *p)
         shared += p->origins[n].layer >= first_shared(p->origins[n].object, p->origins[n].layers);
     const char *const why = shared ? shared_fault(p, p->after - shared) : NULL;
     if (why)
-        organ_layers_refuse(p, key, why);
-    else if (json_object_get(p->object, key) || shared)
-        organ_layers_set(p, key, json_integer((json_int_t)shared));
+        organ_settings_refuse(&p->s, key, why);
+    else if (json_object_get(p->s.object, key) || shared)
+        organ_settings_set(&p->s, key, json_integer((json_int_t)shared));
 }
 
 /* A layer with a "shared" indexer uses the keys that the last layer before it with a "full" indexer selects. */
@@ -161,36 +162,37 @@ static void check_indexers(organ_layer_plan *p)
 {
     static const char *const list = "indexer_types", *const own = "full";
     size_t full = 0; /* the last layer of the output with an indexer of its own */
-    for (size_t n = 0; n < p->after && organ_layer_has_rule(p->object, list) && !p->error->status; n++) {
+    for (size_t n = 0; n < p->after && organ_layer_has_rule(p->s.object, list) && !p->s.error->status; n++) {
         organ_layer_origin o = p->origins[n]; /* becomes the layer whose keys it uses in the donor */
         full = is_value(&o, list, own) ? n : full;
         while (o.layer > 0 && !is_value(&o, list, own))
             o.layer--;
         if (!is_origin(&p->origins[full], o.object, o.layer))
-            organ_layers_refuse(p, list, "a layer would use the keys that another layer than before selects");
+            organ_settings_refuse(&p->s, list, "a layer would use the keys that another layer than before selects");
     }
 }
 
 /* transformers gives the last layer of Gemma 4 global attention even if layer_types says otherwise. */
 static void check_last_layer(organ_layer_plan *p)
 {
-    if (p->after && organ_layer_is_model(p->object, "gemma4_text gemma4_unified_text") &&
+    if (p->after && organ_layer_is_model(p->s.object, "gemma4_text gemma4_unified_text") &&
         !is_value(&p->origins[p->after - 1], "layer_types", "full_attention"))
-        organ_layers_refuse(p, "layer_types",
-                            "loaders give the last layer full attention, but the last layer of the output has another "
-                            "kind");
+        organ_settings_refuse(
+            &p->s, "layer_types",
+            "loaders give the last layer full attention, but the last layer of the output has another "
+            "kind");
 }
 
 /* The class of OLMo Hybrid refuses a model without attention or without a recurrence. */
 static void check_both_kinds(organ_layer_plan *p)
 {
     static const char *const list = "layer_types", *const kinds[] = {"full_attention", "linear_attention"};
-    for (size_t k = 0; k < 2 && organ_layer_is_model(p->object, "olmo_hybrid") && !p->error->status; k++) {
+    for (size_t k = 0; k < 2 && organ_layer_is_model(p->s.object, "olmo_hybrid") && !p->s.error->status; k++) {
         bool found = false;
         for (size_t n = 0; n < p->after; n++)
             found = found || is_value(&p->origins[n], list, kinds[k]);
         if (!found)
-            organ_layers_refuse(p, list, "loaders need at least one layer of each kind");
+            organ_settings_refuse(&p->s, list, "loaders need at least one layer of each kind");
     }
 }
 
@@ -200,7 +202,7 @@ static bool is_moved(const organ_layer_plan *p)
 {
     bool moved = p->after != p->layers;
     for (size_t n = 0; n < p->count && !moved; n++)
-        moved = !is_origin(&p->origins[n], p->object, n);
+        moved = !is_origin(&p->origins[n], p->s.object, n);
     return moved;
 }
 
@@ -219,12 +221,12 @@ organ_status organ_layers_edit(organ_layer_plan *p)
                                                         edit_depth};
     if (!is_moved(p))
         return ORGAN_OK;
-    if (!(p->now = json_copy((json_t *)p->object)))
-        return organ_fail_memory(p->error, "config.json");
-    for (size_t k = 0; k < sizeof parts / sizeof *parts && !p->error->status; k++)
+    if (!(p->s.now = json_copy((json_t *)p->s.object)))
+        return organ_fail_memory(p->s.error, "config.json");
+    for (size_t k = 0; k < sizeof parts / sizeof *parts && !p->s.error->status; k++)
         parts[k](p);
-    organ_clear_json(&p->now);
-    return p->error->status;
+    organ_clear_json(&p->s.now);
+    return p->s.error->status;
 }
 
 /* ---- tensors with entries by layer ---- */

@@ -8,34 +8,24 @@
 
 #include "formats/architecture/layer_values.h"
 #include "formats/architecture/pairing.h"
-#include "formats/base/json.h"
+#include "orchestrator/surgery/layers/organ_settings.h"
 
 #include <organ/architecture.h>
 #include <organ/models.h>
 #include <organ/weights.h>
 
-/* The layers of an output, and the object of config.json that describes them. */
+/* The layers of an output, and the settings that describe them. */
 typedef struct organ_layer_plan {
-    organ_json_edit *edit; /* config.json of the output */
-    const char *inside;    /* name of the object's member in config.json; NULL: the document itself */
-    const json_t *object;  /* the object, as it was before the edit */
-    size_t layers;         /* layers that it describes, without draft layers */
+    organ_settings s; /* an object of config.json, or the key-values */
+    size_t layers;    /* layers that it describes, without draft layers */
+    size_t all;       /* layers with draft layers; only for key-values */
     /* for each layer of the output its layer in a donor: first `after` layers of the text model, then draft layers */
     const organ_layer_origin *origins;
     size_t after, count; /* number of layers without and with draft layers */
-    /* called after each change of a member; takes over both values; NULL: nothing is called. `before` NULL: the member
-     * is new */
-    void (*changed)(void *context, const char *inside, const char *key, json_t *before, json_t *after,
-                    organ_error *error);
-    void *context;
-    json_t *now; /* private: the object with the changes */
-    organ_error *error;
+    /* called if the model of an origin has no element of an array for it; then that of the output's layer stays */
+    void (*lacks)(void *context, const char *key, const organ_layer_origin *origin);
 } organ_layer_plan;
 
-/* The objects of config.json that may describe the text model: the document itself, its member "text_config", ... */
-#define ORGAN_LAYERS_OBJECTS 4
-/* Returns object k of config.json, or NULL; *inside becomes the member's name, NULL for the document itself. */
-const json_t *organ_layers_object(const json_t *root, size_t k, const char **inside);
 /* Returns whether an object describes that many layers; `count` becomes its member that does so, "" if the length of a
  * list does. */
 bool organ_layers_describes(const json_t *object, uint64_t layers, char count[ORGAN_MEMBER_ROOM]);
@@ -60,6 +50,10 @@ organ_status organ_layers_edit(organ_layer_plan *plan);
 organ_status organ_layers_check(const organ_json_edit *edit, const char *architecture,
                                 const organ_layer_kind *const *kinds, size_t count, bool sizes, organ_error *error);
 
+/* Rewrites the arrays of key-values with an element for each layer. An element of another type becomes one of the
+ * array's. */
+organ_status organ_layers_edit_arrays(const organ_layer_plan *plan);
+
 /* Returns ORGAN_BAD_INPUT "PATH: key 'KEY' is VALUE: WHY" if the GGUF model has a key-value that organ does not know
  * and that looks like a setting by layer, as organ_layers_edit does for members of config.json. To be called if layers
  * of the model become others. */
@@ -79,11 +73,6 @@ organ_layer_axis organ_layers_axis(const organ_weight *weight);
 const char *organ_layers_differ(const organ_layer_kind *one, const organ_layer_kind *other, bool sizes);
 
 /* ---- functions of the room ---- */
-
-/* Sets a member of the edited object; takes over `value`, which may be NULL if memory ran out. */
-void organ_layers_set(organ_layer_plan *plan, const char *key, json_t *value);
-/* Sets the error "config.json: KEY is VALUE: WHY". Uses plan->edit, object and error alone. */
-void organ_layers_refuse(const organ_layer_plan *plan, const char *key, const char *why);
 
 /* Rewrites lists (layer_lists.c), periods and numbers of leading layers (layer_periods.c). */
 void organ_layers_edit_lists(organ_layer_plan *plan);

@@ -14,144 +14,76 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "llama.attention.head_count" gives "attention.head_count". Returns NULL if the key does not begin with the
- * architecture. */
-static const char *without_architecture(const organ_gguf *gguf, const char *key)
+/* ---- key-values ---- */
+
+static void note_array(void *context, const organ_settings *at, const char *key, json_t *before, json_t *after)
 {
-    size_t length = 0;
-    const char *const architecture = organ_gguf_string(gguf, "general.architecture", &length);
-    return architecture && strncmp(key, architecture, length) == 0 && key[length] == '.' ? key + length + 1 : NULL;
+    organ_graft_job *const job = context;
+    (void)at;
+    organ_say(job->metadata, "%s was adapted to the new layers.", key);
+    job->written_again = true;
+    json_decref(before);
+    json_decref(after);
 }
 
-/* `source` is NULL if the source is not GGUF. */
-static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char *rest)
+static void note_lack(void *context, const char *key, const organ_layer_origin *origin)
 {
-    for (size_t k = 0; source && k < source->kv_count; k++) {
-        const char *const other = without_architecture(source, source->kvs[k].key);
-        if (other && strcmp(other, rest) == 0)
-            return &source->kvs[k];
-    }
-    return NULL;
+    organ_say(((organ_graft_job *)context)->mismatches,
+              "metadata: %s has a value for every layer of the target, the source has none for its layer %zu", key,
+              origin->layer);
 }
 
-static void put_little_endian(unsigned char *to, uint64_t value, size_t bytes)
+/* The arrays with a value for each layer have those of the source for grafted layers. */
+static organ_status adapt_layer_arrays(organ_graft_job *job, const organ_settings *settings, organ_error *error)
 {
-    for (size_t k = 0; k < bytes; k++)
-        to[k] = (unsigned char)(value >> 8 * k);
-}
-
-/* A key-value that is not an array has one value for all layers. Returns false if `source` is NULL, has no value for
- * the layer, or the value does not fit `type`. */
-static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_type type, unsigned char *to)
-{
-    const uint64_t index = source && source->type == ORGAN_GGUF_ARRAY ? (uint64_t)layer : 0;
-    const size_t bytes = organ_gguf_type_bytes(type);
-    int64_t integer;
-    double real;
-    if (!source)
-        return false;
-    if (type == ORGAN_GGUF_F32 || type == ORGAN_GGUF_F64) {
-        if (!organ_gguf_real_at(source, index, &real))
-            return false;
-        const float single = (float)real;
-        memcpy(to, type == ORGAN_GGUF_F32 ? (const void *)&single : (const void *)&real, bytes);
-        return true;
-    }
-    if (!organ_gguf_integer_at(source, index, &integer))
-        return false;
-    const bool is_signed =
-        type == ORGAN_GGUF_I8 || type == ORGAN_GGUF_I16 || type == ORGAN_GGUF_I32 || type == ORGAN_GGUF_I64;
-    const unsigned bits = type == ORGAN_GGUF_BOOL ? 1 : (unsigned)(8 * bytes) - is_signed; /* without the sign bit */
-    /* the bits above those of the type must be copies of the sign; each value fits 63 bits and a sign */
-    if ((integer < 0 && !is_signed) || (bits < 63 && (integer >> bits) != (integer < 0 ? -1 : 0)))
-        return false;
-    put_little_endian(to, (uint64_t)integer, bytes);
-    return true;
-}
-
-/* The new array has job->layers_after values, and each grafted layer gets the value of its layer in the source. A
- * value that the source lacks is a mismatch. *data becomes the new array in GGUF's binary form, which the caller
- * frees, or NULL if nothing changes. `rest` is the key without the architecture. */
-static organ_status adapt_array(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest, unsigned char **data,
-                                organ_error *error)
-{
-    const size_t bytes = organ_gguf_type_bytes(kv->element),
-                 size = ORGAN_GGUF_ARRAY_HEAD + (size_t)job->layers_after * bytes;
-    const organ_gguf_kv *const source = find_in_source(job->source->gguf, rest);
-    unsigned char *const made = calloc(1, size);
-    *data = NULL;
-    if (!made)
-        return organ_fail_errno(error, ENOMEM, "%s", kv->key);
-    memcpy(made, kv->bytes, kv->size < size ? kv->size : size);
-    put_little_endian(made + 4, (uint64_t)job->layers_after, 8); /* the array's length follows its 4-byte type */
+    const size_t count = (size_t)job->layers_after, trunk = (size_t)job->block.target.trunk;
+    ORGAN_OWNED_ROWS organ_layer_origin *const origins = organ_rows_take(count + 1, sizeof *origins);
+    organ_layer_plan plan = {.s = *settings,
+                             .layers = job->block.chosen ? trunk : (size_t)job->target_layers,
+                             .all = (size_t)job->target_layers,
+                             .origins = origins,
+                             .after = job->block.chosen ? trunk : count,
+                             .count = count,
+                             .lacks = note_lack};
+    plan.s.changed = note_array;
+    plan.s.context = job;
+    if (!origins)
+        return organ_fail_memory(error, job->options->target);
+    for (size_t n = 0; n < count; n++)
+        origins[n] = (organ_layer_origin){NULL, job->target_config.layers, n, job->target->gguf};
     for (size_t k = 0; k < job->pair_count; k++)
-        if (!put_element(source, job->pairs[k].from, kv->element,
-                         made + ORGAN_GGUF_ARRAY_HEAD + (size_t)job->pairs[k].to * bytes))
-            organ_say(job->mismatches,
-                      "metadata: %s has a value for every layer of the target, the source has none for its layer %d",
-                      kv->key, (int)job->pairs[k].from);
-    if (kv->size == size && memcmp(made, kv->bytes, size) == 0)
-        free(made);
-    else
-        *data = made;
-    return ORGAN_OK;
-}
-
-/* Arrays of some architectures have no entry for blocks. */
-static bool counts_trunk_only(const organ_graft_job *job, const char *rest)
-{
-    const organ_gguf_kv *const source = job->block.chosen ? find_in_source(job->source->gguf, rest) : NULL;
-    return source && source->type == ORGAN_GGUF_ARRAY && source->count == (uint64_t)job->block.source.trunk;
-}
-
-static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
-{
-    const organ_gguf *const target = job->target->gguf;
-    for (size_t k = 0; k < target->kv_count && !error->status; k++) {
-        organ_gguf_kv kv = target->kvs[k];
-        const char *const rest = without_architecture(target, kv.key);
-        unsigned char *data = NULL;
-        if (!rest || kv.type != ORGAN_GGUF_ARRAY || kv.count != (uint64_t)job->target_layers ||
-            !organ_gguf_type_bytes(kv.element) || counts_trunk_only(job, rest) ||
-            adapt_array(job, &kv, rest, &data, error) || !data)
-            continue;
-        kv.bytes = data;
-        kv.count = (uint64_t)job->layers_after;
-        kv.size = ORGAN_GGUF_ARRAY_HEAD + (size_t)kv.count * organ_gguf_type_bytes(kv.element);
-        organ_gguf_writer_kv(writer, &kv, error);
-        organ_say(job->metadata, "%s was adapted to the new layers.", kv.key);
-        job->written_again = true;
-        free(data);
-    }
-    return error->status;
+        origins[job->pairs[k].to] =
+            (organ_layer_origin){NULL, job->source_config.layers, (size_t)job->pairs[k].from, job->source->gguf};
+    return organ_layers_edit_arrays(&plan);
 }
 
 /* The key changes if the graft adds layers. It is a mismatch if the target's block_count is not the number of layers
  * of its tensors. */
-static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
+static void set_block_count(organ_graft_job *job, const organ_settings *settings)
 {
-    char key[ORGAN_GRAFT_KEY];
+    char key[ORGAN_SETTING_ROOM];
+    const uint64_t declared = organ_settings_get(settings, ORGAN_SETTING_LAYERS);
+    organ_settings_name(settings, ORGAN_SETTING_LAYERS, key);
     if (job->layers_after == job->target_layers)
-        return ORGAN_OK;
-    const int64_t declared = organ_gguf_integer(job->target->gguf, organ_graft_key(job, "block_count", key), -1);
-    if (declared != job->target_layers) {
+        return;
+    if (declared != (uint64_t)job->target_layers) {
         organ_say(job->mismatches,
-                  "metadata: %s is %lld, but the tensors of the target have %d layers: none can be added", key,
-                  (long long)declared, (int)job->target_layers);
-        return ORGAN_OK;
+                  "metadata: %s is %llu, but the tensors of the target have %d layers: none can be added", key,
+                  (unsigned long long)declared, (int)job->target_layers);
+        return;
     }
     organ_say(job->metadata, "%s: %d, was %d.", key, (int)job->layers_after, (int)job->target_layers);
-    return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
+    organ_settings_set_number(settings, ORGAN_SETTING_LAYERS, (uint64_t)job->layers_after);
 }
 
-static organ_status set_blocks(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
+static void set_blocks(organ_graft_job *job, const organ_settings *settings)
 {
     const graft_block *const b = &job->block;
-    if (b->target.stated == b->source.blocks)
-        return ORGAN_OK;
+    if (!b->chosen || b->target.stated == b->source.blocks)
+        return;
     organ_say(job->metadata, "%s: %d.", b->target.member, (int)b->source.blocks);
     job->written_again = true;
-    return organ_gguf_writer_set_integer(writer, b->target.member, ORGAN_GGUF_U32, b->source.blocks, error);
+    organ_settings_set_number(settings, ORGAN_SETTING_DRAFTS, (uint64_t)b->source.blocks);
 }
 
 /* Creates the key-values of the output: those of the target, in which arrays with one value for each layer are adapted
@@ -162,10 +94,11 @@ static organ_status graft_metadata(organ_graft_job *job, organ_gguf_writer **wri
     *writer = NULL;
     if (!organ_graft_header_is_free(job) || organ_layout_metadata(job->target->gguf, writer, error))
         return error->status;
-    if (!organ_graft_whole_layers(job) || adapt_layer_arrays(job, *writer, error) == ORGAN_OK)
-        set_block_count(job, *writer, error);
-    if (job->block.chosen && !error->status)
-        set_blocks(job, *writer, error);
+    const organ_settings settings = organ_settings_of(job->target, *writer, error);
+    if (!organ_graft_whole_layers(job) || adapt_layer_arrays(job, &settings, error) == ORGAN_OK) {
+        set_block_count(job, &settings);
+        set_blocks(job, &settings);
+    }
     if (error->status || !job->written_again) {
         organ_gguf_writer_destroy(*writer);
         *writer = NULL;

@@ -417,5 +417,5 @@ organ_status organ_graft_plan_block(organ_graft_job *job, organ_error *error)
     job->layers_after = b->target.trunk + (job->target->gguf ? b->source.blocks : 0);
     organ_graft_remove_pieces(job);
     note_block(job);
-    return job->target->gguf ? ORGAN_OK : organ_graft_try_block_config(job, error);
+    return job->target->gguf ? ORGAN_OK : organ_graft_try_config(job, /*kinds=*/NULL, error);
 }

@@ -44,9 +44,7 @@ void organ_graft_across_close(organ_graft_across *across, organ_error *error);
  * quantization_config does not describe. */
 organ_status organ_graft_packed_block(organ_graft_job *job, organ_error *error);
 
-/* Edits a copy of config.json in memory, and appends a sentence for each change to job->metadata. */
-organ_status organ_graft_try_block_config(organ_graft_job *job, organ_error *error);
-/* Edits config.json of the output. */
+/* Edits config.json of the output; `noted`: appends a sentence for each change to job->metadata. */
 organ_status organ_graft_edit_block_config(organ_graft_job *job, organ_json_edit *config, bool noted,
                                            organ_error *error);
 

@@ -172,12 +172,12 @@ static organ_status add_ignored(const organ_graft_job *job, bool patterns, json_
     return ORGAN_OK;
 }
 
-static organ_status edit_quantization(organ_graft_job *job, organ_json_edit *config, const char *inside,
-                                      const json_t *object, bool noted, organ_error *error)
+static organ_status edit_quantization(organ_graft_job *job, const organ_settings *settings)
 {
     const organ_quant_section *section;
+    organ_error *const error = settings->error;
     for (size_t k = 0; (section = organ_quant_section_at(k)); k++) {
-        const json_t *const old = json_object_get(object, section->key);
+        const json_t *const old = json_object_get(settings->object, section->key);
         const organ_quant_list *const row = organ_quant_list_in(old, job->block.targets->method);
         if (!row || !json_is_object(old) || !section->methods)
             continue;
@@ -189,9 +189,9 @@ static organ_status edit_quantization(organ_graft_job *job, organ_json_edit *con
             return error->status ? error->status : organ_fail_memory(error, job->options->target);
         if (json_equal(list, before) || (!json_array_size(list) && !before))
             continue;
-        if (organ_json_edit_set(config, inside, section->key, made, error))
+        if (organ_json_edit_set(settings->edit, settings->inside, section->key, made, error))
             return error->status;
-        if (noted)
+        if (settings->changed)
             organ_say(job->metadata, "config.json: %s.%s lists the modules of the block.", section->key, row->key);
     }
     return error->status;
@@ -199,48 +199,37 @@ static organ_status edit_quantization(organ_graft_job *job, organ_json_edit *con
 
 /* ---- settings of blocks ---- */
 
-static organ_status set_block_member(organ_graft_job *job, organ_json_edit *config, const char *inside, const char *key,
-                                     const json_t *value, bool noted, organ_error *error)
+static void note_member(void *context, const organ_settings *at, const char *key, json_t *before, json_t *after)
 {
-    if (organ_json_edit_set(config, inside, key, value, error))
-        return error->status;
-    if (noted)
-        organ_say(job->metadata, "config.json: %s%s%s is that of the block.", inside ? inside : "", inside ? "." : "",
-                  key);
-    return ORGAN_OK;
+    organ_say(((organ_graft_job *)context)->metadata, "config.json: %s%s%s is that of the block.",
+              at->inside ? at->inside : "", at->inside ? "." : "", key);
+    json_decref(before);
+    json_decref(after);
 }
 
-static organ_status edit_count(organ_graft_job *job, organ_json_edit *config, const char *inside, const json_t *object,
-                               bool noted, organ_error *error)
+/* Sets the usual member, or that which the target has, and all others that state another number. */
+static void edit_count(const organ_graft_job *job, const organ_settings *settings)
 {
-    ORGAN_OWNED_JSON json_t *const value = json_integer(job->block.source.blocks);
-    const char *member, *other;
-    if (!value)
-        return organ_fail_memory(error, job->options->target);
-    if (organ_mtp_counted(job->block.target.type, object, &member) != json_integer_value(value) && member)
-        set_block_member(job, config, inside, member, value, noted, error);
-    for (size_t k = 0; member && (other = organ_mtp_counter(k)) && !error->status; k++) {
-        const json_t *const stated = json_object_get(object, other);
-        if (json_is_integer(stated) && !json_equal(stated, value) && strcmp(other, member) != 0)
-            set_block_member(job, config, inside, other, value, noted, error);
-    }
-    return error->status;
+    const uint64_t blocks = (uint64_t)job->block.source.blocks;
+    char member[ORGAN_MEMBER_ROOM], other[ORGAN_MEMBER_ROOM];
+    organ_mtp_counted(job->block.target.type, settings->object, member);
+    if (*member)
+        organ_settings_set_number(settings, member, blocks);
+    for (size_t k = 0; *member && organ_settings_alias(settings, member, k, other); k++)
+        if (json_is_integer(json_object_get(settings->object, other)) && strcmp(other, member) != 0)
+            organ_settings_set_number(settings, other, blocks);
 }
 
 /* Members that begin with mtp_ describe the block, such as mtp_hybrid_override_pattern. */
-static organ_status edit_own_members(organ_graft_job *job, organ_json_edit *config, const char *inside,
-                                     const json_t *object, bool noted, organ_error *error)
+static void edit_own_members(const organ_graft_job *job, const organ_settings *settings)
 {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)job->source_config.object, key, value)
     {
-        if (strncmp(key, "mtp_", 4) || organ_mtp_is_counter(key) || json_equal(value, json_object_get(object, key)))
-            continue;
-        if (set_block_member(job, config, inside, key, value, noted, error))
-            return error->status;
+        if (strncmp(key, "mtp_", 4) == 0 && !organ_mtp_is_counter(key))
+            organ_settings_set(settings, key, json_incref(value));
     }
-    return ORGAN_OK;
 }
 
 /* The target's entries for its trunk, and the source's for its blocks; NULL if memory runs out. */
@@ -255,54 +244,38 @@ static json_t *joined_list(const organ_graft_job *job, const json_t *ours, const
 }
 
 /* Lists with an entry for each layer may have one for each block. */
-static organ_status edit_block_lists(organ_graft_job *job, organ_json_edit *config, const char *inside,
-                                     const json_t *object, bool noted, organ_error *error)
+static void edit_block_lists(const organ_graft_job *job, const organ_settings *settings)
 {
     const size_t trunk = (size_t)job->block.target.trunk, from = (size_t)job->block.source.trunk,
                  blocks = (size_t)job->block.source.blocks;
     const char *key;
     json_t *ours;
-    json_object_foreach((json_t *)object, key, ours)
+    json_object_foreach((json_t *)settings->object, key, ours)
     {
         const json_t *const theirs = json_object_get(job->source_config.object, key);
         if (!organ_layer_member_is(key, LAYER_MEMBER_ENTRIES) || !json_is_array(ours) ||
             json_array_size(ours) < trunk || json_array_size(theirs) != from + blocks)
             continue;
-        ORGAN_OWNED_JSON json_t *const list = joined_list(job, ours, theirs);
+        json_t *const list = joined_list(job, ours, theirs);
         if (json_array_size(list) != trunk + blocks)
-            return organ_fail_memory(error, job->options->target);
-        if (!json_equal(list, ours) && set_block_member(job, config, inside, key, list, noted, error))
-            return error->status;
+            organ_fail_memory(settings->error, job->options->target);
+        organ_settings_set(settings, key, list);
     }
-    return ORGAN_OK;
 }
 
 organ_status organ_graft_edit_block_config(organ_graft_job *job, organ_json_edit *config, bool noted,
                                            organ_error *error)
 {
     const organ_graft_config *const target = &job->target_config;
-    const char *inside;
     char count[ORGAN_MEMBER_ROOM];
-    for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
-        const json_t *const object = organ_layers_object(target->root, k, &inside);
-        if (!json_is_object(object) || edit_quantization(job, config, inside, object, noted, error) ||
-            !organ_layers_describes(object, target->layers, count))
+    organ_settings settings = {
+        .label = config->label, .edit = config, .changed = noted ? note_member : NULL, .context = job, .error = error};
+    for (size_t k = 0; organ_settings_enter(&settings, target->root, &k);) {
+        if (edit_quantization(job, &settings) || !organ_layers_describes(settings.object, target->layers, count))
             continue;
-        if (edit_count(job, config, inside, object, noted, error) ||
-            edit_own_members(job, config, inside, object, noted, error))
-            return error->status;
-        edit_block_lists(job, config, inside, object, noted, error);
+        edit_count(job, &settings);
+        edit_own_members(job, &settings);
+        edit_block_lists(job, &settings);
     }
-    return error->status;
-}
-
-organ_status organ_graft_try_block_config(organ_graft_job *job, organ_error *error)
-{
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
-    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
-    if (organ_model_load(job->target, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
-        organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK)
-        organ_graft_edit_block_config(job, &edit, /*noted=*/true, error);
     return error->status;
 }

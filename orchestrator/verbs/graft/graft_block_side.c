@@ -37,14 +37,12 @@ static bool has_undeclared(const graft_block_side *side)
 
 static void read_statement(graft_block_side *side)
 {
-    const char *member;
-    if (side->model->gguf) {
-        side->stated = organ_mtp_stated(side->model->gguf, side->model->config.model_type);
-        organ_mtp_key(side->model->config.model_type, side->member);
+    if (!side->model->gguf) {
+        side->stated = organ_mtp_counted(side->type, side->config->object, side->member);
         return;
     }
-    side->stated = organ_mtp_counted(side->type, side->config->object, &member);
-    snprintf(side->member, sizeof side->member, "%s", member ? member : "");
+    side->stated = organ_mtp_stated(side->model->gguf, side->model->config.model_type);
+    organ_mtp_key(side->model->config.model_type, side->member);
 }
 
 /* Reports what the model states and does not have, or has and does not state. */

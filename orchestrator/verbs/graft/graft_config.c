@@ -32,10 +32,10 @@ organ_status organ_graft_load_configs(organ_graft_job *job, organ_error *error)
 static organ_layer_origin origin_of(const organ_graft_job *job, const organ_layer_pair *pair)
 {
     const organ_graft_config *const ours = &job->target_config, *const theirs = &job->source_config;
-    const organ_layer_origin source = {theirs->object, theirs->layers, (size_t)pair->from},
-                             target = {ours->object, ours->layers, (size_t)pair->to};
+    const organ_layer_origin source = {theirs->object, theirs->layers, (size_t)pair->from, NULL},
+                             target = {ours->object, ours->layers, (size_t)pair->to, NULL};
     if (!organ_graft_is_described(job, pair))
-        return (organ_layer_origin){ours->object, ours->layers, (size_t)(pair->like < 0 ? pair->to : pair->like)};
+        return (organ_layer_origin){ours->object, ours->layers, (size_t)(pair->like < 0 ? pair->to : pair->like), NULL};
     return pair->from == pair->to && ours->layers == theirs->layers && organ_layers_same(&source, &target) ? target
                                                                                                            : source;
 }
@@ -43,18 +43,16 @@ static organ_layer_origin origin_of(const organ_graft_job *job, const organ_laye
 static void fill_origins(const organ_graft_job *job, organ_layer_origin *origins)
 {
     for (size_t n = 0; n < (size_t)job->target_layers; n++)
-        origins[n] = (organ_layer_origin){job->target_config.object, job->target_config.layers, n};
+        origins[n] = (organ_layer_origin){job->target_config.object, job->target_config.layers, n, NULL};
     for (size_t k = 0; k < job->pair_count; k++)
         if (job->pairs[k].to >= 0 && job->pairs[k].to < job->target_layers)
             origins[job->pairs[k].to] = origin_of(job, &job->pairs[k]);
 }
 
-static void note_change(void *context, const char *inside, const char *key, json_t *before, json_t *after,
-                        organ_error *error)
+static void note_change(void *context, const organ_settings *at, const char *key, json_t *before, json_t *after)
 {
-    (void)error;
     organ_say(((organ_graft_job *)context)->metadata, "config.json: %s%s%s was adapted to the grafted layers.",
-              inside ? inside : "", inside ? "." : "", key);
+              at->inside ? at->inside : "", at->inside ? "." : "", key);
     json_decref(before);
     json_decref(after);
 }
@@ -63,23 +61,19 @@ static organ_status edit_objects(organ_graft_job *job, organ_json_edit *config, 
                                  bool noted, organ_error *error)
 {
     const organ_graft_config *const target = &job->target_config;
-    const char *inside;
     char count[ORGAN_MEMBER_ROOM];
-    for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
-        const json_t *const object = organ_layers_object(target->root, k, &inside);
-        organ_layer_plan plan = {.edit = config,
-                                 .inside = inside,
-                                 .object = object,
-                                 .layers = target->layers,
-                                 .origins = origins,
-                                 .after = target->layers,
-                                 .count = (size_t)job->target_layers,
-                                 .changed = noted ? note_change : NULL,
-                                 .context = job,
-                                 .error = error};
-        if (json_is_object(object) && organ_layers_describes(object, target->layers, count))
+    organ_layer_plan plan = {.s = {.label = config->label,
+                                   .edit = config,
+                                   .changed = noted ? note_change : NULL,
+                                   .context = job,
+                                   .error = error},
+                             .layers = target->layers,
+                             .origins = origins,
+                             .after = target->layers,
+                             .count = (size_t)job->target_layers};
+    for (size_t k = 0; organ_settings_enter(&plan.s, target->root, &k);)
+        if (organ_layers_describes(plan.s.object, target->layers, count))
             organ_layers_edit(&plan);
-    }
     return error->status;
 }
 
@@ -104,12 +98,12 @@ organ_status organ_graft_edit_config(void *context, organ_json_edit *config, org
 
 organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind *const *kinds, organ_error *error)
 {
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
     ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
-    if (organ_model_load(job->target, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
-        organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
-        edit_layers(job, &edit, /*noted=*/true, error) == ORGAN_OK && kinds)
+    if (!organ_config_open(job->target, "config.json", &edit, error))
+        return error->status;
+    if (job->block.chosen)
+        return organ_graft_edit_block_config(job, &edit, /*noted=*/true, error);
+    if (edit_layers(job, &edit, /*noted=*/true, error) == ORGAN_OK && kinds)
         organ_layers_check(&edit, job->target->config.architecture, kinds, job->target_config.layers, job->described,
                            error);
     return error->status;
@@ -117,37 +111,22 @@ organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind
 
 /* ---- settings that organ does not know ---- */
 
-/* organ_layers_refuse_unknown only asks whether a layer moves: the first one stands for it. */
-static void check_members(const organ_graft_job *job, const organ_graft_config *side, const char *label,
-                          organ_error *error)
+/* For organ_layers_refuse_unknown a layer that is added stands for all that move. */
+static void check_members(const organ_graft_config *side, const char *label, organ_error *error)
 {
-    const size_t count = side->layers;
-    ORGAN_OWNED_ROWS organ_layer_origin *const origins = organ_rows_take(count + 1, sizeof *origins);
-    organ_json_edit edit = {.label = label};
-    organ_layer_plan plan = {.edit = &edit,
-                             .object = side->object,
-                             .layers = count,
-                             .origins = origins,
-                             .after = count,
-                             .count = count,
-                             .error = error};
-    if (!origins) {
-        organ_fail_memory(error, job->options->target);
-        return;
-    }
-    for (size_t n = 0; n < count; n++)
-        origins[n] = (organ_layer_origin){side->object, count, n};
-    origins[0].layer = count;
+    organ_layer_plan plan = {.s = {.label = label, .object = side->object, .error = error},
+                             .layers = side->layers,
+                             .after = side->layers + 1,
+                             .count = side->layers + 1};
     organ_layers_refuse_unknown(&plan);
 }
 
-static void check_side(const organ_graft_job *job, const organ_model *model, const organ_graft_config *side,
-                       const char *label, organ_error *error)
+static void check_side(const organ_model *model, const organ_graft_config *side, const char *label, organ_error *error)
 {
     if (model->gguf)
         organ_layers_check_keys(model, error);
     else if (side->object && side->layers)
-        check_members(job, side, label, error);
+        check_members(side, label, error);
 }
 
 void organ_graft_check_unknown(organ_graft_job *job)
@@ -158,9 +137,9 @@ void organ_graft_check_unknown(organ_graft_job *job)
         moved = moved || job->pairs[k].from != job->pairs[k].to || job->pairs[k].to >= job->target_layers;
     if (!moved)
         return;
-    check_side(job, job->target, &job->target_config, "config.json of the target", &unknown);
+    check_side(job->target, &job->target_config, "config.json of the target", &unknown);
     if (!unknown.status)
-        check_side(job, job->source, &job->source_config, "config.json of the source", &unknown);
+        check_side(job->source, &job->source_config, "config.json of the source", &unknown);
     if (unknown.status)
         organ_say(job->mismatches, "metadata: %s", unknown.message);
 }

@@ -2,17 +2,7 @@
  * Properties of a graft that its other files ask for. */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
-#include <stdio.h>
 #include <string.h>
-
-const char *organ_graft_key(const organ_graft_job *job, const char *name, char key[ORGAN_GRAFT_KEY])
-{
-    size_t length = 0;
-    const char *const architecture = organ_gguf_string(job->target->gguf, "general.architecture", &length);
-    snprintf(key, ORGAN_GRAFT_KEY, "%.*s.%s", (int)(length < 100 ? length : 100), architecture ? architecture : "",
-             name);
-    return key;
-}
 
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {

@@ -70,21 +70,19 @@ static const organ_layer_kind *kind_after_dense(const graft_kinds *g)
     return last;
 }
 
-static int64_t key_of(const organ_graft_job *job, const char *name)
-{
-    char key[ORGAN_GRAFT_KEY];
-    return organ_gguf_integer(job->target->gguf, organ_graft_key(job, name, key), 0);
-}
-
 /* The layers that an added layer would follow must not depend on being the last ones. */
 static void check_last_layers(organ_graft_job *job)
 {
-    static const char *const keys[] = {ORGAN_MTP_KEY, "attention.shared_kv_layers"};
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        if (key_of(job, keys[k]) > 0)
+    static const char *const counts[] = {ORGAN_SETTING_DRAFTS, "num_kv_shared_layers"};
+    const organ_settings settings = organ_settings_of(job->target, /*writer=*/NULL, /*error=*/NULL);
+    for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+        char key[ORGAN_SETTING_ROOM];
+        const uint64_t last = organ_settings_get(&settings, counts[k]);
+        if (last)
             organ_say(job->mismatches,
-                      "metadata: %s is %lld in the target: it counts its last layers, so none can be added", keys[k],
-                      (long long)key_of(job, keys[k]));
+                      "metadata: %s is %llu in the target: it counts its last layers, so none can be added",
+                      organ_settings_name(&settings, counts[k], key), (unsigned long long)last);
+    }
     if (organ_gguf_find(job->target->gguf, ORGAN_GGUF_CONFIG))
         organ_say(job->mismatches, "metadata: the target has a config.json in its key " ORGAN_GGUF_CONFIG
                                    ", which graft does not change: no layer can be added");
@@ -172,13 +170,12 @@ void organ_graft_compare_layers(organ_graft_job *job, bool whole)
     graft_kinds g = {.attention = job->groups >> ORGAN_GROUP_SKELETON & 1,
                      .feed = job->groups >> ORGAN_GROUP_ORGAN & 1};
     organ_error unknown = {0};
-    char key[ORGAN_GRAFT_KEY];
     if (job->layers_after > job->target_layers)
         check_last_layers(job);
     organ_graft_check_unknown(job);
     if (job->target->gguf && whole && organ_graft_header_is_free(job)) {
-        const organ_gguf_kv *const windows =
-            organ_gguf_find(job->target->gguf, organ_graft_key(job, "attention.sliding_window_pattern", key));
+        const organ_settings settings = organ_settings_of(job->target, /*writer=*/NULL, /*error=*/NULL);
+        const organ_gguf_kv *const windows = organ_settings_kv(&settings, "attention.sliding_window_pattern");
         g.listed = windows && windows->type == ORGAN_GGUF_ARRAY;
     }
     const bool known = job->pair_count && organ_forward_config_read(job->source, &g.source, &unknown) == ORGAN_OK &&

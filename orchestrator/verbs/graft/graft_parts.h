@@ -108,10 +108,6 @@ void organ_graft_remove_pieces(organ_graft_job *job);
 /* Returns whether two packed weights have one scheme, equal groups and types, so that one can replace the other. */
 bool organ_graft_packed_alike(const organ_weight *a, const organ_weight *b);
 
-#define ORGAN_GRAFT_KEY 160
-/* Writes the key of the target's architecture, "llama.block_count" for "block_count", to `key` and returns it. */
-const char *organ_graft_key(const organ_graft_job *job, const char *name, char key[ORGAN_GRAFT_KEY]);
-
 /* Compares the settings of both models: fills job->clashes and adds notes. Returns ORGAN_IO if memory runs out. */
 organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *error);
 
@@ -130,8 +126,8 @@ bool organ_graft_is_described(const organ_graft_job *job, const organ_layer_pair
 /* Edits config.json of the output (organ_write.edit). `context` is the job. Returns errors of organ_layers_edit. */
 organ_status organ_graft_edit_config(void *context, organ_json_edit *config, organ_error *error);
 /* Edits a copy of config.json in memory, appends a sentence for each changed member to job->metadata, and compares the
- * result with the kinds of the output's layers. kinds[n] NULL: unknown; `kinds` NULL: they are not compared. Returns
- * errors of organ_layers_edit and organ_layers_check. */
+ * result, unless the block is grafted, with the kinds of the output's layers. kinds[n] NULL: unknown; `kinds` NULL:
+ * they are not compared. Returns errors of organ_layers_edit and organ_layers_check. */
 organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind *const *kinds, organ_error *error);
 /* If a layer gets another number, appends a mismatch for a setting by layer that organ does not know. */
 void organ_graft_check_unknown(organ_graft_job *job);

@@ -111,7 +111,7 @@ static organ_status find_like(const model_merge *job, const layers_donor *donors
     const layers_donor *const host = &donors[job->host];
     const uint64_t count = job->donors[job->host].layers;
     const organ_layer_kind *const kind = kind_of(&donors[source->donor], layer);
-    *origin = (organ_layer_origin){host->object, (size_t)count, (size_t)(layer < count ? layer : count - 1)};
+    *origin = (organ_layer_origin){host->object, (size_t)count, (size_t)(layer < count ? layer : count - 1), NULL};
     for (uint64_t l = 0; kind && l <= count; l++) {
         const uint64_t at = l == 0 ? layer : l - 1; /* first the layer of the same number */
         const organ_layer_kind *const like = at < count ? kind_of(host, at) : NULL;
@@ -139,7 +139,7 @@ static organ_status origin_of(const model_merge *job, const layers_donor *donors
     *kind = kind_of(donor, at);
     if (!donor->object || (type && !organ_layer_is_model(donor->object, type)))
         return find_like(job, donors, source, at, origin, error);
-    *origin = (organ_layer_origin){donor->object, (size_t)job->donors[source->donor].layers, (size_t)at};
+    *origin = (organ_layer_origin){donor->object, (size_t)job->donors[source->donor].layers, (size_t)at, NULL};
     return ORGAN_OK;
 }
 
@@ -155,7 +155,7 @@ static organ_status fill_origins(const model_merge *job, const layers_donor *don
     }
     for (size_t n = (size_t)job->layers; n < count; n++)
         origins[n] =
-            (organ_layer_origin){donors[job->host].object, (size_t)own, (size_t)(n - (size_t)job->layers + own)};
+            (organ_layer_origin){donors[job->host].object, (size_t)own, (size_t)(n - (size_t)job->layers + own), NULL};
     return error->status;
 }
 
@@ -185,25 +185,18 @@ static size_t draft_layers(const model_merge *job)
     return last > host->layers ? last - (size_t)host->layers : 0;
 }
 
-/* `member` states the number of layers; NULL: no member does. */
-static organ_status edit_object(const model_merge *job, organ_json_edit *config, const char *inside,
-                                const json_t *object, const char *member, const organ_layer_origin *origins,
-                                organ_error *error)
+/* `member` states the number of layers; "": no member does. */
+static organ_status edit_object(const model_merge *job, const organ_settings *settings, const char *member,
+                                const organ_layer_origin *origins)
 {
-    ORGAN_OWNED_JSON json_t *const layers = member ? json_integer((json_int_t)job->layers) : NULL;
-    organ_layer_plan plan = {.edit = config,
-                             .inside = inside,
-                             .object = object,
+    organ_layer_plan plan = {.s = *settings,
                              .layers = (size_t)job->donors[job->host].layers,
                              .origins = origins,
                              .after = (size_t)job->layers,
-                             .count = (size_t)job->layers + draft_layers(job),
-                             .error = error};
-    if (member && !layers)
-        organ_fail_memory(error, member);
-    if (layers && job->layers != plan.layers)
-        organ_json_edit_set(config, inside, member, layers, error);
-    return error->status ? error->status : organ_layers_edit(&plan);
+                             .count = (size_t)job->layers + draft_layers(job)};
+    if (*member && job->layers != plan.layers)
+        organ_settings_set_number(settings, member, job->layers);
+    return settings->error->status ? settings->error->status : organ_layers_edit(&plan);
 }
 
 /* `origins` and `kinds` are memory for `count` layers of the output, with draft layers. */
@@ -213,16 +206,15 @@ static organ_status edit_with(const model_merge *job, const layers_donor *donors
 {
     const layers_donor *const host = &donors[job->host];
     const uint64_t before = job->donors[job->host].layers;
-    const char *inside;
+    organ_settings settings = {.label = config->label, .edit = config, .error = error};
     char member[ORGAN_MEMBER_ROOM];
     size_t found = 0;
     if (fill_origins(job, donors, origins, kinds, count, error) || check_keys(job, error))
         return error->status;
-    for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
-        const json_t *const object = organ_layers_object(host->root, k, &inside);
-        if (!json_is_object(object) || !organ_layers_describes(object, before, member))
+    for (size_t k = 0; organ_settings_enter(&settings, host->root, &k);) {
+        if (!organ_layers_describes(settings.object, before, member))
             continue;
-        edit_object(job, config, inside, object, *member ? member : NULL, origins, error);
+        edit_object(job, &settings, member, origins);
         found++;
     }
     if (!error->status && !found && job->layers != before)
@@ -253,12 +245,8 @@ organ_status organ_merge_edit_layers(const model_merge *job, organ_json_edit *co
 
 static organ_status try_edit(const model_merge *job, organ_error *error)
 {
-    const organ_model *const host = job->donors[job->host].model;
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
     ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
-    if (organ_model_load(host, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
-        organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK)
+    if (organ_config_open(job->donors[job->host].model, "config.json", &edit, error))
         organ_merge_edit_layers(job, &edit, error);
     return error->status;
 }

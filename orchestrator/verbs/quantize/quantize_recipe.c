@@ -4,6 +4,7 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/architecture/mtp_types.h"
+#include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -321,13 +322,10 @@ typedef struct recipe_state {
     uint64_t block;                    /* elements of a block of the base type */
 } recipe_state;
 
-static int64_t key_of(const organ_model *model, const char *key, int64_t fallback)
+/* Returns that of the first layer if the key-value is an array. */
+static int64_t number_of(const organ_settings *settings, const char *setting, int64_t fallback)
 {
-    char name[160];
-    size_t length = 0;
-    const char *const architecture = organ_gguf_string(model->gguf, "general.architecture", &length);
-    snprintf(name, sizeof name, "%.*s.%s", (int)(length < 64 ? length : 64), architecture ? architecture : "", key);
-    const organ_gguf_kv *const kv = organ_gguf_find(model->gguf, name);
+    const organ_gguf_kv *const kv = organ_settings_kv(settings, setting);
     int64_t value;
     return kv && organ_gguf_integer_at(kv, 0, &value) ? value : fallback;
 }
@@ -353,10 +351,11 @@ static int kind_of(const recipe_state *s, const char *name)
 const organ_encoding *organ_recipe_block_type(const organ_model *model, const organ_tensor *tensor,
                                               const organ_encoding *usual)
 {
-    const int64_t blocks = organ_mtp_stated(model->gguf, model->config.model_type),
-                  layers = key_of(model, "block_count", 0);
+    const organ_settings settings = organ_settings_of(model, /*writer=*/NULL, /*error=*/NULL);
+    const int64_t blocks = (int64_t)organ_settings_get(&settings, ORGAN_SETTING_DRAFTS),
+                  layers = (int64_t)organ_settings_get(&settings, ORGAN_SETTING_LAYERS);
     const bool projection = tensor->anatomy.role == ORGAN_ROLE_MTP;
-    if (blocks <= 0 || tensor->anatomy.layer < layers - blocks || !organ_recipe_quantises(model, tensor) ||
+    if (blocks == 0 || tensor->anatomy.layer < layers - blocks || !organ_recipe_quantises(model, tensor) ||
         !(projection || organ_role_describe(tensor->anatomy.role)->projection))
         return NULL;
     return projection && !organ_encoding_is_plain(usual) ? organ_quantize_type_named("q8_0") : usual;
@@ -373,8 +372,11 @@ static bool is_big(const organ_model *model, int64_t layers, int64_t experts, bo
 
 static recipe_state state_of(const organ_recipe *recipe, const organ_model *model, bool weighed)
 {
-    const int64_t experts = key_of(model, "expert_count", 0), heads = key_of(model, "attention.head_count", 0),
-                  shared = key_of(model, "attention.head_count_kv", heads), layers = key_of(model, "block_count", 0);
+    const organ_settings settings = organ_settings_of(model, /*writer=*/NULL, /*error=*/NULL);
+    const int64_t experts = number_of(&settings, ORGAN_SETTING_EXPERTS, 0),
+                  heads = number_of(&settings, ORGAN_SETTING_HEADS, 0),
+                  shared = number_of(&settings, ORGAN_SETTING_KV_HEADS, heads),
+                  layers = number_of(&settings, ORGAN_SETTING_LAYERS, 0);
     const bool falcon = is_of(model, "falcon");
     recipe_state s = {
         .recipe = recipe, .bit = (recipe_set)1 << (recipe - recipes), .layers = (int)layers, .experts = experts > 1};

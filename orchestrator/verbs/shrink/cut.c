@@ -288,23 +288,13 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
     return error->status;
 }
 
-/* Begins the edits of the donor's config.json. Returns whether it has one. The caller releases *edit. */
-static bool open_config(const organ_model *donor, const char *label, organ_json_edit *edit, organ_error *error)
-{
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
-    *edit = (organ_json_edit){0};
-    return organ_model_load(donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
-           organ_json_edit_begin(edit, label, bytes, length, error) == ORGAN_OK;
-}
-
 static organ_status try_config(organ_cut_run *run, organ_error *error)
 {
     ORGAN_OWNED char *const label = organ_format("%s/config.json", run->model->directory);
     ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
     if (!label)
         organ_fail_memory(error, run->model->path);
-    else if (!run->model->gguf && open_config(run->model, label, &edit, error))
+    else if (organ_config_open(run->model, label, &edit, error))
         organ_cut_edit_config(run, &edit, error);
     return error->status;
 }
@@ -380,7 +370,7 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
     size_t stripped = 0;
     json_t *root = NULL;
     bool untied;
-    if (open_config(a->donor.model, "config.json", &edit, error) &&
+    if (organ_config_open(a->donor.model, "config.json", &edit, error) &&
         organ_leftovers_strip(a->donor.model, &edit, &stripped, error) == ORGAN_OK &&
         organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK &&
         (!a->donor.model->config.tie_word_embeddings ||

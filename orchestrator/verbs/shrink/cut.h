@@ -11,6 +11,7 @@
 #include "formats/base/rows.h"
 #include "formats/tensor/tensor_list.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/surgery/layers/layer_settings.h"
 #include "orchestrator/surgery/write/write.h"
 
 #include <organ/prune.h>
@@ -314,35 +315,19 @@ uint64_t organ_cut_copy_memory(void); /* returns the bytes of the buffers of a w
  * and errors of reading and writing. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 
-/* ---- config.json of the smaller model ---- */
+/* ---- settings of the smaller model ---- */
 
-/* Edits config.json for the smaller model. Functions store the first error in c->error. */
-
-/* The object of a config.json that describes the layers: the document itself, or its member for the text model. */
+/* Functions store the first error in c->s.error. */
 typedef struct organ_cut_config {
     organ_cut_run *run;
-    organ_json_edit *edit;
-    const char *inside; /* name of the member; NULL: the document itself */
-    const json_t *object;
-    size_t layers; /* num_hidden_layers of the donor; layers of multi-token prediction follow after them */
-    organ_error *error;
+    organ_settings s; /* the object of config.json that describes the layers, or the key-values */
+    size_t layers;    /* layers of the donor without those of multi-token prediction, which follow after them */
 } organ_cut_config;
 
+/* Implements organ_settings.changed: appends the change to run->settings (organ_cut_json); `context` is the run. */
+void organ_cut_note(void *context, const organ_settings *settings, const char *name, json_t *before, json_t *after);
+
 /* ---- cut_settings.c ---- */
-
-/* Sets member `key` of c->object in the edited config.json to `value`, and appends the change to run->settings, unless
- * the member has this value already. Takes over the reference `value`. `value` NULL: sets the error of a failed
- * allocation. */
-void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value);
-
-/* Appends a changed setting to run->settings (organ_cut_json). `where` is "config.json" or "GGUF", `inside` the object
- * that has the key (NULL: the document itself). Takes over the references `before` and `after`; `before` NULL: the
- * setting is new; `after` NULL: it is removed. */
-void organ_cut_note(organ_cut_run *run, const char *where, const char *inside, const char *key, json_t *before,
-                    json_t *after, organ_error *error);
-
-/* Sets the error ORGAN_BAD_INPUT "config.json: KEY is VALUE: WHY" in c->error. */
-void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why);
 
 /* Returns how many of the first `count` layers are kept, which is the new number of layer `count`. Numbers beyond the
  * last layer count as kept. */
@@ -366,8 +351,11 @@ bool organ_cut_shared_follow(const organ_cut_run *run);
 
 /* ---- cut_layer_settings.c ---- */
 
-/* Edits all settings that depend on the number, or on the indices, of layers. Called if blocks are dropped. */
+/* Edits all settings that depend on the indices of layers. Called if blocks are dropped. */
 void organ_cut_edit_layers(const organ_cut_config *c);
+
+/* Refuses key-values, and architectures of GGUF files, that would give kept layers another kind. */
+void organ_cut_check_keys(const organ_cut_config *c);
 
 /* Checks that the edited config.json gives each kept layer its structure. `layers`: the donor's, without draft layers.
  * Returns the errors of organ_layers_check. */

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Edits the numbers of config.json for the smaller model: experts, widths, heads, layers. The edit_ functions return in
- * how many members of c->object they found the number that they edit; 0 means that the object does not state it. */
+ * Edits the numbers of config.json, or of the key-values of a GGUF file, for the smaller model: experts, widths, heads,
+ * layers. The edit_ functions return in how many settings they found the number that they edit; 0 means that the object
+ * does not state it. */
 #include "orchestrator/verbs/shrink/cut.h"
 
-#include "formats/architecture/mtp_types.h"
-#include "formats/architecture/pairing.h"
 #include "formats/base/json.h"
 #include "formats/base/quant_sections.h"
-#include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -19,120 +17,88 @@
 #define WIDTH        "intermediate_size"
 #define DENSE_WIDTH  "prefix_dense_intermediate_size"
 #define EXPERT_WIDTH "moe_intermediate_size"
-#define SHARED_WIDTH "expert_shared_feed_forward_length" /* a key of GGUF files, which stands for several members */
+#define SHARED_WIDTH "shared_expert_intermediate_size"
 
-static uint64_t config_number_of(const organ_cut_config *c, const char *key)
+/* Returns a member of config.json; NULL also for a GGUF file. */
+static const json_t *member_of(const organ_cut_config *c, const char *name)
 {
-    const json_t *const value = json_object_get(c->object, key);
-    return json_is_integer(value) && json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
-}
-
-static void set_number(const organ_cut_config *c, const char *key, uint64_t value)
-{
-    organ_cut_set(c, key, json_integer((json_int_t)value));
+    return json_object_get(c->s.object, name);
 }
 
 /* If all elements of the list are the old value, sets them to the new one; returns whether they are. */
 static bool change_list(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
 {
-    const json_t *const list = json_object_get(c->object, key);
+    const json_t *const list = member_of(c, key);
     ORGAN_OWNED_JSON json_t *const made = json_array();
     bool same = json_array_size(list) > 0;
     for (size_t k = 0; k < json_array_size(list); k++) {
         same = same && json_is_integer(json_array_get(list, k)) &&
                json_integer_value(json_array_get(list, k)) == (json_int_t)before;
         if (json_array_append_new(made, json_integer((json_int_t)after)))
-            organ_fail_memory(c->error, key);
+            organ_fail_memory(c->s.error, key);
     }
     if (same)
-        organ_cut_set(c, key, json_incref(made));
+        organ_settings_set(&c->s, key, json_incref(made));
     return same;
-}
-
-/* Returns 1 if the member has the old value and is set, else 0. A list is ORGAN_BAD_INPUT. */
-static size_t change_number(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
-{
-    if (json_is_array(json_object_get(c->object, key)))
-        organ_cut_refuse(c, key, "a list gives each layer its own number, which no known loader supports");
-    if (config_number_of(c, key) != before)
-        return 0;
-    set_number(c, key, after);
-    return 1;
-}
-
-/* Returns how many of the members with the meaning of the GGUF key it has set. */
-static size_t change_numbers(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
-{
-    char member[ORGAN_MEMBER_ROOM];
-    size_t members = 0;
-    for (size_t k = 0; organ_pairing_member(key, k, member); k++)
-        members += change_number(c, member, before, after);
-    return members;
 }
 
 /* ---- experts ---- */
 
-/* If a token uses more experts than are kept, it then uses all kept ones. Returns how many members state the number
+/* If a token uses more experts than are kept, it then uses all kept ones. Returns how many settings state the number
  * of experts. */
 static size_t edit_experts(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
     char chosen[ORGAN_MEMBER_ROOM];
-    uint64_t max = 0; /* experts that a token uses after the cut: the largest value of the members that state it */
-    const size_t members = change_numbers(c, "expert_count", run->experts_before, run->experts_after);
-    for (size_t k = 0; organ_pairing_member("expert_used_count", k, chosen); k++) {
-        const uint64_t stated = config_number_of(c, chosen),
+    uint64_t max = 0; /* experts that a token uses after the cut: the largest value of the settings that state it */
+    const size_t found =
+        organ_settings_change_all(&c->s, ORGAN_SETTING_EXPERTS, run->experts_before, run->experts_after);
+    for (size_t k = 0; organ_settings_alias(&c->s, "num_experts_per_tok", k, chosen); k++) {
+        const uint64_t stated = organ_settings_get(&c->s, chosen),
                        used = stated < run->experts_after ? stated : run->experts_after;
         if (used < stated)
-            set_number(c, chosen, used);
+            organ_settings_set_number(&c->s, chosen, used);
         max = used > max ? used : max;
     }
-    const char *const method = json_string_value(json_object_get(c->object, "topk_method"));
+    const char *const method = json_string_value(member_of(c, "topk_method"));
     const bool greedy = method && strcmp(method, "greedy") == 0; /* DeepSeek-V2-Lite: groups are not used */
-    const uint64_t groups = greedy ? 0 : config_number_of(c, "n_group");
-    const char *const why = organ_cut_groups_fault(run, groups, config_number_of(c, "topk_group"), max);
+    const uint64_t groups = greedy ? 0 : organ_settings_get(&c->s, "n_group");
+    const char *const why = organ_cut_groups_fault(run, groups, organ_settings_get(&c->s, "topk_group"), max);
     if (why)
-        organ_cut_refuse(c, "n_group", why);
-    return members;
+        organ_settings_refuse(&c->s, "n_group", why);
+    return found;
 }
 
 /* ---- widths ---- */
-
-static bool boolean_or(const organ_cut_config *c, const char *key, bool otherwise)
-{
-    const json_t *const value = json_object_get(c->object, key);
-    return json_is_boolean(value) ? json_is_true(value) : otherwise;
-}
 
 /* While block_auto_adjust_ff_dim is true, LFM2 computes another width from the members.
  * Returns 1, the number of found members. */
 static size_t set_unadjusted(const organ_cut_config *c)
 {
-    organ_cut_set(c, "block_auto_adjust_ff_dim", json_false());
-    set_number(c, WIDTH, c->run->channels_after);
-    if (json_object_get(c->object, "block_ff_dim"))
-        set_number(c, "block_ff_dim", c->run->channels_after);
+    organ_settings_set(&c->s, "block_auto_adjust_ff_dim", json_false());
+    organ_settings_set_number(&c->s, WIDTH, c->run->channels_after);
+    if (member_of(c, "block_ff_dim"))
+        organ_settings_set_number(&c->s, "block_ff_dim", c->run->channels_after);
     return 1;
 }
 
-/* Returns how many members state the width. For BLOOM and MPT no member can, because their width follows from the
+/* Returns how many settings state the width. For BLOOM and MPT no member can, because their width follows from the
  * hidden size. */
 static size_t edit_channels(const organ_cut_config *c)
 {
-    const forward_family *const family = organ_layer_family(c->object);
+    const forward_family *const family = organ_layer_family(c->s.object);
     const uint64_t before = c->run->channels_before, after = c->run->channels_after;
-    if (family && family->adjusted_feed && boolean_or(c, "block_auto_adjust_ff_dim", /*otherwise=*/true))
+    if (family && family->adjusted_feed && !json_is_false(member_of(c, "block_auto_adjust_ff_dim")))
         return set_unadjusted(c);
     if (family && family->four_times_only)
-        organ_cut_refuse(c, "model_type", "loaders give its feed-forward 4 times as many channels as the hidden size");
-    if (json_is_array(json_object_get(c->object, WIDTH)) && change_list(c, WIDTH, before, after)) /* Gemma 3n */
+        organ_settings_refuse(&c->s, "model_type",
+                              "loaders give its feed-forward 4 times as many channels as the hidden size");
+    if (change_list(c, WIDTH, before, after)) /* Gemma 3n */
         return 1;
-    if (config_number_of(c, DENSE_WIDTH)) /* the other member is then the width of experts */
-        return change_number(c, DENSE_WIDTH, before, after);
-    return change_numbers(c, "feed_forward_length", before, after);
+    if (organ_settings_get(&c->s, DENSE_WIDTH)) /* the other member is then the width of experts */
+        return organ_settings_change(&c->s, DENSE_WIDTH, before, after);
+    return organ_settings_change_all(&c->s, WIDTH, before, after);
 }
-
-static bool has_expert_width(const organ_cut_config *c) { return json_object_get(c->object, EXPERT_WIDTH) != NULL; }
 
 static bool keeps_dense_layer(const organ_cut_run *run)
 {
@@ -142,121 +108,147 @@ static bool keeps_dense_layer(const organ_cut_run *run)
     return false;
 }
 
+static bool has_any(const organ_cut_config *c, const char *setting)
+{
+    char name[ORGAN_MEMBER_ROOM];
+    bool found = false;
+    for (size_t k = 0; !found && organ_settings_alias(&c->s, setting, k, name); k++)
+        found = organ_settings_has(&c->s, name);
+    return found;
+}
+
 /* Edits the width of shared experts. Returns 1 if the object states it, else 0. The width may be
- *   - a member of its own, which is changed if routed experts keep their width;
- *   - a multiple of the routed width, if a member gives the number of shared experts;
+ *   - a setting of its own, which is changed if routed experts keep their width;
+ *   - a multiple of the routed width, if a setting gives the number of shared experts;
  *   - equal to the routed width WIDTH, which edit_expert_channels changes.
  * In the last two cases both widths must keep the same share of channels. */
 static size_t edit_shared_channels(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
-    char member[ORGAN_MEMBER_ROOM];
+    const bool follow = organ_cut_shared_follow(run);
+    char name[ORGAN_MEMBER_ROOM];
     if (!run->cuts_expert_channels &&
-        change_numbers(c, SHARED_WIDTH, run->shared_channels_before, run->shared_channels_after))
+        organ_settings_change_all(&c->s, SHARED_WIDTH, run->shared_channels_before, run->shared_channels_after))
         return 1;
-    /* A number of shared experts gives their width as a multiple of the routed width if the routed width has a member
+    if (c->s.gguf && has_any(c, SHARED_WIDTH)) { /* llama.cpp reads it rather than the number of shared experts */
+        if (run->cuts_shared_channels)
+            organ_settings_refuse(&c->s, SHARED_WIDTH,
+                                  "channels of shared and of routed experts can be cut together only if it is absent");
+        return 1;
+    }
+    /* A number of shared experts gives their width as a multiple of the routed width if the routed width has a setting
      * of its own, or if the product is the width that the tensors have. */
-    for (size_t k = 0; organ_pairing_member("expert_shared_count", k, member); k++)
-        if (config_number_of(c, member) &&
-            (has_expert_width(c) ||
-             config_number_of(c, member) * run->expert_channels_before == run->shared_channels_before)) {
-            if (!organ_cut_shared_follow(run))
-                organ_cut_refuse(c, member, ORGAN_CUT_SHARED_FOLLOW);
-            return 1;
-        }
-    for (size_t k = 0; organ_pairing_member(SHARED_WIDTH, k, member); k++)
-        if (json_object_get(c->object, member))
-            return 0;
-    return json_object_get(c->object, WIDTH) && organ_cut_shared_follow(run) &&
+    for (size_t k = 0; organ_settings_alias(&c->s, "n_shared_experts", k, name); k++) {
+        const uint64_t count = organ_settings_get(&c->s, name);
+        if (!count || (!organ_settings_has(&c->s, EXPERT_WIDTH) &&
+                       count * run->expert_channels_before != run->shared_channels_before))
+            continue;
+        if (!follow)
+            organ_settings_refuse(&c->s, name, ORGAN_CUT_SHARED_FOLLOW);
+        return 1;
+    }
+    return !has_any(c, SHARED_WIDTH) && organ_settings_has(&c->s, WIDTH) && follow &&
            run->shared_channels_before == run->expert_channels_before;
 }
 
-/* In models without a member of its own the width is WIDTH, which may also be the width of kept layers without experts.
- * Returns 1 if the member has the old width, else 0. */
+/* In models without a setting of its own the width is WIDTH, which may also be the width of kept layers without
+ * experts. Returns 1 if the setting has the old width, else 0. */
 static size_t edit_expert_channels(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
-    const bool own = has_expert_width(c);
-    const size_t members =
-        change_number(c, own ? EXPERT_WIDTH : WIDTH, run->expert_channels_before, run->expert_channels_after);
-    if (members && !own && keeps_dense_layer(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
-        !config_number_of(c, DENSE_WIDTH) &&
+    const bool own = organ_settings_has(&c->s, EXPERT_WIDTH);
+    const size_t found = organ_settings_change(&c->s, own ? EXPERT_WIDTH : WIDTH, run->expert_channels_before,
+                                               run->expert_channels_after);
+    if (found && !own && keeps_dense_layer(run) && !member_of(c, "intermediate_size_mlp") &&
+        !member_of(c, DENSE_WIDTH) &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
-        organ_cut_refuse(c, WIDTH, "it is also the width of layers without experts, which keep another width");
-    return members;
+        organ_settings_refuse(&c->s, WIDTH, "it is also the width of layers without experts, which keep another width");
+    return found;
 }
 
 /* Adds the width of a head if it is missing, because its default depends on the number of heads. Returns 1, or 0
  * without a change if the object does not state the model's number of heads. */
 static size_t edit_heads(const organ_cut_config *c)
 {
+    static const char *const sizes[] = {"head_dim", "v_head_dim"}; /* a GGUF file has a key for each */
     const organ_cut_run *const run = c->run;
-    char query[ORGAN_MEMBER_ROOM], kv[ORGAN_MEMBER_ROOM], width[ORGAN_MEMBER_ROOM];
-    organ_pairing_member("attention.head_count", 0, query);
-    organ_pairing_member("attention.head_count_kv", 0, kv);
-    organ_pairing_member("attention.key_length", 0, width);
-    const uint64_t heads = config_number_of(c, query), hidden = config_number_of(c, "hidden_size");
-    if (heads != (uint64_t)run->model->config.num_attention_heads)
+    const uint64_t heads = organ_settings_get(&c->s, ORGAN_SETTING_HEADS),
+                   hidden = organ_settings_get(&c->s, "hidden_size");
+    if (!heads || heads != (uint64_t)run->model->config.num_attention_heads)
         return 0;
-    if (!config_number_of(c, width)) {
+    for (size_t k = 0; k < (c->s.gguf ? 2 : 1); k++) {
+        if (organ_settings_get(&c->s, sizes[k]))
+            continue;
         if (hidden == 0 || hidden % heads)
-            organ_cut_refuse(c, "hidden_size", "it does not determine the size of a head");
-        set_number(c, width, hidden / heads);
+            organ_settings_refuse(&c->s, "hidden_size", "it does not determine the size of a head");
+        organ_settings_set_number(&c->s, sizes[k], hidden / heads);
     }
     /* each head of K and V keeps its query heads, the same number for each */
-    set_number(c, query, heads / run->kv_heads_before * run->kv_heads_after);
-    set_number(c, kv, run->kv_heads_after);
+    organ_settings_set_number(&c->s, ORGAN_SETTING_HEADS, heads / run->kv_heads_before * run->kv_heads_after);
+    organ_settings_set_number(&c->s, ORGAN_SETTING_KV_HEADS, run->kv_heads_after);
     return 1;
 }
 
 /* ---- blocks ---- */
 
-/* Returns the number of blocks for multi-token prediction that c->object states, 0 if it states none. */
+/* Returns the number of blocks for multi-token prediction that the object states, 0 if it states none. */
 static uint64_t drafts_of(const organ_cut_config *c)
 {
-    const char *counter;
+    char name[ORGAN_MEMBER_ROOM];
     uint64_t number = 0;
-    for (size_t k = 0; (counter = organ_mtp_counter(k)) && !number; k++)
-        number = config_number_of(c, counter);
+    for (size_t k = 0; !number && organ_settings_alias(&c->s, ORGAN_SETTING_DRAFTS, k, name); k++)
+        number = organ_settings_get(&c->s, name);
     return number;
 }
 
-/* Sets all members that state this number. */
+/* Sets all settings that state this number. */
 static void set_drafts(const organ_cut_config *c, uint64_t number)
 {
-    const char *counter;
-    for (size_t k = 0; (counter = organ_mtp_counter(k)); k++)
-        if (config_number_of(c, counter) > 0)
-            set_number(c, counter, number);
+    char name[ORGAN_MEMBER_ROOM];
+    for (size_t k = 0; organ_settings_alias(&c->s, ORGAN_SETTING_DRAFTS, k, name); k++)
+        if (organ_settings_get(&c->s, name))
+            organ_settings_set_number(&c->s, name, number);
 }
 
-/* A member counts as the number of layers only if it fits run->own_layers, the layers that have tensors: these may
- * include layers for multi-token prediction. Without such a member, the length of layers_block_type is the number of
- * layers. Returns how many members state the number of layers. */
-static size_t edit_blocks(organ_cut_config *c)
+/* Sets c->layers. A setting counts as the number of layers only if it fits run->own_layers, the layers that have
+ * tensors: these may include layers for multi-token prediction, which a GGUF file counts, and config.json does not.
+ * Without such a setting, the length of layers_block_type is the number of layers. Returns how many settings state the
+ * number of layers. */
+static size_t edit_count(organ_cut_config *c, uint64_t later)
 {
     static const char *const lists[] = {"layers_block_type"}; /* Nemotron-H of transformers 5 has no number */
-    const uint64_t later = drafts_of(c);                      /* layers for multi-token prediction */
-    char count[ORGAN_MEMBER_ROOM];
-    size_t members = 0;
+    const size_t own = c->run->own_layers;
+    const uint64_t counted = c->s.gguf ? later : 0; /* layers for multi-token prediction in the number */
+    char name[ORGAN_MEMBER_ROOM];
+    size_t found = 0;
     c->layers = 0;
-    for (size_t k = 0; organ_pairing_member("block_count", k, count); k++) {
-        const uint64_t layers = config_number_of(c, count);
-        if (layers == 0 || layers > c->run->own_layers || layers + later < c->run->own_layers)
+    for (size_t k = 0; organ_settings_alias(&c->s, ORGAN_SETTING_LAYERS, k, name); k++) {
+        const uint64_t layers = organ_settings_get(&c->s, name);
+        if (layers <= counted || layers > own || layers - counted + later < own)
             continue;
-        c->layers = (size_t)layers;
-        set_number(c, count, organ_cut_kept_before(c->run, c->layers));
-        members++;
+        c->layers = (size_t)(layers - counted);
+        organ_settings_set_number(&c->s, name, organ_cut_kept_before(c->run, (size_t)layers));
+        found++;
     }
-    for (size_t k = 0; k < COUNT_OF(lists) && !members; k++) {
-        c->layers = json_array_size(json_object_get(c->object, lists[k]));
-        members += c->layers && c->layers <= c->run->own_layers && c->layers + later >= c->run->own_layers;
+    for (size_t k = 0; k < COUNT_OF(lists) && !found; k++) {
+        c->layers = json_array_size(member_of(c, lists[k]));
+        found += c->layers && c->layers <= own && c->layers + later >= own;
     }
-    if (members && later && c->layers < c->run->own_layers)
-        set_drafts(c, organ_cut_kept_before(c->run, c->run->own_layers) - organ_cut_kept_before(c->run, c->layers));
-    if (members)
+    return found;
+}
+
+static size_t edit_blocks(organ_cut_config *c)
+{
+    const organ_cut_run *const run = c->run;
+    const uint64_t later = drafts_of(c); /* layers for multi-token prediction */
+    if (c->s.gguf)
+        organ_cut_check_keys(c);
+    const size_t found = edit_count(c, later);
+    if (found && later && c->layers < run->own_layers)
+        set_drafts(c, organ_cut_kept_before(run, run->own_layers) - organ_cut_kept_before(run, c->layers));
+    if (found)
         organ_cut_edit_layers(c);
-    return members;
+    return found;
 }
 
 /* ---- names of modules ---- */
@@ -264,46 +256,54 @@ static size_t edit_blocks(organ_cut_config *c)
 static void edit_module_names(const organ_cut_config *c)
 {
     const organ_quant_section *section;
-    for (size_t k = 0; (section = organ_quant_section_at(k)) && !c->error->status; k++) {
-        const json_t *const value = json_object_get(c->object, section->key);
+    for (size_t k = 0; (section = organ_quant_section_at(k)) && !c->s.error->status; k++) {
+        const json_t *const value = member_of(c, section->key);
         bool changed = false;
         ORGAN_OWNED_JSON json_t *const made =
-            value ? organ_cut_renamed(c->run, section->key, value, &changed, c->error) : NULL;
-        if (made && changed && organ_json_edit_set(c->edit, c->inside, section->key, made, c->error) == ORGAN_OK)
-            organ_cut_note(c->run, "config.json", NULL, section->key, NULL, json_string("names of modules follow"),
-                           c->error);
+            value ? organ_cut_renamed(c->run, section->key, value, &changed, c->s.error) : NULL;
+        if (made && changed && organ_json_edit_set(c->s.edit, c->s.inside, section->key, made, c->s.error) == ORGAN_OK)
+            organ_cut_note(c->run, &(organ_settings){.error = c->s.error}, section->key, NULL,
+                           json_string("names of modules follow"));
     }
 }
 
 /* ---- the whole file ---- */
 
-/* For each number that is cut, how many members of config.json state it. */
+/* For each number that is cut, how many settings state it. */
 typedef struct found_settings {
     size_t experts, channels, expert_channels, shared_channels, heads, blocks;
 } found_settings;
 
-/* A member of config.json must state each number that the cut changes. */
-static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found_settings *f,
-                                organ_error *error)
+/* A setting must state each number that the cut changes. */
+static organ_status check_found(const organ_cut_config *c, const found_settings *f)
 {
+    const organ_cut_run *const run = c->run;
+    const char *const expert = organ_settings_has(&c->s, EXPERT_WIDTH) ? EXPERT_WIDTH : WIDTH;
     const struct {
         bool requested;   /* the cut changes the number */
-        size_t members;   /* that state it */
+        size_t found;     /* settings that state it */
         const char *what; /* for the message */
         uint64_t number;  /* its value in the donor, by the tensors */
-    } all[] = {{run->cuts_experts, f->experts, "experts", run->experts_before},
-               {run->cuts_channels, f->channels, "channels of the feed-forward", run->channels_before},
-               {run->cuts_expert_channels, f->expert_channels, "channels of an expert", run->expert_channels_before},
-               {run->cuts_shared_channels, f->shared_channels, "shared experts",
-                run->shared_channels_before / (run->expert_channels_before ? run->expert_channels_before : 1)},
-               {run->cuts_heads, f->heads, "heads", (uint64_t)run->model->config.num_attention_heads},
-               {run->cuts_blocks, f->blocks, "layers", run->layer_count}};
-    for (size_t k = 0; k < COUNT_OF(all); k++)
-        if (all[k].requested && all[k].members == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: has no known member for the number of %s, which is %" PRIu64 " by the tensors",
-                              config->label, all[k].what, all[k].number);
-    return ORGAN_OK;
+        const char *setting;
+    } all[] = {
+        {run->cuts_experts, f->experts, "experts", run->experts_before, ORGAN_SETTING_EXPERTS},
+        {run->cuts_channels, f->channels, "channels of the feed-forward", run->channels_before, WIDTH},
+        {run->cuts_expert_channels, f->expert_channels, "channels of an expert", run->expert_channels_before, expert},
+        {run->cuts_shared_channels, f->shared_channels, "shared experts",
+         run->shared_channels_before / (run->expert_channels_before ? run->expert_channels_before : 1), SHARED_WIDTH},
+        {run->cuts_heads, f->heads, "heads", (uint64_t)run->model->config.num_attention_heads, ORGAN_SETTING_HEADS},
+        {run->cuts_blocks, f->blocks, "layers", run->layer_count, ORGAN_SETTING_LAYERS}};
+    for (size_t k = 0; k < COUNT_OF(all); k++) {
+        char why[64];
+        snprintf(why, sizeof why, "it is not the %" PRIu64 " that the tensors have", all[k].number);
+        if (all[k].requested && !all[k].found && c->s.gguf)
+            organ_settings_refuse(&c->s, all[k].setting, why);
+        else if (all[k].requested && !all[k].found)
+            organ_fail(c->s.error, ORGAN_BAD_INPUT,
+                       "%s: has no known member for the number of %s, which is %" PRIu64 " by the tensors", c->s.label,
+                       all[k].what, all[k].number);
+    }
+    return c->s.error->status;
 }
 
 static void edit_object(organ_cut_config *c, found_settings *f)
@@ -322,7 +322,9 @@ static void edit_object(organ_cut_config *c, found_settings *f)
 /* Parses a copy in which organ_hf_config_tidy has replaced NaN and Infinity. */
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
-    organ_cut_run *const run = context;
+    organ_cut_config c = {
+        .run = context,
+        .s = {.label = config->label, .edit = config, .changed = organ_cut_note, .context = context, .error = error}};
     ORGAN_OWNED char *const bytes = malloc(config->length + 1);
     ORGAN_OWNED_JSON json_t *root = NULL;
     found_settings f = {0};
@@ -333,14 +335,34 @@ organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ
     organ_hf_config_tidy(bytes, config->length);
     const organ_json_source text = {config->label, bytes, config->length};
     organ_json_parse_object(&text, &root, error);
-    for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
-        organ_cut_config c = {.run = run, .edit = config, .error = error};
-        c.object = organ_layers_object(root, k, &c.inside);
-        if (json_is_object(c.object))
-            edit_object(&c, &f);
+    for (size_t k = 0; organ_settings_enter(&c.s, root, &k);) {
+        edit_object(&c, &f);
         layers = c.layers ? c.layers : layers;
     }
-    if (!error->status && check_found(run, config, &f, error) == ORGAN_OK && run->cuts_blocks)
-        organ_cut_check_layers(run, config, layers, error);
+    if (!error->status && check_found(&c, &f) == ORGAN_OK && c.run->cuts_blocks)
+        organ_cut_check_layers(c.run, config, layers, error);
+    return error->status;
+}
+
+/* The config.json of an architecture that organ convert knows only by name. */
+static void edit_own_config(organ_cut_run *run, organ_error *error)
+{
+    size_t length = 0;
+    const char *const text = organ_gguf_string(run->model->gguf, ORGAN_GGUF_CONFIG, &length);
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
+    if (text && organ_json_edit_begin(&edit, run->model->path, text, length, error) == ORGAN_OK &&
+        organ_cut_edit_config(run, &edit, error) == ORGAN_OK)
+        organ_gguf_writer_set_string(run->gguf, ORGAN_GGUF_CONFIG, edit.bytes, edit.length, error);
+}
+
+organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
+{
+    organ_cut_config c = {.run = run, .s = organ_settings_of(run->model, run->gguf, error)};
+    found_settings f = {0};
+    c.s.changed = organ_cut_note;
+    c.s.context = run;
+    edit_object(&c, &f);
+    if (check_found(&c, &f) == ORGAN_OK)
+        edit_own_config(run, error);
     return error->status;
 }

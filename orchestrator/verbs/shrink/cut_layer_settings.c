@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Settings of single layers in config.json after blocks were dropped: each kept block keeps its own. */
+ * Settings of single layers after blocks were dropped: each kept block keeps its own. */
 #include "orchestrator/verbs/shrink/cut.h"
 
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-static void note_changed(void *context, const char *inside, const char *key, json_t *before, json_t *after,
-                         organ_error *error)
-{
-    organ_cut_note(context, "config.json", inside, key, before, after, error);
-}
 
 /* Draft layers follow the layers of the text model. */
 void organ_cut_edit_layers(const organ_cut_config *c)
@@ -20,23 +13,25 @@ void organ_cut_edit_layers(const organ_cut_config *c)
     organ_layer_origin *const origins = organ_arena_take(&run->arena, (run->layer_count + 1) * sizeof *origins);
     size_t count = 0;
     if (!origins) {
-        organ_fail_memory(c->error, run->model->path);
+        organ_fail_memory(c->s.error, run->model->path);
         return;
     }
     for (size_t l = 0; l < run->layer_count; l++)
         if (run->facts[l].becomes >= 0)
-            origins[count++] = (organ_layer_origin){c->object, c->layers, l};
-    organ_layer_plan plan = {.edit = c->edit,
-                             .inside = c->inside,
-                             .object = c->object,
+            origins[count++] = (organ_layer_origin){c->s.object, c->layers, l, c->s.gguf};
+    organ_layer_plan plan = {.s = c->s,
                              .layers = c->layers,
+                             .all = run->layer_count,
                              .origins = origins,
                              .after = organ_cut_kept_before(run, c->layers),
-                             .count = count,
-                             .changed = note_changed,
-                             .context = run,
-                             .error = c->error};
-    organ_layers_edit(&plan);
+                             .count = count};
+    const uint64_t dense = c->s.gguf ? organ_settings_get(&c->s, "first_k_dense_replace") : 0;
+    if (dense)
+        organ_settings_set_number(&c->s, "first_k_dense_replace", organ_cut_kept_before(run, (size_t)dense));
+    if (c->s.gguf)
+        organ_layers_edit_arrays(&plan);
+    else
+        organ_layers_edit(&plan);
 }
 
 /* Layers of which experts, channels or heads are cut have other sizes. An architecture that organ does not know is not

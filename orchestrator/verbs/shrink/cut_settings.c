@@ -1,40 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * Sets members of config.json, notes changes for the report, and checks groups and periods of the kept parts. */
+ * Notes changed settings for the report, and checks groups and periods of the kept parts. */
 #include "orchestrator/verbs/shrink/cut.h"
 
-#include "formats/base/json.h"
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/surgery/layers/layer_settings.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-void organ_cut_note(organ_cut_run *run, const char *where, const char *inside, const char *key, json_t *before,
-                    json_t *after, organ_error *error)
+void organ_cut_note(void *context, const organ_settings *at, const char *name, json_t *before, json_t *after)
 {
-    json_t *const row =
-        ORGAN_OBJECT(SET_TEXT("where", where),
-                     SET("key", inside ? organ_json_sprintf("%s.%s", inside, key) : organ_document_string(key)),
-                     SET("before", before ? before : json_null()), SET("after", after ? after : json_null()));
+    organ_cut_run *const run = context;
+    json_t *const row = ORGAN_OBJECT(
+        SET_TEXT("where", at->gguf ? "GGUF" : "config.json"),
+        SET("key", at->inside ? organ_json_sprintf("%s.%s", at->inside, name) : organ_document_string(name)),
+        SET("before", before ? before : json_null()), SET("after", after ? after : json_null()));
     if (!row || json_array_append_new(run->settings, row))
-        organ_fail_memory(error, run->model->path);
-}
-
-void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
-{
-    json_t *const old = json_object_get(c->object, key);
-    if (!value)
-        organ_fail_memory(c->error, "config.json");
-    if (value && !(old && json_equal(old, value)) &&
-        organ_json_edit_set(c->edit, c->inside, key, value, c->error) == ORGAN_OK)
-        organ_cut_note(c->run, "config.json", c->inside, key, json_incref(old), json_incref(value), c->error);
-    json_decref(value);
-}
-
-void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why)
-{
-    organ_layers_refuse(&(organ_layer_plan){.edit = c->edit, .object = c->object, .error = c->error}, key, why);
+        organ_fail_memory(at->error, run->model->path);
 }
 
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)

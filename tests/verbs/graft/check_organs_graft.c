@@ -153,10 +153,10 @@ static void make_layers(const char *name, const char *architecture, const char *
             sprintf(data + strlen(data), "x:%02x z:63 ", fill + count);
         }
     snprintf(words, sizeof words,
-             "'GGUF' 4:3 8:%u 8:4 s:general.architecture 4:8 s:%s s:%s.block_count 4:4 4:%u "
-             "s:%s.attention.head_count_kv 4:9 4:4 8:%u %s "
+             "'GGUF' 4:3 8:%u 8:5 s:general.architecture 4:8 s:%s s:%s.block_count 4:4 4:%u "
+             "s:%s.attention.head_count_kv 4:9 4:4 8:%u %s s:xielu.beta 4:9 4:5 8:%u %s "
              "s:tokenizer.ggml.tokens 4:9 4:8 8:1 s:a %sp:32 %s",
-             count, architecture, architecture, layers, architecture, layers, values, tensors, data);
+             count, architecture, architecture, layers, architecture, layers, values, layers, values, tensors, data);
     gguf_file(name, words);
 }
 
@@ -173,6 +173,8 @@ START_TEST(layers_move_and_metadata_follows)
     const organ_gguf_kv *kv = organ_gguf_find(c->gguf, "qwen2.attention.head_count_kv");
     ck_assert(kv && kv->count == 2 && organ_gguf_integer_at(kv, 0, &value) && value == 1);
     ck_assert(organ_gguf_integer_at(kv, 1, &value) && value == 7);
+    kv = organ_gguf_find(c->gguf, "xielu.beta"); /* a key without the architecture */
+    ck_assert(kv && kv->count == 2 && organ_gguf_integer_at(kv, 1, &value) && value == 7);
     ck_assert(equal(c, "blk.1.ffn_up.weight", a, "blk.0.ffn_up.weight") &&
               equal(c, "blk.0.ffn_up.weight", b, "blk.0.ffn_up.weight"));
     organ_model_close(c);

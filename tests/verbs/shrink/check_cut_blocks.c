@@ -310,7 +310,7 @@ static const struct refused {
     {"general.architecture=x x.block_count=4 x.attention.sliding_window_pattern=[0,1,0,1]", "d0", ""},
     {"general.architecture=x x.block_count=4 x.attention.shared_kv_layers=2", "d0",
      "'x.attention.shared_kv_layers' is 2"},
-    {"general.architecture=x x.block_count=5", "d0", "'x.block_count' is not the 4 that the tensors have"},
+    {"general.architecture=x x.block_count=5", "d0", "'x.block_count' is 5: it is not the 4 that the tensors have"},
     {"general.architecture=x x.block_count=4", "d0 d1 d2 d3", "no block would be left"},
 };
 

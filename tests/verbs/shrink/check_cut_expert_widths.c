@@ -137,7 +137,7 @@ START_TEST(stacks_of_gguf)
     organ_model_close(made);
     rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=64", TENSORS);
     cut_refused((cut_way){.cut = "x0:0-31/32-63"}, ORGAN_BAD_INPUT,
-                "'qwen3moe.expert_feed_forward_length' is not the 96");
+                "'qwen3moe.expert_feed_forward_length' is 64: it is not the 96");
 }
 END_TEST
 
@@ -226,7 +226,7 @@ START_TEST(shared_experts_of_gguf)
              tensors);
     must_cut("own.gguf", (cut_way){.cut = "x0:0-31/32-63"});
     cut_refused((cut_way){.cut = "x0:0-31/32-63 s0:64-127"}, ORGAN_BAD_INPUT,
-                "channels of shared experts can be cut only if it is absent");
+                "can be cut together only if it is absent");
 }
 END_TEST
 
