@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Makes the layout of a model's files, and adds up the pieces of a layout. */
+ * Makes the layout of a model's files, adds up files and pieces of a layout, and writes manifest.json. */
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/journal.h"
 
@@ -16,41 +16,6 @@
 #include <xxhash.h>
 
 #define STEP ((size_t)1 << 20) /* bytes between tensors that are read and stored at once */
-
-/* For an organ directory the files are those of its donor, as the manifest lists them. */
-typedef struct layout_source {
-    const organ_model *model;
-    uint32_t index; /* index of the file in the model, or in the donor as the manifest lists its files */
-    const char *name;
-    uint64_t size, data_offset; /* bytes of the file; where the data of tensors begin */
-    size_t first, count;        /* its tensors in model->tensors: index of the first, and number */
-} layout_source;
-
-static size_t source_count(const organ_model *model)
-{
-    return model->manifest ? model->manifest->file_count : model->file_count;
-}
-
-static layout_source source_at(const organ_model *model, size_t k)
-{
-    layout_source s = {.model = model, .index = (uint32_t)k};
-    if (model->manifest) {
-        const organ_donor_file *const file = &model->manifest->files[k];
-        s.name = file->name;
-        s.size = file->size;
-        s.data_offset = file->data_offset;
-        s.first = file->first;
-        s.count = file->count;
-    } else {
-        const organ_model_file *const file = &model->files[k];
-        s.name = file->name;
-        s.size = file->size;
-        s.data_offset = file->data_offset;
-        s.first = file->first;
-        s.count = file->count;
-    }
-    return s;
-}
 
 /* The bytes belong to no tensor. Takes ownership of `data`; NULL means that the caller had no memory. */
 static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t bytes, unsigned char *data,
@@ -86,13 +51,13 @@ static organ_status load_filler(const organ_model *model, const char *name, uint
 }
 
 /* Zeros are no filler unless `needed_as_zeros`: a new file has zeros where nothing is written. */
-static organ_status read_filler(const layout_source *s, uint64_t offset, size_t bytes, bool needed_as_zeros,
+static organ_status read_filler(const organ_model *model, size_t f, uint64_t offset, size_t bytes, bool needed_as_zeros,
                                 organ_layout_file *file, organ_error *error)
 {
     unsigned char *data = malloc(bytes + 1);
     if (!data)
-        return organ_fail_errno(error, ENOMEM, "%s: %zu bytes", s->name, bytes);
-    if (organ_model_read(s->model, s->index, data, bytes, offset, error)) {
+        return organ_fail_errno(error, ENOMEM, "%s: %zu bytes", file->name, bytes);
+    if (organ_model_read(model, (uint32_t)f, data, bytes, offset, error)) {
         free(data);
         return error->status;
     }
@@ -106,12 +71,12 @@ static organ_status read_filler(const layout_source *s, uint64_t offset, size_t 
     return add_filler(file, offset, bytes, data, error);
 }
 
-static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to, organ_layout_file *file,
+static organ_status read_gap(const organ_model *model, size_t f, uint64_t from, uint64_t to, organ_layout_file *file,
                              organ_error *error)
 {
     while (from < to && !error->status) {
         const size_t bytes = to - from < STEP ? (size_t)(to - from) : STEP;
-        read_filler(s, from, bytes, /*needed_as_zeros=*/false, file, error);
+        read_filler(model, f, from, bytes, /*needed_as_zeros=*/false, file, error);
         from += bytes;
     }
     return error->status;
@@ -119,54 +84,67 @@ static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to,
 
 /* An organ directory keeps the header and the bytes between tensors in files of their own; otherwise they are read
  * from the source file. */
-static organ_status load_fillers(const layout_source *s, organ_layout_file *file, organ_error *error)
+static organ_status load_fillers(const organ_model *model, size_t f, organ_layout_file *file, organ_error *error)
 {
-    const organ_model *const model = s->model;
     if (model->manifest) {
-        const organ_donor_file *const donor = &model->manifest->files[s->index];
+        const organ_donor_file *const donor = &model->manifest->files[f];
         load_filler(model, donor->header, 0, donor->data_offset, file, error);
         for (size_t k = 0; k < donor->gap_count && !error->status; k++)
             load_filler(model, donor->gaps[k].file, donor->gaps[k].offset, donor->gaps[k].bytes, file, error);
         return error->status;
     }
-    read_filler(s, 0, (size_t)s->data_offset, /*needed_as_zeros=*/true, file, error);
-    uint64_t end = s->data_offset;
-    for (size_t t = s->first; t < s->first + s->count && !error->status; t++) {
-        read_gap(s, end, model->tensors[t].offset, file, error);
+    read_filler(model, f, 0, (size_t)model->files[f].data_offset, /*needed_as_zeros=*/true, file, error);
+    uint64_t end = model->files[f].data_offset;
+    for (size_t t = file->first; t < file->first + file->count && !error->status; t++) {
+        read_gap(model, f, end, model->tensors[t].offset, file, error);
         end = model->tensors[t].offset + model->tensors[t].bytes;
     }
-    return error->status ? error->status : read_gap(s, end, s->size, file, error);
+    return error->status ? error->status : read_gap(model, f, end, file->size, file, error);
 }
 
 /* The offset is that in the file of the model or, for an organ directory, of its donor. */
-static organ_piece piece_of(const organ_model *model, size_t t, uint32_t file)
+static organ_piece piece_of(const organ_model *model, size_t t, size_t file)
 {
-    organ_piece piece = {.as = model->tensors[t], .model = model, .from = &model->tensors[t]};
-    piece.as.file = file;
+    organ_piece piece = organ_piece_same(&model->tensors[t]);
+    piece.model = model;
+    piece.file = file;
     if (model->manifest) {
-        piece.as.offset = model->manifest->tensors[t].offset;
+        piece.offset = model->manifest->tensors[t].offset;
         piece.known = model->manifest->tensors[t].xxh3;
     }
     return piece;
 }
 
+static organ_layout_file file_of(const organ_model *model, size_t f)
+{
+    if (model->manifest) {
+        const organ_donor_file *const donor = &model->manifest->files[f];
+        return (organ_layout_file){
+            .name = donor->name, .size = donor->size, .first = donor->first, .count = donor->count};
+    }
+    const organ_model_file *const file = &model->files[f];
+    return (organ_layout_file){.name = file->name, .size = file->size, .first = file->first, .count = file->count};
+}
+
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error)
 {
-    const size_t count = source_count(model);
-    *layout = (organ_layout){.format = model->manifest ? model->manifest->format : model->format};
-    layout->changed = model->manifest && model->manifest->changed;
-    layout->files = calloc(count + 1, sizeof *layout->files);
-    layout->pieces = organ_rows_take(model->tensor_count + 1, sizeof *layout->pieces);
+    const size_t count = model->manifest ? model->manifest->file_count : model->file_count;
+    *layout = (organ_layout){.model = model,
+                             .format = model->manifest ? model->manifest->format : model->format,
+                             .files = calloc(count + 1, sizeof *layout->files),
+                             .pieces = organ_rows_take(model->tensor_count + 1, sizeof *layout->pieces),
+                             .owns_files = true,
+                             .owns_pieces = true,
+                             .only_copies = true,
+                             .changed = model->manifest && model->manifest->changed};
     if (!layout->files || !layout->pieces)
         return organ_fail_memory(error, model->path);
-    for (size_t k = 0; k < count && !error->status; k++) {
-        const layout_source s = source_at(model, k);
-        layout->files[k] = (organ_layout_file){
-            .name = s.name, .size = s.size, .data_offset = s.data_offset, .first = s.first, .count = s.count};
-        layout->file_count = k + 1;
-        for (size_t t = s.first; t < s.first + s.count; t++)
-            layout->pieces[layout->piece_count++] = piece_of(model, t, (uint32_t)k);
-        load_fillers(&s, &layout->files[k], error);
+    for (size_t f = 0; f < count && !error->status; f++) {
+        organ_layout_file *const file = &layout->files[layout->file_count++];
+        *file = file_of(model, f);
+        for (size_t t = file->first; t < file->first + file->count; t++)
+            layout->pieces[layout->piece_count++] = piece_of(model, t, f);
+        load_fillers(model, f, file, error);
     }
     return error->status;
 }
@@ -182,15 +160,102 @@ bool organ_layout_grow(organ_layout *layout, size_t more)
     return true;
 }
 
+/* ---- facts of a layout ---- */
+
+const organ_layout_file *organ_layout_written(const organ_layout *layout, size_t *count)
+{
+    *count = layout->apart ? layout->part_count : layout->file_count;
+    return layout->apart ? layout->parts : layout->files;
+}
+
+uint64_t organ_layout_bytes(const organ_layout *layout)
+{
+    uint64_t bytes = layout->index_bytes;
+    for (size_t f = 0; f < layout->file_count; f++)
+        bytes += layout->files[f].size;
+    return bytes;
+}
+
+uint64_t organ_layout_total(const organ_layout *layout)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < layout->piece_count; k++)
+        bytes += layout->pieces[k].bytes;
+    return bytes;
+}
+
+/* The index is digested first, then each filler with the digest so far as seed. */
+uint64_t organ_layout_digest_of_plan(const organ_layout *layout)
+{
+    uint64_t digest = XXH3_64bits(layout->index, layout->index_bytes);
+    for (size_t f = 0; f < layout->file_count; f++)
+        for (size_t k = 0; k < layout->files[f].filler_count; k++) {
+            const organ_filler *const filler = &layout->files[f].fillers[k];
+            digest = XXH3_64bits_withSeed(filler->data, filler->bytes, digest);
+            organ_rows_rest();
+        }
+    return digest;
+}
+
+json_t *organ_layout_files_json(const organ_layout *layout)
+{
+    json_t *const rows = json_array();
+    for (size_t f = 0; f < layout->file_count; f++)
+        json_array_append_new(
+            rows, ORGAN_OBJECT(SET_BYTES("name", layout->files[f].name), SET_COUNT("bytes", layout->files[f].size)));
+    return rows;
+}
+
+json_t *organ_pieces_same_json(const organ_piece *pieces, size_t count)
+{
+    json_int_t same = 0, bytes = 0;
+    for (size_t k = 0; k < count; k++)
+        if (pieces[k].same) {
+            same++;
+            bytes += (json_int_t)pieces[k].bytes;
+        }
+    return ORGAN_OBJECT(SET_COUNT("tensors", same), SET_COUNT("bytes", bytes));
+}
+
+json_t *organ_pieces_types_json(const organ_piece *pieces, size_t count)
+{
+    json_t *const rows = json_array();
+    for (organ_dtype type = 0; type < ORGAN_DTYPE_COUNT; type++) {
+        uint64_t tensors = 0, bytes = 0;
+        for (size_t k = 0; k < count; k++)
+            if (pieces[k].dtype == type) {
+                tensors++;
+                bytes += pieces[k].bytes;
+            }
+        if (tensors)
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("type", organ_dtype_describe(type)->name),
+                                                     SET_COUNT("tensors", tensors), SET_COUNT("bytes", bytes)));
+    }
+    return rows;
+}
+
+organ_piece organ_piece_same(const organ_tensor *tensor)
+{
+    return (organ_piece){.name = tensor->name,
+                         .dtype = tensor->dtype,
+                         .rank = tensor->rank,
+                         .shape = tensor->shape,
+                         .same = tensor,
+                         .bytes = tensor->bytes,
+                         .file = tensor->file,
+                         .offset = tensor->offset,
+                         .anatomy = tensor->anatomy};
+}
+
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor)
 {
     ORGAN_OWNED_ROWS organ_layer_amount *const rows = organ_rows_take(layout->piece_count + 1, sizeof *rows);
     for (size_t k = 0; rows && k < layout->piece_count; k++) {
         const organ_piece *const piece = &layout->pieces[k];
-        rows[k] = (organ_layer_amount){.anatomy = piece->as.anatomy,
-                                       .elements = piece->as.elements,
-                                       .bytes = piece->as.bytes,
-                                       .grafted = donor && piece->model == donor ? piece->as.elements : 0};
+        rows[k] = (organ_layer_amount){.anatomy = piece->anatomy,
+                                       .elements = piece->same->elements,
+                                       .bytes = piece->bytes,
+                                       .grafted = donor && piece->model == donor ? piece->same->elements : 0};
     }
     return organ_by_layer_json(rows, layout->piece_count, donor != NULL);
 }
@@ -201,36 +266,33 @@ organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, 
     organ_amount amount = {0};
     for (size_t k = 0; k < layout->piece_count; k++) {
         const organ_piece *const piece = &layout->pieces[k];
-        if ((group != ORGAN_ALL_GROUPS && piece->as.anatomy.group != group) || (donor && piece->model != donor))
+        if ((group != ORGAN_ALL_GROUPS && piece->anatomy.group != group) || (donor && piece->model != donor))
             continue;
         amount.tensors++;
-        amount.elements += piece->as.elements;
-        amount.bytes += piece->as.bytes;
+        amount.elements += piece->same->elements;
+        amount.bytes += piece->bytes;
     }
     return amount;
 }
 
-uint64_t organ_layout_bytes(const organ_layout *layout)
+void organ_layout_files_free(organ_layout_file *files, size_t count)
 {
-    uint64_t bytes = 0;
-    for (size_t f = 0; f < layout->file_count; f++)
-        bytes += layout->files[f].size;
-    return bytes;
+    for (size_t f = 0; f < count; f++) {
+        for (size_t k = 0; k < files[f].filler_count; k++)
+            organ_rows_free(files[f].fillers[k].data);
+        free(files[f].fillers);
+    }
+    free(files);
 }
 
 void organ_layout_release(organ_layout *layout)
 {
-    for (size_t f = 0; f < layout->file_count; f++) {
-        for (size_t k = 0; k < layout->files[f].filler_count; k++)
-            organ_rows_free(layout->files[f].fillers[k].data);
-        free(layout->files[f].fillers);
-    }
-    free(layout->files);
-    organ_rows_free(layout->pieces);
-    organ_resharding_free(layout->plan);
-    organ_rows_free(layout->copies);
-    organ_rows_free(layout->shards);
-    free(layout->separate_fillers);
+    if (layout->owns_files)
+        organ_layout_files_free(layout->files, layout->file_count);
+    if (layout->owns_pieces)
+        organ_rows_free(layout->pieces);
+    organ_rows_free(layout->parts);
+    ORGAN_FREE_ARRAYS(layout->part_fillers, layout->index);
     organ_arena_release(&layout->arena);
     *layout = (organ_layout){0};
 }
@@ -239,28 +301,28 @@ void organ_layout_release(organ_layout *layout)
 
 static json_t *digest_json(uint64_t xxh3) { return organ_json_sprintf("%016llx", (unsigned long long)xxh3); }
 
-json_t *organ_layout_digest(const organ_layout *layout, size_t k) { return digest_json(layout->copies[k].xxh3); }
+json_t *organ_layout_digest(const organ_layout *layout, size_t k) { return digest_json(layout->pieces[k].xxh3); }
 
 bool organ_layout_piece_changed(const organ_layout *layout, size_t k)
 {
     const char *const known = layout->pieces[k].known;
     char digest[17];
-    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)layout->copies[k].xxh3);
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)layout->pieces[k].xxh3);
     return known && strcmp(known, digest) != 0;
 }
 
-/* `shards` are the files that keep the fillers of the donor file, the header first. */
-static json_t *layout_manifest_source_json(const organ_layout_file *file, const organ_shard *shards)
+/* `parts` are the files that keep the fillers of the donor file, the header first. */
+static json_t *layout_manifest_source_json(const organ_layout_file *file, const organ_layout_file *parts)
 {
     ORGAN_OWNED_JSON json_t *const gaps = json_array();
     bool complete = gaps != NULL;
     for (size_t k = 1; k < file->filler_count && complete; k++)
         complete = json_array_append_new(gaps, ORGAN_OBJECT(SET_COUNT("offset", file->fillers[k].offset),
                                                             SET_COUNT("bytes", file->fillers[k].bytes),
-                                                            SET_TEXT("file", shards[k].name))) == 0;
+                                                            SET_TEXT("file", parts[k].name))) == 0;
     if (complete)
-        return ORGAN_OBJECT(SET_COUNT("size", file->size), SET_COUNT("header_bytes", file->data_offset),
-                            SET_TEXT("header", shards[0].name),
+        return ORGAN_OBJECT(SET_COUNT("size", file->size), SET_COUNT("header_bytes", file->fillers[0].bytes),
+                            SET_TEXT("header", parts[0].name),
                             SET("header_xxh3", digest_json(XXH3_64bits(file->fillers[0].data, file->fillers[0].bytes))),
                             SET("gaps", json_incref(gaps)));
     return NULL;
@@ -269,46 +331,44 @@ static json_t *layout_manifest_source_json(const organ_layout_file *file, const 
 static json_t *sources_json(const organ_layout *layout)
 {
     json_t *sources = json_object();
-    const organ_shard *shards = layout->shards;
+    const organ_layout_file *parts = layout->parts;
     for (size_t f = 0; f < layout->file_count && sources; f++) {
         json_t *const name = organ_document_string(layout->files[f].name);
         if (!name || json_object_set_new(sources, json_string_value(name),
-                                         layout_manifest_source_json(&layout->files[f], shards))) {
+                                         layout_manifest_source_json(&layout->files[f], parts))) {
             organ_clear_json(&sources);
         }
         json_decref(name);
-        shards += layout->files[f].filler_count;
+        parts += layout->files[f].filler_count;
     }
     return sources;
 }
 
 static uint64_t padding_after(const organ_layout *layout, size_t k)
 {
-    const organ_tensor *const as = &layout->pieces[k].as;
-    const organ_layout_file *const file = &layout->files[as->file];
-    const uint64_t next = k + 1 < file->first + file->count ? layout->pieces[k + 1].as.offset : file->size;
-    return next - as->offset - as->bytes;
+    const organ_piece *const piece = &layout->pieces[k];
+    const organ_layout_file *const file = &layout->files[piece->file];
+    const uint64_t next = k + 1 < file->first + file->count ? layout->pieces[k + 1].offset : file->size;
+    return next - piece->offset - piece->bytes;
 }
 
 static json_t *piece_json(const void *context, size_t k)
 {
     const organ_layout *const layout = context;
     const organ_piece *const piece = &layout->pieces[k];
-    const organ_anatomy *const anatomy = &piece->as.anatomy;
-    return ORGAN_OBJECT(
-        SET_TEXT("role", organ_role_describe(anatomy->role)->name), SET_TEXT("group", organ_group_name(anatomy->group)),
-        SET_INDEX("layer", anatomy->layer), SET_INDEX("expert", anatomy->expert),
-        SET_TEXT("dtype", organ_dtype_describe(piece->as.dtype)->name), SET("shape", organ_shape_json(&piece->as)),
-        SET_COUNT("bytes", piece->as.bytes), SET("xxh3", organ_layout_digest(layout, k)),
-        SET_TEXT("file", layout->shards[layout->copies[k].file].name),
-        SET_BYTES("source", layout->files[piece->as.file].name), SET_COUNT("offset", piece->as.offset),
-        SET_COUNT("padding", padding_after(layout, k)));
+    const organ_anatomy *const anatomy = &piece->anatomy;
+    return ORGAN_OBJECT(SET_TEXT("role", organ_role_describe(anatomy->role)->name),
+                        SET_TEXT("group", organ_group_name(anatomy->group)), SET_INDEX("layer", anatomy->layer),
+                        SET_INDEX("expert", anatomy->expert),
+                        SET_TEXT("dtype", organ_dtype_describe(piece->dtype)->name),
+                        SET("shape", organ_shape_json(&(organ_tensor){.rank = piece->rank, .shape = piece->shape})),
+                        SET_COUNT("bytes", piece->bytes), SET("xxh3", organ_layout_digest(layout, k)),
+                        SET_TEXT("file", layout->parts[layout->part_count - layout->piece_count + k].name),
+                        SET_BYTES("source", layout->files[piece->file].name), SET_COUNT("offset", piece->offset),
+                        SET_COUNT("padding", padding_after(layout, k)));
 }
 
-static const char *piece_name(const void *layout, size_t k)
-{
-    return ((const organ_layout *)layout)->pieces[k].as.name;
-}
+static const char *piece_name(const void *layout, size_t k) { return ((const organ_layout *)layout)->pieces[k].name; }
 
 static json_t *folders_json(const organ_layout *layout)
 {

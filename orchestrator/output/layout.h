@@ -1,66 +1,128 @@
 /* SPDX-License-Identifier: MIT
- * The plan of an output's files: headers and other bytes in memory, and tensors that are copied from one or several
- * models. Verbs that take models apart or assemble them make a layout, and surgery/write writes it. */
+ * The files of an output and the tensors in them. A layout is planned in one of three ways: new shards or one GGUF file
+ * for the pieces of a verb (organ_layout_plan, organ_layout_plan_gguf), the files of a model as they are
+ * (organ_layout_copy), or by the verb itself. A piece is copied from a tensor of a model, or its bytes are written with
+ * organ_layout_put, by any thread in any order. surgery/write writes the files of any layout. */
 #ifndef ORGAN_OUTPUT_LAYOUT_H
 #define ORGAN_OUTPUT_LAYOUT_H
 
 #include "formats/base/arena.h"
+#include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
+#include "formats/safetensors/safetensors.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/model_copy.h"
-#include "orchestrator/output/resharding.h"
+#include "orchestrator/stream/transfer.h"
 
-/* A tensor of the output. */
+#include <jansson.h>
+#include <organ/kernels.h>
+#include <organ/models.h>
+
+/* A tensor of the output whose slices along the first axis are pieces. */
+typedef struct organ_shard_stack {
+    const char *name;
+    unsigned rank;
+    uint64_t shape[4];
+    /* Set by organ_layout_plan: */
+    size_t first;   /* index of the first of its pieces */
+    uint64_t bytes; /* of all its pieces */
+} organ_shard_stack;
+
+/* A tensor of the output, or a slice of one: its name, its type, its place and the source of its bytes. */
 typedef struct organ_piece {
-    /* The tensor in the output: name, type, shape, index of its file in the layout, offset there, anatomy. */
-    organ_tensor as;
-    const organ_model *model; /* model from which it is copied */
-    /* Tensor of that model with the same number of elements; its type may differ if layout.kernels converts it. */
-    const organ_tensor *from;
-    const organ_model *values_model; /* model whose tensor `values` is copied in place of `from`; NULL: none */
+    const char *name; /* of a slice: a name that no other piece has, for messages and the journal */
+    organ_dtype dtype;
+    unsigned rank;
+    const uint64_t *shape;
+    organ_shard_stack *stack; /* the tensor of which the piece is a slice; NULL: the piece is a tensor */
+    uint64_t slice;           /* index of the slice */
+    /* Source: the tensor that is copied into the piece. It has the type of the piece, or another type if the layout has
+     * kernels to convert it. NULL: the verb makes the bytes. */
+    const organ_tensor *same;
+    const organ_model *model; /* model of `same`; NULL: the model of the layout */
+    /* Tensor of another model whose bytes are copied in place of those of `same`; NULL: none. */
     const organ_tensor *values;
-    /* Digest of `from` in the manifest of an organ directory; NULL if `model` is not an organ directory. */
+    const organ_model *values_model;
+    /* Place, set by the plan or, in a layout that the verb has planned, by the verb: */
+    uint64_t bytes;
+    size_t file;           /* index of its file */
+    uint64_t offset;       /* of its first byte in that file */
+    uint64_t xxh3;         /* XXH3 of the copied bytes if organ_layout.only_copies; set after the piece was copied */
+    organ_anatomy anatomy; /* set by organ_piece_same */
+    /* Digest of `same` in the manifest of an organ directory; NULL if `model` is not an organ directory. */
     const char *known;
 } organ_piece;
 
-/* A file of the output. */
+/* The header of a file, or a gap between or after its tensors whose bytes are not all zero. All other bytes of the file
+ * outside tensors are zeros. */
+typedef struct organ_filler {
+    uint64_t offset;
+    size_t bytes;
+    unsigned char *data; /* memory of organ_rows_take */
+} organ_filler;
+
+/* A file of the output: all its bytes except those of tensors. */
 typedef struct organ_layout_file {
     const char *name;
-    uint64_t size, data_offset; /* bytes of the file; where the data of tensors begin */
-    /* Index of its first piece in organ_layout.pieces, and number of its pieces, sorted by offset. */
-    size_t first, count;
-    size_t filler_count;   /* at least 1: the first is the header, the others are sorted by offset */
-    organ_filler *fillers; /* header, and gaps between or after tensors; the layout owns array and data */
+    uint64_t size;
+    size_t first, count; /* its pieces in organ_layout.pieces; not set by organ_layout_plan */
+    size_t filler_count; /* the first is the header, the others are sorted by offset */
+    organ_filler *fillers;
+    const char *path; /* path of the file in the output; NULL before organ_layout_begin */
 } organ_layout_file;
 
-/* The files of an output and the tensors in them. All zero is an empty layout. */
+/* All zero is an empty layout. */
 typedef struct organ_layout {
-    const char *format; /* "GGUF", "safetensors" */
+    const organ_model *model; /* model of pieces that name none; messages name it */
+    const char *format;       /* "GGUF" or "safetensors"; set by organ_layout_copy */
     size_t file_count, piece_count;
-    organ_layout_file *files;
+    organ_layout_file *files; /* owned, with their fillers, unless the verb has planned the layout */
     organ_piece *pieces;
-    bool changed; /* the source is an organ directory, and its manifest states that bytes differ from the donor's */
-    const organ_kernels *kernels; /* convert pieces whose type is not that of `from`; NULL: no piece needs it */
-    /* Set by organ_layout_plan: */
-    organ_shard_piece *copies; /* copies[k]: piece k for surgery/write, which copies it and sets its digest */
-    /* Files of the output. Organ directory: one file for each filler of each layout file, then one for each piece. */
-    organ_shard *shards;
-    organ_filler *separate_fillers; /* organ directory: all fillers, each at offset 0 of a file of its own */
-    organ_resharding *plan;         /* plan of `shards` and `copies` */
-    organ_arena arena;              /* owns names that the layout makes */
+    bool owns_files, owns_pieces;
+    bool only_copies; /* every piece is copied, and gets a digest of all its bytes, as organ_layout_digest returns */
+    bool changed;     /* the source is an organ directory, and its manifest states that bytes differ from the donor's */
+    const organ_kernels *kernels; /* convert pieces whose type is not that of `same`; NULL: no piece needs it */
+    /* The output is an organ directory: it has a file for each filler of each of `files`, then one for each piece. */
+    bool apart;
+    organ_layout_file *parts; /* these files, set by organ_layout_take_apart */
+    size_t part_count;
+    organ_filler *part_fillers; /* the fillers of `files`, each at the beginning of a file of its own */
+    char *index;                /* text of model.safetensors.index.json; NULL: there is none */
+    size_t index_bytes;
+    organ_arena arena; /* owns names and paths */
 } organ_layout;
+
+/* Returns the piece of an unchanged tensor, at its place in its model. */
+organ_piece organ_piece_same(const organ_tensor *tensor);
+
+/* ---- plans ---- */
+
+/* Plans safetensors files for the pieces in their order: a new shard begins if the next tensor would make the current
+ * one longer than `max` bytes of data. A single file is named `single` ("model.safetensors" if NULL), several are named
+ * model-00001-of-000NN.safetensors and get an index. `single_only`: one file, whatever its size. The data of a file
+ * begin on a page; tensors of whole pages come first, then wider types before narrower ones, so that every tensor is
+ * aligned. The plan sets bytes, file and offset in `pieces`, which it does not copy; the pieces, their names and the
+ * model must outlive the layout. The slices of a stack are in one file. Returns ORGAN_BAD_INPUT for two tensors of one
+ * name, a stack whose slices are not all there, or an impossible size. The caller releases *layout also after an
+ * error. */
+organ_status organ_layout_plan(const organ_model *model, organ_piece *pieces, size_t count, uint64_t max,
+                               const char *single, bool single_only, organ_layout *layout, organ_error *error);
+
+/* Plans one GGUF file named `name` with the key-values of `writer`; the pieces keep their order. Sets bytes, file and
+ * offset in `pieces`, which must outlive the layout with their names and the model. Returns ORGAN_BAD_INPUT for two
+ * tensors of one name or an impossible size. The caller releases *layout also after an error. */
+organ_status organ_layout_plan_gguf(const organ_model *model, organ_piece *pieces, size_t count, const char *name,
+                                    organ_gguf_writer *writer, organ_layout *layout, organ_error *error);
 
 /* Makes the layout that writes a model's files unchanged. For an organ directory: the files of its donor, with the
  * present bytes of the .bin files. `model` must outlive the layout. Returns ORGAN_BAD_INPUT or ORGAN_IO if headers and
  * bytes between tensors cannot be loaded. The caller releases *layout also after an error. */
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error);
 
+/* ---- changes of a layout of organ_layout_copy ---- */
+
 /* Reserves memory for `more` further pieces. Returns false, with the layout unchanged, if out of memory. */
 bool organ_layout_grow(organ_layout *layout, size_t more);
-
-/* Creates *writer with the key-values of `gguf` except split.*, because the output is one file. The caller destroys it;
- * it is NULL after an error. */
-organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 
 /* Makes `name` the name of the layout's only file. With `written_again`, first replaces all files by one file with all
  * pieces. The pieces of a safetensors file are sorted, wider types first, and its "__metadata__" is that of the first
@@ -69,9 +131,43 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
 
-/* Adds a safetensors file `name` with the pieces from `first` on, and model.safetensors.index.json as a file without
- * pieces. The other files stay. */
+/* Adds a safetensors file `name` with the pieces from `first` on, and an index. The other files stay. */
 organ_status organ_layout_add_file(organ_layout *layout, const char *name, size_t first, organ_error *error);
+
+/* Names the files of an organ directory, which the layout then writes in place of `files`. Returns ORGAN_IO if memory
+ * runs out. */
+organ_status organ_layout_take_apart(organ_layout *layout, organ_error *error);
+
+/* Creates *writer with the key-values of `gguf` except split.*, because the output is one file. The caller destroys it;
+ * it is NULL after an error. */
+organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
+
+/* Fails with ENOMEM and the model's path. */
+organ_status organ_layout_no_memory(const organ_layout *layout, organ_error *error);
+
+/* Frees files of a layout with their fillers. */
+void organ_layout_files_free(organ_layout_file *files, size_t count);
+
+/* Frees what the layout owns and zeroes it; a zeroed layout is allowed. */
+void organ_layout_release(organ_layout *layout);
+
+/* ---- facts of a layout ---- */
+
+/* Returns the files that are written, and sets *count to their number. */
+const organ_layout_file *organ_layout_written(const organ_layout *layout, size_t *count);
+uint64_t organ_layout_bytes(const organ_layout *layout); /* size of `files` and of the index */
+uint64_t organ_layout_total(const organ_layout *layout); /* bytes of all pieces, which the index calls total_size */
+
+/* Returns the XXH3 of all fillers and the index. It is equal for layouts that give every tensor the same type, shape,
+ * file and offset. */
+uint64_t organ_layout_digest_of_plan(const organ_layout *layout);
+
+/* Return members of a report. The first function returns the files: [{"name", "bytes"}]. The second returns {"tensors",
+ * "bytes"}, the number and size of the pieces whose `same` is set, after a plan has set their bytes. The third returns
+ * how many tensors and bytes of each type the pieces have. */
+json_t *organ_layout_files_json(const organ_layout *layout);
+json_t *organ_pieces_same_json(const organ_piece *pieces, size_t count);
+json_t *organ_pieces_types_json(const organ_piece *pieces, size_t count);
 
 /* Returns organ_by_layer_json of the pieces. With `donor`, each layer also has the number of elements that come from
  * it. NULL if out of memory. */
@@ -89,17 +185,6 @@ organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, 
 #define SET_AMOUNT(of)                                                                                                 \
     SET_COUNT("tensors", (of).tensors), SET_COUNT("elements", (of).elements), SET_COUNT("bytes", (of).bytes)
 
-/* Returns the sum of the sizes of the files. */
-uint64_t organ_layout_bytes(const organ_layout *layout);
-
-/* Sets copies, shards and plan: the files of the output. `separate`: the output is an organ directory, which has a .bin
- * file for each piece and a file for each header and each other filler. Messages name `model`. Returns ORGAN_IO if
- * memory runs out, or the error of organ_resharding_of. */
-organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error);
-
-/* Creates the folders of an organ directory if they are missing. Returns ORGAN_IO if one cannot be created. */
-organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error);
-
 /* Returns whether the bytes of piece `k`, which was copied, differ from the digest in the manifest of its organ
  * directory. Returns false if there is no such digest. */
 bool organ_layout_piece_changed(const organ_layout *layout, size_t k);
@@ -107,11 +192,52 @@ bool organ_layout_piece_changed(const organ_layout *layout, size_t k);
 /* Returns the XXH3 of the copied piece `k` as 16 hexadecimal digits. NULL if memory runs out. */
 json_t *organ_layout_digest(const organ_layout *layout, size_t k);
 
+/* ---- the files on disk ---- */
+
+/* How organ_layout_begin treats the files. An interrupted run of the same plan may have left them: with ORGAN_CONTINUED
+ * a file of the right size keeps its tensors, any other file is created again. ORGAN_OUTLINE: the files have holes
+ * instead of the tensors, and no disk space is reserved. */
+typedef enum { ORGAN_CREATED, ORGAN_CONTINUED, ORGAN_OUTLINE } organ_files_state;
+
+/* Creates the files and folders in `directory` (which must outlive the layout), writes headers and index, and reserves
+ * disk space for all bytes. Returns ORGAN_IO if that fails. */
+organ_status organ_layout_begin(organ_layout *layout, const char *directory, organ_files_state state,
+                                organ_error *error);
+
+/* Callbacks of organ_layout_copy_pieces. `is_selected` chooses the pieces to copy. `written` gets each extent of a
+ * piece that was copied, `copied` the piece after all its extents; workers make these calls, one at a time, and an
+ * error ends the copy. With organ_layout.only_copies the only extent of a piece is the whole piece. */
+typedef struct organ_layout_watch {
+    void *context;
+    organ_overflow *overflow; /* of conversions, as in organ_transfer */
+    bool (*is_selected)(void *context, size_t piece);
+    organ_status (*written)(void *context, size_t piece, const organ_transfer_extent *extent, organ_error *error);
+    organ_status (*copied)(void *context, size_t piece, organ_error *error);
+} organ_layout_watch;
+
+/* Copies the pieces whose `same` is set and that `watch` selects on the workers of `engine`, and advances `progress` by
+ * their bytes and names. Returns ORGAN_IO, ORGAN_BAD_INPUT or ORGAN_INTERRUPTED if reading or writing fails, a source
+ * file changed, or a stop was requested. */
+organ_status organ_layout_copy_pieces(organ_layout *layout, const organ_layout_watch *watch, const organ_engine *engine,
+                                      const organ_progress *progress, const organ_stop *stop, organ_error *error);
+
+/* Writes bytes [at, at + bytes) of a piece to its file. Any thread may call it; ranges must not overlap. Direct I/O,
+ * which avoids the page cache, needs the address of `data` and the offset in the file to be equal modulo 4096.
+ * Otherwise direct I/O is used only with `scratch`, a buffer of ORGAN_PUT_SCRATCH bytes of any alignment; `scratch` may
+ * be NULL. Returns ORGAN_IO if writing fails. */
+#define ORGAN_PUT_SCRATCH ((size_t)1 << 20)
+organ_status organ_layout_put(const organ_layout *layout, size_t piece, const void *data, size_t bytes, uint64_t at,
+                              void *scratch, organ_error *error);
+
+/* Returns the path of the file with the piece, and sets *offset to the place of its first byte there. */
+const char *organ_layout_place(const organ_layout *layout, size_t piece, uint64_t *offset);
+
+/* Reads bytes [at, at + bytes) of a piece back from its file. Returns ORGAN_IO if they cannot be read. */
+organ_status organ_layout_read(const organ_layout *layout, size_t piece, void *data, size_t bytes, uint64_t at,
+                               organ_error *error);
+
 /* Writes manifest.json of an organ directory whose pieces are copied. `about` becomes the member "model"; the caller
  * keeps its reference. Returns ORGAN_IO if the file cannot be written or memory runs out. */
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error);
-
-/* Frees what the layout owns and zeroes it; a zeroed layout is allowed. */
-void organ_layout_release(organ_layout *layout);
 
 #endif

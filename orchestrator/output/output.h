@@ -2,7 +2,7 @@
  * The layer below surgery/write, for every output and for directories of reports. This header: an output (a directory
  * or one file) is written under a hidden name and renamed to its own name when it is complete; and its reports. Further
  * headers: row ranges of large tensors (stretches.h), the journal, the record of written files, obsolete settings of a
- * config.json, the files of an output and the tensors in them (layout.h, resharding.h). */
+ * config.json, the files of an output and the tensors in them (layout.h). */
 #ifndef ORGAN_OUTPUT_OUTPUT_H
 #define ORGAN_OUTPUT_OUTPUT_H
 

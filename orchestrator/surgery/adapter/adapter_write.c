@@ -35,7 +35,7 @@ enum { ROW_BYTES = 2 }; /* index of the last member of a row of `tensors` */
 struct organ_adapter_writer {
     organ_adapter_making *making;
     organ_writing *writing;
-    organ_shard_piece *pieces; /* a piece for each unit, which is its place in the file */
+    organ_piece *pieces; /* a piece for each unit, which is its place in the file */
     organ_unit *units;
     /* For each unit: its tensors as rows [name, {"dtype", "shape"}, bytes] (ROW_BYTES); NULL: the unit is a copy, or
      * not made. */
@@ -542,10 +542,11 @@ static organ_status place_all(organ_adapter_writer *w, uint64_t *end, organ_erro
     *end = 8 + w->room;
     for (size_t k = 0; k < m->unit_count; k++) {
         const organ_adapter_unit *const u = &m->units[k];
-        w->pieces[k] = u->same ? organ_piece_same(u->same) : (organ_shard_piece){0};
+        w->pieces[k] = u->same ? organ_piece_same(u->same) : (organ_piece){0};
         w->pieces[k].name = u->name;
         w->pieces[k].model = u->model;
         w->pieces[k].bytes = u->same ? u->same->bytes : u->most;
+        w->pieces[k].file = 0;
         w->pieces[k].offset = *end;
         w->units[k] =
             (organ_unit){.first = k, .count = 1, .item = k, .bytes = u->source_bytes, .calib = m->calib && !u->same};
@@ -558,19 +559,25 @@ organ_status organ_adapter_make(organ_adapter_making *making, json_t **report, o
 {
     static const organ_written_file none = {0};
     organ_adapter_writer w = {.making = making};
-    organ_shard file = {.name = weights_file(making)};
+    organ_layout_file file = {.name = weights_file(making)};
     organ_write write = making->write;
     if (place_all(&w, &file.size, error) == ORGAN_OK) {
-        write.pieces.list = w.pieces;
-        write.pieces.count = write.pieces.unit_count = making->unit_count;
+        organ_layout layout = {.model = write.model,
+                               .files = &file,
+                               .file_count = 1,
+                               .pieces = w.pieces,
+                               .piece_count = making->unit_count,
+                               .kernels = write.engine->kernels};
+        write.layout = &layout;
         write.pieces.units = w.units;
-        write.pieces.laid = &file;
+        write.pieces.unit_count = making->unit_count;
         write.pieces.files = &none;
         write.inner = &w;
         write.make.fill = adapter_fill;
         write.make.recall = adapter_recall;
         write.make.written = adapter_written;
         organ_write_run(&write, report, error);
+        organ_layout_release(&layout);
     }
     for (size_t k = 0; k < making->unit_count && w.tensors; k++)
         organ_json_release_rows(w.tensors[k]);

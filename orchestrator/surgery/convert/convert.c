@@ -61,7 +61,7 @@ static json_t *convert_document(void *context, const organ_writing *made)
                                    SET_COUNT("bytes_before", before), SET_COUNT("bytes_after", after))),
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
         SET("types", organ_pieces_types_json(job->pieces, job->piece_count)),
-        SET("files", organ_resharding_files_json(organ_write_files(made))));
+        SET("files", organ_layout_files_json(organ_write_files(made))));
 }
 
 /* ---- trying the finished output ---- */
@@ -309,7 +309,7 @@ void organ_convert_release(organ_convert_job *job)
     organ_model_close(job->model);
 }
 
-static uint64_t piece_bytes(const organ_shard_piece *piece)
+static uint64_t piece_bytes(const organ_piece *piece)
 {
     uint64_t elements = 1, bytes = 0;
     for (unsigned d = 0; d < piece->rank; d++)
@@ -321,7 +321,7 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
 /* Returns whether --dtype codes copies the codes of a source, if all tensors of its stack have such codes. */
 static bool could_copy(const organ_convert_job *job, const convert_source *source)
 {
-    const organ_shard_piece *const piece = &job->pieces[job->places[source->first].piece];
+    const organ_piece *const piece = &job->pieces[job->places[source->first].piece];
     const organ_dtype codes = organ_convert_code_type(source->own);
     if (job->to_gguf || source->codes)
         return codes != ORGAN_DTYPE_COUNT &&

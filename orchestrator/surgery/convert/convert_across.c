@@ -106,7 +106,7 @@ static organ_status across_plan(organ_across *a, organ_error *error)
 /* Returns name and shape of the piece, as a weight. */
 static organ_weight across_piece(const organ_convert_job *job, size_t piece)
 {
-    const organ_shard_piece *const p = &job->pieces[piece];
+    const organ_piece *const p = &job->pieces[piece];
     organ_weight w = {.name = p->name, .rank = p->rank, .shape = p->shape, .elements = 1};
     for (unsigned d = 0; d < p->rank; d++)
         w.elements *= p->shape[d];

@@ -354,7 +354,7 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
 {
     const organ_weight *const w = source->weight;
     const organ_row_place *const place = &job->places[source->first];
-    organ_shard_piece *const piece = &job->pieces[place->piece];
+    organ_piece *const piece = &job->pieces[place->piece];
     const organ_matrices m = organ_row_place_matrices(w);
     if (source->count == 1 && w->scheme == ORGAN_SCHEME_PLAIN && !w->scale && !w->global &&
         place->function == ORGAN_ROW_SAME && organ_convert_is_straight(place, m.rows) &&

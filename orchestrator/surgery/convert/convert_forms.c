@@ -194,7 +194,7 @@ static int config_put_mlx(const organ_convert_job *job, json_t *config)
         ORGAN_OBJECT(SET_COUNT("group_size", ORGAN_CONVERT_GROUP), SET_COUNT("bits", 4), SET_TEXT("mode", "affine"));
     int failed = !made;
     for (size_t k = 0; k < job->piece_count; k++) {
-        const organ_shard_piece *const piece = &job->pieces[k];
+        const organ_piece *const piece = &job->pieces[k];
         char module[ORGAN_MODULE_NAME_SIZE], name[ORGAN_MODULE_NAME_SIZE];
         size_t length = strlen(piece->name);
         if (job->facts[k].content != CONVERT_VALUES || piece->rank != 2 ||

@@ -62,7 +62,7 @@ typedef enum convert_forms {
     CONVERT_MLX
 } convert_forms;
 
-/* The plan of a tensor of the output, in addition to organ_shard_piece. */
+/* The plan of a tensor of the output, in addition to organ_piece. */
 typedef struct convert_piece {
     uint64_t rows; /* rows over all matrices of the tensor */
     uint64_t
@@ -70,7 +70,7 @@ typedef struct convert_piece {
     uint64_t left; /* rows that organ_convert_pass must still write */
     uint64_t zeros; /* number of rows at the end that have no source and are written as 0 */
     bool skip;      /* organ_convert_pass need not write it: an earlier run or another rank does, or it is copied whole
-                       (organ_shard_piece.same) */
+                       (organ_piece.same) */
     /* bytes of a tensor that is computed from the configuration, in job->arena; NULL: its places have the rows */
     const void *values;
     /* GGUF encoding whose blocks are fitted to the values; NULL: values are rounded to the piece's type */
@@ -109,7 +109,7 @@ typedef struct organ_convert_job {
     json_t *file, *text;
     organ_arena arena;
     organ_name_table names; /* index of each piece by name */
-    organ_shard_piece *pieces;
+    organ_piece *pieces;
     convert_piece *facts;           /* facts[k] belongs to pieces[k] */
     organ_unit *units;              /* one for each piece */
     size_t piece_count, piece_room; /* number of pieces, and how many the arrays have room for */
@@ -186,7 +186,7 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
 /* Adds the piece `made`, whose rows are copied codes or scales, or finds the piece of that name. Sets its type, its
  * number of rows over all matrices (`rows`) and its content, which organ_convert_piece would derive from the source.
  * Returns its index, SIZE_MAX after an error. */
-size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
+size_t organ_convert_part(organ_convert_job *job, const organ_piece *made, uint64_t rows, convert_content content,
                           organ_error *error);
 
 /* Returns the index of the piece with this name, adding it if it is new. Its type follows from its name, its rank and

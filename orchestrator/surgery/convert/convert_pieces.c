@@ -159,7 +159,7 @@ static bool plan_grow(organ_convert_job *job)
     if (job->piece_count < job->piece_room)
         return true;
     const size_t capacity = job->piece_room ? 2 * job->piece_room : 256;
-    organ_shard_piece *const pieces = organ_rows_take(capacity, sizeof *pieces);
+    organ_piece *const pieces = organ_rows_take(capacity, sizeof *pieces);
     convert_piece *const facts = realloc(job->facts, capacity * sizeof *facts);
     job->facts = facts ? facts : job->facts;
     if (!pieces || !facts) {
@@ -193,7 +193,7 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
         facts->rows *= d + 1 < rank || rank == 1 ? shape[d] : 1; /* the last axis of a matrix has the columns */
     }
     const organ_dtype dtype = plan_type(job, name, rank, own, facts);
-    job->pieces[job->piece_count] = (organ_shard_piece){.name = kept, .dtype = dtype, .rank = rank, .shape = own};
+    job->pieces[job->piece_count] = (organ_piece){.name = kept, .dtype = dtype, .rank = rank, .shape = own};
     const convert_source *const source = &job->sources[job->source_count];
     if (facts->form)
         facts->content = CONVERT_CODES;
@@ -202,7 +202,7 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
     return job->piece_count++;
 }
 
-size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
+size_t organ_convert_part(organ_convert_job *job, const organ_piece *made, uint64_t rows, convert_content content,
                           organ_error *error)
 {
     const size_t piece = organ_convert_piece(job, made->name, made->rank, made->shape, error);
@@ -288,7 +288,7 @@ static organ_status form_numbers(organ_convert_job *job, const organ_row_place *
     organ_row_place numbers = *place;
     if (!name)
         return organ_fail_memory(error, job->options->model);
-    const organ_shard_piece made = {.name = name, .dtype = form->scales, .rank = 2, .shape = shape};
+    const organ_piece made = {.name = name, .dtype = form->scales, .rank = 2, .shape = shape};
     numbers.piece = organ_convert_part(job, &made, shape[0], content, error);
     if (numbers.piece != SIZE_MAX)
         job->facts[numbers.piece].form = form;
@@ -298,7 +298,7 @@ static organ_status form_numbers(organ_convert_job *job, const organ_row_place *
 /* NAME_shape has the shape of a weight whose codes are packed in words. */
 static organ_status form_shape(organ_convert_job *job, const organ_row_place *place, organ_error *error)
 {
-    const organ_shard_piece *const codes = &job->pieces[place->piece];
+    const organ_piece *const codes = &job->pieces[place->piece];
     const char *const name = form_name(job, codes->name, "_shape", NULL);
     int64_t *const values = organ_arena_take(&job->arena, 2 * sizeof *values);
     if (!name || !values)
@@ -306,7 +306,7 @@ static organ_status form_shape(organ_convert_job *job, const organ_row_place *pl
     values[0] = (int64_t)codes->shape[0];
     values[1] = (int64_t)codes->shape[1];
     const uint64_t two = 2;
-    const organ_shard_piece made = {.name = name, .dtype = ORGAN_I64, .rank = 1, .shape = &two};
+    const organ_piece made = {.name = name, .dtype = ORGAN_I64, .rank = 1, .shape = &two};
     const size_t piece = organ_convert_part(job, &made, 1, CONVERT_VALUES, error);
     if (piece == SIZE_MAX)
         return error->status;
@@ -332,7 +332,7 @@ organ_status organ_convert_place(organ_convert_job *job, const organ_row_place *
         return error->status;
     convert_source *const source = &job->sources[job->source_count];
     const organ_matrices m = organ_row_place_matrices(source->weight);
-    const organ_shard_piece *const piece = &job->pieces[place->piece];
+    const organ_piece *const piece = &job->pieces[place->piece];
     const uint64_t cols = piece->rank > 1 ? piece->shape[piece->rank - 1] : 1;
     const convert_content content = job->facts[place->piece].content;
     /* the columns are scales, minima or packed codes, not values */
@@ -355,7 +355,7 @@ organ_status organ_convert_finish_forms(organ_convert_job *job, organ_error *err
 {
     for (size_t k = 0; k < job->piece_count; k++) {
         const convert_form *const form = job->facts[k].form;
-        organ_shard_piece *const piece = &job->pieces[k];
+        organ_piece *const piece = &job->pieces[k];
         if (!form || job->facts[k].content != CONVERT_CODES)
             continue;
         uint64_t *const shape = organ_arena_take(&job->arena, 2 * sizeof *shape);

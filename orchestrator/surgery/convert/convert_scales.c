@@ -80,7 +80,7 @@ static organ_status scale_piece(organ_convert_job *job, size_t codes, const floa
         return organ_fail_memory(error, job->options->model);
     snprintf(name, size, "%.*s%s", (int)(strlen(own) - strlen("weight")), own,
              job->to_gguf ? "scale" : "weight_global_scale");
-    const organ_shard_piece made = {.name = name, .dtype = ORGAN_F32, .rank = 1, .shape = &count};
+    const organ_piece made = {.name = name, .dtype = ORGAN_F32, .rank = 1, .shape = &count};
     const size_t piece = organ_convert_part(job, &made, count, CONVERT_VALUES, error);
     if (piece == SIZE_MAX)
         return error->status;

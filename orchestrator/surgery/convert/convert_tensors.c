@@ -205,7 +205,7 @@ static organ_status tensor_mxfp4(const tensor_move *t)
     if (!tensor_name(t, &t->layout.hf.part, name))
         return t->error->status;
     for (unsigned scales = 0; scales < 2 && !t->error->status; scales++) {
-        const organ_shard_piece made = {.name = part, .dtype = ORGAN_U8, .rank = scales ? 3 : 4, .shape = shape};
+        const organ_piece made = {.name = part, .dtype = ORGAN_U8, .rank = scales ? 3 : 4, .shape = shape};
         snprintf(part, sizeof part, "%s%s", name, scales ? "_scales" : "_blocks");
         organ_row_place place = organ_convert_all(
             w, organ_convert_part(t->job, &made, shape[0] * rows, scales ? CONVERT_SCALES : CONVERT_CODES, t->error),

@@ -46,7 +46,7 @@ static json_t *document(void *context, const organ_writing *made)
                                   SET_FLAG("indexed", job->indexed))),
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
         SET("types", organ_pieces_types_json(job->pieces, job->piece_count)),
-        SET("files", organ_resharding_files_json(organ_write_files(made))));
+        SET("files", organ_layout_files_json(organ_write_files(made))));
 }
 
 /* ---- the pass ---- */

@@ -57,7 +57,7 @@ typedef struct repack_job {
     organ_arena arena; /* names of pieces */
     repack_part *parts;
     size_t part_count;
-    organ_shard_piece *pieces;
+    organ_piece *pieces;
     size_t piece_count;
     organ_unit *units;
     size_t unit_count;

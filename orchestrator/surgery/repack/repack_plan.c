@@ -184,7 +184,7 @@ static organ_status add_part(repack_job *job, repack_part *p, organ_error *error
         if (k == REPACK_SCALES)
             dtype = p->weight->scale->dtype;
         job->pieces[job->piece_count++] =
-            (organ_shard_piece){.name = name, .dtype = dtype, .rank = p->shapes[k][1] ? 2 : 1, .shape = p->shapes[k]};
+            (organ_piece){.name = name, .dtype = dtype, .rank = p->shapes[k][1] ? 2 : 1, .shape = p->shapes[k]};
     }
     job->units[job->unit_count++] = (organ_unit){.first = first,
                                                  .count = job->piece_count - first,

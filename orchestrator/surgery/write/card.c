@@ -157,7 +157,7 @@ organ_status organ_writing_card(const organ_writing *w, const json_t *report, or
     size_t k = 0;
     while (k < KINDS && (!by || strcmp(kinds[k].verb, by) != 0))
         k++;
-    if (k == KINDS || w->output.single || w->write->layout.apart)
+    if (k == KINDS || w->output.single || organ_writing_is_apart(w))
         return ORGAN_OK;
     ORGAN_OWNED_JSON json_t *const base = hub_names(w, report, error);
     ORGAN_OWNED_JSON json_t *const tags = tags_of(report, kinds[k].tag);

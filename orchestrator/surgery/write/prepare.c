@@ -49,12 +49,9 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
 }
 
 /* A dry run may have no name of an output. */
-static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
+static organ_status prepare_check_path(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    const organ_report_files files = organ_writing_files(w);
-    if (!m->requested->output)
-        return ORGAN_OK;
     if (prepare_check_ending(m, w->output.single, error) ||
         organ_output_check_not_input(m->requested->output, m->model, error))
         return error->status;
@@ -62,7 +59,15 @@ static organ_status prepare_check_destination(const organ_writing *w, organ_erro
         organ_output_still_free(m->requested->output, w->output.like, m->requested->force, error);
     else
         organ_output_check(m->requested->output, w->output.like, m->requested->force, error);
-    return error->status ? error->status : organ_output_reports_check(&w->output, &files, error);
+    return error->status;
+}
+
+static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
+{
+    const organ_report_files files = organ_writing_files(w);
+    if (!w->write->requested->output || (!organ_writing_only_copies(w) && prepare_check_path(w, error)))
+        return error->status;
+    return files.json ? organ_output_reports_check(&w->output, &files, error) : ORGAN_OK;
 }
 
 /* ---- files and units ---- */
@@ -101,8 +106,8 @@ static organ_status prepare_stretches(organ_writing *w, organ_error *error)
         return organ_fail_memory(error, w->write->requested->output);
     for (size_t k = 0; k < count; k++) {
         const organ_tensor *const t = &w->stretches->list[k].tensor;
-        w->pieces[k] = (organ_shard_piece){
-            .name = w->stretches->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
+        w->pieces[k] =
+            (organ_piece){.name = w->stretches->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
         w->units[k] =
             (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .calib = w->write->replaced.calib};
         w->source_bytes += t->bytes;
@@ -111,28 +116,48 @@ static organ_status prepare_stretches(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The files are safetensors shards of at most --max-shard-size, or one GGUF file. w->source_bytes counts all tensors
- * of the model. */
-static organ_status prepare_pieces(organ_writing *w, organ_error *error)
+/* New files are safetensors shards of at most --max-shard-size, or one GGUF file. */
+static organ_status plan_new_files(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     const char *const name = w->output.single ? organ_output_name(&w->output) : NULL;
-    w->pieces = w->made.list;
-    w->piece_count = w->made.count;
+    const uint64_t most = m->requested->max_shard_size ? m->requested->max_shard_size : ORGAN_SHARD_BYTES;
+    w->plan = &w->own_plan;
+    return w->made.gguf
+               ? organ_layout_plan_gguf(m->model, w->made.list, w->made.count, name, w->made.gguf, w->plan, error)
+               : organ_layout_plan(m->model, w->made.list, w->made.count, most, name, w->output.single, w->plan, error);
+}
+
+/* Makes each piece a unit. */
+static organ_status list_units(organ_writing *w, organ_error *error)
+{
+    w->unit_count = w->piece_count;
+    if (!(w->units = w->own_units = organ_rows_take(w->piece_count + 1, sizeof *w->units)))
+        return organ_fail_memory(error, w->write->requested->output);
+    for (size_t k = 0; k < w->piece_count; k++)
+        w->units[k] =
+            (organ_unit){.first = k, .count = 1, .item = k, .bytes = w->pieces[k].same ? w->pieces[k].same->bytes : 0};
+    return ORGAN_OK;
+}
+
+/* For new files w->source_bytes counts all tensors of the model. */
+static organ_status prepare_pieces(organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    w->plan = m->layout;
+    if (m->layout ? m->layout->apart && organ_layout_take_apart(m->layout, error) : plan_new_files(w, error))
+        return error->status;
+    w->pieces = w->plan->pieces;
+    w->piece_count = w->plan->piece_count;
     w->units = w->made.units;
     w->unit_count = w->made.unit_count;
-    for (size_t u = 0; u < w->made.unit_count && w->made.laid; u++)
-        w->source_bytes += w->made.units[u].bytes;
-    if (w->made.laid)
-        return organ_resharding_of(m->model, w->made.list, w->made.count, w->made.laid, /*file_count=*/1,
-                                   m->engine->kernels, &w->plan, error);
-    for (size_t t = 0; t < m->model->tensor_count; t++)
+    if (!w->units && list_units(w, error))
+        return error->status;
+    for (size_t u = 0; u < w->unit_count && m->layout; u++)
+        w->source_bytes += w->units[u].bytes;
+    for (size_t t = 0; t < m->model->tensor_count && !m->layout; t++)
         w->source_bytes += m->model->tensors[t].bytes;
-    if (w->made.gguf)
-        return organ_resharding_plan_gguf(m->model, w->made.list, w->made.count, name, w->made.gguf, &w->plan, error);
-    const uint64_t requested = m->requested->max_shard_size;
-    return organ_resharding_plan(m->model, w->made.list, w->made.count, requested ? requested : ORGAN_SHARD_BYTES, name,
-                                 w->output.single, &w->plan, error);
+    return ORGAN_OK;
 }
 
 /* ---- config.json ---- */
@@ -157,16 +182,53 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
     return error->status;
 }
 
+/* A layout that only copies tensors of the model restores the donor, whose config.json keeps all settings. GGUF files
+ * do not use config.json. The output of a layout has a config.json only if the model's is among the files that are
+ * copied. */
+static bool gets_config(const organ_writing *w)
+{
+    const organ_write *const m = w->write;
+    bool listed = !m->layout;
+    for (size_t k = 0; k < w->extra.count && !listed; k++)
+        listed = strcmp(w->extra.names[k], CONFIG) == 0;
+    return listed && (!m->layout || (m->source && !m->model->gguf));
+}
+
+/* This run writes its own config.json, shards and index, and a verb may leave out further files. Only a layout keeps
+ * the model's index. */
+static bool prepare_is_copied(const organ_writing *w, const char *name)
+{
+    const organ_model *const model = w->write->model;
+    size_t count;
+    const organ_layout_file *const files = organ_layout_written(w->plan, &count);
+    const bool is_index = strcmp(name, ORGAN_INDEX_NAME) == 0 || (model->index && strcmp(name, model->index) == 0);
+    bool copied = !(w->config_path && strcmp(name, CONFIG) == 0) && !(is_index && !w->write->layout) &&
+                  !(w->write->left_out && organ_is_one_of(name, w->write->left_out));
+    for (size_t f = 0; f < count && copied; f++)
+        copied = strcmp(name, files[f].name) != 0;
+    return copied;
+}
+
 /* For a copy with replaced tensors only obsolete settings are counted in w->stripped, because organ_model_copy_begin
  * copies all files. An output of one file has no extra files, and a verb may write its own (organ_write.files). */
 static organ_status prepare_extra(organ_writing *w, organ_error *error)
 {
     const organ_model *const model = w->write->model;
+    size_t kept = 0;
     if (w->output.single || w->made.files)
         return ORGAN_OK;
     if (w->write->replaced.chosen)
         return organ_leftovers_strip_copy(model, NULL, &w->stripped, error);
-    return organ_extra_files_list(model, &w->root, &w->extra, error) ? error->status : prepare_config(w, error);
+    if (organ_extra_files_list(model, &w->root, &w->extra, error) || (gets_config(w) && prepare_config(w, error)))
+        return error->status;
+    for (size_t k = 0; k < w->extra.count; k++) {
+        if (prepare_is_copied(w, w->extra.names[k]))
+            w->extra.names[kept++] = w->extra.names[k];
+        else
+            free(w->extra.names[k]);
+    }
+    w->extra.count = kept;
+    return ORGAN_OK;
 }
 
 /* A single safetensors file has no config.json of its own, and with `repacked` the model's does not describe its
@@ -182,22 +244,8 @@ static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
     return organ_evaluation_prepare(&w->evaluation, error);
 }
 
-/* A layout of one model restores the donor, whose config.json keeps all settings. With tensors of a second model the
- * output is a new model, so obsolete settings are removed, and the verb may edit the others. */
-static organ_status prepare_layout(organ_writing *w, organ_error *error)
-{
-    const organ_write *const m = w->write;
-    const organ_report_files files = organ_writing_files(w);
-    if (organ_writing_plan_layout(w, error) || (files.json && organ_output_reports_check(&w->output, &files, error)) ||
-        !m->layout.source || w->output.single || m->model->gguf)
-        return error->status;
-    return prepare_config(w, error);
-}
-
 static organ_status prepare_files(organ_writing *w, organ_error *error)
 {
-    if (w->write->layout.files)
-        return prepare_layout(w, error);
     if (w->write->replaced.chosen ? prepare_stretches(w, error) : prepare_pieces(w, error))
         return error->status;
     return prepare_extra(w, error);
@@ -210,8 +258,8 @@ static organ_status prepare_inputs(organ_writing *w, organ_error *error)
     if (m->outline)
         return ORGAN_OK;
     organ_run_inputs_add_model(&w->inputs, m->names.model, m->model, error);
-    if (m->layout.source)
-        organ_run_inputs_add_model(&w->inputs, "source", m->layout.source, error);
+    if (m->source)
+        organ_run_inputs_add_model(&w->inputs, "source", m->source, error);
     if (m->check.inputs && !error->status)
         m->check.inputs(m->context, &w->inputs, error);
     w->output.closed |= w->inputs.closed;
@@ -221,7 +269,7 @@ static organ_status prepare_inputs(organ_writing *w, organ_error *error)
 
 organ_status organ_writing_check(organ_writing *w, organ_error *error)
 {
-    if ((!w->write->layout.files && prepare_check_destination(w, error)) || prepare_inputs(w, error))
+    if (prepare_check_destination(w, error) || prepare_inputs(w, error))
         return error->status;
     return prepare_evaluation(w, error);
 }
@@ -235,28 +283,13 @@ organ_status organ_writing_plan(organ_writing *w, organ_error *error)
 
 /* ---- files without tensors ---- */
 
-/* config.json and the index are not copied, because this run writes its own; neither are files listed in `left_out`
- * and files that have the name of a planned shard. */
-static bool prepare_is_copied(const organ_writing *w, const char *name)
-{
-    const organ_model *const model = w->write->model;
-    if (strcmp(name, CONFIG) == 0 || strcmp(name, ORGAN_INDEX_NAME) == 0 ||
-        (model->index && strcmp(name, model->index) == 0) ||
-        (w->write->left_out && organ_is_one_of(name, w->write->left_out)))
-        return false;
-    for (size_t f = 0; f < organ_resharding_files(w->plan); f++)
-        if (strcmp(name, organ_resharding_file(w->plan, f, NULL)) == 0)
-            return false;
-    return true;
-}
-
 /* The model's own reports in organ/ become organ/donor/, because organ/ gets the reports about the output. A layout
  * without a second model restores the donor. */
 static char *new_name_of(const organ_writing *w, const char *name)
 {
     const organ_write *const m = w->write;
-    const bool record = organ_is_report_path(name) && (!m->layout.files || m->layout.source);
-    if (m->layout.apart)
+    const bool record = organ_is_report_path(name) && (!m->layout || m->source);
+    if (organ_writing_is_apart(w))
         return organ_format(ORGAN_FILES_FOLDER "/%s", name);
     return organ_format("%s%s", record ? "organ/donor/" : "", record ? name + strlen("organ/") : name);
 }
@@ -265,8 +298,6 @@ static organ_status copy_extra(const organ_writing *w, const char *to, organ_err
 {
     for (size_t k = 0; k < w->extra.count && !error->status; k++) {
         const char *const name = w->extra.names[k];
-        if (!w->write->layout.files && !prepare_is_copied(w, name))
-            continue;
         ORGAN_OWNED char *const new_name = new_name_of(w, name);
         if (!new_name)
             return organ_fail_memory(error, w->write->requested->output);
@@ -316,32 +347,17 @@ static organ_status prepare_write_file(const organ_writing *w, const char *to, c
     return organ_printed_write(path, print_bytes, file, error);
 }
 
-static organ_status replace_layout_config(const organ_writing *w, const char *to, organ_error *error)
+static organ_status write_config(const organ_writing *w, const char *to, organ_error *error)
 {
-    ORGAN_OWNED char *const folder = organ_format("%s/%s", to, w->write->layout.apart ? ORGAN_FILES_FOLDER : "");
-    if (folder)
-        organ_config_replace(folder, &w->config, error);
-    else
-        organ_fail_memory(error, to);
-    return error->status;
-}
-
-static organ_status begin_layout(const organ_writing *w, const char *to, organ_error *error)
-{
-    const organ_write *const m = w->write;
-    if ((m->layout.apart && organ_layout_folders(m->layout.files, to, error)) || copy_extra(w, to, error))
-        return error->status;
-    return w->config_changed ? replace_layout_config(w, to, error) : ORGAN_OK;
+    const organ_written_file file = {organ_writing_is_apart(w) ? ORGAN_FILES_FOLDER "/" CONFIG : CONFIG,
+                                     w->config.bytes, /*length=*/0};
+    return w->config_path ? prepare_write_file(w, to, &file, error) : ORGAN_OK;
 }
 
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error)
 {
-    if (w->write->layout.files)
-        return begin_layout(w, to, error);
     for (const organ_written_file *file = w->made.files; file && file->name; file++)
         if (prepare_write_file(w, to, file, error))
             return error->status;
-    if (w->config_path && prepare_write_text(w, to, CONFIG, w->config.bytes, error))
-        return error->status;
-    return copy_extra(w, to, error);
+    return write_config(w, to, error) ? error->status : copy_extra(w, to, error);
 }

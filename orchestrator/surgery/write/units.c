@@ -44,7 +44,7 @@ const organ_output *organ_write_output(const organ_writing *w) { return &w->outp
 
 void *organ_write_inner(const organ_writing *w) { return w->write->inner ? w->write->inner : w->write->context; }
 
-const organ_resharding *organ_write_files(const organ_writing *w) { return w->plan; }
+const organ_layout *organ_write_files(const organ_writing *w) { return w->plan; }
 
 const organ_file_list *organ_write_extra_files(const organ_writing *w) { return &w->extra; }
 
@@ -62,7 +62,7 @@ static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 organ_status organ_write_bytes(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at,
                                organ_error *error)
 {
-    const organ_shard_piece *const p = &w->pieces[piece];
+    const organ_piece *const p = &w->pieces[piece];
     return organ_model_copy_write(w->copy, p->file, data, bytes, p->offset + at, p->offset, p->bytes, error);
 }
 
@@ -79,7 +79,7 @@ organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, s
                              organ_error *error)
 {
     if (w->copy ? organ_write_bytes(w, piece, data, bytes, at, error)
-                : organ_resharding_put(w->plan, piece, data, bytes, at, scratch, error))
+                : organ_layout_put(w->plan, piece, data, bytes, at, scratch, error))
         return error->status;
     return organ_write_digest(w, piece, data, bytes, at, error);
 }
@@ -88,7 +88,7 @@ organ_status organ_write_put_behind(organ_writing *w, organ_behind *behind, size
                                     const void *data, size_t bytes, uint64_t at, organ_error *error)
 {
     uint64_t offset;
-    const char *const path = organ_resharding_place(w->plan, piece, &offset);
+    const char *const path = organ_layout_place(w->plan, piece, &offset);
     if (organ_behind_write(behind, worker, path, data, bytes, offset + at, error))
         return error->status;
     return organ_write_digest(w, piece, data, bytes, at, error);
@@ -174,7 +174,7 @@ static bool units_is_selected(void *context, size_t piece)
     return !w->units[w->log.unit_of[piece]].done;
 }
 
-/* In a layout the extent is the whole piece, whose digest the layout reports. */
+/* With organ_layout.only_copies the extent is the whole piece, whose digest the layout reports. */
 static organ_status keep_copied(void *context, size_t piece, const organ_transfer_extent *extent, organ_error *error)
 {
     organ_writing *const w = context;
@@ -195,15 +195,14 @@ static organ_status finish_copied(void *context, size_t piece, organ_error *erro
 
 organ_status organ_units_copy(organ_writing *w, organ_error *error)
 {
-    const organ_resharding_watch watch = {.context = w,
-                                          .overflow = &w->overflow,
-                                          .whole = w->write->layout.files != NULL,
-                                          .is_selected = units_is_selected,
-                                          .written = keep_copied,
-                                          .copied = finish_copied};
+    const organ_layout_watch watch = {.context = w,
+                                      .overflow = &w->overflow,
+                                      .is_selected = units_is_selected,
+                                      .written = keep_copied,
+                                      .copied = finish_copied};
     if (w->copy)
         return organ_model_copy_finish(w->copy, w->write->engine, error);
-    return organ_resharding_copy(w->plan, &watch, w->write->engine, w->write->progress, w->stop, error);
+    return organ_layout_copy_pieces(w->plan, &watch, w->write->engine, w->write->progress, w->stop, error);
 }
 
 /* ---- reading back ---- */
@@ -211,9 +210,9 @@ organ_status organ_units_copy(organ_writing *w, organ_error *error)
 organ_status organ_write_read(const organ_writing *w, size_t piece, void *data, size_t bytes, uint64_t at,
                               organ_error *error)
 {
-    const organ_shard_piece *const p = &w->pieces[piece];
+    const organ_piece *const p = &w->pieces[piece];
     return w->copy ? organ_model_copy_read(w->copy, p->file, data, bytes, p->offset + at, error)
-                   : organ_resharding_read(w->plan, piece, data, bytes, at, error);
+                   : organ_layout_read(w->plan, piece, data, bytes, at, error);
 }
 
 uint64_t organ_units_bytes(const organ_writing *w, size_t unit)
@@ -247,8 +246,8 @@ json_t *organ_writing_head(const organ_writing *w)
 json_t *organ_writing_plan_line(const organ_writing *w)
 {
     const organ_write *const m = w->write;
-    json_t *const line =
-        ORGAN_OBJECT(SET("plan", organ_json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(w->plan))));
+    json_t *const line = ORGAN_OBJECT(
+        SET("plan", organ_json_sprintf("%016llx", (unsigned long long)organ_layout_digest_of_plan(w->plan))));
     json_t *const decided = m->decide ? with_identity(m, line) : line;
     return m->make.depends ? organ_json_joined(decided, m->make.depends(organ_write_inner(w))) : decided;
 }
@@ -263,7 +262,7 @@ static json_t *document_of(const organ_writing *w)
     organ_leftovers_report(object, w->stripped);
     if (!object || !m->check.parameters || json_object_get(object, "schema"))
         return object;
-    const uint64_t bytes = w->plan ? organ_resharding_bytes(w->plan) : w->source_bytes;
+    const uint64_t bytes = w->plan ? organ_layout_bytes(w->plan) : w->source_bytes;
     json_t *const made = organ_json_joined(
         ORGAN_OBJECT(SET_HEAD(m->names.view->schema, m->names.definition), SET_FLAG("dry_run", m->requested->dry_run),
                      SET(m->names.model, organ_run_model_json(m->model, m->report.runs_blocks)),
@@ -278,11 +277,9 @@ static json_t *document_of(const organ_writing *w)
 static uint64_t planned_bytes(const organ_writing *w, uint64_t bytes)
 {
     const organ_write *const m = w->write;
-    if (m->layout.files)
-        return organ_layout_bytes(m->layout.files);
-    if (w->made.laid)
-        return w->made.laid->size;
-    return w->plan ? organ_resharding_total(w->plan) : bytes;
+    if (m->layout)
+        return organ_layout_bytes(m->layout);
+    return w->plan ? organ_layout_total(w->plan) : bytes;
 }
 
 /* The predictions are the object "plan" and the predicted time in "run". Returns -1 if memory runs out. */
@@ -296,7 +293,7 @@ static int document_add_plan(const organ_writing *w, json_t *report)
     for (size_t t = 0; t < m->model->tensor_count; t++)
         bytes += m->model->tensors[t].bytes;
     all.output_bytes = planned_bytes(w, bytes);
-    organ_plan_memory(&all, m->layout.files ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, /*good=*/0);
+    organ_plan_memory(&all, organ_writing_only_copies(w) ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, /*good=*/0);
     organ_plan_memory(&all, w->evaluation.memory, /*good=*/0);
     organ_plan_memory(&all, w->rows_memory, /*good=*/0);
     all.bytes += (double)bytes + (double)all.output_bytes; /* the model is read once, the output written once */
@@ -328,60 +325,4 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
         organ_output_reports_write(&w->output, &files, *report, error) == ORGAN_OK && !w->output.single)
         organ_output_sync(&w->output, error);
     return error->status;
-}
-
-/* ---- outputs that a verb has laid out (output/layout.h) ---- */
-
-/* Makes each piece of the layout a unit. */
-static organ_status list_layout_units(organ_writing *w, organ_error *error)
-{
-    const organ_layout *const layout = w->write->layout.files;
-    if (!(w->units = w->own_units = organ_rows_take(layout->piece_count + 1, sizeof *w->units)))
-        return organ_fail_memory(error, w->write->requested->output);
-    for (size_t k = 0; k < layout->piece_count; k++) {
-        w->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = layout->pieces[k].from->bytes};
-        w->source_bytes += w->units[k].bytes;
-    }
-    w->plan = layout->plan;
-    w->pieces = layout->copies;
-    w->piece_count = w->unit_count = layout->piece_count;
-    return ORGAN_OK;
-}
-
-/* Removes the names of `left_out` from the list of files that are copied. */
-static void leave_out(organ_writing *w)
-{
-    size_t kept = 0;
-    for (size_t k = 0; k < w->extra.count; k++) {
-        if (w->write->left_out && organ_is_one_of(w->extra.names[k], w->write->left_out))
-            free(w->extra.names[k]);
-        else
-            w->extra.names[kept++] = w->extra.names[k];
-    }
-    w->extra.count = kept;
-}
-
-organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
-{
-    const organ_write *const m = w->write;
-    if ((!w->output.single && organ_extra_files_list(m->model, &w->root, &w->extra, error)) ||
-        organ_layout_plan(m->layout.files, m->model, m->layout.apart, error) || list_layout_units(w, error))
-        return error->status;
-    leave_out(w);
-    return ORGAN_OK;
-}
-
-static organ_status store_manifest(const organ_writing *w, const char *to, organ_error *error)
-{
-    ORGAN_OWNED_JSON json_t *const about = organ_model_json(w->write->model);
-    if (about)
-        organ_layout_manifest(w->write->layout.files, to, about, error);
-    else
-        organ_fail_memory(error, w->write->model->path);
-    return error->status;
-}
-
-organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error)
-{
-    return w->write->layout.apart && organ_ranks_first(w->output.ranks) ? store_manifest(w, to, error) : ORGAN_OK;
 }

@@ -22,8 +22,8 @@ static organ_status read_piece(const void *context, void *data, size_t bytes, ui
     return organ_write_read(p->w, p->piece, data, bytes, offset, error);
 }
 
-/* `rows`, the extents of a piece in the journal, must cover the piece without a gap (or its beginning, with
- * organ_write.laid), and the bytes of each extent in the output must have the extent's digest. */
+/* `rows`, the extents of a piece in the journal, must cover the piece without a gap (or its beginning, in a layout),
+ * and the bytes of each extent in the output must have the extent's digest. */
 static organ_status check_piece(const organ_writing *w, size_t piece, const json_t *rows, bool *intact,
                                 organ_error *error)
 {
@@ -48,7 +48,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
             return ORGAN_OK;
         at += (uint64_t)bytes;
     }
-    *intact = *intact && (at == w->pieces[piece].bytes || (w->made.laid && !w->pieces[piece].same));
+    *intact = *intact && (at == w->pieces[piece].bytes || (w->write->layout && !w->pieces[piece].same));
     return ORGAN_OK;
 }
 
@@ -75,8 +75,9 @@ static void units_recall(organ_writing *w, size_t unit, const json_t *line)
 {
     organ_unit *const u = &w->units[unit];
     const json_t *const results = json_object_get(line, "results");
-    organ_shard_piece *const first = &w->pieces[u->first];
-    /* In a layout the line of a piece has one extent with its digest, or none if the piece is empty. */
+    organ_piece *const first = &w->pieces[u->first];
+    /* With organ_layout.only_copies the line of a piece has one extent with its digest, or none if the piece is empty.
+     */
     const char *const digits =
         json_string_value(json_array_get(json_array_get(json_array_get(json_object_get(line, "pieces"), 0), 0), 2));
     if (first->same)

@@ -3,12 +3,12 @@
  * organ_write_run, which does everything that verbs share: dry run, journal and --resume, division among ranks, files
  * without tensors, config.json, evaluation, reports, publishing.
  *
- * There are three kinds of output. The members that are set decide:
+ * An output is a list of pieces: tensors, or parts of tensors, that are copied from a model or made by the verb. The
+ * members that are set decide in which files the pieces are:
  *   replaced   copies of the model's files in which some tensors get other bytes of the same length
  *   pieces     new shards (or one GGUF file), with config.json edited; if the user named one of the model's files, only
  *              the new file is written
- *   layout     files that a verb has laid out from tensors of one or two models, or an organ directory; then `fill` is
- *              not called, and an organ directory gets no reports */
+ *   layout     files that a verb has laid out (output/layout.h), or an organ directory, which gets no reports */
 #ifndef ORGAN_SURGERY_WRITE_WRITE_H
 #define ORGAN_SURGERY_WRITE_WRITE_H
 
@@ -98,7 +98,7 @@ typedef struct organ_writing organ_writing; /* state of organ_write_run for one 
 bool organ_write_done(const organ_writing *writing, size_t unit);
 
 /* Writes bytes [at, at + bytes) of a piece into the output and keeps their XXH3 for the journal. `scratch`: as in
- * organ_resharding_put. May be called by several threads at the same time. Returns ORGAN_IO if the bytes cannot be
+ * organ_layout_put. May be called by several threads at the same time. Returns ORGAN_IO if the bytes cannot be
  * written or memory runs out. */
 organ_status organ_write_put(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
                              void *scratch, organ_error *error);
@@ -145,9 +145,9 @@ const json_t *organ_write_lines(const organ_writing *writing);
 
 /* Returns the output, for `document`. Owned by `writing`. */
 const organ_output *organ_write_output(const organ_writing *writing);
-/* Returns the plan of the output's new files, for `document`; NULL for an output with replaced tensors, which has the
- * files of the model. Owned by `writing`. */
-const organ_resharding *organ_write_files(const organ_writing *writing);
+/* Returns the files of the output, for `document`; NULL for an output with replaced tensors, which has the files of the
+ * model. Owned by `writing`. */
+const organ_layout *organ_write_files(const organ_writing *writing);
 
 /* Returns whether an earlier run has completed the output, so that it only needs its name. */
 bool organ_write_is_whole(const organ_writing *writing);
@@ -222,14 +222,10 @@ typedef struct organ_write_replaced {
 
 /* An output of new files, whose tensors are pieces. */
 typedef struct organ_write_pieces {
-    organ_shard_piece *list;
+    organ_piece *list;
     size_t count;
-    organ_unit *units; /* units cover all pieces, in their order */
+    organ_unit *units; /* units cover all pieces, in their order. NULL: each piece is a unit */
     size_t unit_count;
-    /* The only file of the output, which the verb has laid out: the pieces have bytes and offset. A unit may write
-     * fewer bytes than its piece has, from the first on, and `written` completes the file. --force recognises no copies
-     * of the model's files in an earlier output of two models. NULL: the driver plans the files. */
-    const organ_shard *laid;
     organ_gguf_writer *gguf; /* writer that has the key-values of a GGUF output; NULL: the output is safetensors */
     /* Texts to write as files; the list ends with a NULL name. If it is set, no other file of the model is copied and
      * config.json is not edited. NULL: the files of the model are copied. */
@@ -239,19 +235,10 @@ typedef struct organ_write_pieces {
     bool repacked;
 } organ_write_pieces;
 
-/* An output of files that a verb has laid out. */
-typedef struct organ_write_layout {
-    organ_layout *files;       /* filled by the verb, which releases it. NULL: the output is of another kind */
-    bool apart;                /* the output is an organ directory */
-    const organ_model *source; /* second model from which the layout takes tensors; NULL: none */
-    organ_ranks *ranks;        /* ranks of a layout, used in place of engine->ranks */
-    const organ_stop *stop;    /* stop flag of a layout, used in place of engine->stop */
-} organ_write_layout;
-
 /* Phase make: the files and tensors of the output. */
 typedef struct organ_write_make {
-    /* Edits the config.json of an output of pieces, or of a layout with tensors of a second model. Not called if the
-     * model has none, or for a layout of GGUF files. Gets `inner`. */
+    /* Edits the config.json of an output whose pieces are not all copied from `model`. Not called if the model has
+     * none, or for a layout of GGUF files. Gets `inner`. */
     organ_status (*edit)(void *inner, organ_json_edit *config, organ_error *error);
     /* Returns a new object with members of the journal that the plan of the output depends on. They must be equal in a
      * continued run. Gets `inner`. NULL: there are none. The function returns NULL if memory runs out. */
@@ -308,8 +295,8 @@ typedef struct organ_write {
      * file if its path ends in .safetensors or .gguf, else a directory. Never NULL. */
     const organ_write_options *requested;
     const organ_progress *progress;
-    /* With `layout` it may be NULL unless the output is evaluated; the tensors are then copied on threads that are
-     * started for the run. */
+    /* It may be NULL if all pieces are copied and the output is not evaluated; the tensors are then copied on threads
+     * that are started for the run. */
     const organ_engine *engine;
     void *context; /* first argument of the callbacks */
     /* of those that get `inner`, for a room between verb and driver (verbs/shrink/cut.h). NULL: `context` */
@@ -327,7 +314,15 @@ typedef struct organ_write {
     organ_status (*decide)(void *inner, organ_writing *writing, organ_write_pieces *pieces, organ_error *error);
     organ_write_replaced replaced;
     organ_write_pieces pieces;
-    organ_write_layout layout;
+    /* Files and pieces that the verb has laid out, and releases; `pieces` then has only units and files. Its `model` is
+     * the same. If not all pieces are copied, a unit may write fewer bytes than its piece has, from the first on, and
+     * `written` completes the file. NULL: the driver plans the files of `pieces`. */
+    organ_layout *layout;
+    const organ_model *source; /* second model from which the output takes tensors; NULL: none. --force recognises no
+                                  copies of the model's files in an earlier output of two models that work has made */
+    /* If all pieces of the layout are copied: used in place of those of `engine`. */
+    organ_ranks *ranks;
+    const organ_stop *stop;
     organ_write_make make;
     organ_write_report report;
 } organ_write;

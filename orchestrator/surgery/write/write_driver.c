@@ -20,8 +20,9 @@ static bool is_planned(const void *planned, const char *name) { return organ_nam
 
 static const char *file_name(const organ_writing *w, size_t file)
 {
+    size_t count;
     if (w->plan)
-        return organ_resharding_file(w->plan, file, NULL);
+        return organ_layout_written(w->plan, &count)[file].name;
     return w->output.single ? organ_output_name(&w->output) : w->write->model->files[file].name;
 }
 
@@ -30,7 +31,9 @@ static const char *file_name(const organ_writing *w, size_t file)
 static organ_status remove_files_without_tensors(const organ_writing *w, organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table planned = {0};
-    const size_t files = w->plan ? organ_resharding_files(w->plan) : w->write->model->file_count;
+    size_t files = w->write->model->file_count;
+    if (w->plan)
+        organ_layout_written(w->plan, &files);
     for (size_t f = 0; f < files && !error->status; f++)
         if (!organ_name_table_put(&planned, file_name(w, f), f))
             organ_fail_memory(error, w->output.path);
@@ -44,7 +47,7 @@ static organ_status remove_files_without_tensors(const organ_writing *w, organ_e
 /* The other files do not depend on the bytes of tensors. Only rank 0 calls this. */
 static organ_status write_begin(organ_writing *w, organ_error *error)
 {
-    const uint64_t tensors = w->plan && !w->write->outline ? organ_resharding_bytes(w->plan) : 0;
+    const uint64_t tensors = w->plan && !w->write->outline ? organ_layout_bytes(w->plan) : 0;
     if (w->plan && organ_run_journal_plan(&w->journal, organ_writing_plan_line(w), w->output.path, error))
         return error->status;
     if (w->output.publish.resumed ? remove_files_without_tensors(w, error)
@@ -58,12 +61,11 @@ static organ_status open_files(organ_writing *w, organ_error *error)
 {
     const char *const to = organ_output_directory(&w->output);
     const bool made_already = w->output.publish.resumed || !organ_ranks_first(w->output.ranks);
+    const organ_files_state state = made_already ? ORGAN_CONTINUED : ORGAN_CREATED;
     if (!w->plan)
         return organ_model_copy_begin(w->write->model, &w->output.publish, w->write->replaced.chosen,
                                       w->output.single ? organ_output_name(&w->output) : NULL, &w->copy, error);
-    if (w->write->outline)
-        return organ_resharding_begin_outline(w->plan, to, error);
-    return made_already ? organ_resharding_continue(w->plan, to, error) : organ_resharding_begin(w->plan, to, error);
+    return organ_layout_begin(w->plan, to, w->write->outline ? ORGAN_OUTLINE : state, error);
 }
 
 /* Rank 0 creates the files before the other ranks open them. For a copy of the model's files, rank 0 sends the
@@ -85,7 +87,7 @@ static organ_status make_files(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* A layout has no bytes to compute, since all its tensors are copied. */
+/* If all pieces are copied, there is no `fill`. */
 static organ_status write_fill(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -107,14 +109,15 @@ static organ_status write_units(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* An output of pieces in several files opens by its directory, because its shards have new names; other outputs open
+/* An output of new files opens by its directory, because its shards have new names; one with the model's files opens
  * by the same kind of path as the donor (organ_output_copy_path). The caller frees the path; NULL if memory runs
  * out. */
 static char *unfinished_model_path(const organ_writing *w)
 {
     const char *const to = organ_output_directory(&w->output);
     const char *const single = w->output.single ? organ_output_name(&w->output) : NULL;
-    return single || !w->made.list ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
+    return single || !w->plan || organ_writing_only_copies(w) ? organ_output_copy_path(to, w->write->model, single)
+                                                              : strdup(to);
 }
 
 static organ_status check_begun(const organ_writing *w, organ_error *error)
@@ -176,14 +179,22 @@ static organ_status store_origin_text(const organ_writing *w, const char *to, or
 static organ_status settle_head(const organ_writing *w, const char *to, const char *path, organ_error *error)
 {
     organ_model *made = NULL;
-    const bool has_config = w->write->layout.files ? w->write->layout.source && !w->write->layout.apart
-                                                   : w->config_path || w->write->replaced.chosen;
-    if (w->output.single || !has_config || !w->write->model->config.present || !organ_ranks_first(w->output.ranks))
+    const bool has_config = w->config_path || w->write->replaced.chosen;
+    if (w->output.single || !has_config || organ_writing_is_apart(w) || !w->write->model->config.present ||
+        !organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
     if (organ_model_open(path, &made, error) == ORGAN_OK)
         organ_head_settle(to, made, w->write->engine, w->write->progress, error);
     organ_model_close(made);
     return error->status;
+}
+
+static organ_status store_manifest(const organ_writing *w, const char *to, organ_error *error)
+{
+    if (!organ_writing_is_apart(w) || !organ_ranks_first(w->output.ranks))
+        return ORGAN_OK;
+    ORGAN_OWNED_JSON json_t *const about = organ_model_json(w->write->model);
+    return about ? organ_layout_manifest(w->plan, to, about, error) : organ_fail_memory(error, w->write->model->path);
 }
 
 /* The input models must not have changed during the run. All ranks call this; only rank 0 writes. */
@@ -192,17 +203,15 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     const organ_write *const m = w->write;
     const char *const to = organ_output_directory(&w->output);
     size_t again = 0; /* not used: w->stripped has the number of removed settings already */
-    if ((m->layout.source && organ_model_unchanged(m->layout.source, error)) || organ_model_unchanged(m->model, error))
+    if ((m->source && organ_model_unchanged(m->source, error)) || organ_model_unchanged(m->model, error))
         return error->status;
     if (m->outline)
         return ORGAN_OK;
     if (settle_head(w, to, path, error))
         return error->status;
-    if (m->layout.files)
-        return organ_writing_end_layout(w, to, error);
     if (store_origin_text(w, to, error) || (w->stretches && finish_stretches(w, path, error)) ||
         (m->make.written && m->make.written(m->inner, path, error)) ||
-        (m->make.check && m->make.check(m->context, to, path, error)))
+        (m->make.check && m->make.check(m->context, to, path, error)) || store_manifest(w, to, error))
         return error->status;
     if (m->replaced.chosen && w->stripped && organ_ranks_first(w->output.ranks))
         organ_leftovers_strip_copy(m->model, to, &again, error);
@@ -278,8 +287,7 @@ static organ_status report_dry_run(organ_writing *w, json_t **report, organ_erro
 static void write_release(organ_writing *w)
 {
     organ_evaluation_release(&w->evaluation);
-    if (!w->write->layout.files)
-        organ_resharding_free(w->plan);
+    organ_layout_release(&w->own_plan);
     if (w->write->replaced.rows)
         organ_rows_free(w->write->replaced.rows->results);
     organ_run_inputs_release(&w->inputs);
@@ -317,8 +325,7 @@ static organ_status note_left_files(const organ_writing *w, organ_error *error)
     const organ_write *const m = w->write;
     char *text = NULL;
     size_t count = 0;
-    if (!w->output.path || !w->output.single || m->outline || m->layout.apart ||
-        !organ_ends_with(w->output.path, ".safetensors"))
+    if (!w->output.path || !w->output.single || m->outline || !organ_ends_with(w->output.path, ".safetensors"))
         return ORGAN_OK;
     for (const organ_written_file *file = w->made.files; file && file->name && !error->status; file++, count++) {
         char *const longer = organ_format("%s%s%s", text ? text : "", text ? ", " : "", file->name);
@@ -345,15 +352,14 @@ static organ_writing write_of(const organ_write *m)
         .made = m->pieces,
         .output = {.path = m->requested->output,
                    .single = (named ? organ_output_is_file(m->requested->output) : organ_writing_makes_gguf(m)) &&
-                             !m->layout.apart,
-                   .like = m->pieces.laid && m->layout.source ? NULL : organ_output_like(m->model),
+                             !(m->layout && m->layout->apart),
+                   .like = m->layout && !m->layout->only_copies && m->source ? NULL : organ_output_like(m->model),
                    .force = m->requested->force,
-                   .closed =
-                       organ_output_closed(m->model) | (m->layout.source ? organ_output_closed(m->layout.source) : 0),
+                   .closed = organ_output_closed(m->model) | (m->source ? organ_output_closed(m->source) : 0),
                    .resume = m->requested->resume,
                    .resumed_by = m->names.resumed_by,
-                   .ranks = m->layout.files ? m->layout.ranks : engine->ranks},
-        .stop = m->layout.files ? m->layout.stop : engine->stop,
+                   .ranks = engine->ranks},
+        .stop = engine->stop,
         .overflow = ORGAN_OVERFLOW(m->requested->saturate),
         .evaluation = {.options = m->requested->evaluate,
                        .engine = engine,
@@ -389,7 +395,7 @@ static organ_status set_figures(const organ_writing *w, organ_figures *figures, 
     if (!copied)
         return organ_fail_memory(error, model->path);
     mark_copied(w, copied);
-    *figures = (organ_figures){.bytes = w->plan ? organ_resharding_bytes(w->plan) : organ_model_bytes(model),
+    *figures = (organ_figures){.bytes = w->plan ? organ_layout_bytes(w->plan) : organ_model_bytes(model),
                                .weights = organ_model_elements(model),
                                .seconds = organ_work_seconds()};
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -424,13 +430,15 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
 {
     organ_write with = *write;
     organ_engine *own = NULL;
-    if (!write->engine) {
-        *report = NULL;
-        if (organ_engine_create(/*kernels=*/NULL, /*threads=*/0, /*memory=*/0, &own, error) != ORGAN_OK)
-            return error->status;
-        own->stop = write->layout.stop;
-        with.engine = own;
-    }
+    if (!write->layout || !write->layout->only_copies)
+        return run_with_engine(write, report, error);
+    *report = NULL;
+    if (!write->engine && organ_engine_create(/*kernels=*/NULL, /*threads=*/0, /*memory=*/0, &own, error) != ORGAN_OK)
+        return error->status;
+    organ_engine engine = own ? *own : *write->engine;
+    engine.ranks = write->ranks;
+    engine.stop = write->stop;
+    with.engine = &engine;
     run_with_engine(&with, report, error);
     organ_engine_destroy(own);
     return error->status;

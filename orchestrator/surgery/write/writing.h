@@ -41,10 +41,11 @@ struct organ_writing {
     organ_run_inputs inputs; /* all files that the run reads */
     organ_run_journal journal;
     const organ_stop *stop;
-    organ_resharding *plan; /* new files of an output of pieces or of a layout; NULL: `copy` makes the files */
+    organ_layout *plan;    /* the files of the output; NULL: `copy` makes them */
+    organ_layout own_plan; /* what `plan` points to, unless the verb has laid out the files */
     /* Copy of the model's files in which tensors are replaced, while it is written; else NULL. */
     organ_model_copy *copy;
-    organ_shard_piece *pieces;
+    organ_piece *pieces;
     size_t piece_count;
     organ_unit *units;       /* in the order of their pieces; each piece belongs to one unit */
     size_t unit_count, done; /* number of units, and of those that are done */
@@ -55,7 +56,7 @@ struct organ_writing {
     /* Released by organ_write_run: */
     organ_stretches own_stretches; /* for organ_write.rows: made by the driver; `stretches` then points here */
     const organ_tensor **tensors;  /* the tensors of own_stretches */
-    organ_shard_piece *own_pieces;
+    organ_piece *own_pieces;
     organ_unit *own_units;
     organ_file_list extra; /* files without tensors to copy */
     char *choices;         /* path of organ_write_choices; NULL: nothing is written */
@@ -74,13 +75,25 @@ static inline bool organ_writing_has_origin(const organ_writing *w)
     return w->write->report.origin && w->output.single && !w->write->names.view->files.lines;
 }
 
+/* Returns whether the verb has laid out files whose pieces are all copied, and has checked their path. */
+static inline bool organ_writing_only_copies(const organ_writing *w)
+{
+    return w->write->layout && w->write->layout->only_copies;
+}
+
+/* Returns whether the output is an organ directory. */
+static inline bool organ_writing_is_apart(const organ_writing *w)
+{
+    return w->write->layout && w->write->layout->apart;
+}
+
 /* Returns the names of the reports; all are NULL for an organ directory, whose manifest lists all files. */
 static inline organ_report_files organ_writing_files(const organ_writing *w)
 {
     organ_report_files files = w->write->names.view->files;
     if (organ_writing_has_origin(w))
         files.lines = w->write->report.origin->name;
-    return w->write->layout.apart ? (organ_report_files){0} : files;
+    return organ_writing_is_apart(w) ? (organ_report_files){0} : files;
 }
 
 /* ---- prepare.c ---- */
@@ -93,17 +106,10 @@ organ_status organ_writing_check(organ_writing *w, organ_error *error);
 /* Plans files and units, and edits config.json, after the verb has decided. Writes nothing. */
 organ_status organ_writing_plan(organ_writing *w, organ_error *error);
 
-/* Writes config.json and the other files without tensors into the directory `to`; makes the folders of an organ
- * directory. */
+/* Writes config.json and the other files without tensors into the directory `to`. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error);
 
 /* ---- units.c ---- */
-
-/* Lists the files without tensors, and plans the files and units of a layout. Writes nothing. */
-organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error);
-
-/* Writes manifest.json of an organ directory into `to`, after the tensors. Only rank 0 writes. */
-organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error);
 
 /* Returns the first line of the journal: definition, parameters, identity and input files. NULL if memory runs out. */
 json_t *organ_writing_head(const organ_writing *w);
@@ -116,7 +122,8 @@ json_t *organ_writing_plan_line(const organ_writing *w);
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error);
 
 /* Copies the pieces whose `same` is set and whose unit this rank must still make. For a copy of the model's files,
- * copies the bytes that are not replaced. Returns the errors of organ_resharding_copy and organ_model_copy_finish. */
+ * copies the bytes that are not replaced. Returns the errors of organ_layout_copy_pieces and organ_model_copy_finish.
+ */
 organ_status organ_units_copy(organ_writing *w, organ_error *error);
 
 uint64_t organ_units_bytes(const organ_writing *w, size_t unit); /* bytes of the unit's pieces in the output */

@@ -64,8 +64,7 @@ static organ_status check_assembled(const assembly_job *a, organ_error *error)
 
 static json_t *changed_json(const void *layout, size_t k)
 {
-    return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].as.name)
-                                                 : NULL;
+    return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].name) : NULL;
 }
 
 static json_t *file_json(const void *layout, size_t f)
@@ -130,7 +129,9 @@ static organ_status assemble_model(assembly_job *a, const organ_progress *progre
         return error->status;
     const organ_write made = {.model = a->model,
                               .requested = &o->write,
-                              .layout = {.files = &a->layout, .ranks = o->ranks, .stop = stop},
+                              .layout = &a->layout,
+                              .ranks = o->ranks,
+                              .stop = stop,
                               .names = {"assemble/1", &organ_assemble_view, "assembling", "model", NULL},
                               .progress = progress,
                               .engine = o->engine,
@@ -169,7 +170,7 @@ static json_t *extract_source_json(const void *layout, size_t f)
     for (size_t k = 1; k < file->filler_count; k++)
         gaps += file->fillers[k].bytes;
     return ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("bytes", file->size),
-                        SET_COUNT("header_bytes", file->data_offset), SET_COUNT("gap_bytes", gaps));
+                        SET_COUNT("header_bytes", file->fillers[0].bytes), SET_COUNT("gap_bytes", gaps));
 }
 
 static json_t *extract_document(void *context, const organ_writing *made)
@@ -199,10 +200,13 @@ static organ_status extract_model(assembly_job *e, const organ_progress *progres
         organ_layout_copy(e->model, &e->layout, error) ||
         organ_graft_select_block(e->model, o->select, /*name=*/NULL, &e->layout, &e->merged, error))
         return error->status;
+    e->layout.apart = true;
     const organ_write made = {.model = e->model,
                               .requested = &o->write,
                               .names = {"extract/1", &organ_extract_view, "extracting", "model", o->resumed_by},
-                              .layout = {.files = &e->layout, .apart = true, .ranks = o->ranks, .stop = stop},
+                              .layout = &e->layout,
+                              .ranks = o->ranks,
+                              .stop = stop,
                               .progress = progress,
                               .engine = o->engine,
                               .context = e,

@@ -187,8 +187,8 @@ static json_t *tensor_json(const void *context, size_t k)
     const organ_piece *const piece = &job->layout.pieces[k];
     if (piece->model != job->source)
         return NULL;
-    return ORGAN_OBJECT(SET_TEXT("name", piece->as.name), SET_TEXT("from", piece->from->name),
-                        SET_DTYPE("dtype", piece->as.dtype), SET_DTYPE("source_dtype", piece->from->dtype),
+    return ORGAN_OBJECT(SET_TEXT("name", piece->name), SET_TEXT("from", piece->same->name),
+                        SET_DTYPE("dtype", piece->dtype), SET_DTYPE("source_dtype", piece->same->dtype),
                         SET("xxh3", job->options->write.dry_run ? json_null() : organ_layout_digest(&job->layout, k)));
 }
 
@@ -319,14 +319,14 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
         return error->status;
     const char *const index[] = {job->target->index ? job->target->index : "model.safetensors.index.json", NULL};
     job->layout.changed = true;
+    job->layout.apart = job->target->manifest && !job->single;
     job->layout.kernels = job->kernels;
     const organ_write made = {.model = job->target,
                               .requested = &o->write,
-                              .layout.files = &job->layout,
-                              .layout.source = job->source,
-                              .layout.apart = job->target->manifest && !job->single,
-                              .layout.ranks = o->ranks,
-                              .layout.stop = job->stop,
+                              .layout = &job->layout,
+                              .source = job->source,
+                              .ranks = o->ranks,
+                              .stop = job->stop,
                               .names = {"graft/1", &organ_graft_view, "grafting", "target", NULL},
                               .progress = job->progress,
                               .engine = o->engine,

@@ -305,19 +305,16 @@ static organ_status put_tensor(organ_graft_job *job, const organ_tensor *from, o
     if (piece && found->dtype == from->dtype && ORGAN_SAME_SHAPE(found, from)) {
         job->taken[found - job->target->tensors] = true;
         piece->model = job->source;
-        piece->from = from;
+        piece->same = from;
         piece->known = NULL;
         return ORGAN_OK;
     }
     piece = &job->layout.pieces[job->layout.piece_count];
-    *piece = (organ_piece){.as = *from, .model = job->source, .from = from};
-    piece->as.name = organ_arena_copy(&job->layout.arena, name, strlen(name));
-    piece->as.anatomy = organ_anatomy_of(name);
-    piece->as.file = 0;
-    piece->as.offset = UINT64_MAX; /* after the target's tensors of the same type */
+    *piece = organ_graft_piece(job, from, name);
+    piece->offset = UINT64_MAX; /* after the target's tensors of the same type */
     job->taken[job->layout.piece_count++] = true;
     job->written_again = true;
-    return piece->as.name ? ORGAN_OK : organ_fail_memory(error, name);
+    return piece->name ? ORGAN_OK : organ_fail_memory(error, name);
 }
 
 static void put_pair(organ_graft_job *job, int32_t block)

@@ -84,19 +84,25 @@ organ_status organ_graft_packed_block(organ_graft_job *job, organ_error *error)
 
 /* ---- modules that are not quantised ---- */
 
+/* A graft and its list of tensors of the output. */
+typedef struct ignored_of {
+    const organ_graft_job *job;
+    const organ_tensor *tensors; /* one for each piece, with its name in the output */
+} ignored_of;
+
 static const organ_tensor *plain_piece(const void *context, size_t k)
 {
-    const organ_graft_job *const job = context;
-    const organ_piece *const piece = &job->layout.pieces[k];
-    if (piece->model != job->source)
+    const ignored_of *const of = context;
+    const organ_piece *const piece = &of->job->layout.pieces[k];
+    if (piece->model != of->job->source)
         return NULL;
-    const organ_weight *const weight = organ_weights_named(job->block.sources, piece->from->name);
-    return weight && weight->scheme == ORGAN_SCHEME_PLAIN ? &piece->as : NULL;
+    const organ_weight *const weight = organ_weights_named(of->job->block.sources, piece->same->name);
+    return weight && weight->scheme == ORGAN_SCHEME_PLAIN ? &of->tensors[k] : NULL;
 }
 
 static const organ_weight *quantised_weight(const void *context, size_t k)
 {
-    return &((const organ_graft_job *)context)->block.quantised[k];
+    return &((const ignored_of *)context)->job->block.quantised[k];
 }
 
 /* The packed weights of the target's trunk, and those of the source's block. */
@@ -116,9 +122,9 @@ static organ_status list_quantised(organ_graft_job *job, organ_error *error)
     for (size_t k = 0; k < b->sources->count; k++) {
         const organ_weight *const weight = &b->sources->weights[k];
         for (size_t p = 0; p < job->layout.piece_count && weight->scheme != ORGAN_SCHEME_PLAIN; p++)
-            if (job->layout.pieces[p].from == weight->codes) {
+            if (job->layout.pieces[p].same == weight->codes) {
                 b->quantised[b->quantised_count] = *weight;
-                b->quantised[b->quantised_count++].name = job->layout.pieces[p].as.name;
+                b->quantised[b->quantised_count++].name = job->layout.pieces[p].name;
             }
     }
     return ORGAN_OK;
@@ -151,12 +157,26 @@ static json_t *without_block(const organ_graft_job *job, const json_t *list)
     return kept;
 }
 
+/* Returns the tensors of the output, with their names there; NULL if memory runs out. */
+static organ_tensor *tensors_of(const organ_layout *layout)
+{
+    organ_tensor *const tensors = organ_rows_take(layout->piece_count + 1, sizeof *tensors);
+    for (size_t k = 0; tensors && k < layout->piece_count; k++) {
+        tensors[k] = *layout->pieces[k].same;
+        tensors[k].name = layout->pieces[k].name;
+        tensors[k].anatomy = layout->pieces[k].anatomy;
+    }
+    return tensors;
+}
+
 /* Appends the modules of the block to `list`. The head is the target's, which its list describes. */
 static organ_status add_ignored(const organ_graft_job *job, bool patterns, json_t *list, organ_error *error)
 {
+    ORGAN_OWNED_ROWS organ_tensor *const tensors = tensors_of(&job->layout);
+    const ignored_of of = {job, tensors};
     const organ_module_list modules = {
-        job->target, job, job->layout.piece_count, job->block.quantised_count, plain_piece, quantised_weight};
-    ORGAN_OWNED_JSON json_t *const rows = organ_modules_ignored(&modules, patterns);
+        job->target, &of, job->layout.piece_count, job->block.quantised_count, plain_piece, quantised_weight};
+    ORGAN_OWNED_JSON json_t *const rows = tensors ? organ_modules_ignored(&modules, patterns) : NULL;
     size_t k;
     const json_t *row;
     if (!rows)

@@ -128,7 +128,7 @@ static organ_status keep_block(const graft_block_side *side, organ_layout *layou
     organ_gguf_writer *writer = NULL;
     size_t kept = 0;
     for (size_t k = 0; k < layout->piece_count; k++)
-        if (goes_with_block(side, layout->pieces[k].from))
+        if (goes_with_block(side, layout->pieces[k].same))
             layout->pieces[kept++] = layout->pieces[k];
     layout->piece_count = kept;
     if (!side->model->gguf || organ_layout_metadata(side->model->gguf, &writer, error) == ORGAN_OK)

@@ -225,37 +225,46 @@ static bool is_of_other_kind(const organ_graft_job *job, const organ_tensor *fro
     return false;
 }
 
-/* On entry piece->as.dtype is the type of the replaced tensor. A matrix keeps its type if the header can be
+/* On entry piece->dtype is the type of the replaced tensor. A matrix keeps its type if the header can be
  * rewritten and GGUF has the type. Any other tensor is converted to the type of the replaced tensor (for vectors
  * usually F32, which inference programs require). */
 static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
-    const organ_dtype requested = piece->as.dtype;
+    const organ_dtype requested = piece->dtype;
     const bool fits = organ_dtype_describe(from->dtype)->ggml >= 0 && from->rank <= 4;
     if (from->dtype == requested)
         return;
     if (organ_graft_header_is_free(job) && fits && from->rank >= 2) {
-        piece->as.dtype = from->dtype;
-        piece->as.bytes = from->bytes;
+        piece->dtype = from->dtype;
+        piece->bytes = from->bytes;
         job->written_again = true;
     } else if (organ_can_widen(from->dtype) && organ_can_narrow(requested)) {
         job->converted++;
     } else {
         organ_say(job->mismatches, "type of %s: %s in the source, %s in the target, which cannot be converted",
-                  piece->as.name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(requested)->name);
+                  piece->name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(requested)->name);
     }
 }
 
-/* The tensor of the source stands for one of another shape, or for none. */
+organ_piece organ_graft_piece(organ_graft_job *job, const organ_tensor *from, const char *name)
+{
+    organ_piece piece = organ_piece_same(from);
+    piece.name = organ_arena_copy(&job->layout.arena, name, strlen(name));
+    piece.model = job->source;
+    piece.anatomy = organ_anatomy_of(name);
+    piece.file = 0;
+    return piece;
+}
+
+/* The tensor of the source stands for one of another shape. */
 static void put_other_shape(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
-    const char *const name = piece->as.name;
-    const organ_anatomy anatomy = piece->as.anatomy;
-    const size_t file = piece->as.file;
-    *piece = (organ_piece){.as = *from, .model = job->source, .from = from};
-    piece->as.name = name;
-    piece->as.anatomy = anatomy;
-    piece->as.file = file;
+    const organ_piece other = *piece;
+    *piece = organ_piece_same(from);
+    piece->name = other.name;
+    piece->model = job->source;
+    piece->anatomy = other.anatomy;
+    piece->file = other.file;
     job->written_again = true;
 }
 
@@ -265,18 +274,18 @@ static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_
     char source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
     job->taken[k] = true;
     organ_shape_text(from->rank, from->shape, source);
-    organ_shape_text(piece->as.rank, piece->as.shape, target);
-    if (!ORGAN_SAME_SHAPE(from, &piece->as) && is_of_other_kind(job, from, piece->as.name, piece->as.anatomy.layer)) {
+    organ_shape_text(piece->rank, piece->shape, target);
+    if (!ORGAN_SAME_SHAPE(from, piece) && is_of_other_kind(job, from, piece->name, piece->anatomy.layer)) {
         put_other_shape(job, from, piece);
         return;
     }
-    if (!ORGAN_SAME_SHAPE(from, &piece->as)) {
-        organ_say(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name, source, target);
+    if (!ORGAN_SAME_SHAPE(from, piece)) {
+        organ_say(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->name, source, target);
         return;
     }
     choose_type(job, from, piece);
     piece->model = job->source;
-    piece->from = from;
+    piece->same = from;
     piece->known = NULL;
 }
 
@@ -299,13 +308,10 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
         return;
     }
     organ_piece *const piece = &job->layout.pieces[job->layout.piece_count];
-    *piece = (organ_piece){.as = *from, .model = job->source, .from = from};
-    piece->as.name = organ_arena_copy(&job->layout.arena, name, strlen(name));
-    piece->as.anatomy = anatomy;
-    piece->as.file = 0;
+    *piece = organ_graft_piece(job, from, name);
     if (from->rank < 2 && from->dtype != like->dtype && organ_can_widen(from->dtype) && organ_can_narrow(like->dtype) &&
-        organ_dtype_bytes(like->dtype, from->elements, &piece->as.bytes)) {
-        piece->as.dtype = like->dtype;
+        organ_dtype_bytes(like->dtype, from->elements, &piece->bytes)) {
+        piece->dtype = like->dtype;
         job->converted++;
     }
     job->taken[job->layout.piece_count++] = true;
@@ -316,9 +322,8 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
 static void add_of_other_kind(organ_graft_job *job, const organ_tensor *from, const char *name)
 {
     organ_piece *const piece = &job->layout.pieces[job->layout.piece_count];
-    *piece = (organ_piece){.as.name = organ_arena_copy(&job->layout.arena, name, strlen(name)),
-                           .as.anatomy = organ_anatomy_of(name)};
-    put_other_shape(job, from, piece);
+    *piece = organ_graft_piece(job, from, name);
+    job->written_again = true;
     job->taken[job->layout.piece_count++] = true;
     job->added++;
 }
@@ -432,7 +437,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
         if (organ_selected(&job->selection, &job->source->tensors[t]))
             match_tensor(job, &job->source->tensors[t]);
     for (size_t k = 0; k < job->layout.piece_count; k++)
-        if (!job->layout.pieces[k].as.name)
+        if (!job->layout.pieces[k].name)
             return fail_memory(job, error);
     report_unmatched_targets(job);
     check_added(job);

@@ -103,6 +103,9 @@ bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const
 void organ_graft_compare_sizes(const organ_graft_job *job, organ_group group);
 /* Appends a mismatch if GGUF models have as many tokens, but others. */
 void organ_graft_compare_tokens(const organ_graft_job *job);
+/* Returns the piece `name` that is copied from a tensor of the source. Its name is NULL if memory runs out. */
+organ_piece organ_graft_piece(organ_graft_job *job, const organ_tensor *from, const char *name);
+
 /* Removes the pieces without a model. Tensors of the target then no longer have the indices of their pieces. */
 void organ_graft_remove_pieces(organ_graft_job *job);
 /* Returns whether two packed weights have one scheme, equal groups and types, so that one can replace the other. */

@@ -38,8 +38,8 @@ struct organ_graft_refit {
     refit_result results[FORWARD_DRAFTS];
     organ_hidden_folder folder;
     uint64_t shape[2];
-    organ_shard_piece pieces[FORWARD_DRAFTS];
-    organ_resharding *plan_of_file;
+    organ_piece pieces[FORWARD_DRAFTS];
+    organ_layout plan_of_file;
     organ_model *values; /* the temporary model with the new projections */
     organ_plan plan;
 };
@@ -208,7 +208,7 @@ void organ_graft_refit_close(organ_graft_refit *r, organ_error *error)
     organ_forward_close(r->forwards[TARGET]);
     organ_calibration_run_close(r->calib);
     organ_model_close(r->values);
-    organ_resharding_free(r->plan_of_file);
+    organ_layout_release(&r->plan_of_file);
     if (r->folder.path)
         organ_hidden_folder_remove(&r->folder, error);
     free(r);
@@ -340,11 +340,11 @@ static organ_status begin_file(organ_graft_refit *r, organ_error *error)
     r->shape[1] = 2 * r->shape[0];
     for (unsigned k = 0; k < r->count; k++)
         r->pieces[k] =
-            (organ_shard_piece){.name = r->results[k].project->name, .dtype = ORGAN_F32, .rank = 2, .shape = r->shape};
-    return organ_resharding_plan(r->job->source, r->pieces, r->count, UINT64_MAX, FILE_NAME, /*single_only=*/true,
-                                 &r->plan_of_file, error)
+            (organ_piece){.name = r->results[k].project->name, .dtype = ORGAN_F32, .rank = 2, .shape = r->shape};
+    return organ_layout_plan(r->job->source, r->pieces, r->count, UINT64_MAX, FILE_NAME, /*single_only=*/true,
+                             &r->plan_of_file, error)
                ? error->status
-               : organ_resharding_begin(r->plan_of_file, r->folder.path, error);
+               : organ_layout_begin(&r->plan_of_file, r->folder.path, ORGAN_CREATED, error);
 }
 
 /* The pieces of the output keep their types. */
@@ -353,7 +353,7 @@ static void place_values(const organ_graft_refit *r)
     organ_layout *const layout = &r->job->layout;
     for (size_t p = 0; p < layout->piece_count; p++)
         for (unsigned k = 0; k < r->count; k++)
-            if (layout->pieces[p].from == r->results[k].project->codes) {
+            if (layout->pieces[p].same == r->results[k].project->codes) {
                 layout->pieces[p].values_model = r->values;
                 layout->pieces[p].known = NULL;
                 layout->pieces[p].values = organ_model_find(r->values, r->results[k].project->name);
@@ -395,7 +395,7 @@ static organ_status fit_all(organ_graft_refit *r, organ_error *error)
             if (r->forwards[SOURCE]->drafts[b].project != r->results[k].project)
                 continue;
             if (fit_block(r, k, b, values, error) == ORGAN_OK)
-                organ_resharding_put(r->plan_of_file, k, values, count * sizeof *values, 0, NULL, error);
+                organ_layout_put(&r->plan_of_file, k, values, count * sizeof *values, 0, NULL, error);
             k++;
         }
     organ_forward_free(values);

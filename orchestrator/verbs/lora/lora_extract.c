@@ -207,7 +207,7 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
         return error->status;
     making->write = (organ_write){ORGAN_WRITE_BY(job),
                                   .model = job->base,
-                                  .layout.source = job->tuned,
+                                  .source = job->tuned,
                                   .requested = &job->options->write,
                                   .check.early = !job->options->write.dry_run && !job->inner,
                                   .names = {job->repairs ? "lora-repair/1" : "lora-extract/1", &organ_lora_extract_view,

@@ -358,7 +358,7 @@ typedef struct organ_merge_job {
     size_t *part_of; /* part_of[w]: index in `parts` of weight w, or ORGAN_NO_PART if the adapter does not change it */
     size_t *item_of; /* item_of[k]: index of the weight that is item k of the weight pass */
     /* Tensors of the output: pieces[w] is weight w; then come the tensors of the base that belong to no weight. */
-    organ_shard_piece *pieces;
+    organ_piece *pieces;
     organ_head tie;    /* the head of the base */
     bool headless;     /* the base stores no head of other values than its embedding */
     bool tied, unties; /* the base takes its head from its embedding; the output does not */

@@ -151,8 +151,7 @@ static json_t *merge_document(void *context, const organ_writing *made)
 {
     const organ_merge_job *const job = context;
     json_t *const run =
-        made ? organ_output_run(organ_write_output(made), organ_resharding_bytes(organ_write_files(made)))
-             : json_object();
+        made ? organ_output_run(organ_write_output(made), organ_layout_bytes(organ_write_files(made))) : json_object();
     ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
@@ -170,8 +169,8 @@ static json_t *merge_document(void *context, const organ_writing *made)
         SET_COUNT_OF("words", job->words, job->words),
         SET("dropped", organ_json_rows(job->weights->unmatched_count, dropped_json, job)),
         SET("not_understood", organ_json_rows(job->weights->unmatched_count, not_understood_json, job)),
-        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(organ_write_files(made)) : 0),
-                                   SET_COUNT("bytes", made ? organ_resharding_bytes(organ_write_files(made)) : 0))),
+        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_write_files(made)->file_count : 0),
+                                   SET_COUNT("bytes", made ? organ_layout_bytes(organ_write_files(made)) : 0))),
         SET("totals", merge_document_totals_json(job)),
         SET("matrices", organ_matrices_among(job->weights, job->part_count - (job->head_part != ORGAN_NO_PART),
                                              changed_weight, job)),

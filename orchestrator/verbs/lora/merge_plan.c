@@ -419,7 +419,7 @@ static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
 /* ---- the output ---- */
 
 /* `bytes` is the number of bytes that the unit reads. */
-static void add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
+static void add_piece(organ_merge_job *job, organ_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] =
         (organ_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
@@ -446,11 +446,11 @@ static void add_head(organ_merge_job *job)
     const bool keeps = copied || (plain && !job->options->dtype && organ_target_is_float(t));
     job->head_piece = job->piece_count;
     add_piece(job,
-              (organ_shard_piece){.name = head_name(job),
-                                  .dtype = keeps ? t->dtype : job->dtype,
-                                  .rank = w->rank,
-                                  .shape = part->saved ? t->shape : w->shape,
-                                  .same = copied ? t : NULL},
+              (organ_piece){.name = head_name(job),
+                            .dtype = keeps ? t->dtype : job->dtype,
+                            .rank = w->rank,
+                            .shape = part->saved ? t->shape : w->shape,
+                            .same = copied ? t : NULL},
               t->bytes);
 }
 
@@ -466,11 +466,11 @@ static void make_pieces(organ_merge_job *job)
         const bool keeps = stays || (plain && !job->options->dtype && organ_target_is_float(w->codes));
         job->packed += !plain;
         add_piece(job,
-                  (organ_shard_piece){.name = w->name,
-                                      .dtype = keeps ? w->codes->dtype : job->dtype,
-                                      .rank = w->rank,
-                                      .shape = shape_of(job, k),
-                                      .same = stays ? w->codes : NULL},
+                  (organ_piece){.name = w->name,
+                                .dtype = keeps ? w->codes->dtype : job->dtype,
+                                .rank = w->rank,
+                                .shape = shape_of(job, k),
+                                .same = stays ? w->codes : NULL},
                   w->codes->bytes);
     }
     for (size_t k = 0; k < weights->unmatched_count; k++) {

@@ -60,7 +60,7 @@ static organ_status read_report(merge_audit *a, organ_error *error)
 /* ---- names, types and shapes ---- */
 
 /* Returns whether the tensor is that of the recipe; else adds a problem. `tensor` is NULL if it is missing. */
-static bool check_piece(merge_audit *a, const organ_tensor *tensor, const organ_shard_piece *piece)
+static bool check_piece(merge_audit *a, const organ_tensor *tensor, const organ_piece *piece)
 {
     char is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
     if (!tensor)

@@ -66,14 +66,14 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
                                   organ_written_file *files, organ_error *error)
 {
     const organ_write_options requested = {.output = path, .max_shard_size = ORGAN_SHARD_BYTES};
-    ORGAN_OWNED_ROWS organ_shard_piece *const pieces = organ_rows_take(model->tensor_count + 1, sizeof *pieces);
+    ORGAN_OWNED_ROWS organ_piece *const pieces = organ_rows_take(model->tensor_count + 1, sizeof *pieces);
     ORGAN_OWNED_ROWS organ_unit *const units = organ_rows_take(model->tensor_count + 1, sizeof *units);
     organ_engine engine = *job->engine;
     ORGAN_OWNED_JSON json_t *report = NULL;
     engine.ranks = NULL;
     for (size_t k = 0; k < model->tensor_count && pieces && units; k++) {
         const organ_tensor *const t = &model->tensors[k];
-        pieces[k] = (organ_shard_piece){.name = t->name, .dtype = t->dtype, .rank = t->rank, .shape = t->shape};
+        pieces[k] = (organ_piece){.name = t->name, .dtype = t->dtype, .rank = t->rank, .shape = t->shape};
         units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes};
     }
     const organ_write made = {.model = model,

@@ -254,7 +254,7 @@ struct model_merge {
     organ_arena arena;
     merge_tensor *tensors;
     size_t tensor_count, tensor_room;
-    organ_shard_piece *pieces;
+    organ_piece *pieces;
     organ_unit *units;
     size_t piece_count;
     json_t *clashes; /* rows of organ_settings_compare */

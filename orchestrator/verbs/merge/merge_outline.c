@@ -511,7 +511,7 @@ static bool is_copied(const model_merge *job, const merge_tensor *t)
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
 }
 
-static void add_piece(model_merge *job, size_t k, organ_shard_piece piece, uint64_t bytes)
+static void add_piece(model_merge *job, size_t k, organ_piece piece, uint64_t bytes)
 {
     job->pieces[k] = piece;
     job->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = bytes};
@@ -532,11 +532,11 @@ static organ_status make_pieces(model_merge *job, organ_error *error)
         const bool copied = is_copied(job, t);
         const organ_tensor *const codes = t->item.inputs[0].weight->codes;
         add_piece(job, k,
-                  (organ_shard_piece){.name = t->name,
-                                      .dtype = copied ? codes->dtype : type_of(job, t->like),
-                                      .rank = t->like->rank,
-                                      .shape = t->shape ? t->shape : t->like->shape,
-                                      .same = copied ? codes : NULL},
+                  (organ_piece){.name = t->name,
+                                .dtype = copied ? codes->dtype : type_of(job, t->like),
+                                .rank = t->like->rank,
+                                .shape = t->shape ? t->shape : t->like->shape,
+                                .same = copied ? codes : NULL},
                   organ_weight_bytes(t->like)); /* the driver's total has the tensors of the host */
     }
     for (size_t k = 0; k < weights->unmatched_count && !job->recipe.sliced; k++)

@@ -175,7 +175,7 @@ static json_t *all_warnings(const model_merge *job)
 json_t *organ_merge_document(void *context, const organ_writing *writing)
 {
     const model_merge *const job = context;
-    const organ_resharding *const files = organ_write_files(writing);
+    const organ_layout *const files = organ_write_files(writing);
     size_t merged = 0;
     for (size_t k = 0; k < job->tensor_count; k++)
         merged += !job->tensors[k].why;
@@ -187,9 +187,9 @@ json_t *organ_merge_document(void *context, const organ_writing *writing)
         SET_IF(!job->options->write.dry_run, "experts", organ_json_rows(job->match_count, match_json, job)),
         SET("apart", organ_json_rows(job->tensor_count, apart_json, job)), SET("lacking", json_incref(job->lacking)),
         SET("clashes", json_incref(job->clashes)), SET("warnings", all_warnings(job)),
-        SET("output", ORGAN_OBJECT(SET_COUNT("files", organ_resharding_files(files)),
-                                   SET_COUNT("bytes", organ_resharding_bytes(files)), SET_COUNT("layers", job->layers),
-                                   SET_COUNT("tensors", job->piece_count), SET_COUNT("merged", merged))),
+        SET("output", ORGAN_OBJECT(SET_COUNT("files", files->file_count), SET_COUNT("bytes", organ_layout_bytes(files)),
+                                   SET_COUNT("layers", job->layers), SET_COUNT("tensors", job->piece_count),
+                                   SET_COUNT("merged", merged))),
         SET_SENTENCES("organ.merge/1", "definitions", NULL));
 }
 

@@ -32,9 +32,9 @@ typedef struct organ_dequantize_job {
     const organ_engine *engine;
     const organ_progress *progress;
     organ_model *model;
-    organ_weights *weights;    /* all weights of the model, packed and plain */
-    organ_dtype as;            /* type of the converted weights */
-    organ_shard_piece *pieces; /* tensors of the output */
+    organ_weights *weights; /* all weights of the model, packed and plain */
+    organ_dtype as;         /* type of the converted weights */
+    organ_piece *pieces;    /* tensors of the output */
     size_t piece_count;
     organ_unit *units;            /* one for each piece; organ_unit.item is an index of `parts` */
     organ_dequantize_part *parts; /* the weights that are converted */
@@ -168,7 +168,7 @@ static json_t *dequantize_document(void *context, const organ_writing *made)
     for (size_t k = 0; k < job->part_count; k++)
         dequantize_document_add_part(&all, job, &job->parts[k]);
     json_t *const totals = dequantize_document_sums_json(&all);
-    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
+    ORGAN_ADD(totals, SET_COUNT("total_size", organ_layout_total(organ_write_files(made))));
     return ORGAN_OBJECT(
         SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
         SET("matrices", organ_matrices_among(job->weights, job->part_count, dequantised_weight, job)),
@@ -177,7 +177,7 @@ static json_t *dequantize_document(void *context, const organ_writing *made)
         SET("strays",
             organ_json_rows(job->weights->unmatched_count + job->kept_count, dequantize_document_unmatched_json, job)),
         SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
-        SET("files", organ_resharding_files_json(organ_write_files(made))),
+        SET("files", organ_layout_files_json(organ_write_files(made))),
         SET("weights", organ_json_rows(job->part_count, dequantize_document_part_json, job)),
         SET_SENTENCES("organ.dequantize/1", "definitions", NULL));
 }
@@ -309,7 +309,7 @@ static bool dequantize_is_supported(const organ_weight *weight)
 }
 
 /* `bytes_before`: bytes of the source tensors, for the progress. */
-static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
+static void dequantize_add_piece(organ_dequantize_job *job, organ_piece piece, uint64_t bytes_before)
 {
     job->units[job->piece_count] =
         (organ_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
@@ -333,8 +333,7 @@ static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
         job->parts[job->part_count] =
             (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = before};
         dequantize_add_piece(
-            job,
-            (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape},
+            job, (organ_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape},
             before);
         job->part_count++;
     }

@@ -148,7 +148,7 @@ static organ_status add_piece(organ_quantize_job *job, const char *attention, co
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has scales of a KV cache already: tensor '%s'", job->model->path,
                           name);
     job->list.pieces[job->list.piece_count++] =
-        (organ_shard_piece){.name = name, .dtype = ORGAN_BF16, .rank = job->cache.by_head ? 3 : 1, .shape = shape};
+        (organ_piece){.name = name, .dtype = ORGAN_BF16, .rank = job->cache.by_head ? 3 : 1, .shape = shape};
     return ORGAN_OK;
 }
 

@@ -227,8 +227,8 @@ organ_status organ_quantize_find_scales(organ_quantize_job *job, organ_error *er
 
 /* ---- sizes of the output ---- */
 
-/* The bytes follow from type and shape, because organ_shard_piece.bytes is set only later. */
-static uint64_t piece_bytes(const organ_shard_piece *piece)
+/* The bytes follow from type and shape, because organ_piece.bytes is set only later. */
+static uint64_t piece_bytes(const organ_piece *piece)
 {
     uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
     for (unsigned k = 0; k < piece->rank; k++)

@@ -491,7 +491,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
     json_t *const totals = sums_json(json_object(), job, &all);
     ORGAN_ADD(totals,
               SET_IF(job->list.regrouped && !job->writer, "regrouped", json_integer((json_int_t)job->list.regrouped)),
-              SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))),
+              SET_COUNT("total_size", organ_layout_total(organ_write_files(made))),
               SET_IF(job->writer, "bits_per_weight_of_all", bits_of_all_json(job)));
     return ORGAN_OBJECT(
         SET_IF(job->source, "converted", converted_json(job)), SET_IF(job->writer, "imatrix", imatrix_json(job)),
@@ -501,7 +501,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
         SET_IF(kept, "kept_sets", kept),
         SET("left_alone", organ_json_rows(job->list.left_out_count, left_json, job->list.left_out)),
-        SET("files", organ_resharding_files_json(organ_write_files(made))),
+        SET("files", organ_layout_files_json(organ_write_files(made))),
         SET("tensors", organ_json_rows(job->list.part_count, part_json, job)),
         SET("definitions", organ_quantize_definitions(job)),
         SET_IF(job->along.run, "calibration", calibration_json(job)),

@@ -118,7 +118,7 @@ organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tenso
                                       organ_error *error)
 {
     char module[ORGAN_MODULE_NAME_SIZE], path[ORGAN_MODULE_NAME_SIZE], name[ORGAN_MODULE_NAME_SIZE + 16];
-    organ_shard_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
+    organ_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
     const size_t length = strlen(source->name);
     if (!job->mlx->type->stacked || source->rank != 2 || source->anatomy.expert < 0 || length >= sizeof module ||
         !organ_ends_with(source->name, ".weight"))
@@ -136,7 +136,7 @@ organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tenso
 organ_status organ_quantize_mlx_finish(organ_quantize_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->list.piece_count; k++) {
-        const organ_shard_piece *const p = &job->list.pieces[k];
+        const organ_piece *const p = &job->list.pieces[k];
         organ_shard_stack *const stack = p->stack;
         organ_rows_passed();
         if (!stack)
@@ -177,7 +177,7 @@ bool organ_quantize_mlx_drops(const organ_quantize_job *job, const organ_tensor 
 bool organ_quantize_mlx_raises(const organ_quantize_job *job) { return job->mlx->type->finished; }
 
 /* Convolutions are channels x 1 x taps in published files, channels x taps x 1 in MLX, in the same order. */
-static organ_status turn_axes(organ_quantize_job *job, organ_shard_piece *piece, organ_error *error)
+static organ_status turn_axes(organ_quantize_job *job, organ_piece *piece, organ_error *error)
 {
     uint64_t *const shape = organ_arena_take(&job->list.arena, 3 * sizeof *shape);
     if (!shape)
@@ -190,12 +190,11 @@ static organ_status turn_axes(organ_quantize_job *job, organ_shard_piece *piece,
 static organ_status make_piece(organ_quantize_job *job, const organ_weight *made, organ_error *error)
 {
     organ_quantize_mlx *const m = job->mlx;
-    organ_shard_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
+    organ_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
     if (!made || !organ_grow(&m->made, m->made_count, &m->made_capacity, sizeof *m->made))
         return organ_fail_memory(error, job->options->model);
     m->made[m->made_count++] = (organ_mlx_made){made, job->list.piece_count - 1, job->list.unit_count - 1};
-    *piece =
-        (organ_shard_piece){.name = made->name, .dtype = made->codes->dtype, .rank = made->rank, .shape = made->shape};
+    *piece = (organ_piece){.name = made->name, .dtype = made->codes->dtype, .rank = made->rank, .shape = made->shape};
     job->list.units[job->list.unit_count - 1].item = SIZE_MAX;
     return ORGAN_OK;
 }
@@ -204,7 +203,7 @@ organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor
                                      organ_error *error)
 {
     const bool finished = job->mlx->type->finished;
-    organ_shard_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
+    organ_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
     if (made)
         return make_piece(job, made, error);
     if (!(piece->name = organ_quantize_mlx_name(job, tensor->name)))

@@ -172,7 +172,7 @@ typedef struct organ_quantize_importance {
 
 /* The tensors of the output, which are listed when all encodings are known. */
 typedef struct organ_quantize_list {
-    organ_shard_piece *pieces; /* tensors of the output */
+    organ_piece *pieces; /* tensors of the output */
     size_t piece_count;
     /* a unit is the pieces that are made from one source tensor; organ_unit.item is an index of `parts`, except for
      * copied tensors */

@@ -21,8 +21,7 @@ static const char *name_next_to(organ_quantize_job *job, const char *weight, con
 static size_t add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
                         const uint64_t *shape)
 {
-    job->list.pieces[job->list.piece_count] =
-        (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
+    job->list.pieces[job->list.piece_count] = (organ_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
     return job->list.piece_count++;
 }
 

@@ -67,7 +67,7 @@ static const char *cut_report_name(const organ_cut_audit *a)
 
 /* ---- bytes ---- */
 
-static bool has_type_and_shape_of(const organ_tensor *found, const organ_shard_piece *piece)
+static bool has_type_and_shape_of(const organ_tensor *found, const organ_piece *piece)
 {
     return found->dtype == piece->dtype && ORGAN_SAME_SHAPE(found, piece);
 }
@@ -99,7 +99,7 @@ static organ_status compare_piece(void *context, size_t piece, size_t worker, or
 {
     organ_cut_audit *const a = context;
     organ_cut_verdict *const v = &a->verdicts[piece];
-    const organ_shard_piece *const p = &a->run.pieces[piece];
+    const organ_piece *const p = &a->run.pieces[piece];
     const organ_tensor *const found = organ_model_find(a->copy.model, p->name);
     organ_cut_part whole = {.tensor = v->donor};
     (void)worker;
@@ -199,7 +199,7 @@ static void judge_listed(organ_cut_audit *a, const organ_cut_verdict *v, const c
 static void report_piece(organ_cut_audit *a, size_t piece)
 {
     const organ_cut_verdict *const v = &a->verdicts[piece];
-    const organ_shard_piece *const p = &a->run.pieces[piece];
+    const organ_piece *const p = &a->run.pieces[piece];
     const char *const listed = may_change(a, v->donor) && !a->options->compensated ? cut_listed(a, p->name) : NULL;
     if (v->missing)
         organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy.model->path);

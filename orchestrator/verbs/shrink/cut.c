@@ -203,7 +203,7 @@ static json_t *refitted_json(const organ_cut_run *run)
 json_t *organ_cut_json(const organ_writing *made)
 {
     const organ_cut_run *const run = organ_write_inner(made);
-    return organ_json_joined(organ_cut_document(run, organ_resharding_total(organ_write_files(made))),
+    return organ_json_joined(organ_cut_document(run, organ_layout_total(organ_write_files(made))),
                              ORGAN_OBJECT(SET("refitted", refitted_json(run))));
 }
 

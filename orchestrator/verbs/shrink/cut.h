@@ -198,8 +198,8 @@ struct organ_cut_run {
      * kind. */
     uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after;
     uint64_t expert_channels_before, expert_channels_after, shared_channels_before, shared_channels_after;
-    organ_shard_piece *pieces; /* the tensors of the output */
-    organ_unit *units;         /* for each piece, its unit of work and of the journal */
+    organ_piece *pieces; /* the tensors of the output */
+    organ_unit *units;   /* for each piece, its unit of work and of the journal */
     size_t piece_count;
     organ_cut_part *parts; /* the pieces that are not copies of whole tensors of the donor */
     size_t part_count;

@@ -364,7 +364,7 @@ static bool is_part_changed(const organ_cut_part *part)
 static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, const char *name,
                                    const organ_cut_part *part, organ_error *error)
 {
-    organ_shard_piece piece = organ_piece_same(t);
+    organ_piece piece = organ_piece_same(t);
     if (!name)
         return organ_fail_memory(error, t->name);
     piece.name = name;
