@@ -149,6 +149,27 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     return error->status;
 }
 
+organ_status organ_layout_in_place(const organ_model *model, const char *single, organ_piece *pieces, size_t count,
+                                   organ_layout *layout, organ_error *error)
+{
+    *layout = (organ_layout){.model = model,
+                             .files = calloc(model->file_count + 1, sizeof *layout->files),
+                             .file_count = model->file_count,
+                             .pieces = pieces,
+                             .piece_count = count,
+                             .owns_files = true,
+                             .owns_pieces = true,
+                             .in_place = true};
+    if (!layout->files)
+        layout->file_count = 0;
+    if (!layout->files || !pieces)
+        return organ_fail_memory(error, model->path);
+    for (size_t f = 0; f < model->file_count; f++)
+        layout->files[f] =
+            (organ_layout_file){.name = single ? single : model->files[f].name, .size = model->files[f].size};
+    return ORGAN_OK;
+}
+
 bool organ_layout_grow(organ_layout *layout, size_t more)
 {
     organ_piece *const pieces = organ_rows_take(layout->piece_count + more + 1, sizeof *pieces);
@@ -241,6 +262,7 @@ organ_piece organ_piece_same(const organ_tensor *tensor)
                          .rank = tensor->rank,
                          .shape = tensor->shape,
                          .same = tensor,
+                         .cost = tensor->bytes,
                          .bytes = tensor->bytes,
                          .file = tensor->file,
                          .offset = tensor->offset,
@@ -287,6 +309,7 @@ void organ_layout_files_free(organ_layout_file *files, size_t count)
 
 void organ_layout_release(organ_layout *layout)
 {
+    organ_model_copy_end(layout->copy);
     if (layout->owns_files)
         organ_layout_files_free(layout->files, layout->file_count);
     if (layout->owns_pieces)

@@ -43,6 +43,12 @@ typedef struct organ_piece {
     /* Tensor of another model whose bytes are copied in place of those of `same`; NULL: none. */
     const organ_tensor *values;
     const organ_model *values_model;
+    /* Work of a piece that is a unit by itself (organ_write_pieces.units). `item`: index in the verb's own list, passed
+     * to `recall`; `cost`: bytes that are read for the piece, for the progress and the division among ranks; `calib`:
+     * see organ_unit. */
+    size_t item;
+    uint64_t cost;
+    bool calib;
     /* Place, set by the plan or, in a layout that the verb has planned, by the verb: */
     uint64_t bytes;
     size_t file;           /* index of its file */
@@ -87,12 +93,14 @@ typedef struct organ_layout {
     organ_layout_file *parts; /* these files, set by organ_layout_take_apart */
     size_t part_count;
     organ_filler *part_fillers; /* the fillers of `files`, each at the beginning of a file of its own */
+    bool in_place;              /* the files are those of the model, with other bytes in the pieces */
+    organ_model_copy *copy;     /* if in_place: the copy while it is written; owned */
     char *index;                /* text of model.safetensors.index.json; NULL: there is none */
     size_t index_bytes;
     organ_arena arena; /* owns names and paths */
 } organ_layout;
 
-/* Returns the piece of an unchanged tensor, at its place in its model. */
+/* Returns the piece of an unchanged tensor, at its place in its model. Its cost is the size of the tensor. */
 organ_piece organ_piece_same(const organ_tensor *tensor);
 
 /* ---- plans ---- */
@@ -118,6 +126,12 @@ organ_status organ_layout_plan_gguf(const organ_model *model, organ_piece *piece
  * present bytes of the .bin files. `model` must outlive the layout. Returns ORGAN_BAD_INPUT or ORGAN_IO if headers and
  * bytes between tensors cannot be loaded. The caller releases *layout also after an error. */
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error);
+
+/* Makes the layout of copies of a model's files in which the pieces get other bytes; `single`: name of the copy if the
+ * model has one file, NULL: the names of the original. The layout owns `pieces`, memory of organ_rows_take. The caller
+ * begins layout->copy, which copies all other bytes. Returns ORGAN_IO if memory runs out. */
+organ_status organ_layout_in_place(const organ_model *model, const char *single, organ_piece *pieces, size_t count,
+                                   organ_layout *layout, organ_error *error);
 
 /* ---- changes of a layout of organ_layout_copy ---- */
 
@@ -204,32 +218,21 @@ typedef enum { ORGAN_CREATED, ORGAN_CONTINUED, ORGAN_OUTLINE } organ_files_state
 organ_status organ_layout_begin(organ_layout *layout, const char *directory, organ_files_state state,
                                 organ_error *error);
 
-/* Callbacks of organ_layout_copy_pieces. `is_selected` chooses the pieces to copy. `written` gets each extent of a
- * piece that was copied, `copied` the piece after all its extents; workers make these calls, one at a time, and an
- * error ends the copy. With organ_layout.only_copies the only extent of a piece is the whole piece. */
-typedef struct organ_layout_watch {
-    void *context;
-    organ_overflow *overflow; /* of conversions, as in organ_transfer */
-    bool (*is_selected)(void *context, size_t piece);
-    organ_status (*written)(void *context, size_t piece, const organ_transfer_extent *extent, organ_error *error);
-    organ_status (*copied)(void *context, size_t piece, organ_error *error);
-} organ_layout_watch;
-
-/* Copies the pieces whose `same` is set and that `watch` selects on the workers of `engine`, and advances `progress` by
- * their bytes and names. Returns ORGAN_IO, ORGAN_BAD_INPUT or ORGAN_INTERRUPTED if reading or writing fails, a source
- * file changed, or a stop was requested. */
-organ_status organ_layout_copy_pieces(organ_layout *layout, const organ_layout_watch *watch, const organ_engine *engine,
-                                      const organ_progress *progress, const organ_stop *stop, organ_error *error);
+/* Returns the transfer that copies piece `k`, whose `same` is set; its callbacks are not set. */
+organ_transfer organ_layout_transfer(const organ_layout *layout, size_t k);
 
 /* Writes bytes [at, at + bytes) of a piece to its file. Any thread may call it; ranges must not overlap. Direct I/O,
  * which avoids the page cache, needs the address of `data` and the offset in the file to be equal modulo 4096.
  * Otherwise direct I/O is used only with `scratch`, a buffer of ORGAN_PUT_SCRATCH bytes of any alignment; `scratch` may
- * be NULL. Returns ORGAN_IO if writing fails. */
+ * be NULL. In place, parts of pages may be in memory until organ_layout_settle. Returns ORGAN_IO if writing fails. */
 #define ORGAN_PUT_SCRATCH ((size_t)1 << 20)
 organ_status organ_layout_put(const organ_layout *layout, size_t piece, const void *data, size_t bytes, uint64_t at,
                               void *scratch, organ_error *error);
 
-/* Returns the path of the file with the piece, and sets *offset to the place of its first byte there. */
+/* Writes what is still in memory of a piece whose bytes are all written. */
+organ_status organ_layout_settle(const organ_layout *layout, size_t piece, organ_error *error);
+
+/* Not in place: returns the path of the file with the piece, and sets *offset to the place of its first byte there. */
 const char *organ_layout_place(const organ_layout *layout, size_t piece, uint64_t *offset);
 
 /* Reads bytes [at, at + bytes) of a piece back from its file. Returns ORGAN_IO if they cannot be read. */

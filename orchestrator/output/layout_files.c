@@ -70,28 +70,9 @@ organ_status organ_layout_begin(organ_layout *layout, const char *directory, org
     return error->status || !layout->index ? error->status : begin_file(layout, &index, directory, state, error);
 }
 
-/* ---- copied pieces ---- */
+/* ---- single pieces ---- */
 
-typedef struct layout_copying {
-    const organ_layout_watch *watch;
-    const organ_transfer *transfers;
-    size_t *pieces;
-} layout_copying;
-
-static organ_status note_written(void *context, const organ_transfer *transfer, const organ_transfer_extent *extent,
-                                 organ_error *error)
-{
-    const layout_copying *const c = context;
-    return c->watch->written(c->watch->context, c->pieces[transfer - c->transfers], extent, error);
-}
-
-static organ_status note_copied(void *context, const organ_transfer *transfer, organ_error *error)
-{
-    const layout_copying *const c = context;
-    return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], error);
-}
-
-static organ_transfer transfer_of(const organ_layout *layout, size_t k, layout_copying *copying)
+organ_transfer organ_layout_transfer(const organ_layout *layout, size_t k)
 {
     const organ_piece *const p = &layout->pieces[k];
     const organ_model *const model = p->model ? p->model : layout->model;
@@ -99,37 +80,11 @@ static organ_transfer transfer_of(const organ_layout *layout, size_t k, layout_c
                            .tensor = p->values ? p->values : p->same,
                            .as = p->dtype,
                            .kernels = layout->kernels,
-                           .overflow = copying->watch->overflow,
                            .whole = layout->only_copies,
-                           .written = note_written,
-                           .done = note_copied,
-                           .context = copying};
+                           .number = k};
     made.path = organ_layout_place(layout, k, &made.offset);
     return made;
 }
-
-organ_status organ_layout_copy_pieces(organ_layout *layout, const organ_layout_watch *watch, const organ_engine *engine,
-                                      const organ_progress *progress, const organ_stop *stop, organ_error *error)
-{
-    const size_t capacity = layout->piece_count + 1;
-    ORGAN_OWNED_ROWS organ_transfer *const transfers = organ_rows_take(capacity, sizeof *transfers);
-    layout_copying c = {.watch = watch, .transfers = transfers, .pieces = calloc(capacity, sizeof *c.pieces)};
-    size_t count = 0;
-    if (!transfers || !c.pieces)
-        organ_layout_no_memory(layout, error);
-    for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
-        if (!layout->pieces[k].same || !watch->is_selected(watch->context, k))
-            continue;
-        c.pieces[count] = k;
-        transfers[count++] = transfer_of(layout, k, &c);
-    }
-    if (!error->status && count)
-        organ_transfer_run(transfers, count, engine, progress, stop, error);
-    free(c.pieces);
-    return error->status;
-}
-
-/* ---- single pieces ---- */
 
 const char *organ_layout_place(const organ_layout *layout, size_t piece, uint64_t *offset)
 {
@@ -162,7 +117,10 @@ static organ_status put_congruent(organ_direct_file *file, const char *data, siz
 organ_status organ_layout_put(const organ_layout *layout, size_t piece, const void *data, size_t bytes, uint64_t at,
                               void *scratch, organ_error *error)
 {
+    const organ_piece *const p = &layout->pieces[piece];
     uint64_t offset;
+    if (layout->copy)
+        return organ_model_copy_write(layout->copy, p->file, data, bytes, p->offset + at, p->offset, p->bytes, error);
     /* opened for this call: any thread may call, and there may be more shards than a process can keep open */
     organ_direct_file file;
     if (organ_direct_open(organ_layout_place(layout, piece, &offset), 0666, &file, error))
@@ -176,10 +134,19 @@ organ_status organ_layout_put(const organ_layout *layout, size_t piece, const vo
     return error->status;
 }
 
+organ_status organ_layout_settle(const organ_layout *layout, size_t piece, organ_error *error)
+{
+    const organ_piece *const p = &layout->pieces[piece];
+    return layout->copy ? organ_model_copy_settle(layout->copy, p->file, p->offset, p->bytes, error) : ORGAN_OK;
+}
+
 organ_status organ_layout_read(const organ_layout *layout, size_t piece, void *data, size_t bytes, uint64_t at,
                                organ_error *error)
 {
+    const organ_piece *const p = &layout->pieces[piece];
     uint64_t offset;
+    if (layout->copy)
+        return organ_model_copy_read(layout->copy, p->file, data, bytes, p->offset + at, error);
     const char *const path = organ_layout_place(layout, piece, &offset);
     struct stat now;
     ORGAN_OWNED_FILE int fd = -1;

@@ -410,8 +410,8 @@ static int by_width(const void *a, const void *b)
 {
     const organ_piece *const x = a, *const y = b;
     const unsigned wide = organ_dtype_describe(x->dtype)->bytes, other = organ_dtype_describe(y->dtype)->bytes;
-    return ORGAN_ORDERS(ORGAN_ORDER(other, wide), ORGAN_ORDER(x->file, y->file),
-                        ORGAN_ORDER(x->offset, y->offset), strcmp(x->name, y->name));
+    return ORGAN_ORDERS(ORGAN_ORDER(other, wide), ORGAN_ORDER(x->file, y->file), ORGAN_ORDER(x->offset, y->offset),
+                        strcmp(x->name, y->name));
 }
 
 /* The member "__metadata__" is that of `like`, if it has one; NULL: none. A header of safetensors begins with 8 bytes

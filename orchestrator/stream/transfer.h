@@ -38,6 +38,7 @@ struct organ_transfer {
     /* Called after all bytes of the tensor were written, and after `written`. An error ends the run. May be NULL. */
     organ_status (*done)(void *context, const organ_transfer *transfer, organ_error *error);
     void *context; /* first argument of `written` and `done` */
+    size_t number; /* for the caller's use */
     /* Used by organ_transfer_run, zero before: bytes that are not written yet, bytes that are hashed, and the state of
      * the digest if `whole` is set. */
     uint64_t left, hashed;

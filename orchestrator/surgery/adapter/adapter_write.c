@@ -36,7 +36,6 @@ struct organ_adapter_writer {
     organ_adapter_making *making;
     organ_writing *writing;
     organ_piece *pieces; /* a piece for each unit, which is its place in the file */
-    organ_unit *units;
     /* For each unit: its tensors as rows [name, {"dtype", "shape"}, bytes] (ROW_BYTES); NULL: the unit is a copy, or
      * not made. */
     json_t **tensors;
@@ -532,10 +531,9 @@ static organ_status place_all(organ_adapter_writer *w, uint64_t *end, organ_erro
 {
     const organ_adapter_making *const m = w->making;
     w->pieces = organ_rows_take(m->unit_count + 1, sizeof *w->pieces);
-    w->units = organ_rows_take(m->unit_count + 1, sizeof *w->units);
     w->tensors = organ_rows_take(m->unit_count + 1, sizeof *w->tensors);
     w->buffer = malloc(CHUNK);
-    if (!w->pieces || !w->units || !w->tensors || !w->buffer)
+    if (!w->pieces || !w->tensors || !w->buffer)
         return organ_fail_memory(error, m->write.requested->output);
     /* 64 bytes for the metadata and the braces; a multiple of 8, so that the data after the header are aligned */
     w->room = (m->tensors * ENTRY_BYTES + m->name_bytes + (m->repair_pair ? 128 : 64) + 7) & ~(uint64_t)7;
@@ -548,8 +546,9 @@ static organ_status place_all(organ_adapter_writer *w, uint64_t *end, organ_erro
         w->pieces[k].bytes = u->same ? u->same->bytes : u->most;
         w->pieces[k].file = 0;
         w->pieces[k].offset = *end;
-        w->units[k] =
-            (organ_unit){.first = k, .count = 1, .item = k, .bytes = u->source_bytes, .calib = m->calib && !u->same};
+        w->pieces[k].item = k;
+        w->pieces[k].cost = u->source_bytes;
+        w->pieces[k].calib = m->calib && !u->same;
         *end += w->pieces[k].bytes;
     }
     return ORGAN_OK;
@@ -569,8 +568,6 @@ organ_status organ_adapter_make(organ_adapter_making *making, json_t **report, o
                                .piece_count = making->unit_count,
                                .kernels = write.engine->kernels};
         write.layout = &layout;
-        write.pieces.units = w.units;
-        write.pieces.unit_count = making->unit_count;
         write.pieces.files = &none;
         write.inner = &w;
         write.make.fill = adapter_fill;
@@ -583,7 +580,6 @@ organ_status organ_adapter_make(organ_adapter_making *making, json_t **report, o
         organ_json_release_rows(w.tensors[k]);
     organ_rows_free(w.tensors);
     organ_rows_free(w.pieces);
-    organ_rows_free(w.units);
     free(w.buffer);
     return error->status;
 }

@@ -299,7 +299,6 @@ void organ_convert_release(organ_convert_job *job)
     free(job->own_config);
     organ_gguf_writer_destroy(job->gguf);
     organ_rows_free(job->pieces);
-    organ_rows_free(job->units);
     ORGAN_FREE_ARRAYS(job->facts, job->sources, job->places);
     organ_name_table_release(&job->names);
     organ_arena_release(&job->arena);

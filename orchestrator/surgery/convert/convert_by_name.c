@@ -430,18 +430,15 @@ static organ_status plan_check(const organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Makes one unit for each piece. The bytes of a source are added to the unit of the piece in its first place only, so
- * that each source counts once. */
-static organ_status plan_units(organ_convert_job *job, organ_error *error)
+/* The bytes of a source are added to the cost of the piece in its first place only, so that each source counts once. */
+static void set_costs(organ_convert_job *job)
 {
-    /* + 1: an array of no units would be NULL, which is an error */
-    if (!(job->units = organ_rows_take(job->piece_count + 1, sizeof *job->units)))
-        return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->piece_count; k++)
-        job->units[k] = (organ_unit){.first = k, .count = 1, .item = k};
+    for (size_t k = 0; k < job->piece_count; k++) {
+        job->pieces[k].item = k;
+        job->pieces[k].cost = 0;
+    }
     for (size_t s = 0; s < job->source_count; s++)
-        job->units[job->places[job->sources[s].first].piece].bytes += organ_weight_bytes(job->sources[s].weight);
-    return ORGAN_OK;
+        job->pieces[job->places[job->sources[s].first].piece].cost += organ_weight_bytes(job->sources[s].weight);
 }
 
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
@@ -472,8 +469,9 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
     else if (!error->status && !job->by_name)
         organ_convert_computed(job, error);
     if (error->status || plan_check(job, error) || organ_convert_check_blocks(job, error) ||
-        organ_convert_tensor_scales(job, error) || organ_convert_finish_forms(job, error) || plan_units(job, error))
+        organ_convert_tensor_scales(job, error) || organ_convert_finish_forms(job, error))
         return error->status;
+    set_costs(job);
     for (size_t s = 0; s < job->source_count && !error->status; s++)
         plan_source(job, &job->sources[s], error);
     if (!error->status && job->keeps_codes && job->coded == 0)

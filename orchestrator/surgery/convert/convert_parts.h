@@ -111,7 +111,6 @@ typedef struct organ_convert_job {
     organ_name_table names; /* index of each piece by name */
     organ_piece *pieces;
     convert_piece *facts;           /* facts[k] belongs to pieces[k] */
-    organ_unit *units;              /* one for each piece */
     size_t piece_count, piece_room; /* number of pieces, and how many the arrays have room for */
     convert_source *sources;
     size_t source_count;
@@ -176,7 +175,7 @@ void organ_convert_release(organ_convert_job *job);
 
 /* ---- convert_by_name.c ---- */
 
-/* Fills job->pieces, facts, units, sources and places. Returns ORGAN_BAD_INPUT, naming the tensor, if a tensor of the
+/* Fills job->pieces, facts, sources and places. Returns ORGAN_BAD_INPUT, naming the tensor, if a tensor of the
  * model is unknown, if the model lacks a tensor for rows of a piece, or if --dtype codes finds no codes that both
  * formats have. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);

@@ -91,29 +91,25 @@ static organ_status prepare_row_stretches(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Each row range of a replaced tensor becomes one piece and one unit; a piece is at the same file and offset as in
- * the model. The row ranges are those of organ_write.stretches or, with organ_write.rows, those of
- * prepare_row_stretches. */
-static organ_status prepare_stretches(organ_writing *w, organ_error *error)
+/* Each row range of a replaced tensor is a piece at the same file and offset as in the model. The row ranges are those
+ * of organ_write.stretches or, with organ_write.rows, those of prepare_row_stretches. */
+static organ_status plan_in_place(organ_writing *w, organ_error *error)
 {
     w->stretches = w->write->replaced.stretches;
     if (w->write->replaced.rows && prepare_row_stretches(w, error))
         return error->status;
-    const size_t count = w->piece_count = w->unit_count = w->stretches->count;
-    w->pieces = w->own_pieces = organ_rows_take(count + 1, sizeof *w->pieces);
-    w->units = w->own_units = organ_rows_take(count + 1, sizeof *w->units);
-    if (!w->pieces || !w->units)
-        return organ_fail_memory(error, w->write->requested->output);
-    for (size_t k = 0; k < count; k++) {
-        const organ_tensor *const t = &w->stretches->list[k].tensor;
-        w->pieces[k] =
-            (organ_piece){.name = w->stretches->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
-        w->units[k] =
-            (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .calib = w->write->replaced.calib};
-        w->source_bytes += t->bytes;
+    const size_t count = w->stretches->count;
+    organ_piece *const pieces = organ_rows_take(count + 1, sizeof *pieces);
+    for (size_t k = 0; k < count && pieces; k++) {
+        pieces[k] = organ_piece_same(&w->stretches->list[k].tensor);
+        pieces[k].name = w->stretches->list[k].unit;
+        pieces[k].same = NULL;
+        pieces[k].item = k;
+        pieces[k].calib = w->write->replaced.calib;
         organ_rows_passed();
     }
-    return ORGAN_OK;
+    return organ_layout_in_place(w->write->model, w->output.single ? organ_output_name(&w->output) : NULL, pieces,
+                                 count, w->plan, error);
 }
 
 /* New files are safetensors shards of at most --max-shard-size, or one GGUF file. */
@@ -122,7 +118,6 @@ static organ_status plan_new_files(organ_writing *w, organ_error *error)
     const organ_write *const m = w->write;
     const char *const name = w->output.single ? organ_output_name(&w->output) : NULL;
     const uint64_t most = m->requested->max_shard_size ? m->requested->max_shard_size : ORGAN_SHARD_BYTES;
-    w->plan = &w->own_plan;
     return w->made.gguf
                ? organ_layout_plan_gguf(m->model, w->made.list, w->made.count, name, w->made.gguf, w->plan, error)
                : organ_layout_plan(m->model, w->made.list, w->made.count, most, name, w->output.single, w->plan, error);
@@ -131,31 +126,40 @@ static organ_status plan_new_files(organ_writing *w, organ_error *error)
 /* Makes each piece a unit. */
 static organ_status list_units(organ_writing *w, organ_error *error)
 {
-    w->unit_count = w->piece_count;
-    if (!(w->units = w->own_units = organ_rows_take(w->piece_count + 1, sizeof *w->units)))
+    w->unit_count = w->plan->piece_count;
+    if (!(w->units = w->own_units = organ_rows_take(w->unit_count + 1, sizeof *w->units)))
         return organ_fail_memory(error, w->write->requested->output);
-    for (size_t k = 0; k < w->piece_count; k++)
+    for (size_t k = 0; k < w->unit_count; k++) {
+        const organ_piece *const piece = &w->plan->pieces[k];
         w->units[k] =
-            (organ_unit){.first = k, .count = 1, .item = k, .bytes = w->pieces[k].same ? w->pieces[k].same->bytes : 0};
+            (organ_unit){.first = k, .count = 1, .item = piece->item, .bytes = piece->cost, .calib = piece->calib};
+        organ_rows_passed();
+    }
     return ORGAN_OK;
+}
+
+static organ_status plan_files(organ_writing *w, organ_error *error)
+{
+    w->plan = w->write->layout ? w->write->layout : &w->own_plan;
+    if (w->write->layout)
+        return w->plan->apart ? organ_layout_take_apart(w->plan, error) : ORGAN_OK;
+    return w->write->replaced.chosen ? plan_in_place(w, error) : plan_new_files(w, error);
 }
 
 /* For new files w->source_bytes counts all tensors of the model. */
 static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    w->plan = m->layout;
-    if (m->layout ? m->layout->apart && organ_layout_take_apart(m->layout, error) : plan_new_files(w, error))
+    if (plan_files(w, error))
         return error->status;
-    w->pieces = w->plan->pieces;
-    w->piece_count = w->plan->piece_count;
     w->units = w->made.units;
     w->unit_count = w->made.unit_count;
     if (!w->units && list_units(w, error))
         return error->status;
-    for (size_t u = 0; u < w->unit_count && m->layout; u++)
+    const bool new_files = !m->layout && !w->plan->in_place;
+    for (size_t u = 0; u < w->unit_count && !new_files; u++)
         w->source_bytes += w->units[u].bytes;
-    for (size_t t = 0; t < m->model->tensor_count && !m->layout; t++)
+    for (size_t t = 0; t < m->model->tensor_count && new_files; t++)
         w->source_bytes += m->model->tensors[t].bytes;
     return ORGAN_OK;
 }
@@ -217,7 +221,7 @@ static organ_status prepare_extra(organ_writing *w, organ_error *error)
     size_t kept = 0;
     if (w->output.single || w->made.files)
         return ORGAN_OK;
-    if (w->write->replaced.chosen)
+    if (w->plan->in_place)
         return organ_leftovers_strip_copy(model, NULL, &w->stripped, error);
     if (organ_extra_files_list(model, &w->root, &w->extra, error) || (gets_config(w) && prepare_config(w, error)))
         return error->status;
@@ -246,7 +250,7 @@ static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
 
 static organ_status prepare_files(organ_writing *w, organ_error *error)
 {
-    if (w->write->replaced.chosen ? prepare_stretches(w, error) : prepare_pieces(w, error))
+    if (prepare_pieces(w, error))
         return error->status;
     return prepare_extra(w, error);
 }

@@ -62,8 +62,7 @@ static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 organ_status organ_write_bytes(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at,
                                organ_error *error)
 {
-    const organ_piece *const p = &w->pieces[piece];
-    return organ_model_copy_write(w->copy, p->file, data, bytes, p->offset + at, p->offset, p->bytes, error);
+    return organ_layout_put(w->plan, piece, data, bytes, at, /*scratch=*/NULL, error);
 }
 
 organ_status organ_write_digest(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at,
@@ -78,8 +77,7 @@ organ_status organ_write_digest(organ_writing *w, size_t piece, const void *data
 organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
                              organ_error *error)
 {
-    if (w->copy ? organ_write_bytes(w, piece, data, bytes, at, error)
-                : organ_layout_put(w->plan, piece, data, bytes, at, scratch, error))
+    if (organ_layout_put(w->plan, piece, data, bytes, at, scratch, error))
         return error->status;
     return organ_write_digest(w, piece, data, bytes, at, error);
 }
@@ -96,16 +94,8 @@ organ_status organ_write_put_behind(organ_writing *w, organ_behind *behind, size
 
 const organ_pass_moves *organ_write_moves(organ_writing *w, bool *behind)
 {
-    *behind = organ_model_copy_waits(w->copy);
-    return organ_model_copy_moves(w->copy);
-}
-
-/* Tells the copy of the model's files, if the output is one, that the pieces of the unit are complete. */
-static organ_status settle_unit(organ_writing *w, const organ_unit *u, organ_error *error)
-{
-    for (size_t k = u->first; w->copy && k < u->first + u->count && !error->status; k++)
-        organ_model_copy_settle(w->copy, w->pieces[k].file, w->pieces[k].offset, w->pieces[k].bytes, error);
-    return error->status;
+    *behind = organ_model_copy_waits(w->plan->copy);
+    return organ_model_copy_moves(w->plan->copy);
 }
 
 static int by_offset(const void *a, const void *b)
@@ -141,7 +131,9 @@ static json_t *extents_json(organ_unit_extents *all)
 organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, organ_error *error)
 {
     organ_unit *const u = &w->units[unit];
-    if (settle_unit(w, u, error)) {
+    for (size_t k = u->first; k < u->first + u->count && !error->status; k++)
+        organ_layout_settle(w->plan, k, error);
+    if (error->status) {
         json_decref(results);
         return error->status;
     }
@@ -152,7 +144,7 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
         complete = json_array_append_new(pieces, extents_json(&w->log.of_piece[u->first + k])) == 0;
     pthread_mutex_unlock(&w->log.lock);
     json_t *const line = complete
-                             ? ORGAN_OBJECT(SET_TEXT("unit", w->pieces[u->first].name),
+                             ? ORGAN_OBJECT(SET_TEXT("unit", w->plan->pieces[u->first].name),
                                             SET("pieces", json_incref(pieces)), SET("results", json_incref(results)))
                              : NULL;
     json_decref(results);
@@ -168,41 +160,47 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
 
 /* ---- copied pieces ---- */
 
-static bool units_is_selected(void *context, size_t piece)
-{
-    const organ_writing *const w = context;
-    return !w->units[w->log.unit_of[piece]].done;
-}
-
 /* With organ_layout.only_copies the extent is the whole piece, whose digest the layout reports. */
-static organ_status keep_copied(void *context, size_t piece, const organ_transfer_extent *extent, organ_error *error)
+static organ_status keep_copied(void *context, const organ_transfer *transfer, const organ_transfer_extent *extent,
+                                organ_error *error)
 {
     organ_writing *const w = context;
     const organ_unit_extent one = {.at = extent->at, .bytes = extent->bytes, .xxh3 = extent->xxh3};
-    w->pieces[piece].xxh3 = extent->xxh3;
+    w->plan->pieces[transfer->number].xxh3 = extent->xxh3;
     ORGAN_LOCKED(&w->log.lock);
-    const bool added = add_extent(&w->log.of_piece[piece], one);
+    const bool added = add_extent(&w->log.of_piece[transfer->number], one);
     return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
 }
 
-static organ_status finish_copied(void *context, size_t piece, organ_error *error)
+static organ_status finish_copied(void *context, const organ_transfer *transfer, organ_error *error)
 {
     organ_writing *const w = context;
-    if (w->pieces[piece].bytes == 0)
-        w->pieces[piece].xxh3 = XXH3_64bits(NULL, 0);
-    return organ_write_finish(w, w->log.unit_of[piece], json_object(), error);
+    organ_piece *const piece = &w->plan->pieces[transfer->number];
+    if (piece->bytes == 0)
+        piece->xxh3 = XXH3_64bits(NULL, 0);
+    return organ_write_finish(w, w->log.unit_of[transfer->number], json_object(), error);
 }
 
 organ_status organ_units_copy(organ_writing *w, organ_error *error)
 {
-    const organ_layout_watch watch = {.context = w,
-                                      .overflow = &w->overflow,
-                                      .is_selected = units_is_selected,
-                                      .written = keep_copied,
-                                      .copied = finish_copied};
-    if (w->copy)
-        return organ_model_copy_finish(w->copy, w->write->engine, error);
-    return organ_layout_copy_pieces(w->plan, &watch, w->write->engine, w->write->progress, w->stop, error);
+    if (w->plan->in_place)
+        return organ_model_copy_finish(w->plan->copy, w->write->engine, error);
+    ORGAN_OWNED_ROWS organ_transfer *const transfers = organ_rows_take(w->plan->piece_count + 1, sizeof *transfers);
+    size_t count = 0;
+    if (!transfers)
+        return organ_fail_memory(error, w->write->model->path);
+    for (size_t k = 0; k < w->plan->piece_count; k++) {
+        if (!w->plan->pieces[k].same || w->units[w->log.unit_of[k]].done)
+            continue;
+        organ_transfer *const transfer = &transfers[count++];
+        *transfer = organ_layout_transfer(w->plan, k);
+        transfer->overflow = &w->overflow;
+        transfer->written = keep_copied;
+        transfer->done = finish_copied;
+        transfer->context = w;
+    }
+    return count ? organ_transfer_run(transfers, count, w->write->engine, w->write->progress, w->stop, error)
+                 : ORGAN_OK;
 }
 
 /* ---- reading back ---- */
@@ -210,16 +208,14 @@ organ_status organ_units_copy(organ_writing *w, organ_error *error)
 organ_status organ_write_read(const organ_writing *w, size_t piece, void *data, size_t bytes, uint64_t at,
                               organ_error *error)
 {
-    const organ_piece *const p = &w->pieces[piece];
-    return w->copy ? organ_model_copy_read(w->copy, p->file, data, bytes, p->offset + at, error)
-                   : organ_layout_read(w->plan, piece, data, bytes, at, error);
+    return organ_layout_read(w->plan, piece, data, bytes, at, error);
 }
 
 uint64_t organ_units_bytes(const organ_writing *w, size_t unit)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < w->units[unit].count; k++)
-        bytes += w->pieces[w->units[unit].first + k].bytes;
+        bytes += w->plan->pieces[w->units[unit].first + k].bytes;
     return bytes;
 }
 
@@ -262,7 +258,7 @@ static json_t *document_of(const organ_writing *w)
     organ_leftovers_report(object, w->stripped);
     if (!object || !m->check.parameters || json_object_get(object, "schema"))
         return object;
-    const uint64_t bytes = w->plan ? organ_layout_bytes(w->plan) : w->source_bytes;
+    const uint64_t bytes = w->plan->in_place ? w->source_bytes : organ_layout_bytes(w->plan);
     json_t *const made = organ_json_joined(
         ORGAN_OBJECT(SET_HEAD(m->names.view->schema, m->names.definition), SET_FLAG("dry_run", m->requested->dry_run),
                      SET(m->names.model, organ_run_model_json(m->model, m->report.runs_blocks)),
@@ -279,7 +275,7 @@ static uint64_t planned_bytes(const organ_writing *w, uint64_t bytes)
     const organ_write *const m = w->write;
     if (m->layout)
         return organ_layout_bytes(m->layout);
-    return w->plan ? organ_layout_total(w->plan) : bytes;
+    return w->plan->in_place ? bytes : organ_layout_total(w->plan);
 }
 
 /* The predictions are the object "plan" and the predicted time in "run". Returns -1 if memory runs out. */

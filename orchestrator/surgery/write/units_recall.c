@@ -40,7 +40,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
         if (organ_stop_is_requested(w->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         *intact = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 &&
-                  (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= w->pieces[piece].bytes - at;
+                  (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= w->plan->pieces[piece].bytes - at;
         if (!*intact || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, /*progress=*/NULL, found, error))
             return error->status;
         *intact = strcmp(written, found) == 0;
@@ -48,7 +48,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
             return ORGAN_OK;
         at += (uint64_t)bytes;
     }
-    *intact = *intact && (at == w->pieces[piece].bytes || (w->write->layout && !w->pieces[piece].same));
+    *intact = *intact && (at == w->plan->pieces[piece].bytes || (w->write->layout && !w->plan->pieces[piece].same));
     return ORGAN_OK;
 }
 
@@ -75,7 +75,7 @@ static void units_recall(organ_writing *w, size_t unit, const json_t *line)
 {
     organ_unit *const u = &w->units[unit];
     const json_t *const results = json_object_get(line, "results");
-    organ_piece *const first = &w->pieces[u->first];
+    organ_piece *const first = &w->plan->pieces[u->first];
     /* With organ_layout.only_copies the line of a piece has one extent with its digest, or none if the piece is empty.
      */
     const char *const digits =
@@ -93,7 +93,7 @@ static organ_status find_lines(const organ_writing *w, const json_t **line_of, o
     size_t k;
     json_t *line;
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        if (!organ_name_table_put(&names, w->pieces[w->units[u].first].name, u))
+        if (!organ_name_table_put(&names, w->plan->pieces[w->units[u].first].name, u))
             organ_fail_memory(error, w->journal.path);
     json_array_foreach(w->journal.lines, k, line)
     {
@@ -166,7 +166,7 @@ static void check_found_units(inventory *list, organ_error *error)
         if (list->line_of[u] && list->owner[u] == organ_ranks_rank(w->output.ranks) && !list->intact[u])
             organ_progress_note(w->write->progress,
                                 "%s: its bytes in the unfinished output differ from the journal: it is written again",
-                                w->pieces[w->units[u].first].name);
+                                w->plan->pieces[w->units[u].first].name);
     organ_progress_end(w->write->progress);
 }
 
@@ -195,8 +195,8 @@ organ_status organ_units_begin(organ_writing *w, organ_error *error)
     organ_unit_log *const log = &w->log;
     pthread_mutex_init(&log->lock, NULL);
     log->open = true;
-    log->of_piece = calloc(w->piece_count + 1, sizeof *log->of_piece);
-    log->unit_of = calloc(w->piece_count + 1, sizeof *log->unit_of);
+    log->of_piece = calloc(w->plan->piece_count + 1, sizeof *log->of_piece);
+    log->unit_of = calloc(w->plan->piece_count + 1, sizeof *log->unit_of);
     log->elsewhere = calloc(w->unit_count + 1, sizeof *log->elsewhere);
     log->own_lines = w->output.ranks ? open_memstream(&log->text, &log->length) : NULL;
     if (!log->of_piece || !log->unit_of || !log->elsewhere || (w->output.ranks && !log->own_lines))
@@ -212,7 +212,7 @@ void organ_units_end(organ_writing *w)
     organ_unit_log *const log = &w->log;
     if (!log->open)
         return;
-    for (size_t k = 0; log->of_piece && k < w->piece_count; k++)
+    for (size_t k = 0; log->of_piece && k < w->plan->piece_count; k++)
         free(log->of_piece[k].list);
     ORGAN_FREE_ARRAYS(log->of_piece, log->unit_of, log->elsewhere);
     if (log->own_lines)
@@ -272,7 +272,7 @@ static organ_status recall_shares(organ_writing *w, const organ_gathered *all, o
         if (!w->log.elsewhere[u] && (!w->units[u].calib || w->units[u].done))
             continue;
         w->units[u].done = w->log.elsewhere[u] = false;
-        if (!error->status && !organ_name_table_put(&names, w->pieces[w->units[u].first].name, u))
+        if (!error->status && !organ_name_table_put(&names, w->plan->pieces[w->units[u].first].name, u))
             organ_fail_memory(error, w->journal.path);
     }
     for (size_t r = 0; r < all->count && !error->status; r++)

@@ -224,7 +224,7 @@ typedef struct organ_write_replaced {
 typedef struct organ_write_pieces {
     organ_piece *list;
     size_t count;
-    organ_unit *units; /* units cover all pieces, in their order. NULL: each piece is a unit */
+    organ_unit *units; /* they cover all pieces, in their order. NULL: each piece is a unit */
     size_t unit_count;
     organ_gguf_writer *gguf; /* writer that has the key-values of a GGUF output; NULL: the output is safetensors */
     /* Texts to write as files; the list ends with a NULL name. If it is set, no other file of the model is copied and
@@ -328,10 +328,8 @@ typedef struct organ_write {
 } organ_write;
 
 /* Initialisers of organ_write from members that the job of every verb has. */
-#define ORGAN_WRITE_BY(job) .progress = (job)->progress, .engine = (job)->engine, .context = (job)
-#define ORGAN_WRITE_PIECES(job)                                                                                        \
-    .pieces.list = (job)->pieces, .pieces.count = (job)->piece_count, .pieces.units = (job)->units,                    \
-    .pieces.unit_count = (job)->piece_count
+#define ORGAN_WRITE_BY(job)     .progress = (job)->progress, .engine = (job)->engine, .context = (job)
+#define ORGAN_WRITE_PIECES(job) .pieces.list = (job)->pieces, .pieces.count = (job)->piece_count
 
 /* Writes the output and returns its report in *report, which the caller releases. After an error *report is NULL; but
  * if the output is complete and only its evaluation failed, *report is set and the status is that of the evaluation.

@@ -18,24 +18,15 @@
 
 static bool is_planned(const void *planned, const char *name) { return organ_name_table_find(planned, name) != NULL; }
 
-static const char *file_name(const organ_writing *w, size_t file)
-{
-    size_t count;
-    if (w->plan)
-        return organ_layout_written(w->plan, &count)[file].name;
-    return w->output.single ? organ_output_name(&w->output) : w->write->model->files[file].name;
-}
-
 /* The journal's digests verify only the files with tensors. Other files have no digest, and a half-written one must
  * not become part of the output; this run writes them again. */
 static organ_status remove_files_without_tensors(const organ_writing *w, organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table planned = {0};
-    size_t files = w->write->model->file_count;
-    if (w->plan)
-        organ_layout_written(w->plan, &files);
-    for (size_t f = 0; f < files && !error->status; f++)
-        if (!organ_name_table_put(&planned, file_name(w, f), f))
+    size_t count;
+    const organ_layout_file *const files = organ_layout_written(w->plan, &count);
+    for (size_t f = 0; f < count && !error->status; f++)
+        if (!organ_name_table_put(&planned, files[f].name, f))
             organ_fail_memory(error, w->output.path);
     if (!error->status)
         organ_output_clear_rest(&w->output, is_planned, &planned, error);
@@ -47,8 +38,9 @@ static organ_status remove_files_without_tensors(const organ_writing *w, organ_e
 /* The other files do not depend on the bytes of tensors. Only rank 0 calls this. */
 static organ_status write_begin(organ_writing *w, organ_error *error)
 {
-    const uint64_t tensors = w->plan && !w->write->outline ? organ_layout_bytes(w->plan) : 0;
-    if (w->plan && organ_run_journal_plan(&w->journal, organ_writing_plan_line(w), w->output.path, error))
+    const bool in_place = w->plan->in_place; /* organ_model_copy_begin checks the room */
+    const uint64_t tensors = in_place || w->write->outline ? 0 : organ_layout_bytes(w->plan);
+    if (!in_place && organ_run_journal_plan(&w->journal, organ_writing_plan_line(w), w->output.path, error))
         return error->status;
     if (w->output.publish.resumed ? remove_files_without_tensors(w, error)
                                   : organ_transfer_room(organ_output_directory(&w->output), w->output.path,
@@ -62,9 +54,9 @@ static organ_status open_files(organ_writing *w, organ_error *error)
     const char *const to = organ_output_directory(&w->output);
     const bool made_already = w->output.publish.resumed || !organ_ranks_first(w->output.ranks);
     const organ_files_state state = made_already ? ORGAN_CONTINUED : ORGAN_CREATED;
-    if (!w->plan)
+    if (w->plan->in_place)
         return organ_model_copy_begin(w->write->model, &w->output.publish, w->write->replaced.chosen,
-                                      w->output.single ? organ_output_name(&w->output) : NULL, &w->copy, error);
+                                      w->output.single ? organ_output_name(&w->output) : NULL, &w->plan->copy, error);
     return organ_layout_begin(w->plan, to, w->write->outline ? ORGAN_OUTLINE : state, error);
 }
 
@@ -78,12 +70,12 @@ static organ_status make_files(organ_writing *w, organ_error *error)
     size_t bytes = 0;
     if (organ_ranks_first(ranks))
         open_files(w, error);
-    const char *const mine = w->copy ? organ_model_copy_made(w->copy, &bytes) : NULL;
+    const char *const mine = w->plan->copy ? organ_model_copy_made(w->plan->copy, &bytes) : NULL;
     organ_ranks_gather(ranks, "creating files", mine, bytes, &how, error);
     if (!organ_ranks_first(ranks) && !error->status)
         open_files(w, error);
-    if (organ_ranks_agree(ranks, "opening files", error) == ORGAN_OK && w->copy)
-        organ_model_copy_start(w->copy, how.of[0], organ_ranks_rank(ranks), organ_ranks_count(ranks), error);
+    if (organ_ranks_agree(ranks, "opening files", error) == ORGAN_OK && w->plan->copy)
+        organ_model_copy_start(w->plan->copy, how.of[0], organ_ranks_rank(ranks), organ_ranks_count(ranks), error);
     return error->status;
 }
 
@@ -116,8 +108,8 @@ static char *unfinished_model_path(const organ_writing *w)
 {
     const char *const to = organ_output_directory(&w->output);
     const char *const single = w->output.single ? organ_output_name(&w->output) : NULL;
-    return single || !w->plan || organ_writing_only_copies(w) ? organ_output_copy_path(to, w->write->model, single)
-                                                              : strdup(to);
+    return single || w->plan->in_place || w->plan->only_copies ? organ_output_copy_path(to, w->write->model, single)
+                                                               : strdup(to);
 }
 
 static organ_status check_begun(const organ_writing *w, organ_error *error)
@@ -142,8 +134,8 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
     }
     w->output.done = w->done;
     organ_units_end(w);
-    organ_model_copy_end(w->copy);
-    w->copy = NULL;
+    organ_model_copy_end(w->plan->copy);
+    w->plan->copy = NULL;
     return error->status;
 }
 
@@ -294,7 +286,6 @@ static void write_release(organ_writing *w)
     organ_run_journal_close(&w->journal);
     organ_stretches_release(&w->own_stretches);
     free(w->tensors);
-    organ_rows_free(w->own_pieces);
     organ_rows_free(w->own_units);
     organ_list_release(&w->extra);
     organ_json_edit_release(&w->config);
@@ -381,9 +372,9 @@ static void mark_copied(const organ_writing *w, bool *copied)
     const uintptr_t first = (uintptr_t)model->tensors, end = (uintptr_t)(model->tensors + model->tensor_count);
     for (size_t t = 0; chosen && t < model->tensor_count; t++)
         copied[t] = !chosen[t];
-    for (size_t k = 0; !chosen && k < w->piece_count; k++) {
-        const organ_tensor *const same = w->pieces[k].same;
-        if (same && same->dtype == w->pieces[k].dtype && (uintptr_t)same >= first && (uintptr_t)same < end)
+    for (size_t k = 0; !chosen && k < w->plan->piece_count; k++) {
+        const organ_tensor *const same = w->plan->pieces[k].same;
+        if (same && same->dtype == w->plan->pieces[k].dtype && (uintptr_t)same >= first && (uintptr_t)same < end)
             copied[same - model->tensors] = true;
     }
 }
@@ -395,7 +386,7 @@ static organ_status set_figures(const organ_writing *w, organ_figures *figures, 
     if (!copied)
         return organ_fail_memory(error, model->path);
     mark_copied(w, copied);
-    *figures = (organ_figures){.bytes = w->plan ? organ_layout_bytes(w->plan) : organ_model_bytes(model),
+    *figures = (organ_figures){.bytes = w->plan->in_place ? organ_model_bytes(model) : organ_layout_bytes(w->plan),
                                .weights = organ_model_elements(model),
                                .seconds = organ_work_seconds()};
     for (size_t t = 0; t < model->tensor_count; t++)

@@ -41,12 +41,8 @@ struct organ_writing {
     organ_run_inputs inputs; /* all files that the run reads */
     organ_run_journal journal;
     const organ_stop *stop;
-    organ_layout *plan;    /* the files of the output; NULL: `copy` makes them */
-    organ_layout own_plan; /* what `plan` points to, unless the verb has laid out the files */
-    /* Copy of the model's files in which tensors are replaced, while it is written; else NULL. */
-    organ_model_copy *copy;
-    organ_piece *pieces;
-    size_t piece_count;
+    organ_layout *plan;      /* files and pieces of the output, once it is planned */
+    organ_layout own_plan;   /* what `plan` points to, unless the verb has laid out the files */
     organ_unit *units;       /* in the order of their pieces; each piece belongs to one unit */
     size_t unit_count, done; /* number of units, and of those that are done */
     organ_unit_log log;
@@ -56,7 +52,6 @@ struct organ_writing {
     /* Released by organ_write_run: */
     organ_stretches own_stretches; /* for organ_write.rows: made by the driver; `stretches` then points here */
     const organ_tensor **tensors;  /* the tensors of own_stretches */
-    organ_piece *own_pieces;
     organ_unit *own_units;
     organ_file_list extra; /* files without tensors to copy */
     char *choices;         /* path of organ_write_choices; NULL: nothing is written */
@@ -122,7 +117,7 @@ json_t *organ_writing_plan_line(const organ_writing *w);
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error);
 
 /* Copies the pieces whose `same` is set and whose unit this rank must still make. For a copy of the model's files,
- * copies the bytes that are not replaced. Returns the errors of organ_layout_copy_pieces and organ_model_copy_finish.
+ * copies the bytes that are not replaced. Returns the errors of organ_transfer_run and organ_model_copy_finish.
  */
 organ_status organ_units_copy(organ_writing *w, organ_error *error);
 

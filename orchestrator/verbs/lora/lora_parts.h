@@ -365,7 +365,6 @@ typedef struct organ_merge_job {
     size_t head_part;  /* index in `parts` of a head that the base does not store; ORGAN_NO_PART: none */
     size_t head_piece; /* index in `pieces` of that head */
     uint64_t words;    /* rows of the vocabulary of the adapter's whole tensors; 0: that of the base */
-    organ_unit *units; /* one for each piece; organ_unit.item is the index of the piece */
     organ_plan plan;   /* of a dry run */
     json_t *clashes;   /* rows of organ_settings_compare: the adapter's own base and this one */
     json_t *unplaced;  /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */

@@ -356,7 +356,6 @@ static void close_merge(organ_merge_job *job)
         free(job->parts[k].token_ids);
     free(job->parts);
     organ_rows_free(job->pieces);
-    organ_rows_free(job->units);
     json_decref(job->unplaced);
     json_decref(job->clashes);
     organ_gguf_writer_destroy(job->gguf);

@@ -403,7 +403,7 @@ static organ_status replace_retire(void *context, const organ_weight_strip *stri
     if (one->part)
         unload_part(one->part);
     finish_weight(c->r, one->piece, error);
-    organ_progress_advance(c->r->job->progress, c->r->job->units[one->piece].bytes, one->weight.name, "replaced");
+    organ_progress_advance(c->r->job->progress, c->r->job->pieces[one->piece].cost, one->weight.name, "replaced");
     return error->status;
 }
 

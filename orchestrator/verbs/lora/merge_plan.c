@@ -418,11 +418,11 @@ static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
 
 /* ---- the output ---- */
 
-/* `bytes` is the number of bytes that the unit reads. */
+/* `bytes` is the number of bytes that are read for the piece. */
 static void add_piece(organ_merge_job *job, organ_piece piece, uint64_t bytes)
 {
-    job->units[job->piece_count] =
-        (organ_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
+    piece.item = job->piece_count;
+    piece.cost = bytes;
     job->pieces[job->piece_count++] = piece;
 }
 
@@ -494,9 +494,8 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
     job->item_of = malloc((weights + 2) * sizeof *job->item_of);
     job->parts = calloc(keys + 2, sizeof *job->parts);
     job->pieces = organ_rows_take(weights + job->weights->unmatched_count + 2, sizeof *job->pieces);
-    job->units = organ_rows_take(weights + job->weights->unmatched_count + 2, sizeof *job->units);
     job->unplaced = json_array();
-    if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->units || !job->unplaced)
+    if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->unplaced)
         return organ_fail_memory(error, job->options->adapter);
     for (size_t k = 0; k < weights; k++)
         job->part_of[k] = ORGAN_NO_PART;

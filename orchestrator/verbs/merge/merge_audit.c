@@ -140,7 +140,7 @@ static organ_status judge_sample(void *context, size_t item, const organ_merge_m
     if (s->different)
         organ_problem_add(&a->problems, "tensor '%s': %llu of %llu values differ from the recipe", s->stored.name,
                           (unsigned long long)s->different, (unsigned long long)s->elements);
-    organ_progress_advance(a->job.progress, a->job.units[s->tensor].bytes, s->stored.name, NULL);
+    organ_progress_advance(a->job.progress, a->job.pieces[s->tensor].cost, s->stored.name, NULL);
     return ORGAN_OK;
 }
 
@@ -165,7 +165,7 @@ static organ_status recompute(merge_audit *a, organ_error *error)
     if (!items)
         return organ_fail_memory(error, a->model->path);
     for (size_t k = 0; k < a->count; k++)
-        bytes += a->job.units[a->samples[k].tensor].bytes;
+        bytes += a->job.pieces[a->samples[k].tensor].cost;
     organ_progress_begin(a->job.progress, "recomputing", bytes, a->count);
     if (open_samples(a, items, &walk.put_scratch, error) == ORGAN_OK)
         organ_merge_walk_run(&walk, a->job.engine, error);

@@ -67,14 +67,13 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
 {
     const organ_write_options requested = {.output = path, .max_shard_size = ORGAN_SHARD_BYTES};
     ORGAN_OWNED_ROWS organ_piece *const pieces = organ_rows_take(model->tensor_count + 1, sizeof *pieces);
-    ORGAN_OWNED_ROWS organ_unit *const units = organ_rows_take(model->tensor_count + 1, sizeof *units);
     organ_engine engine = *job->engine;
     ORGAN_OWNED_JSON json_t *report = NULL;
     engine.ranks = NULL;
-    for (size_t k = 0; k < model->tensor_count && pieces && units; k++) {
+    for (size_t k = 0; k < model->tensor_count && pieces; k++) {
         const organ_tensor *const t = &model->tensors[k];
-        pieces[k] = (organ_piece){.name = t->name, .dtype = t->dtype, .rank = t->rank, .shape = t->shape};
-        units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes};
+        pieces[k] =
+            (organ_piece){.name = t->name, .dtype = t->dtype, .rank = t->rank, .shape = t->shape, .cost = t->bytes};
     }
     const organ_write made = {.model = model,
                               .requested = &requested,
@@ -82,13 +81,11 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
                               .outline = true,
                               .pieces.list = pieces,
                               .pieces.count = model->tensor_count,
-                              .pieces.units = units,
-                              .pieces.unit_count = model->tensor_count,
                               .pieces.files = files,
                               .names = {"merge/1", &organ_merge_view, NULL, "base", NULL},
                               .report.document = no_document};
     organ_error own = {0}; /* without a note that the outline is complete */
-    if (!pieces || !units)
+    if (!pieces)
         organ_fail_memory(error, model->path);
     else if (organ_write_run(&made, &report, &own))
         *error = own;

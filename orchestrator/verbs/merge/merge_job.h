@@ -255,7 +255,6 @@ struct model_merge {
     merge_tensor *tensors;
     size_t tensor_count, tensor_room;
     organ_piece *pieces;
-    organ_unit *units;
     size_t piece_count;
     json_t *clashes; /* rows of organ_settings_compare */
     json_t *lacking; /* names of tensors that only some models have, with what became of them */
@@ -319,7 +318,7 @@ size_t organ_merge_expert_in(const merge_orders *orders, size_t from, size_t to,
 organ_status organ_merge_order_of(const merge_orders *orders, size_t source, const organ_weight *weight,
                                   const uint32_t **order, organ_error *error);
 
-/* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
+/* Fills tensors and pieces. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
 
 /* If layers move and the weight, of the host, has entries for each layer: returns a weight that has those of the layers

@@ -255,7 +255,6 @@ void organ_merge_release(model_merge *job, organ_error *error)
     organ_merge_recipe_release(&job->recipe);
     organ_arena_release(&job->arena);
     organ_rows_free(job->pieces);
-    organ_rows_free(job->units);
     json_decref(job->clashes);
     json_decref(job->lacking);
     ORGAN_FREE_ARRAYS(job->tensors, job->matches, job->filled, job->chat_template);

@@ -513,8 +513,9 @@ static bool is_copied(const model_merge *job, const merge_tensor *t)
 
 static void add_piece(model_merge *job, size_t k, organ_piece piece, uint64_t bytes)
 {
+    piece.item = k;
+    piece.cost = bytes;
     job->pieces[k] = piece;
-    job->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = bytes};
 }
 
 /* Tensors of the host that belong to no weight are copied behind the others. */
@@ -524,8 +525,7 @@ static organ_status make_pieces(model_merge *job, organ_error *error)
     const size_t most = job->tensor_count + weights->unmatched_count + 1;
     size_t count = job->tensor_count;
     job->pieces = organ_rows_take(most, sizeof *job->pieces);
-    job->units = organ_rows_take(most, sizeof *job->units);
-    if (!job->pieces || !job->units)
+    if (!job->pieces)
         return organ_fail_memory(error, job->recipe.label);
     for (size_t k = 0; k < job->tensor_count; k++) {
         const merge_tensor *const t = &job->tensors[k];

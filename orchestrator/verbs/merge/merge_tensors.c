@@ -40,7 +40,7 @@ static organ_status finish_tensor(void *context, size_t item, const organ_merge_
     for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
         t->moved[k] = moved[k];
     if (organ_write_finish(job->writing, piece, organ_merge_tensor_results(t), error) == ORGAN_OK)
-        organ_progress_advance(job->progress, job->units[piece].bytes, t->name, NULL);
+        organ_progress_advance(job->progress, job->pieces[piece].cost, t->name, NULL);
     return error->status;
 }
 

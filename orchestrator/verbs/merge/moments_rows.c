@@ -142,7 +142,7 @@ static organ_status finish_matrix(const moments_layer *layer, const moments_matr
     if (--t->fitted->left)
         return ORGAN_OK;
     if (organ_write_finish(job->writing, m->tensor, organ_merge_tensor_results(t), error) == ORGAN_OK)
-        organ_progress_advance(job->progress, job->units[m->tensor].bytes, t->name, NULL);
+        organ_progress_advance(job->progress, job->pieces[m->tensor].cost, t->name, NULL);
     return error->status;
 }
 

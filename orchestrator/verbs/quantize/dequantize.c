@@ -21,7 +21,7 @@
 
 typedef struct organ_dequantize_part {
     const organ_weight *weight;
-    size_t piece;           /* index of its tensor in job->pieces, and of its unit in job->units */
+    size_t piece;           /* index of its tensor in job->pieces */
     uint64_t bytes_before;  /* bytes of codes, scales and zero points in the input */
     uint64_t infinite, nan; /* number of infinite and of NaN values in the output */
     char note[256];         /* remark of the weight reader about the packing; "": none */
@@ -36,7 +36,6 @@ typedef struct organ_dequantize_job {
     organ_dtype as;         /* type of the converted weights */
     organ_piece *pieces;    /* tensors of the output */
     size_t piece_count;
-    organ_unit *units;            /* one for each piece; organ_unit.item is an index of `parts` */
     organ_dequantize_part *parts; /* the weights that are converted */
     size_t part_count;
     const organ_tensor **kept; /* packed tensors that are copied unchanged because organ cannot decode their type */
@@ -269,7 +268,7 @@ static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
-        if (!job->units[job->parts[k].piece].done) {
+        if (!organ_write_done(job->run, job->parts[k].piece)) {
             todo[count] = &job->parts[k];
             items[count++].weight = job->parts[k].weight;
         }
@@ -308,17 +307,9 @@ static bool dequantize_is_supported(const organ_weight *weight)
            organ_can_widen(weight->codes->dtype);
 }
 
-/* `bytes_before`: bytes of the source tensors, for the progress. */
-static void dequantize_add_piece(organ_dequantize_job *job, organ_piece piece, uint64_t bytes_before)
-{
-    job->units[job->piece_count] =
-        (organ_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
-    job->pieces[job->piece_count++] = piece;
-}
-
 static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor)
 {
-    dequantize_add_piece(job, organ_piece_same(tensor), tensor->bytes);
+    job->pieces[job->piece_count++] = organ_piece_same(tensor);
 }
 
 static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
@@ -332,10 +323,12 @@ static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
         const uint64_t before = organ_weight_bytes(weight);
         job->parts[job->part_count] =
             (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = before};
-        dequantize_add_piece(
-            job, (organ_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape},
-            before);
-        job->part_count++;
+        job->pieces[job->piece_count++] = (organ_piece){.name = weight->name,
+                                                        .dtype = job->as,
+                                                        .rank = weight->rank,
+                                                        .shape = weight->shape,
+                                                        .item = job->part_count++,
+                                                        .cost = before};
     }
 }
 
@@ -343,10 +336,9 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 {
     const size_t capacity = job->model->tensor_count + 1;
     job->pieces = organ_rows_take(capacity, sizeof *job->pieces);
-    job->units = organ_rows_take(capacity, sizeof *job->units);
     job->parts = organ_rows_take(capacity, sizeof *job->parts);
     job->kept = calloc(capacity, sizeof(organ_tensor *));
-    if (!job->pieces || !job->units || !job->parts || !job->kept)
+    if (!job->pieces || !job->parts || !job->kept)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++) {
         plan_weight(job, &job->weights->weights[k]);
@@ -473,7 +465,6 @@ static void close_dequantize(organ_dequantize_job *job)
 {
     organ_gguf_writer_destroy(job->gguf);
     organ_rows_free(job->pieces);
-    organ_rows_free(job->units);
     organ_rows_free(job->parts);
     free(job->kept);
     organ_weights_free(job->weights);

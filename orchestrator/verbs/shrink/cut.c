@@ -225,7 +225,6 @@ void organ_cut_release(organ_cut_run *run)
     json_decref(run->settings);
     free(run->weight_of);
     organ_rows_free(run->pieces);
-    organ_rows_free(run->units);
     organ_rows_free(run->parts);
     free(run->part_of);
     organ_arena_release(&run->arena);
@@ -255,8 +254,7 @@ static organ_status cut_decide(void *inner, organ_writing *writing, organ_write_
     run->plan = plan ? *plan : (organ_plan){0};
     organ_plan_memory(&run->plan, organ_cut_copy_memory(), 0);
     pieces->list = run->pieces;
-    pieces->units = run->units;
-    pieces->count = pieces->unit_count = run->piece_count;
+    pieces->count = run->piece_count;
     pieces->gguf = run->gguf;
     return ORGAN_OK;
 }

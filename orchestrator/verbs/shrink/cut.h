@@ -199,7 +199,6 @@ struct organ_cut_run {
     uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after;
     uint64_t expert_channels_before, expert_channels_after, shared_channels_before, shared_channels_after;
     organ_piece *pieces; /* the tensors of the output */
-    organ_unit *units;   /* for each piece, its unit of work and of the journal */
     size_t piece_count;
     organ_cut_part *parts; /* the pieces that are not copies of whole tensors of the donor */
     size_t part_count;
@@ -242,7 +241,7 @@ uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weigh
 
 /* ---- pieces (cut_plan.c) ---- */
 
-/* Sets pieces, units, parts and part_of of `run`. Errors are those of organ_cut_make. */
+/* Sets pieces, parts and part_of of `run`. Errors are those of organ_cut_make. */
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error);
 
 /* ---- parts of a tensor (select.c) ---- */

@@ -376,11 +376,8 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
         piece.shape = run->parts[run->part_count++].shape;
     }
     /* calib: the verb assigns refitted tensors to ranks (`own` of organ_cut_put) */
-    run->units[run->piece_count] = (organ_unit){.first = run->piece_count,
-                                                .count = 1,
-                                                .item = run->piece_count,
-                                                .bytes = t->bytes,
-                                                .calib = part->matrices > 0 && run->cut->write.engine->ranks};
+    piece.calib = part->matrices > 0 && run->cut->write.engine->ranks;
+    piece.item = run->piece_count;
     run->pieces[run->piece_count++] = piece;
     return ORGAN_OK;
 }
@@ -461,10 +458,9 @@ static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
 {
     const size_t capacity = run->model->tensor_count + 1;
     run->pieces = organ_rows_take(capacity, sizeof *run->pieces);
-    run->units = organ_rows_take(capacity, sizeof *run->units);
     run->parts = organ_rows_take(capacity, sizeof *run->parts);
     run->part_of = calloc(capacity, sizeof *run->part_of);
-    if (!run->pieces || !run->units || !run->parts || !run->part_of)
+    if (!run->pieces || !run->parts || !run->part_of)
         return organ_fail_memory(error, run->model->path);
     for (size_t t = 0; t < capacity; t++)
         run->part_of[t] = SIZE_MAX;

@@ -193,7 +193,7 @@ organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
     if (!c.buffers || !c.todo)
         organ_fail_memory(error, run->model->path);
     for (size_t k = 0; k < run->part_count && c.todo; k++)
-        if (!run->units[run->parts[k].piece].done && !run->parts[k].matrices)
+        if (!organ_write_done(run->writing, run->parts[k].piece) && !run->parts[k].matrices)
             c.todo[c.count++] = k;
     const organ_parts copies = {.count = c.count, .workers = workers, .context = &c, .work = copy_task};
     if (!error->status)
