@@ -204,7 +204,6 @@ fi
 fill "orchestrator/report/schema/documents/$id.txt" <<'TEXT'
 organ @NAME@: values by role
 
-schema  ="organ.@ID@/1"
 &head
 model  @model  The model.
 roles  list of object  One entry for each role that the model has.

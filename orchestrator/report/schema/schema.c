@@ -128,10 +128,11 @@ static void bundle_parts(bundle *b, json_t *value)
     }
 }
 
-static json_t *bundled(const char *text, organ_error *error)
+static json_t *bundled(const char *name, const char *text, organ_error *error)
 {
-    json_t *schema = organ_schema_expand(text, organ_schema_common_parts, error);
-    ORGAN_OWNED_JSON json_t *const common = schema ? organ_schema_expand(organ_schema_common_parts, "", error) : NULL;
+    json_t *schema = organ_schema_expand(name, text, organ_schema_common_parts, error);
+    ORGAN_OWNED_JSON json_t *const common =
+        schema ? organ_schema_expand(NULL, organ_schema_common_parts, "", error) : NULL;
     bundle b = {.common = json_object_get(common, "$defs"), .parts = json_object(), .complete = true};
     if (common)
         bundle_parts(&b, schema);
@@ -170,7 +171,7 @@ json_t *organ_schema_of(const char *name, organ_error *error)
 {
     for (size_t k = 0; k < COUNT; k++)
         if (strcmp(name, names[k]) == 0)
-            return bundled(texts[k], error);
+            return bundled(names[k], texts[k], error);
     const char *const near = suggested(name);
     if (near)
         organ_fail(error, ORGAN_USAGE, "unknown schema '%s'; did you mean '%s'?", name, near);

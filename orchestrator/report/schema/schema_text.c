@@ -20,6 +20,7 @@ typedef struct part {
 
 typedef struct schema_reading {
     const char *texts[2];         /* the text, the common parts */
+    const char *schema;           /* its name; NULL: none */
     unsigned depth;               /* of members in members */
     const char *next;             /* the line after the current one */
     unsigned number;              /* of the current line, from 1 */
@@ -257,7 +258,8 @@ static bool add_members(schema_reading *r, members *m, long indent)
 static bool find_part(const schema_reading *r, part name, const char *kind, schema_reading *found)
 {
     for (size_t k = 0; k < 2 && r->depth < DEEPEST; k++) {
-        *found = (schema_reading){.texts = {r->texts[0], r->texts[1]}, .depth = r->depth + 1, .error = r->error};
+        *found = (schema_reading){
+            .texts = {r->texts[0], r->texts[1]}, .depth = r->depth + 1, .schema = r->schema, .error = r->error};
         found->next = r->texts[k];
         for (bool here = false; !here && !found->ended;) {
             read_line(found);
@@ -331,6 +333,8 @@ static bool put_kind(schema_reading *r, json_t *value, part kind, size_t indent)
         return put_values(r, value, kind);
     if (takes(&kind, "any"))
         return true;
+    if (takes(&kind, "own name"))
+        return put(r, value, "const", json_string(r->schema));
     if (takes(&kind, "either"))
         return put_choices(r, value, (long)indent, takes(&kind, "?"));
     const bool object = takes(&kind, "object"), open = object && takes(&kind, "...");
@@ -366,9 +370,11 @@ static bool read_parts(schema_reading *r, json_t *parts)
     return right;
 }
 
-json_t *organ_schema_expand(const char *text, const char *common, organ_error *error)
+json_t *organ_schema_expand(const char *name, const char *text, const char *common, organ_error *error)
 {
-    schema_reading r = {.texts = {text, common}, .next = text + strcspn(text, "\n"), .number = 0, .error = error};
+    schema_reading r = {
+        .texts = {text, common}, .schema = name, .next = text + strcspn(text, "\n"), .number = 0, .error = error};
+    const part document = {"document", name ? strlen("document") : 0};
     json_t *schema = json_object(), *const parts = json_object();
     bool right = put(&r, schema, "$schema", json_string("https://json-schema.org/draft/2020-12/schema")) &&
                  put(&r, schema, "title", organ_schema_title(text)) && put_type(&r, schema, "object", NULL);
@@ -376,7 +382,7 @@ json_t *organ_schema_expand(const char *text, const char *common, organ_error *e
     if (right && !r.ended && *r.name.at == '|')
         right = put_choices(&r, schema, /*indent=*/-1, /*null=*/false);
     else if (right)
-        right = put_members(&r, schema, /*indent=*/-1, (part){"", 0}, /*open=*/false);
+        right = put_members(&r, schema, /*indent=*/-1, document, /*open=*/false);
     right = right && read_parts(&r, parts) && put(&r, schema, "$defs", json_incref(parts));
     if (!right && !error->status)
         organ_fail_memory(error, "a schema");

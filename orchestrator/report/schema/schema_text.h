@@ -13,6 +13,7 @@
  *     text "a"|"b", text /PATTERN/             allowed texts
  *     "a"|"b"|null, ="a"                       allowed values, the only value
  *     any                                      any value
+ *     own name                                 the name of the schema
  *     list of KIND, object, map                a map is an object with (others) alone
  *     object...                                an object that may have other members, too
  *     either                                   one of the following lines |
@@ -36,10 +37,11 @@
 #include <jansson.h>
 #include <organ/base.h>
 
-/* Returns the schema of a text. `common` is the text with parts of several schemas. References to them begin with
+/* Returns the schema `name` ("organ.prune/1") of a text, whose first members are those of the part "document"; NULL: it
+ * has only parts. `common` is the text with parts of several schemas. References to them begin with
  * "common.json#/$defs/"; "$defs" has the parts of the text. The caller releases it. Returns NULL with ORGAN_IO if
  * memory runs out, with ORGAN_BAD_INPUT and the number of the line for a malformed text. */
-json_t *organ_schema_expand(const char *text, const char *common, organ_error *error);
+json_t *organ_schema_expand(const char *name, const char *text, const char *common, organ_error *error);
 
 /* Returns the sentences of the part `name`: an array, or an object for the kind "sentences by name". `facts` is the
  * object in which placeholders and conditions look for members; NULL: none has either. The caller releases the result.

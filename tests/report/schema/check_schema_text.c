@@ -12,7 +12,7 @@ static const char common[] = "Parts\n\n$ends  members\n  first  count\n  last  c
 static void check_expanded(const char *text, const char *wanted)
 {
     organ_error error = {0};
-    json_t *const schema = organ_schema_expand(text, common, &error);
+    json_t *const schema = organ_schema_expand(NULL, text, common, &error);
     ck_assert_msg(schema, "%s", error.message);
     char *const found = json_dumps(schema, JSON_COMPACT);
     ck_assert_str_eq(found, wanted);
@@ -85,7 +85,7 @@ START_TEST(malformed_texts_of_schemas_are_refused)
         char text[200];
         organ_error error = {0};
         snprintf(text, sizeof text, "A title\n\n%s", texts[k][0]);
-        ck_assert_ptr_null(organ_schema_expand(text, common, &error));
+        ck_assert_ptr_null(organ_schema_expand(NULL, text, common, &error));
         ck_assert_msg(error.status == ORGAN_BAD_INPUT && strstr(error.message, texts[k][1]), "%s: %s", texts[k][0],
                       error.message);
     }
