@@ -263,6 +263,11 @@ each c_files grep -nE '^# *include *"' | awk -F: '{ split($0, quoted, "\""); if 
 { grep -E '^(kernels|formats|orchestrator|include)/' "$scratch/files" | grep -v '^formats/architecture/' | xargs -d '\n' grep -l num_key_value_heads |
     tail -n +5; } | check "at most 4 files outside formats/architecture name a member of config.json such as num_key_value_heads"
 
+# orchestrator/surgery/layers/organ_settings.h has config.json and the key-values of GGUF files behind one name for each setting. Keys of other groups are no
+# settings of an architecture.
+grep -E '^orchestrator/verbs/' "$scratch/c_files" | xargs -d '\n' grep -nE 'organ_gguf_(integer|real|writer_set_(integer|number|array))\(' |
+    grep -vE '"(general|tokenizer|quantize)\.' | check "verbs read and set settings of GGUF files by organ_settings"
+
 # Pages, tables and scripts name sources by their path. Placeholders such as NAME are capitals; the changelog tells of old files.
 # shellcheck disable=SC2016
 grep -E '\.(md|tsv|sh|py|ninja)$' "$scratch/files" | grep -vE '^(CHANGELOG\.md|tests/(check_house|check_trials|new_verb|trials/new_[a-z_]+)\.sh)$' |
