@@ -106,6 +106,15 @@ organ_status organ_hidden_folder_remove(organ_hidden_folder *folder, organ_error
 
 /* ---- a temporary model ---- */
 
+organ_status organ_hidden_model_name(organ_hidden_model *m, const char *output, const char *ending, const char *name,
+                                     organ_error *error)
+{
+    m->folder = organ_hidden_path(output, ending);
+    m->path = m->folder ? organ_format("%s/%s", m->folder, name) : NULL;
+    m->partial = m->path ? organ_publish_partial(m->path) : NULL;
+    return m->partial ? organ_hidden_path_check(m->folder, error) : organ_fail_memory(error, output);
+}
+
 organ_status organ_hidden_model_sketch(organ_hidden_model *m, const char *ending, const char *name, organ_error *error)
 {
     if (organ_outline_folder_open(m->output, ending, m->ranks, &m->sketch, error))
@@ -122,7 +131,7 @@ organ_status organ_hidden_model_drop_outline(organ_hidden_model *m, organ_error 
 
 organ_status organ_hidden_model_enter(organ_hidden_model *m, organ_error *error)
 {
-    if (organ_ranks_agree(m->ranks, "the end of the outline", error))
+    if (m->begun || organ_ranks_agree(m->ranks, "the end of the outline", error))
         return error->status;
     m->begun = true;
     organ_hidden_folder_open(m->folder, m->output, m->ranks, &m->entered, error);
@@ -164,6 +173,8 @@ organ_status organ_hidden_model_make(organ_hidden_model *m, const organ_hidden_m
 {
     bool whole = false;
     organ_error own = {0}; /* the model is not the output that a later error would call complete */
+    if (organ_hidden_model_enter(m, error))
+        return error->status;
     ORGAN_OWNED char *const record = organ_format("%s/inputs.json", m->folder);
     if (!record)
         organ_fail_memory(error, m->folder);

@@ -75,14 +75,18 @@ typedef struct organ_hidden_making {
     organ_status (*make)(void *context, bool resume, json_t **report, organ_error *error);
 } organ_hidden_making;
 
+/* Sets m->folder to organ_hidden_path(output, ending), m->path to `name` in it, and m->partial. Returns the errors of
+ * organ_hidden_path_check. */
+organ_status organ_hidden_model_name(organ_hidden_model *m, const char *output, const char *ending, const char *name,
+                                     organ_error *error);
 /* Makes the directory of the outline (organ_outline_folder_open), and m->outline, the path of `name` in it. */
 organ_status organ_hidden_model_sketch(organ_hidden_model *m, const char *ending, const char *name, organ_error *error);
 /* Removes the outline, if there is one. Returns ORGAN_IO if it cannot be removed and `error` was not set. */
 organ_status organ_hidden_model_drop_outline(organ_hidden_model *m, organ_error *error);
 
-/* Makes and locks m->folder. Returns the errors of organ_hidden_folder_open. */
+/* Makes and locks m->folder, unless it is done. Returns the errors of organ_hidden_folder_open. */
 organ_status organ_hidden_model_enter(organ_hidden_model *m, organ_error *error);
-/* Makes the model; m->folder is entered. One that an earlier run has finished is kept, and its warnings are repeated.
+/* Enters m->folder and makes the model. One that an earlier run has finished is kept, and its warnings are repeated.
  * Returns the errors of `make`, and ORGAN_USAGE if the model there is of other inputs. */
 organ_status organ_hidden_model_make(organ_hidden_model *m, const organ_hidden_making *making,
                                      const organ_progress *progress, json_t **report, organ_error *error);

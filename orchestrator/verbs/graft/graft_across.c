@@ -24,15 +24,13 @@ static bool crosses(const organ_model *source, const organ_model *target)
 static organ_status name_block(organ_graft_across *a, const organ_graft_options *o, const organ_model *source,
                                organ_error *error)
 {
-    organ_hidden_model *const m = &a->hidden;
     char fingerprint[17];
     if (organ_model_fingerprint(source, fingerprint, error))
         return error->status;
     ORGAN_OWNED char *const ending = organ_format("organ-block-%s", fingerprint);
-    m->folder = ending ? organ_hidden_path(o->write.output ? o->write.output : "grafted", ending) : NULL;
-    m->path = m->folder ? organ_format("%s/%s", m->folder, a->to_gguf ? "block.gguf" : "block") : NULL;
-    m->partial = m->path ? organ_publish_partial(m->path) : NULL;
-    return m->partial ? organ_hidden_path_check(m->folder, error) : organ_fail_memory(error, o->source);
+    return ending ? organ_hidden_model_name(&a->hidden, o->write.output ? o->write.output : "grafted", ending,
+                                            a->to_gguf ? "block.gguf" : "block", error)
+                  : organ_fail_memory(error, o->source);
 }
 
 static organ_convert_options conversion_of(const organ_graft_across *a)
@@ -76,8 +74,7 @@ static organ_status make_block(organ_graft_across *a, organ_error *error)
         return error->status ? error->status
                              : organ_convert_outline(&c, o->engine, a->progress, a->hidden.outline, &bytes, error);
     }
-    if (organ_hidden_model_enter(&a->hidden, error) == ORGAN_OK)
-        organ_hidden_model_make(&a->hidden, &making, a->progress, &report, error);
+    organ_hidden_model_make(&a->hidden, &making, a->progress, &report, error);
     a->path = a->hidden.path;
     return error->status;
 }

@@ -6,7 +6,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/model_copy.h"
 #include "orchestrator/output/plan.h"
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_source.h"
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>
@@ -112,8 +112,8 @@ static void close_division(void *context)
     job->targets = (organ_targets){0};
 }
 
-/* Prunes and quantises in one run on a calibration text (--then). The caller has checked all other options. Returns
- * ORGAN_USAGE if the method does not compensate, and errors of organ_quantize_pruned. */
+/* Prunes and quantises in one run on a calibration text (--then). The caller has checked the options. Returns the
+ * errors of organ_quantize_run. */
 static organ_status prune_then(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -144,7 +144,8 @@ static organ_status prune_then(organ_prune_job *job, json_t **report, organ_erro
                                             .decide = divides ? then_decide : NULL,
                                             .allocation = divides ? allocation_json : NULL,
                                             .close = divides ? close_division : NULL};
-    return organ_quantize_pruned(&codes, &pruning, job->engine, job->progress, report, error);
+    const organ_quantize_call call = {.options = &codes, .pruning = &pruning};
+    return organ_quantize_run(&call, job->engine, job->progress, report, error);
 }
 
 /* ---- the targets ---- */

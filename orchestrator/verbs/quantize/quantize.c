@@ -420,19 +420,12 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     return organ_write_run(&made, report, error);
 }
 
-/* Argument of quantize_verb. */
-typedef struct quantize_call {
-    const organ_quantize_options *options;
-    const organ_quantize_source *source; /* the conversion to GGUF that comes first; NULL: there is none */
-    const organ_write_origin *origin;
-} quantize_call;
-
-static organ_status quantize_run(const quantize_call *call, const organ_quantize_pruning *pruning,
-                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                 organ_error *error)
+organ_status organ_quantize_run(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                json_t **report, organ_error *error)
 {
+    const organ_quantize_call *const call = given;
     organ_quantize_job job = {.options = call->options,
-                              .pruning = pruning,
+                              .pruning = call->pruning,
                               .source = call->source,
                               .origin = call->origin,
                               .engine = engine,
@@ -443,27 +436,10 @@ static organ_status quantize_run(const quantize_call *call, const organ_quantize
     return organ_report_end_partial(&work, call->options->model, error);
 }
 
-organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
-                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                   organ_error *error)
+/* Returns what makes the outputs: one, or the sizes of scheme mixed. */
+static organ_plan_verb *maker_of(const organ_quantize_options *options)
 {
-    return quantize_run(&(quantize_call){.options = options}, pruning, engine, progress, report, error);
-}
-
-static organ_status quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
-                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                 organ_error *error)
-{
-    return quantize_run(&(quantize_call){options, source, NULL}, /*pruning=*/NULL, engine, progress, report, error);
-}
-
-static organ_status quantize_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
-                                  json_t **report, organ_error *error)
-{
-    const quantize_call *const call = given;
-    return organ_quantize_types_wanted(call->options)
-               ? organ_quantize_sizes(call->options, call->source, quantize_one, engine, progress, report, error)
-               : quantize_run(call, /*pruning=*/NULL, engine, progress, report, error);
+    return organ_quantize_types_wanted(options) ? organ_quantize_sizes : organ_quantize_run;
 }
 
 /* Without a text only the conversion uses --scratch. A smoothed model is not smoothed again, and its text may serve
@@ -507,11 +483,14 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
     inner.model = source->smooths ? options->model : source->hidden.outline;
     inner.write.dry_run = true;
     inner.write.evaluate = NULL;
-    const quantize_call call = {&inner, source->smooths ? NULL : source, source->origin};
+    const organ_quantize_call call = {.options = &inner,
+                                      .source = source->smooths ? NULL : source,
+                                      .origin = source->origin,
+                                      .one = organ_quantize_run};
     if (dry)
-        return organ_plan_run(quantize_verb, &call, /*dry_run=*/true, engine, progress, report, error);
+        return organ_plan_run(maker_of(&inner), &call, /*dry_run=*/true, engine, progress, report, error);
     ORGAN_OWNED_JSON json_t *checked = NULL;
-    quantize_verb(&call, engine, /*progress=*/NULL, &checked, error);
+    maker_of (&inner)(&call, engine, /*progress=*/NULL, &checked, error);
     return organ_hidden_model_drop_outline(&source->hidden, error);
 }
 
@@ -533,8 +512,11 @@ static organ_status convert_and_quantize(const organ_quantize_options *options, 
     if (!measures && !organ_publish_is_begun(options->write.output))
         inner.write.resume = false; /* the conversion was interrupted */
     organ_write_origin smoothed = {.scored = options->model, .document = source->smoothed, .member = "smoothed"};
-    const quantize_call call = {&inner, source->smooths ? NULL : source, source->smooths ? &smoothed : source->origin};
-    return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
+    const organ_quantize_call call = {.options = &inner,
+                                      .source = source->smooths ? NULL : source,
+                                      .origin = source->smooths ? &smoothed : source->origin,
+                                      .one = organ_quantize_run};
+    return organ_plan_run(maker_of(&inner), &call, options->write.dry_run, engine, progress, report, error);
 }
 
 /* The report lists the warnings of both steps. */
@@ -559,7 +541,7 @@ organ_status organ_quantize_from(const organ_quantize_options *options, const or
         return error->status;
     organ_quantize_options named = *options;
     named.scheme = organ_quantize_scheme_named(options->scheme, scheme);
-    const quantize_call call = {&named, NULL, origin};
+    const organ_quantize_call call = {.options = &named, .origin = origin, .one = organ_quantize_run};
     const organ_quantize_options defaults = organ_quantize_defaults();
     if (organ_requirements_check(&organ_quantize_requirements, &named, &defaults, error) ||
         organ_quantize_smooth_check(&named, error))
@@ -573,7 +555,7 @@ organ_status organ_quantize_from(const organ_quantize_options *options, const or
     if (!error->status && organ_quantize_source_reserve(&named, &source, engine->ranks, error) == ORGAN_OK)
         source.hidden.folder
             ? quantize_converted(&named, &source, engine, progress, report, error)
-            : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
+            : organ_plan_run(maker_of(&named), &call, options->write.dry_run, engine, progress, report, error);
     organ_quantize_source_close(&source, error);
     return error->status;
 }

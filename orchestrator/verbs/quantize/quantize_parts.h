@@ -83,13 +83,6 @@ typedef struct organ_quantize_pruning {
     void (*close)(void *context);         /* called at the end, also after an error; the model is still open */
 } organ_quantize_pruning;
 
-/* Same as organ_quantize with method gptq, which `options` must name, but prunes each matrix first. A target that
- * the scheme cannot represent is not pruned. Returns ORGAN_USAGE if the scheme is one of GGUF models. With `pruning`
- * NULL it is organ_quantize. */
-organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
-                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                   organ_error *error);
-
 /* A part: a target that is quantised, with its tensors in the output and the figures for the report. If the target is a
  * stack of matrices, losses and counts are sums over its matrices. */
 typedef struct organ_quantize_part {

@@ -26,9 +26,10 @@ typedef struct sizes_one {
 typedef struct sizes_list {
     sizes_one of[MOST];
     size_t count;
-    char *file;   /* file of the costs; NULL: the one of the options */
-    char *record; /* path of OUT.sizes.json; NULL: there is one size, or nothing is written */
-    bool begun;   /* this run has begun the record, and no size is in it yet */
+    char *file;              /* file of the costs; NULL: the one of the options */
+    char *record;            /* path of OUT.sizes.json; NULL: there is one size, or nothing is written */
+    organ_run_inputs inputs; /* of the record */
+    bool begun;              /* this run has begun the record, and no size is in it yet */
 } sizes_list;
 
 static void sizes_release(sizes_list *sizes)
@@ -36,6 +37,7 @@ static void sizes_release(sizes_list *sizes)
     for (size_t k = 0; k < sizes->count; k++)
         ORGAN_FREE_ARRAYS(sizes->of[k].text, sizes->of[k].output);
     ORGAN_FREE_ARRAYS(sizes->file, sizes->record);
+    organ_run_inputs_release(&sizes->inputs);
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -156,11 +158,15 @@ organ_status organ_quantize_outputs_check(const organ_quantize_options *o, const
     return ORGAN_OK;
 }
 
-/* The text makes gptq the default, and the costs are always kept in a file: NAME.allocation.json. */
-static organ_status fill_in(organ_quantize_options *o, const organ_quantize_source *source, sizes_list *sizes,
-                            organ_error *error)
+/* Returns the path of the model that the user gave. */
+static const char *model_of(const organ_quantize_call *call)
 {
-    const char *const model = source ? source->model : o->model;
+    return call->source ? call->source->model : call->options->model;
+}
+
+/* The text makes gptq the default, and the costs are always kept in a file: NAME.allocation.json. */
+static organ_status fill_in(organ_quantize_options *o, const char *model, sizes_list *sizes, organ_error *error)
+{
     const char *const beside = o->write.output ? o->write.output : model;
     o->allocate.allocate = o->allocate.allocate ? o->allocate.allocate : "global";
     if (!o->method && o->calibration.text)
@@ -188,11 +194,11 @@ static json_t *record_options(const organ_quantize_options *o)
         SET_IF(text, "context", json_integer(o->calibration.context)));
 }
 
-static organ_status record_inputs(const organ_quantize_options *o, const organ_quantize_source *source,
-                                  organ_run_inputs *inputs, organ_error *error)
+static organ_status find_inputs(const organ_quantize_options *o, const char *path, organ_run_inputs *inputs,
+                                organ_error *error)
 {
     organ_model *model = NULL;
-    if (organ_model_open(source ? source->model : o->model, &model, error) == ORGAN_OK &&
+    if (organ_model_open(path, &model, error) == ORGAN_OK &&
         organ_run_inputs_add_model(inputs, "model", model, error) == ORGAN_OK) {
         organ_run_inputs_add(inputs, "text", o->calibration.text, error);
         organ_run_inputs_add(inputs, "imatrix", o->imatrix, error);
@@ -227,18 +233,17 @@ static organ_status compare_record(const organ_quantize_options *o, const char *
     return *begin ? ORGAN_OK : fail_costs(o, record, error);
 }
 
-static organ_status open_record(const organ_quantize_options *o, const organ_quantize_source *source, sizes_list *sizes,
+static organ_status open_record(const organ_quantize_options *o, const char *model, sizes_list *sizes,
                                 const organ_engine *engine, organ_error *error)
 {
-    ORGAN_RELEASED_BY(organ_run_inputs_release) organ_run_inputs inputs = {0};
     bool begin = false;
     if (!sizes->record)
         return ORGAN_OK;
-    if (record_inputs(o, source, &inputs, error) == ORGAN_OK)
-        compare_record(o, sizes->record, &inputs, &begin, error);
+    if (find_inputs(o, model, &sizes->inputs, error) == ORGAN_OK)
+        compare_record(o, sizes->record, &sizes->inputs, &begin, error);
     if (organ_ranks_agree(engine->ranks, "the record of the sizes", error) == ORGAN_OK && begin &&
         organ_ranks_first(engine->ranks)) {
-        organ_run_record_begin(sizes->record, &inputs, record_options(o), error);
+        organ_run_record_begin(sizes->record, &sizes->inputs, record_options(o), error);
         sizes->begun = true;
     }
     return organ_ranks_agree(engine->ranks, "the record of the sizes", error);
@@ -246,15 +251,14 @@ static organ_status open_record(const organ_quantize_options *o, const organ_qua
 
 /* A file that the record lists is taken if it is as the run has left it. One that the run had begun may have got its
  * name when the run was killed: it is made again. */
-static organ_status find_made(organ_quantize_options *one, const sizes_list *sizes, const organ_run_inputs *inputs,
-                              bool *made, organ_error *error)
+static organ_status find_made(organ_quantize_options *one, const sizes_list *sizes, bool *made, organ_error *error)
 {
     const char *const name = organ_path_name(one->write.output);
     bool noted = false;
     if (!one->write.resume || access(one->write.output, F_OK) != 0)
         return ORGAN_OK;
-    if (organ_run_record_check(sizes->record, inputs, record_options(one), one->write.output, name, one->write.output,
-                               made, error) ||
+    if (organ_run_record_check(sizes->record, &sizes->inputs, record_options(one), one->write.output, name,
+                               one->write.output, made, error) ||
         organ_run_record_has(sizes->record, name, &noted, error))
         return error->status;
     if (!noted)
@@ -290,25 +294,23 @@ static void tidy_record(const organ_quantize_options *o, const sizes_list *sizes
         unlink(sizes->record);
 }
 
-static organ_status make_recorded(organ_quantize_options *one, sizes_list *sizes, const char *size,
-                                  const organ_quantize_source *source, organ_quantize_one *run,
+/* `one`: the options of the size, in `call`. */
+static organ_status make_recorded(organ_quantize_options *one, const organ_quantize_call *call, sizes_list *sizes,
                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
                                   organ_error *error)
 {
-    organ_run_inputs inputs = {0};
     bool made = false;
-    if (record_inputs(one, source, &inputs, error) == ORGAN_OK)
-        find_made(one, sizes, &inputs, &made, error);
-    organ_run_inputs_release(&inputs);
+    find_made(one, sizes, &made, error);
     if (organ_ranks_agree(engine->ranks, "the sizes that are made", error))
         return error->status;
     if (made) {
-        organ_progress_note_once(progress, "%s: exists already, so size %s is not made again", one->write.output, size);
+        organ_progress_note_once(progress, "%s: exists already, so size %s is not made again", one->write.output,
+                                 one->target_size);
         return ORGAN_OK;
     }
     note_made(one, sizes->record, /*made=*/NULL, engine, error);
     if (organ_ranks_agree(engine->ranks, "the record of the sizes", error) ||
-        run(one, source, engine, progress, report, error))
+        call->one(call, engine, progress, report, error))
         return error->status;
     sizes->begun = false;
     note_made(one, sizes->record, one->write.output, engine, error);
@@ -317,10 +319,9 @@ static organ_status make_recorded(organ_quantize_options *one, sizes_list *sizes
 
 /* ---- the runs ---- */
 
-static json_t *sizes_json(const organ_quantize_options *o, const organ_quantize_source *source, json_t *reports)
+static json_t *sizes_json(const organ_quantize_options *o, const char *model, json_t *reports)
 {
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.quantize_sizes/1"),
-                        SET_BYTES("model", organ_path_name(source ? source->model : o->model)),
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.quantize_sizes/1"), SET_BYTES("model", organ_path_name(model)),
                         SET_TEXT("target_size", o->target_size), SET_FLAG("dry_run", o->write.dry_run),
                         SET("outputs", reports));
 }
@@ -333,23 +334,25 @@ static void add_figures(organ_figures *all, const organ_figures *own)
     all->seconds = own->seconds > all->seconds ? own->seconds : all->seconds;
 }
 
-static organ_status make_sizes(const organ_quantize_options *o, sizes_list *sizes, const organ_quantize_source *source,
-                               organ_quantize_one *run, const organ_engine *engine, const organ_progress *progress,
-                               json_t **report, organ_error *error)
+static organ_status make_sizes(const organ_quantize_call *call, sizes_list *sizes, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error)
 {
+    const organ_quantize_options *const o = call->options;
     ORGAN_OWNED_JSON json_t *const reports = json_array();
     organ_figures all = {0};
     for (size_t k = 0; k < sizes->count && !error->status; k++) {
         organ_quantize_options one = *o;
+        organ_quantize_call of_size = *call;
         organ_figures own = {0};
         ORGAN_OWNED_JSON json_t *made = NULL;
         one.write.figures = o->write.figures ? &own : NULL;
         one.target_size = sizes->of[k].text;
         one.write.output = sizes->of[k].output;
+        of_size.options = &one;
         if (sizes->record)
-            make_recorded(&one, sizes, one.target_size, source, run, engine, progress, &made, error);
+            make_recorded(&one, &of_size, sizes, engine, progress, &made, error);
         else
-            run(&one, source, engine, progress, &made, error);
+            call->one(&of_size, engine, progress, &made, error);
         if (sizes->count == 1)
             *report = json_incref(made);
         else if (made && (json_array_append(reports, made) != 0 ||
@@ -359,23 +362,25 @@ static organ_status make_sizes(const organ_quantize_options *o, sizes_list *size
     }
     if (o->write.figures)
         *o->write.figures = all;
-    if (sizes->count > 1 && !error->status && !(*report = sizes_json(o, source, json_incref(reports))))
+    if (sizes->count > 1 && !error->status && !(*report = sizes_json(o, model_of(call), json_incref(reports))))
         organ_fail_memory(error, o->model);
     return error->status;
 }
 
-organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
-                                  organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
+organ_status organ_quantize_sizes(const void *given, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
 {
-    organ_quantize_options o = *options;
+    organ_quantize_call call = *(const organ_quantize_call *)given;
+    organ_quantize_options o = *call.options;
     ORGAN_RELEASED_BY(sizes_release) sizes_list sizes = {0};
-    if (fill_in(&o, source, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
-        name_outputs(&o, &sizes, error) == ORGAN_OK && open_record(&o, source, &sizes, engine, error) == ORGAN_OK) {
+    call.options = &o;
+    if (fill_in(&o, model_of(&call), &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
+        name_outputs(&o, &sizes, error) == ORGAN_OK &&
+        open_record(&o, model_of(&call), &sizes, engine, error) == ORGAN_OK) {
         if (sizes.count)
-            make_sizes(&o, &sizes, source, one, engine, progress, report, error);
+            make_sizes(&call, &sizes, engine, progress, report, error);
         else
-            one(&o, source, engine, progress, report, error);
+            call.one(&call, engine, progress, report, error);
     }
     if (o.allocate.file && organ_ranks_first(engine->ranks))
         tidy_record(&o, &sizes);

@@ -42,13 +42,10 @@ static organ_status name_paths(organ_quantize_source *s, const organ_quantize_op
     const char *const own = organ_path_name(model->directory);
     ORGAN_OWNED char *const ending = organ_format(s->smooths ? "organ-smooth-%s" : "organ-source-%s", fingerprint);
     ORGAN_OWNED char *const at = scratch ? organ_format("%s/%s", scratch, organ_path_name(output)) : strdup(output);
-    organ_hidden_model *const m = &s->hidden;
-    m->folder = ending && at ? organ_hidden_path(at, ending) : NULL;
     s->name = organ_format("%s%s", *own && *own != '.' ? own : "model", s->smooths ? "" : ".gguf");
-    m->path = m->folder && s->name ? organ_format("%s/%s", m->folder, s->name) : NULL;
-    m->partial = m->path ? organ_publish_partial(m->path) : NULL;
     s->partial = organ_publish_partial(output);
-    return m->partial && s->partial ? organ_hidden_path_check(m->folder, error) : organ_fail_memory(error, model->path);
+    return ending && at && s->name && s->partial ? organ_hidden_model_name(&s->hidden, at, ending, s->name, error)
+                                                 : organ_fail_memory(error, model->path);
 }
 
 organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_quantize_source *s, organ_error *error)
@@ -182,8 +179,7 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
                                         .report = s->smooths ? &organ_smooth_view : &organ_convert_view,
                                         .context = &(converting){s, engine, progress},
                                         .make = s->smooths ? smooth : convert};
-    if (organ_hidden_model_enter(&s->hidden, error) == ORGAN_OK)
-        organ_hidden_model_make(&s->hidden, &making, progress, &report, error);
+    organ_hidden_model_make(&s->hidden, &making, progress, &report, error);
     json_decref(s->smoothed);
     s->smoothed = report;
     if (report)

@@ -5,6 +5,7 @@
 #define ORGAN_VERBS_QUANTIZE_QUANTIZE_SOURCE_H
 
 #include "orchestrator/output/hidden_folder.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/folds/smooth.h"
 #include "orchestrator/verbs/quantize/quantize_parts.h"
@@ -25,6 +26,21 @@ struct organ_quantize_source {
     bool waits;                /* the output of a killed run is complete and waits for its name */
     uint64_t bytes;            /* bytes of the converted file; set with the outline */
 };
+
+/* One call of quantize. */
+typedef struct organ_quantize_call {
+    const organ_quantize_options *options;
+    const organ_quantize_source *source;   /* the conversion to GGUF that came first; NULL: there was none */
+    const organ_write_origin *origin;      /* as in organ_write */
+    const organ_quantize_pruning *pruning; /* NULL: none */
+    organ_plan_verb *one;                  /* makes one of several sizes (organ_quantize_sizes): organ_quantize_run */
+} organ_quantize_call;
+
+/* Implements organ_plan_verb: quantises one model; `call` is an organ_quantize_call, whose options are checked by
+ * organ_quantize_from. With `pruning` each matrix is pruned first; the options must name method gptq, and a target that
+ * the scheme cannot represent is not pruned. Returns ORGAN_USAGE if then the scheme is one of GGUF models. */
+organ_status organ_quantize_run(const void *call, const organ_engine *engine, const organ_progress *progress,
+                                json_t **report, organ_error *error);
 
 #define ORGAN_QUANTIZE_SIZES 64 /* most sizes of one call */
 

@@ -148,13 +148,8 @@ organ_status organ_quantize_measure_ends(organ_quantize_types *types, organ_erro
 
 /* Returns whether the options ask for scheme mixed of a GGUF model. */
 bool organ_quantize_types_wanted(const organ_quantize_options *options);
-/* Makes one output. */
-typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
-                                        const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                        organ_error *error);
-/* Implements organ_quantize for such options: calls `one` for each size. `source` is only an argument of `one`. */
-organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
-                                  organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
+/* Implements organ_plan_verb for such options: `call`, an organ_quantize_call, has a function that makes each size. */
+organ_status organ_quantize_sizes(const void *call, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error);
 /* Returns ORGAN_USAGE if a word of --target-size is no size, or two are equal. */
 organ_status organ_quantize_sizes_check(const organ_quantize_options *options, organ_error *error);

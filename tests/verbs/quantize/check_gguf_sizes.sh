@@ -45,7 +45,7 @@ ends 0 "${mixed[@]}" -o sizes.gguf "${ten[@]}" --target-size 5.3MB,5.1MB,5000kB 
 between sizes-5.3MB.gguf 5300000
 # A file that the record lacks, or that was made from other inputs, with other options or from other costs, is not taken.
 again=("${mixed[@]}" -o sizes.gguf "${ten[@]}" --target-size "5.3MB,5.1MB,5000kB" --allocation one.allocation.json)
-refused 2 "one_width" "${again[@]}" --one-width --resume
+refused 2 "all_experts" "${again[@]}" --all-experts --resume
 cp one.allocation.json costs.json && echo >>costs.json
 refused 2 "costs.json" "${again[@]/one.allocation.json/costs.json}" --resume
 mv sizes.sizes.json kept.json
