@@ -33,8 +33,11 @@ typedef struct quantize_calibrated_storing {
     float *target, *repaired;     /* --repair-rank: what the correction aims at, and values + B A; else NULL */
     unsigned char *codes;         /* codes of `strip_rows` rows */
     size_t strip_rows;            /* rows that are encoded before they are written together */
-    void *stored;                 /* all scales in the type of the file; NULL: GGUF blocks contain them */
+    void *stored;                 /* all scales in the type of the file */
     void *put;                    /* scratch of organ_write_put */
+    size_t scale_bytes;           /* of all scales, in the type of the file; 0: GGUF blocks contain them */
+    bool weighs, repairs, prunes; /* there is an imatrix; --repair-rank; the run prunes */
+    organ_buffers buffers;
 } quantize_calibrated_storing;
 
 static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t cols)
@@ -45,76 +48,68 @@ static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t col
     return organ_min(organ_max(STRIP_BYTES / organ_max(row_bytes, 1), 1), rows);
 }
 
-static void storing_close(quantize_calibrated_storing *s)
-{
-    ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->losses, s->weights, s->roots, s->donor, s->keep, s->target,
-                      s->repaired, s->codes, s->stored, s->put);
-}
-
-/* The scales have the type of the file; GGUF blocks contain theirs, so they count 0 bytes. */
-static size_t scale_bytes(const quantize_calibrated_storing *s)
-{
-    return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
-}
-
 static bool is_repaired(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     return job->repair.adapter && organ_repair_adapter_has(job->repair.adapter, part->weight->name);
 }
 
-static bool storing_allocate(quantize_calibrated_storing *s)
+/* `groups`: those of a band. */
+static quantize_calibrated_storing sized(const organ_engine *engine, const organ_encoding *e, size_t rows, size_t cols,
+                                         size_t groups)
 {
-    const bool weighs = s->part->entry, prunes = s->job->pruning, repairs = is_repaired(s->job, s->part);
-    const size_t scales = scale_bytes(s);
-    s->scales = organ_floats(s->bands, s->numbers);
-    s->back = organ_floats(organ_workers_count(s->job->engine->workers), s->cols);
-    s->losses = malloc(s->strip_rows * ORGAN_LOSSES * sizeof *s->losses);
-    s->codes = organ_calibration_aligned_alloc(s->strip_rows * s->row_bytes);
-    s->stored = scales ? organ_calibration_aligned_alloc(scales) : NULL;
-    s->put = aligned_alloc(64, organ_to_line(ORGAN_PUT_SCRATCH));
-    s->weights = weighs ? organ_floats(s->cols, 1) : NULL;
-    s->roots = weighs ? organ_floats(s->cols, 1) : NULL;
-    s->target = repairs ? organ_floats(s->rows, s->cols) : NULL;
-    s->repaired = repairs ? organ_floats(s->rows, s->cols) : NULL;
-    s->donor = prunes ? organ_floats(s->rows, s->cols) : NULL;
-    s->keep = prunes ? malloc(s->rows * s->cols) : NULL;
-    return s->scales && s->back && s->losses && s->codes && (!scales || s->stored) && s->put &&
-           (!repairs || (s->target && s->repaired)) && (!weighs || (s->weights && s->roots)) &&
-           (!prunes || (s->donor && s->keep));
+    quantize_calibrated_storing s = {.engine = engine,
+                                     .rows = rows,
+                                     .cols = cols,
+                                     .row_bytes = organ_encoding_row_bytes(e, cols),
+                                     .numbers = organ_grid_numbers(&e->grid, cols),
+                                     .band = organ_encoding_band(e, rows),
+                                     .strip_rows = strip_rows(e, rows, cols)};
+    s.bands = organ_pieces_of(rows, s.band);
+    s.scale_bytes = s.bands * groups * organ_encoding_scale_bytes(e);
+    return s;
 }
 
-/* The caller calls storing_close, also after an error. */
+static void lay_out(void *context, organ_buffers *b)
+{
+    quantize_calibrated_storing *const s = context;
+    s->scales = organ_take_floats(b, s->bands, s->numbers);
+    s->back = organ_take_floats(b, organ_workers_count(s->engine->workers), s->cols);
+    s->losses = organ_take(b, s->strip_rows, ORGAN_LOSSES * sizeof *s->losses);
+    s->codes = organ_take_pages(b, s->strip_rows, s->row_bytes);
+    s->stored = organ_take_pages(b, s->scale_bytes, 1);
+    s->put = organ_take(b, ORGAN_PUT_SCRATCH, 1);
+    s->weights = s->weighs ? organ_take_floats(b, s->cols, 1) : NULL;
+    s->roots = s->weighs ? organ_take_floats(b, s->cols, 1) : NULL;
+    s->target = s->repairs ? organ_take_floats(b, s->rows, s->cols) : NULL;
+    s->repaired = s->repairs ? organ_take_floats(b, s->rows, s->cols) : NULL;
+    s->donor = s->prunes ? organ_take_floats(b, s->rows, s->cols) : NULL;
+    s->keep = s->prunes ? organ_take(b, s->rows, s->cols) : NULL;
+}
+
+/* The caller releases s->buffers, also after an error. */
 static organ_status storing_open(organ_quantize_job *job, const organ_calibration_matrix *matrix,
                                  quantize_calibrated_storing *s, organ_error *error)
 {
     organ_quantize_part *const p = job->along.parts[matrix->target];
-    const size_t rows = (size_t)p->rows, cols = (size_t)p->cols;
-    *s = (quantize_calibrated_storing){.job = job,
-                                       .engine = job->engine,
-                                       .part = p,
-                                       .rows = rows,
-                                       .cols = cols,
-                                       .row_bytes = organ_encoding_row_bytes(p->encoding, cols),
-                                       .numbers = organ_grid_numbers(&p->encoding->grid, cols),
-                                       .band = organ_encoding_band(p->encoding, rows),
-                                       .strip_rows = strip_rows(p->encoding, rows, cols)};
-    s->bands = (rows + s->band - 1) / s->band;
-    s->codes_at = matrix->matrix * rows * s->row_bytes;
-    if (!storing_allocate(s))
+    *s = sized(job->engine, p->encoding, (size_t)p->rows, (size_t)p->cols, (size_t)p->groups);
+    s->job = job;
+    s->part = p;
+    s->codes_at = matrix->matrix * s->rows * s->row_bytes;
+    s->weighs = p->entry;
+    s->prunes = job->pruning;
+    s->repairs = is_repaired(job, p);
+    if (!organ_buffers_take(&s->buffers, lay_out, s))
         return organ_fail_memory(error, p->weight->name);
     return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
 }
 
-/* The bound is without `donor` and `keep`. A scale needs 4 bytes, and up to 4 more in `stored`; 2 x 4096 bytes cover
- * the alignment of buffers. */
-static uint64_t storing_memory(const organ_encoding *encoding, size_t workers, uint64_t rows, uint64_t cols)
+/* The bytes of a matrix that is neither pruned nor repaired; those of all scales and minima. */
+static uint64_t storing_memory(const organ_engine *engine, const organ_encoding *e, uint64_t rows, uint64_t cols)
 {
-    const bool gguf = organ_encoding_is_gguf(encoding);
-    const size_t width = (size_t)cols, bytes = organ_encoding_row_bytes(encoding, width);
-    const uint64_t scales = rows * organ_grid_numbers(&encoding->grid, width);
-    return (gguf ? 4 : 8) * scales + ((gguf ? 2 : 0) + workers) * cols * sizeof(float) +
-           strip_rows(encoding, (size_t)rows, width) * (bytes + ORGAN_LOSSES * sizeof(organ_encoding_loss)) +
-           ORGAN_PUT_SCRATCH + 2 * 4096;
+    quantize_calibrated_storing s =
+        sized(engine, e, (size_t)rows, (size_t)cols, organ_grid_numbers(&e->grid, (size_t)cols));
+    s.weighs = organ_encoding_is_gguf(e);
+    return organ_buffers_count(lay_out, &s);
 }
 
 static const float *scales_of(const quantize_calibrated_storing *s, size_t row)
@@ -239,7 +234,7 @@ static organ_status move_all_numbers(quantize_calibrated_storing *s, bool write,
 static organ_status store_matrix(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
-    const size_t scales = scale_bytes(s);
+    const size_t scales = s->scale_bytes;
     quantize_calibrated_rows strip = {.storing = s, .weights = weights};
     for (; strip.first < s->rows; strip.first += s->strip_rows) {
         strip.rows = organ_min(s->strip_rows, s->rows - strip.first);
@@ -262,7 +257,7 @@ static organ_status load_matrix(quantize_calibrated_storing *s, float *weights, 
     organ_quantize_job *const job = s->job;
     const organ_encoding *const encoding = s->part->encoding;
     const organ_kernels *const kernels = job->engine->kernels;
-    const size_t scales = scale_bytes(s);
+    const size_t scales = s->scale_bytes;
     if (organ_encoding_has_divisor(encoding)) {
         float global;
         if (organ_write_read(job->run, s->part->global, &global, sizeof global, 0, error) != ORGAN_OK)
@@ -294,7 +289,7 @@ static uint64_t matrix_memory(void *context, const organ_calibration_run *calib,
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_encoding *const encoding = job->encodings[tensor - job->model->tensors];
     const uint64_t gptq = organ_gptq_memory(job->engine, &encoding->grid, m.rows, m.cols),
-                   stored = storing_memory(encoding, organ_workers_count(job->engine->workers), m.rows, m.cols);
+                   stored = storing_memory(job->engine, encoding, m.rows, m.cols);
     const uint64_t weights = m.rows * m.cols;
     (void)calib;
     if (job->repair.adapter)
@@ -325,7 +320,7 @@ static organ_status restore_matrix(void *context, const organ_calibration_matrix
                                                      s.rows, s.cols, error) == ORGAN_OK))
         organ_calibration_reorder_rows(job->along.run, s.part->weight->codes, weights, s.rows, /*to_file=*/false,
                                        error);
-    storing_close(&s);
+    organ_buffers_release(&s.buffers);
     return error->status;
 }
 
@@ -502,7 +497,7 @@ static organ_status reorder(const organ_quantize_job *job, const organ_calibrati
 static void drop_result(void *result)
 {
     if (result)
-        storing_close(&((calibrated_result *)result)->storing);
+        organ_buffers_release(&((calibrated_result *)result)->storing.buffers);
     free(result);
 }
 
@@ -513,7 +508,8 @@ static organ_status solve_matrix(organ_quantize_job *job, const organ_engine *en
     if (!r)
         return organ_fail_memory(error, x->matrix.name);
     quantize_calibrated_storing *const s = &r->storing;
-    if (storing_open(job, &x->matrix, s, error) == ORGAN_OK && !(s->values = organ_floats(s->rows, s->cols)))
+    if (storing_open(job, &x->matrix, s, error) == ORGAN_OK &&
+        !(s->values = organ_take_floats(&s->buffers, s->rows, s->cols)))
         organ_fail_memory(error, s->part->weight->name);
     s->engine = engine;
     if (!error->status &&
@@ -547,7 +543,8 @@ static organ_status change_matrix(void *context, const organ_calibration_matrix 
     quantize_calibrated_storing *const s = &r->storing;
     /* s->values is allocated after pruning, which needs the memory before */
     if (!matrix->solved && storing_open(job, matrix, s, error) == ORGAN_OK &&
-        prune_before_quantising(s, matrix, weights, error) == ORGAN_OK && !(s->values = organ_floats(s->rows, s->cols)))
+        prune_before_quantising(s, matrix, weights, error) == ORGAN_OK &&
+        !(s->values = organ_take_floats(&s->buffers, s->rows, s->cols)))
         organ_fail_memory(error, s->part->weight->name);
     if (!matrix->solved && !error->status && reopen_inputs(job, matrix, error) == ORGAN_OK &&
         find_target(s, matrix, weights, error) == ORGAN_OK &&
@@ -556,7 +553,7 @@ static organ_status change_matrix(void *context, const organ_calibration_matrix 
     if (!error->status && store_result(r, matrix, weights, error) == ORGAN_OK)
         reorder(job, matrix, weights, /*to_file=*/false, error);
     if (!matrix->solved)
-        storing_close(s);
+        organ_buffers_release(&s->buffers);
     return error->status;
 }
 
