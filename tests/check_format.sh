@@ -64,7 +64,7 @@ long_functions() {
 }
 # Functions that are longer today: file, name, lines.
 cat >"$scratch/limits" <<'LIMITS'
-formats/architecture/hf.c read_hf_config 45
+formats/config/hf.c read_hf_config 45
 formats/weights/find_weights.c organ_weight_why_unmatched 42
 orchestrator/forward/mixers/attention.c organ_forward_attention 43
 orchestrator/surgery/convert/convert_check.c check_layers 49

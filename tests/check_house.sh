@@ -103,6 +103,7 @@ formats/remote base
 formats/adapter base remote
 formats/tensor base
 formats/architecture base tensor
+formats/config base architecture
 formats/gguf base remote tensor
 formats/imatrix base remote gguf
 formats/safetensors base remote tensor
@@ -156,6 +157,7 @@ LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 formats/adapter adapter_config.h
+formats/config model_config.h
 formats/architecture pairing.h mtp_types.h families.h config_readers.h layer_values.h sizes.h settings.h
 formats/gguf file.h
 formats/imatrix imatrix.h
@@ -259,9 +261,9 @@ grep -E '^kernels/' "$scratch/c_files" | xargs -r -d '\n' grep -nE '^# *include 
 each c_files grep -nE '^# *include *"' | awk -F: '{ split($0, quoted, "\""); if ((getline line < quoted[2]) < 0) print; close(quoted[2]) }' |
     check "include paths are written from the root"
 
-# What members of config.json mean is in formats/architecture. Few other files need this one: the public structure, the view and the conversion.
-{ grep -E '^(kernels|formats|orchestrator|include)/' "$scratch/files" | grep -v '^formats/architecture/' | xargs -d '\n' grep -l num_key_value_heads |
-    tail -n +5; } | check "at most 4 files outside formats/architecture name a member of config.json such as num_key_value_heads"
+# What members of config.json mean is in formats/architecture and formats/config. Few other files need this one: the public structure, the view and the conversion.
+{ grep -E '^(kernels|formats|orchestrator|include)/' "$scratch/files" | grep -vE '^formats/(architecture|config)/' | xargs -d '\n' grep -l num_key_value_heads |
+    tail -n +5; } | check "at most 4 files outside formats/architecture and formats/config name a member of config.json such as num_key_value_heads"
 
 # orchestrator/surgery/layers/organ_settings.h has config.json and the key-values of GGUF files behind one name for each setting. Keys of other groups are no
 # settings of an architecture.
@@ -400,7 +402,16 @@ cut -d' ' -f1 "$scratch/objects" | xargs nm -A -g 2>&1 | awk '
             split(use, part, SUBSEP)
             if (part[2] in home && home[part[2]] != part[1]) print source[part[1]], source[home[part[2]]]
         }
-    }' "$scratch/objects" - | peel | check "no files call each other in a circle"
+    }' "$scratch/objects" - | sort -u >"$scratch/calls"
+peel <"$scratch/calls" | check "no files call each other in a circle"
+# An include of a public header shows its floor, not which room defines what it declares: the calls show that.
+# shellcheck disable=SC2016
+awk '
+    function floor(path) { sub(/^orchestrator\//, "", path); sub(/\/.*/, "", path); return path }
+    FILENAME ~ /floors$/ { for (k = 1; k <= NF; k++) may[$1, $k]; next }
+    !((floor($1), floor($2)) in may) { print $1 " calls " $2 }' "$scratch/floors" "$scratch/calls" | check "calls point down only"
+# forward/mixers is a part of forward.
+sed -E 's,/[^/ ]*( |$),\1,g; s,forward/mixers,forward,g' "$scratch/calls" | awk '$1 != $2' | peel | check "no rooms call each other in a circle"
 
 grep -E '^(kernels|formats|orchestrator)/.*\.h$' "$scratch/c_files" | xargs -d '\n' grep -HE '^# *include *"' | sed -E 's/^([^:]*):.*"(.*)".*/\1 \2/' | peel |
     check "no headers include each other in a circle"

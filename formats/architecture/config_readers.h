@@ -50,90 +50,6 @@ void organ_forward_config_place(organ_forward_config *config);
 /* Sets `sinks` of each layer by the architecture's rule. Windows must be set before. */
 void organ_forward_config_sinks(organ_forward_config *config, forward_sinks sinks);
 
-/* ---- single keys of a GGUF file ---- */
-
-/* Each function reads the key "ARCHITECTURE.KEY" and reports a fault in `s->error`, with the names of file and key;
- * only the first fault is kept, and callers do not use values after a fault. `fallback` is the value of a missing key.
- */
-
-/* The GGUF file that a configuration is read from. */
-typedef struct config_gguf_source {
-    const char *label, *architecture; /* path of the file; general.architecture, with which keys begin */
-    const organ_model *model;
-    const forward_family *family;
-    organ_error *error;
-    /* of a file mtp-NAME.gguf: the layer of its block, whose tensors stand for those of the layers that it lacks; 0 of
-     * other files */
-    unsigned block;
-} config_gguf_source;
-
-/* Bytes of a key with its architecture or of a tensor name, final 0 included; longer names are cut. */
-#define CONFIG_KEY_LIMIT 128
-
-/* Writes the key's whole name, "ARCHITECTURE.KEY", to `full` and returns it. */
-const char *organ_key_name(const config_gguf_source *s, const char *key, char full[CONFIG_KEY_LIMIT]);
-/* Returns the key-value, or its default (organ_gguf_find_or_default); NULL if it is missing. */
-const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key);
-/* Sets ORGAN_BAD_INPUT with the message "FILE: key 'ARCHITECTURE.KEY' ..." and the rest by `format`. */
-void organ_key_refuse(const config_gguf_source *s, const char *key, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* Reports an error if the key is missing. */
-void organ_key_require(const config_gguf_source *s, const char *key);
-
-/* Returns a key that is a whole number of at least 0. Numbers beyond 32 bits become UINT32_MAX, which
- * organ_forward_config_check rejects. */
-unsigned organ_key_size(const config_gguf_source *s, const char *key, unsigned fallback);
-/* Like organ_key_size, but reports an error if the key is missing. */
-unsigned organ_key_needed(const config_gguf_source *s, const char *key);
-/* Returns the whole number of a layer: element `layer` of the key's array, or a single number for all layers. */
-unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsigned layer, unsigned fallback);
-
-/* Returns a key that is a number. */
-double organ_key_real(const config_gguf_source *s, const char *key, double fallback);
-/* Returns a key that is true or false. */
-bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback);
-
-/* Returns element `layer` of an array of numbers. `key` is the whole name of the key, with its architecture if it has
- * one. Reports an error if the key is missing or not an array with a number for each layer. */
-double organ_key_real_of_layer(const config_gguf_source *s, const char *key, unsigned layer);
-
-/* Returns true if the file has the tensor. */
-bool organ_key_tensor(const config_gguf_source *s, const char *name);
-/* Returns whether the file has the tensor "blk.LAYER.NAME". */
-bool organ_key_layer_tensor(const config_gguf_source *s, unsigned layer, const char *name);
-
-/* ---- parts of a configuration in a GGUF file ---- */
-
-/* Each function reads some members of the configuration and reports the first fault in s->error. s->family, called the
- * family, is the row of the architecture in families.h. Defaults of missing keys are those of llama.cpp. */
-
-/* If the message in s->error names no key or tensor, appends the names of the GGUF keys whose values were rejected: the
- * checks of config_check.c name members of config.json for both formats. */
-void organ_key_name_fault(const config_gguf_source *s);
-/* Reads the rotations of q and k; after organ_key_latent. */
-void organ_key_ropes(const config_gguf_source *s, organ_forward_config *config);
-/* Reads the sizes of latent attention into the configuration and all kinds of layers; after organ_key_heads. */
-void organ_key_latent(const config_gguf_source *s, organ_forward_config *config);
-/* In models with latent attention and YaRN, multiplies the scale of attention scores by YaRN's factor; after
- * organ_key_ropes. */
-void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *config);
-/* Reads the members that only Gemma 3n and Gemma 4 have; after organ_key_windows. */
-void organ_key_gemma(const config_gguf_source *s, organ_forward_config *config);
-/* Reads the scale of queries (organ_query_scale). */
-void organ_key_query(const config_gguf_source *s, organ_forward_config *config);
-/* Reads heads and dense widths of each layer; needs config->kinds. */
-void organ_key_heads(const config_gguf_source *s, organ_forward_config *config);
-/* Reads which layers have a sliding window; needs config->kinds. */
-void organ_key_windows(const config_gguf_source *s, organ_forward_config *config);
-/* Sets which layers have sinks, rotate q and k, and attend within chunks; after organ_key_windows and
- * organ_key_experts. */
-void organ_key_positions(const config_gguf_source *s, organ_forward_config *config);
-/* Reads the mixture of experts and which layers have one; after organ_key_heads. */
-void organ_key_experts(const config_gguf_source *s, organ_forward_config *config);
-/* Reads the mixers of layers and the sizes of recurrent ones; after organ_key_latent; needs the epsilon of norms. */
-void organ_key_mixers(const config_gguf_source *s, organ_forward_config *config);
-
 /* ---- single members of config.json, as transformers 4 and 5 write it ---- */
 
 /* Functions that return a value report a fault in `s->error`, with the file's name, the member and its value; only the
@@ -235,8 +151,6 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *confi
 
 /* ---- the text part of a multimodal model ---- */
 
-struct forward_family;
-
 /* Returns the object of config.json that configures the text model: member text_config of `root`, or `root` if it has
  * none. On entry *architecture is the first item of `architectures` in `root`.
  *
@@ -247,32 +161,6 @@ struct forward_family;
  *
  * For a few model types that transformers saves with another class, *architecture becomes the published one. */
 json_t *organ_config_text(json_t *root, const char **architecture);
-
-/* Returns the prefix of the names of the text model's tensors in safetensors, which may be empty: the prefix of the
- * family, or else one of some known prefixes such as "model." and "language_model.model.", with which the model has an
- * embedding. A file of the model without its head leaves out the first word of the prefix ("h.0" of published GPT-2,
- * "decoder.layers.0" of OPT) or all of it. If no prefix fits, returns the one that the architecture usually has. */
-const char *organ_text_prefix(const struct forward_family *family, const organ_weights *weights);
-
-/* The words with which transformers begins the names of a model that has an output head, and which a model without a
- * head lacks ("transformer."): the text model is the member of this name in the class with the head. Ends with NULL. */
-extern const char *const organ_base_words[];
-
-/* Returns the name of the output head: the first of some known names that the model has; "lm_head.weight" if it has
- * none. */
-const char *organ_text_head(const organ_weights *weights);
-
-/* Returns ORGAN_BAD_INPUT for a safetensors model of which config.json ties head and embedding and which stores the
- * head alone. */
-organ_status organ_text_check_embedding(const organ_model *model, const organ_weights *weights, organ_error *error);
-
-/* Returns the name of an output head that a safetensors model of this class gets if it has none, by the name of its
- * embedding. */
-const char *organ_text_new_head(const char *architecture, const char *embedding);
-
-/* Returns the period of layers that llama.cpp gives another attention by their position in files without a key for it;
- * 0: none. */
-unsigned organ_forward_gguf_period(const forward_family *family);
 
 /* ---- the class that transformers chooses by model_type of config.json ---- */
 

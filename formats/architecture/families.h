@@ -449,13 +449,4 @@ int organ_architecture_short_length(const char *name);
  * `label` names the file. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);
 
-/* Reads the configuration from config.json; organ_forward_config_read describes the result. */
-organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error);
-/* The same from the text of a config.json, which `label` names in messages; `architecture` is the first item of its
- * `architectures`. */
-organ_status organ_forward_config_text(const char *label, const char *bytes, size_t length, const char *architecture,
-                                       organ_forward_config *config, organ_error *error);
-/* The same from the key-values of a GGUF file. */
-organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_config *config, organ_error *error);
-
 #endif

@@ -101,75 +101,132 @@ size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_laye
     return count;
 }
 
-/* ---- the text part of a multimodal model ---- */
+/* ---- tensors of recurrent mixers ---- */
 
-const char *const organ_base_words[] = {"model.", "transformer.", "gpt_neox.", "backbone.", "biogpt.", NULL};
+/* Rows of {part, small, rows, cols}, rows 0 for a vector. `small` is false for the matrices of linear layers; all other
+ * tensors have few numbers, which are read as FP32. */
 
-static bool has_prefixed(const organ_weights *weights, const char *prefix, const char *name)
+#define MAX FORWARD_MIXER_PARTS
+
+typedef struct optional_part {
+    bool requested;
+    forward_mixer_part part;
+} optional_part;
+
+static size_t present_parts(const optional_part *all, size_t count, forward_mixer_part parts[MAX])
 {
-    char full[256];
-    snprintf(full, sizeof full, "%s%s", prefix, name);
-    return organ_weights_named(weights, full) != NULL;
+    size_t found = 0;
+    for (size_t k = 0; k < count; k++)
+        if (all[k].requested)
+            parts[found++] = all[k].part;
+    return found;
 }
 
-/* The family's prefix shrinks word by word from the front until the model has an embedding of that name. */
-const char *organ_text_prefix(const forward_family *family, const organ_weights *weights)
+/* The projections of q, k and v are in one tensor, which with by_head (Qwen3-Next) also has z; with `apart` each has
+ * a tensor of its own. In Kimi Linear (by_channel) the projections of z and of the decays are products of two
+ * matrices with value_dim numbers between them. */
+static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
-    static const char *const prefixes[] = {"model.",
-                                           "model.language_model.",
-                                           "language_model.model.",
-                                           "model.text_model.",
-                                           "model.llm.",
-                                           "thinker.model.",
-                                           "llm.model.",
-                                           "language_model.",
-                                           "text_model.",
-                                           ""};
-    const char *const embedding = organ_forward_part_name(family->names, PART_EMBEDDING, /*gguf=*/false, 0);
-    for (const char *own = family->prefix; own; own = *own ? strchr(own, '.') + 1 : NULL)
-        if (has_prefixed(weights, own, embedding))
-            return own;
-    for (size_t k = 0; !family->prefix && k < sizeof prefixes / sizeof *prefixes; k++)
-        if (has_prefixed(weights, prefixes[k], embedding))
-            return prefixes[k];
-    return family->prefix ? family->prefix : prefixes[0];
+    const organ_recurrent_config *const r = &c->recurrent;
+    const uint64_t keys = (uint64_t)r->groups * r->key_dim, values = (uint64_t)r->heads * r->value_dim;
+    /* decays: number of decays of a token; low: columns of the matrices that compute z and the decays */
+    const uint64_t decays = r->by_channel ? keys : r->heads, low = r->by_channel ? r->value_dim : c->hidden;
+    const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD, apart = r->projections == ORGAN_PROJECTIONS_APART;
+    const optional_part all[] = {
+        {!apart, {PART_MIX_IN, false, 2 * keys + values + (by_head ? values : 0), c->hidden}},
+        {apart, {PART_MIX_Q, false, keys, c->hidden}},
+        {apart, {PART_MIX_K, false, keys, c->hidden}},
+        {apart, {PART_MIX_V, false, values, c->hidden}},
+        {r->by_channel, {PART_MIX_Z_LOW, false, r->value_dim, c->hidden}},
+        {r->by_channel, {PART_MIX_A_LOW, false, r->value_dim, c->hidden}},
+        {!by_head, {PART_MIX_Z, false, values, low}},
+        {r->fused_ba, {PART_MIX_BA, false, 2 * (uint64_t)r->heads, c->hidden}},
+        {!r->fused_ba, {PART_MIX_B, false, r->heads, c->hidden}},
+        {!r->fused_ba, {PART_MIX_A, false, decays, low}},
+        {true, {PART_MIX_OUT, false, c->hidden, values}},
+        {!apart, {PART_CONV, true, 2 * keys + values, r->kernel}},
+        {apart, {PART_CONV_Q, true, keys, r->kernel}},
+        {apart, {PART_CONV_K, true, keys, r->kernel}},
+        {apart, {PART_CONV_V, true, values, r->kernel}},
+        {true, {PART_A_LOG, true, 0, r->heads}},
+        {true, {PART_DT_BIAS, true, 0, decays}},
+        {true, {PART_NORM_MIXED, true, 0, r->value_dim}},
+    };
+    return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-const char *organ_text_new_head(const char *architecture, const char *embedding)
+/* The input projection has three outputs for each channel: two gates and the input of the convolution. */
+static size_t short_conv_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
-    const forward_family *const family = organ_forward_family_named(architecture, /*gguf=*/false);
-    const char *const own = family ? organ_forward_part_name(family->names, PART_OUTPUT, /*gguf=*/false, 0) : NULL;
-    if (own)
-        return own;
-    static const char inner[] = "language_model.model.";
-    return strncmp(embedding, inner, strlen(inner)) == 0 ? "language_model.lm_head.weight" : "lm_head.weight";
+    const organ_recurrent_config *const r = &c->recurrent;
+    const optional_part all[] = {{true, {PART_MIX_IN, false, 3 * c->hidden, c->hidden}},
+                                 {r->biased, {PART_BIAS_MIX_IN, true, 0, 3 * c->hidden}},
+                                 {true, {PART_CONV, true, c->hidden, r->kernel}},
+                                 {r->conv_biased, {PART_BIAS_CONV, true, 0, c->hidden}},
+                                 {true, {PART_MIX_OUT, false, c->hidden, c->hidden}},
+                                 {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
+    return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-const char *organ_text_head(const organ_weights *weights)
+/* The input projection computes x and z, each `inner` wide. */
+static size_t mamba_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
-    static const char *const heads[] = {"lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"};
-    for (size_t k = 0; k < sizeof heads / sizeof *heads; k++)
-        if (organ_weights_named(weights, heads[k]))
-            return heads[k];
-    return heads[0];
+    const organ_recurrent_config *const r = &c->recurrent;
+    const uint64_t inner = r->heads, states = r->key_dim;
+    const bool normed = r->step_norms && !r->step_norms_bare;
+    const optional_part all[] = {{true, {PART_MIX_IN, false, 2 * inner, c->hidden}},
+                                 {r->biased, {PART_BIAS_MIX_IN, true, 0, 2 * inner}},
+                                 {true, {PART_CONV, true, inner, r->kernel}},
+                                 {r->conv_biased, {PART_BIAS_CONV, true, 0, inner}},
+                                 {true, {PART_MIX_X, false, r->rank + 2 * states, inner}},
+                                 {true, {PART_MIX_STEP, false, inner, r->rank}},
+                                 {true, {PART_DT_BIAS, true, 0, inner}},
+                                 {normed, {PART_NORM_STEP, true, 0, r->rank}},
+                                 {normed, {PART_NORM_STATE_B, true, 0, states}},
+                                 {normed, {PART_NORM_STATE_C, true, 0, states}},
+                                 {true, {PART_A_LOG, true, inner, states}},
+                                 {true, {PART_SKIP, true, 0, inner}},
+                                 {true, {PART_MIX_OUT, false, c->hidden, inner}},
+                                 {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
+    return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-organ_status organ_text_check_embedding(const organ_model *model, const organ_weights *weights, organ_error *error)
+/* The input projection computes z, then the channels of the convolution (x, B and C), then dt. */
+static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
-    const organ_weight *head = NULL;
-    for (size_t k = 0; k < weights->count; k++) {
-        const organ_weight *const w = &weights->weights[k];
-        if (w->anatomy.layer >= 0 || w->rank != 2)
-            continue;
-        if (w->anatomy.role == ORGAN_ROLE_EMBED)
-            return ORGAN_OK;
-        head = w->anatomy.role == ORGAN_ROLE_OUTPUT ? w : head;
-    }
-    return head && !model->gguf && model->config.tie_word_embeddings
-               ? organ_refuse(error, model->path,
-                              "config.json ties output head and embedding, and the model stores only the head '%s', "
-                              "which transformers uses for both: give that tensor the name of the embedding, such as "
-                              "model.embed_tokens.weight",
-                              head->name)
-               : ORGAN_OK;
+    const organ_recurrent_config *const r = &c->recurrent;
+    const uint64_t inner = (uint64_t)r->heads * r->value_dim, channels = inner + 2 * (uint64_t)r->groups * r->key_dim;
+    const uint64_t rows = inner + channels + r->heads, groups = r->norm_rows ? r->groups : 0;
+    const optional_part all[] = {{true, {PART_MIX_IN, false, rows, c->hidden}},
+                                 {r->biased, {PART_BIAS_MIX_IN, true, 0, rows}},
+                                 {true, {PART_CONV, true, channels, r->kernel}},
+                                 {r->conv_biased, {PART_BIAS_CONV, true, 0, channels}},
+                                 {true, {PART_A_LOG, true, 0, r->heads}},
+                                 {true, {PART_DT_BIAS, true, 0, r->heads}},
+                                 {true, {PART_SKIP, true, 0, r->heads}},
+                                 {r->normed, {PART_NORM_MIXED, true, groups, groups ? inner / groups : inner}},
+                                 {true, {PART_MIX_OUT, false, c->hidden, inner}},
+                                 {r->out_biased, {PART_BIAS_MIX_OUT, true, 0, c->hidden}}};
+    return present_parts(all, sizeof all / sizeof *all, parts);
+}
+
+/* PART_MIX_IN computes q, k and v. */
+static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
+{
+    const uint64_t inner = (uint64_t)c->recurrent.heads * c->recurrent.value_dim;
+    const optional_part all[] = {{true, {PART_MIX_IN, false, 3 * inner, c->hidden}},
+                                 {true, {PART_MIX_Z, false, inner, c->hidden}},
+                                 {true, {PART_NORM_MIXED, true, 0, inner}},
+                                 {true, {PART_MIX_OUT, false, c->hidden, inner}}};
+    return present_parts(all, sizeof all / sizeof *all, parts);
+}
+
+size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MAX])
+{
+    static size_t (*const lists[ORGAN_MIXER_LIGHTNING + 1])(const organ_forward_config *, forward_mixer_part *) = {
+        [ORGAN_MIXER_DELTA] = delta_parts,         [ORGAN_MIXER_SHORT_CONV] = short_conv_parts,
+        [ORGAN_MIXER_MAMBA] = mamba_parts,         [ORGAN_MIXER_MAMBA2] = mamba2_parts,
+        [ORGAN_MIXER_LIGHTNING] = lightning_parts,
+    };
+    return lists[mixer] ? lists[mixer](c, parts) : 0;
 }

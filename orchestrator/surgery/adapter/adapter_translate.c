@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/adapter/adapter.h"
 
-#include "formats/architecture/config_readers.h"
+#include "formats/config/model_config.h"
 #include "formats/architecture/pairing.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"

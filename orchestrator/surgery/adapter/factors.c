@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/adapter/adapter.h"
 
 #include "formats/adapter/adapter_config.h"
-#include "formats/architecture/config_readers.h"
+#include "formats/config/model_config.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/base/turned.h"

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/convert/convert_parts.h"
 
 #include "formats/architecture/config_readers.h"
+#include "formats/config/model_config.h"
 #include "formats/base/files.h"
 #include "formats/base/json.h"
 #include "formats/base/results.h"

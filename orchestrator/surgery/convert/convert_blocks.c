@@ -2,7 +2,7 @@
  * Blocks for multi-token prediction: which of them the output gets, and whether they are complete. */
 #include "orchestrator/surgery/convert/convert_parts.h"
 
-#include "formats/architecture/config_readers.h"
+#include "formats/config/model_config.h"
 #include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"

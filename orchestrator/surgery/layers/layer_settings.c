@@ -4,6 +4,7 @@
 
 #include "formats/architecture/families.h"
 #include "formats/base/owned.h"
+#include "formats/config/model_config.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
 #include "orchestrator/verbs/lora/lora_parts.h"
 
-#include "formats/architecture/config_readers.h"
+#include "formats/config/model_config.h"
 #include "formats/architecture/families.h"
 #include "formats/base/format_rest.h"
 #include "formats/base/rows.h"

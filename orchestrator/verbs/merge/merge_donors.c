@@ -2,7 +2,7 @@
  * Opens the models of a recipe and compares their vocabularies. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/architecture/config_readers.h"
+#include "formats/config/model_config.h"
 #include "formats/architecture/mtp_types.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/head.h"

@@ -3,7 +3,7 @@
  * first source), with the same tensors of the other sources. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/architecture/config_readers.h"
+#include "formats/config/model_config.h"
 #include "formats/base/rows.h"
 #include "formats/tensor/tensor_list.h"
 

@@ -3,7 +3,7 @@
  * config.json by which mlx-lm rebuilds the layers. */
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
-#include "formats/architecture/config_readers.h"
+#include "formats/config/model_config.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "formats/tensor/module_names.h"

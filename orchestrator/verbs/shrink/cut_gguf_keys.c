@@ -3,7 +3,7 @@
  * have in the donor. */
 #include "orchestrator/verbs/shrink/cut.h"
 
-#include "formats/architecture/config_readers.h"
+#include "formats/config/model_config.h"
 #include "formats/base/owned.h"
 
 #include <inttypes.h>

@@ -3,7 +3,7 @@
  * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
  * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
  * there. The root, s->root, is the JSON object of the text model. */
-#include "formats/architecture/config_readers.h"
+#include "formats/config/gguf_readers.h"
 
 #include "formats/base/json.h"
 #include "formats/base/owned.h"

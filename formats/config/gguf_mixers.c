@@ -7,7 +7,7 @@
  * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
  * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
  */
-#include "formats/architecture/config_readers.h"
+#include "formats/config/gguf_readers.h"
 
 #include <math.h>
 #include <stdio.h>
