@@ -596,6 +596,73 @@ bare_booleans <"$scratch/product_code" | check "arguments true and false state t
 grep -E '^(kernels|formats|orchestrator)/' "$scratch/c_files" | xargs -d '\n' bash -c "$(declare -f floating_comments); floating_comments \"\$@\"" - |
     check "a comment on several functions stands below a heading"
 
+# ---- includes that a source does not use ----
+# A source uses a name that each header it includes declares, unless a comment beside the include says why it is there. The header of a room may stand for
+# the room's others, and views.h makes names by a macro. <stddef.h> declares only what other headers declare, too.
+# unused_includes CODE INCLUDES: prints FILE:LINE: HEADER for each include that is not used; both files have lines FILE:LINE:TEXT.
+unused_includes() {
+    sed -nE 's,^[^:]*:[0-9]+:# *include *<([a-z_/0-9]+\.h)>.*,\1,p' "$2" | grep -vE "^(organ|mpi|arm_|immintrin|sys/prctl|stddef)" | sort -u | while read -r header; do
+        echo "#include <$header>" | ${CC:-cc} -D_GNU_SOURCE -E -dD -P - 2>/dev/null | grep -oE '^#define [A-Za-z_0-9]+|[A-Za-z_0-9]+ ?\(|[A-Za-z_0-9]+;$|(struct|union|enum) [a-z_0-9]+|^  [A-Z_0-9]+\b|\bstd(in|out|err)\b' |
+            sed -E -e 's/ ?\(|;$//' -e 's/^.* //' -e "s,^,$header ," | sort -u
+    done >"$scratch/system_names"
+    awk '
+        BEGIN {
+            split("auto break case char const continue default do double else enum extern float for goto if int long register return short signed sizeof " \
+                "static struct switch typedef union unsigned void volatile while defined __attribute__ size_t ssize_t off_t NULL name alias", list, " ")
+            for (k in list) common[list[k]]
+        }
+        function note(header, name) { if (!(name in common) && length(name) > 2) names[header] = names[header] " " name }
+        function room(path) { sub(/\/[^\/]*$/, "", path); return path }
+        # named(FILE, HEADER, DEEP): whether the source uses a name of the header.
+        function named(file, header, deep, list, count, k) {
+            count = split(names[header], list, " ")
+            for (k = 1; k <= count; k++) if ((file, list[k]) in used) return 1
+            count = deep ? split(opens[header], list, " ") : 0
+            for (k = 1; k <= count; k++) if (named(file, list[k], deep - 1)) return 1
+            return 0
+        }
+        FILENAME ~ /system_names$/ { note($1, $2); next }
+        includes {
+            match($0, /^[^:]*:[0-9]+:/); place = substr($0, 1, RLENGTH - 1); file = place; sub(/:.*/, "", file)
+            header = $2; gsub(/[<>"]/, "", header)
+            if (header ~ /^organ\//) header = "include/" header
+            if (file ~ /\.h$/ && room(file) == room(header)) opens[file] = opens[file] " " header
+            if (file ~ /\.c$/ && room(file) != room(header) && header !~ /\/views\.h$/ && !/\/\*/) { asked[++count] = place; of[count] = header }
+            next
+        }
+        {
+            match($0, /^[^:]*:[0-9]+:/); file = substr($0, 1, RLENGTH - 1); sub(/:.*/, "", file); text = substr($0, RLENGTH + 1)
+            if (file ~ /\.c$/ && text ~ /^# *include/) next
+            declares = file ~ /\.h$/
+            for (before = ""; match(text, /[A-Za-z_][A-Za-z0-9_]*/); before = name) {
+                name = substr(text, RSTART, RLENGTH); lead = substr(text, 1, RSTART - 1); text = substr(text, RSTART + RLENGTH)
+                if (!declares) used[file, name]
+                else if (before ~ /^(define|struct|union|enum)$/ || text ~ /^ *[(;[=]/ || text ~ /^\) *\(/ || lead ~ /^ *} *$/ || (name ~ /^[A-Z][A-Z0-9_]+$/ && lead ~ /^ *$|[{,] *$/ && text ~ /^ *([,}=(]|$)/)) note(file, name)
+            }
+        }
+        END { for (k = 1; k <= count; k++) if (names[of[k]] != "" && !named(substr(asked[k], 1, index(asked[k], ":") - 1), of[k], 2)) print asked[k] ": " of[k] }
+    ' "$scratch/system_names" includes=1 "$2" includes=0 "$1"
+}
+
+# It finds the includes of a sample that are not used, and only these.
+mkdir -p "$scratch/used/room" && cat >"$scratch/used/includes" <<'SAMPLE'
+room/a.c:1:#include "other/one.h"
+room/a.c:2:#include "other/two.h"
+room/a.c:3:#include "other/three.h" /* members of its type */
+room/a.c:4:#include <errno.h>
+room/a.c:5:#include <string.h>
+SAMPLE
+cat >"$scratch/used/code" <<'SAMPLE'
+room/a.c:9:static int at(const char *text) { return two_sum(strlen(text)); }
+other/one.h:3:int one_sum(int text);
+other/two.h:3:int two_sum(int text);
+other/three.h:3:int three_sum(int text);
+SAMPLE
+unused_includes "$scratch/used/code" "$scratch/used/includes" | diff - <(printf 'room/a.c:%s\n' '1: other/one.h' '4: errno.h') |
+    check "the check of includes finds those that are not used"
+grep -E '^(formats|orchestrator|include)/' "$scratch/c_files" | xargs -d '\n' grep -nE '^# *include' >"$scratch/includes"
+unused_includes <(grep -E '^(formats|orchestrator|include|kernels)/' "$scratch/code") "$scratch/includes" | check "a source uses each header that it includes"
+
 # ---- ranks ----
 # The rooms that write models, iterate over matrices and store measured values divide work among ranks. Of the files of verbs only these do so too;
 # each gives the reason in a comment that begins with "Ranks:".

@@ -7,7 +7,6 @@
 #include "formats/base/text.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #define PARAMETERS "lora_parameters"

@@ -4,7 +4,6 @@
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const forward_family *const tables[] = {organ_forward_families, organ_forward_families_latent,

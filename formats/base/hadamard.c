@@ -3,8 +3,6 @@
  * of two. Rows and signs are arranged as in the matrices of AutoRound 0.16, which tests compare. */
 #include "formats/base/hadamard.h"
 
-#include <string.h>
-
 /* ---- Paley ---- */
 
 /* The quadratic character of k modulo the prime q: 1 for squares, -1 for other numbers, 0 for 0. */

@@ -5,7 +5,6 @@
 #include "formats/base/results.h"
 
 #include <organ/models.h>
-#include <stdlib.h>
 
 organ_status organ_model_load_json(const organ_model *model, const char *name, const char *label, json_t **root,
                                    organ_error *error)

@@ -7,8 +7,6 @@
 #include "formats/base/text.h"
 #include "formats/remote/remote.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

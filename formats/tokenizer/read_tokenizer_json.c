@@ -7,7 +7,6 @@
 #include "formats/base/text.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Ids are below ID_LIMIT. As many ids as there are tokens, plus ID_SLACK, may have no token (check_holes). */

@@ -9,7 +9,6 @@
 
 #include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define GROUP_MAX ((json_int_t)1 << 31) /* upper bound of sizes of groups and blocks */

@@ -5,7 +5,6 @@
 #include "formats/base/embedded.h"
 #include "orchestrator/version.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { LINE_WIDTH = 78 };

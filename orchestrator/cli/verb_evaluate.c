@@ -2,9 +2,7 @@
  * perplexity, evaluate, generate: run models on a text. */
 #include "orchestrator/cli/cli_parts.h"
 
-#include <errno.h>
 #include <organ/evaluate.h>
-#include <string.h>
 
 typedef struct perplexity_call {
     organ_call call;

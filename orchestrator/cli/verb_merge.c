@@ -3,7 +3,7 @@
 #include "orchestrator/cli/cli_parts.h"
 
 #include <organ/merge.h>
-#include <organ/quantize.h>
+#include <organ/schemes.h>
 
 typedef struct merge_call {
     organ_call call;

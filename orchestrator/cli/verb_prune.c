@@ -6,7 +6,7 @@
 #include <organ/merge.h>
 #include <organ/prune.h>
 #include <organ/purify.h>
-#include <organ/quantize.h>
+#include <organ/schemes.h>
 #include <string.h>
 
 typedef struct prune_call {

@@ -9,7 +9,6 @@
 #include "orchestrator/serve/serve.h"
 
 #include <organ/report.h>
-#include <stdlib.h>
 
 typedef struct report_call {
     organ_call call;

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <math.h>
 #include <organ/forward.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,10 +7,6 @@
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #define E4M3_MAX      448.0f
 #define E2M1_MAX      6.0f
 #define E4M3_EXPONENT 8

@@ -7,9 +7,7 @@
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- all weights ---- */
 

@@ -7,7 +7,6 @@
 #include <organ/machine.h>
 #include <organ/report.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 

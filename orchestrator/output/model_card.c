@@ -8,7 +8,6 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <ctype.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Longer names are none of the hub. */

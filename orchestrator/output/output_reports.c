@@ -13,7 +13,6 @@
 #include <limits.h>
 #include <organ/report.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>

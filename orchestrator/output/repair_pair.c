@@ -5,7 +5,6 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/output/facts.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -7,7 +7,6 @@
 #include "orchestrator/stream/product.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ENOUGH 1e-5 /* the iteration ends if the leading eigenvalues grow by less than this share of their sum */

@@ -4,13 +4,12 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/ridge_parts.h"
 
-#include "orchestrator/stream/memory.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
 #include <errno.h>
 #include <math.h>
 #include <organ/machine.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- decomposition of the whole matrix ---- */

@@ -12,7 +12,6 @@
 
 #include <math.h>
 #include <organ/machine.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* greatest magnitude of inputs and targets: sums of their squares stay far below the largest FP32 */

@@ -10,7 +10,6 @@
 #include "orchestrator/stream/product.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define MIN_PROGRESS 1e-4 /* a sweep that lowers the objective by less than this share of ||R||^2 is the last */

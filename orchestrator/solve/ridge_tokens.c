@@ -12,7 +12,6 @@
 
 #include <limits.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define TILE ORGAN_RIDGE_TILE

@@ -12,7 +12,6 @@
 #include <math.h>
 #include <organ/models.h>
 #include <organ/report.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,7 +7,6 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- lines ---- */

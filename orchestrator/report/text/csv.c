@@ -5,7 +5,6 @@
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* MAX_COLUMNS: a report of another program may give each row names of its own, which would make the output as large as

@@ -5,7 +5,6 @@
 #include "formats/base/text.h"
 
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct range {

@@ -4,7 +4,6 @@
 
 #include "orchestrator/report/text/report_text.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const char *full_name(const char *name)

@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { MAX_NAMED = 30 }; /* limit of points with names in a chart */
 

@@ -10,7 +10,6 @@
 #include <organ/report.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { MAX_CHANGED = 1000 }; /* lines of the table of changed tensors on a page */
 

@@ -7,7 +7,6 @@
 #include <organ/base.h>
 #include <organ/report.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ORGAN_VIEW_PLACE(name) &organ_##name##_view,

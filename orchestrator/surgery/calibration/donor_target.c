@@ -5,7 +5,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define STRIP ((size_t)128) /* rows that a worker solves at a time */

@@ -4,7 +4,6 @@
 
 #include "formats/base/owned.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 bool organ_layers_describes(const json_t *object, uint64_t layers, char count[ORGAN_MEMBER_ROOM])

@@ -7,7 +7,6 @@
 #include "formats/config/model_config.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Returns whether the entry of the layer in `list` is `word`. */

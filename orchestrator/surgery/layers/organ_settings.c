@@ -5,7 +5,6 @@
 #include "formats/base/plain_numbers.h"
 
 #include <stdio.h>
-#include <string.h>
 
 organ_settings organ_settings_of(const organ_model *model, organ_gguf_writer *writer, organ_error *error)
 {

@@ -11,8 +11,6 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define TOGETHER ((size_t)32) /* rows that a worker solves at a time */

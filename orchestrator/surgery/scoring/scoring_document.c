@@ -13,7 +13,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static json_t *scoring_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }

@@ -10,9 +10,7 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- progress: the windows of all ranks ---- */
 

@@ -13,7 +13,6 @@
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -10,7 +10,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Largest relative error, as a multiple of the largest usual error, that may remain after each block is multiplied by
  * its factor. */

@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define MAX_ROWS       256            /* largest number of rows of the sample */
 #define MAX_COLS       ((size_t)2048) /* largest number of columns of the sample */

@@ -9,7 +9,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Implements organ_expert_match.find. */
 static organ_merge_input find_input(const void *context, size_t source, const organ_weight *like, size_t expert)

@@ -6,7 +6,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* The base is one of the models, or follows them. */

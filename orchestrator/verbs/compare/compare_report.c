@@ -9,7 +9,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A pair of models, or (b not COMPARE_NONE) of their differences from model b. */

@@ -8,7 +8,6 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static json_t *token_json(const organ_tokenizer *tokenizer, uint32_t id)

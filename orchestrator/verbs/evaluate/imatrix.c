@@ -14,8 +14,6 @@
 #include "orchestrator/stream/pass_parts.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 typedef struct importance_job {
     const organ_importance_options *options;

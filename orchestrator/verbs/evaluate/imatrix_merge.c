@@ -13,7 +13,6 @@
 #include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct merge_job {
     const organ_importance_merge_options *options;

@@ -8,7 +8,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 
-#include <math.h>
 #include <stdio.h>
 
 /* Usual standard deviations in nats: of a token within a window, and of the means of windows in a text of one kind; of

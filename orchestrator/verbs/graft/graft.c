@@ -8,7 +8,6 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/view/views.h"
 
-#include <errno.h>
 #include <organ/base.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,7 +11,6 @@
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/convert/convert_across.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

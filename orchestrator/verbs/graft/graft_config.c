@@ -7,7 +7,6 @@
 #include "orchestrator/output/facts.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static organ_status load_config(organ_graft_config *side, const organ_model *model, int32_t layers, organ_error *error)
 {

@@ -7,8 +7,6 @@
 #include "formats/gguf/file.h"
 #include "orchestrator/output/facts.h"
 
-#include <stdio.h>
-
 typedef struct graft_kinds {
     organ_forward_config source, target;
     bool attention, feed;  /* what is grafted */

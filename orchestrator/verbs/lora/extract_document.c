@@ -9,7 +9,6 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
-#include <string.h>
 
 static double norm_ratio(double part, double whole) { return whole > 0 ? organ_millionth(sqrt(part / whole)) : 0.0; }
 

@@ -9,7 +9,6 @@
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct organ_repair_adapter {
     organ_lora_extract_options options;

@@ -12,12 +12,10 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/report/view/views.h"
 
-#include <errno.h>
 #include <math.h>
 #include <organ/lora.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct resize_job {

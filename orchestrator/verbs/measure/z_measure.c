@@ -10,9 +10,7 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* The workers share this state. */
 typedef struct z_measure_crew {

@@ -7,7 +7,6 @@
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- what the donors say ---- */
 

@@ -6,7 +6,6 @@
 #include "orchestrator/output/facts.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- members of maps ---- */

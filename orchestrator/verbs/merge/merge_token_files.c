@@ -6,7 +6,6 @@
 #include "orchestrator/surgery/encoding/encoding.h"
 
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define FILE_BYTES ((size_t)256 << 20) /* of the longest tokenizer file */

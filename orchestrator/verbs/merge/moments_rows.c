@@ -6,7 +6,6 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- reading ---- */

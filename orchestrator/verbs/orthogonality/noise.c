@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <float.h>
 #include <math.h>
-#include <organ/inspect.h>
+#include <organ/inspect.h> /* members of organ_orthogonality_options */
 #include <stdlib.h>
 #include <string.h>
 

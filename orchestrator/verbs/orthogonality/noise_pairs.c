@@ -11,8 +11,6 @@
 
 #include <math.h>
 #include <organ/inspect.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

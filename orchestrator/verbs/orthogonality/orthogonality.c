@@ -13,8 +13,6 @@
 #include <math.h>
 #include <organ/inspect.h>
 #include <organ/report.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 static bool remark(const organ_compared_module *m, char text[64])
 {

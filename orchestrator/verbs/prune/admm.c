@@ -19,7 +19,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ROWS_PER_BATCH ((size_t)64)   /* rows of a strip, the work of one task of the search of the mask */

@@ -9,7 +9,6 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <organ/base.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

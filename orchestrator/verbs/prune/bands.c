@@ -6,7 +6,6 @@
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct bands_writing {

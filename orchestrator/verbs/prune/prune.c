@@ -11,7 +11,6 @@
 
 #include <math.h>
 #include <organ/base.h>
-#include <stdlib.h>
 
 /* ---- pruning and quantisation in one walk ---- */
 

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define COLUMNS ((size_t)128) /* columns of a pass; the authors' block size */

@@ -15,7 +15,6 @@
 
 #include <organ/base.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- the tensors of the output ---- */

@@ -9,7 +9,6 @@
 #include "orchestrator/machine/quantity.h"
 
 #include <ctype.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -9,7 +9,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define WRITTEN ((size_t)1 << 20) /* values that are written at once */

@@ -2,8 +2,6 @@
  * The tensors of the output that a quantised matrix becomes: codes or blocks, scales, shape. */
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */

@@ -16,7 +16,6 @@
 #include "orchestrator/report/view/views.h"
 
 #include <organ/convert.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

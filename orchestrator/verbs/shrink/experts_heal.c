@@ -10,7 +10,6 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- memory ---- */
 

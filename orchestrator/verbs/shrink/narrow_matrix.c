@@ -13,7 +13,6 @@
 #include "orchestrator/stream/product.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PENDING ((size_t)128) /* removed columns whose updates of P and G are collected before they are applied */

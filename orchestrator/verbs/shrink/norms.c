@@ -7,7 +7,6 @@
 #include "orchestrator/stream/rows.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* Rows [first, first + count) of a weight. */
 typedef struct rows {

@@ -9,7 +9,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define BAND ((size_t)1 << 18) /* values that are rounded together */
 
