@@ -268,7 +268,7 @@ static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
-        if (!organ_write_done(job->run, job->parts[k].piece)) {
+        if (!job->run || !organ_write_done(job->run, job->parts[k].piece)) {
             todo[count] = &job->parts[k];
             items[count++].weight = job->parts[k].weight;
         }
