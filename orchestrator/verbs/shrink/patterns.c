@@ -28,8 +28,8 @@ static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor 
 
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
 {
-    return run->part_of[tensor - run->model->tensors] == SIZE_MAX ||
-           organ_write_done(run->writing, put_part_of(run, tensor)->piece);
+    const size_t part = run->part_of[tensor - run->model->tensors];
+    return part == SIZE_MAX || (run->writing && organ_write_done(run->writing, run->parts[part].piece));
 }
 
 /* In a stack of experts that loses some, the index of the matrix becomes that of the expert in the output. */
