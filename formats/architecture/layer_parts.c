@@ -3,7 +3,6 @@
 #include "formats/architecture/config_readers.h"
 #include "formats/architecture/family_rows.h"
 
-#include <organ/base.h>
 #include <stdio.h>
 #include <string.h>
 

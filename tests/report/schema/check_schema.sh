@@ -46,7 +46,7 @@ while read -r name; do
 done <../named
 
 # Every part of sentences that the sources name is in the text of the document or in common.txt.
-find "$top/orchestrator" -name '*.c' -exec cat {} + | tr -s '\n ' ' ' | grep -oE '(SET_|organ_)(SENTENCES|sentences)\( ?"organ\.[a-z_]+/[0-9]+", "[a-z_]+"' |
+find "$top/orchestrator/" -name '*.c' -exec cat {} + | tr -s '\n ' ' ' | grep -oE '(SET_|organ_)(SENTENCES|sentences)\( ?"organ\.[a-z_]+/[0-9]+", "[a-z_]+"' |
     sed -E 's,.*"organ\.([a-z_]+)/[0-9]+"\, "([a-z_]+)",\1 \2,' | LC_ALL=C sort -u >../parts
 judge "only $(wc -l <../parts) parts of sentences" test "$(wc -l <../parts)" -ge 25
 while read -r name part; do

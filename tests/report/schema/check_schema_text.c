@@ -78,9 +78,9 @@ START_TEST(malformed_texts_of_schemas_are_refused)
                                            {"name  \"a\"|b\n", "line 3: no value"},
                                            {"$part  text\nname  text\n", "line 4: unexpected line 'name'"},
                                            {"name\n", "line 3: unknown kind ''"},
-                                           {"&part\n$part  text\n", "line 3: unknown members 'part'"},
-                                           {"name  object &nothing\n", "line 3: unknown members 'nothing'"},
-                                           {"&loop\n", "members that contain themselves: 'loop'"}};
+                                           {"&part\n$part  text\n", "line 3: unknown part 'part'"},
+                                           {"name  object &nothing\n", "line 3: unknown part 'nothing'"},
+                                           {"&loop\n", "a part that contains itself: 'loop'"}};
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
         char text[200];
         organ_error error = {0};
