@@ -270,6 +270,10 @@ each c_files grep -nE '^# *include *"' | awk -F: '{ split($0, quoted, "\""); if 
 grep -E '^orchestrator/verbs/' "$scratch/c_files" | xargs -d '\n' grep -nE 'organ_gguf_(integer|real|writer_set_(integer|number|array))\(' |
     grep -vE '"(general|tokenizer|quantize)\.' | check "verbs read and set settings of GGUF files by organ_settings"
 
+# What an option needs is a row of requirements; only what the model or a value decides has a message of its own.
+grep -E '^orchestrator/' "$scratch/c_files" | xargs -d '\n' grep -nE '"[^"]*\b(has|have) no meaning' |
+    grep -vE '^[^:]*:[0-9]+: */\*' | tail -n +10 | check "at most 9 messages that an option has no meaning stand outside formats/base/requirements.c"
+
 # Pages, tables and scripts name sources by their path. Placeholders such as NAME are capitals; the changelog tells of old files.
 # shellcheck disable=SC2016
 grep -E '\.(md|tsv|sh|py|ninja)$' "$scratch/files" | grep -vE '^(CHANGELOG\.md|tests/(check_house|check_trials|new_verb|trials/new_[a-z_]+)\.sh)$' |
