@@ -3,7 +3,7 @@
 #include "formats/architecture/layer_values.h"
 
 #include "formats/architecture/config_readers.h"
-#include "formats/architecture/mtp_types.h"
+#include "formats/architecture/pairing.h"
 #include "formats/base/owned.h"
 #include "formats/base/word_lists.h"
 
@@ -137,15 +137,13 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
         "keys_to_ignore_at_inference mtp_layers_block_type mtp_layer_types mtp_mlp_layer_types "
         "time_step_limit ssm_multipliers mlp_multipliers mup_multipliers mrope_section moe_layers "
         "attention_types",
-    [LAYER_MEMBER_KNOWN] =
-        "num_hidden_layers n_layer n_layers num_layers first_k_dense_replace num_dense_layers n_dense_layers "
-        "max_window_layers moe_layer_start_index moe_layer_end_index moe_layer_interval moe_layer_freq "
-        "interleave_moe_layer_step decoder_sparse_step attn_layer_period attn_layer_offset "
-        "expert_layer_period expert_layer_offset global_attn_every_n_layers full_attention_interval "
-        "no_rope_layer_interval layer_group_size num_kv_shared_layers index_skip_topk_offset layer_switch "
+    [LAYER_MEMBER_KNOWN] = /* and those of pairing_keys.c */
+        "n_dense_layers max_window_layers moe_layer_end_index moe_layer_freq decoder_sparse_step attn_layer_period "
+        "attn_layer_offset expert_layer_period expert_layer_offset global_attn_every_n_layers "
+        "full_attention_interval no_rope_layer_interval layer_group_size index_skip_topk_offset layer_switch "
         /* of towers, encoders, adapters, training and blocks of a sequence */
         "vision_feature_layer spatial_vision_layer encoder_layers decoder_layers num_decoder_layers "
-        "num_encoder_layers hidden_size_per_layer_input vocab_size_per_layer_input block_size "
+        "num_encoder_layers vocab_size_per_layer_input block_size "
         "block_multiple_of block_ffn_dim_multiplier block_ff_dim summary_first_dropout decoder_start_token_id "
         "num_random_blocks layer_scale_init_value index_topk_blocks index_local_blocks index_block_size",
 };
@@ -153,8 +151,9 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
 
 bool organ_layer_member_is(const char *name, layer_member kind)
 {
+    char key[ORGAN_MEMBER_ROOM];
     return organ_lists_word(members[kind], ' ', name, strlen(name)) ||
-           (kind == LAYER_MEMBER_KNOWN && organ_mtp_is_counter(name));
+           (kind == LAYER_MEMBER_KNOWN && organ_pairing_key_of(name, key));
 }
 
 /* ---- values of members ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/architecture/sizes.h"
 
+#include "formats/architecture/pairing.h"
 #include "formats/base/text.h"
 
 #include <inttypes.h>
@@ -11,16 +12,15 @@
 /* clang-format off */
 #define SIZE(member) #member, .at = offsetof(organ_hf_config, member)
 const organ_size organ_sizes[ORGAN_SIZES] = {
-    {SIZE(num_hidden_layers), .group = ORGAN_GROUP_OTHER, .key = "block_count"},
-    {SIZE(hidden_size), .key = "embedding_length", .what = "width (hidden size)", .group = ORGAN_GROUP_OTHER},
-    {SIZE(intermediate_size), .key = "feed_forward_length", .what = "feed-forward width", .group = ORGAN_GROUP_ORGAN},
-    {SIZE(num_attention_heads), .key = "attention.head_count", .what = "attention heads",
-     .group = ORGAN_GROUP_SKELETON},
-    {SIZE(num_key_value_heads), .key = "attention.head_count_kv", .what = "KV heads", .group = ORGAN_GROUP_SKELETON},
-    {SIZE(head_dim), .key = "attention.key_length", .what = "head width", .group = ORGAN_GROUP_SKELETON},
-    {SIZE(num_experts), .key = "expert_count", .what = "experts", .group = ORGAN_GROUP_ORGAN,
+    {SIZE(num_hidden_layers), .group = ORGAN_GROUP_OTHER},
+    {SIZE(hidden_size), .what = "width (hidden size)", .group = ORGAN_GROUP_OTHER},
+    {SIZE(intermediate_size), .what = "feed-forward width", .group = ORGAN_GROUP_ORGAN},
+    {SIZE(num_attention_heads), .what = "attention heads", .group = ORGAN_GROUP_SKELETON},
+    {SIZE(num_key_value_heads), .what = "KV heads", .group = ORGAN_GROUP_SKELETON},
+    {SIZE(head_dim), .what = "head width", .group = ORGAN_GROUP_SKELETON},
+    {SIZE(num_experts), .what = "experts", .group = ORGAN_GROUP_ORGAN,
      .others = "num_local_experts n_routed_experts"},
-    {SIZE(vocab_size), .key = "vocab_size", .what = "vocabulary", .group = ORGAN_GROUP_EMBED},
+    {SIZE(vocab_size), .what = "vocabulary", .group = ORGAN_GROUP_EMBED},
 };
 #undef SIZE
 /* clang-format on */
@@ -72,8 +72,10 @@ static organ_status read_architecture(const char *label, const organ_gguf *gguf,
 static organ_status read_size(const char *label, const organ_gguf *gguf, const organ_size *size,
                               organ_hf_config *config, organ_error *error)
 {
-    char key[sizeof config->model_type + 32];
-    snprintf(key, sizeof key, "%s.%s", config->model_type, size->key);
+    char name[ORGAN_MEMBER_ROOM], key[sizeof config->model_type + sizeof name];
+    if (!organ_pairing_key_of(size->member, name))
+        return ORGAN_OK;
+    snprintf(key, sizeof key, "%s.%s", config->model_type, name);
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
     if (!kv || kv->type == ORGAN_GGUF_ARRAY)
         return ORGAN_OK;

@@ -9,9 +9,8 @@
 
 /* A size of a model. */
 typedef struct organ_size {
-    const char *member; /* of config.json and of organ_hf_config */
+    const char *member; /* of config.json and of organ_hf_config; pairing_keys.c has the key of GGUF files */
     const char *others; /* members of config.json that replace it, separated by blanks; NULL: none */
-    const char *key;    /* of GGUF files, without the architecture */
     const char *what;   /* in words: "KV heads"; NULL: parts of models that differ in it fit together */
     organ_group group;  /* of the tensors that have this size; ORGAN_GROUP_OTHER: of all groups */
     size_t at;          /* offset in organ_hf_config */
