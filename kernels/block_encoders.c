@@ -6,7 +6,7 @@
 #include <float.h>
 #ifdef ISA
 #include "kernels/fit.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 #include "kernels/six_bits.h"
 
 /* Returns 0 for d = 0. */

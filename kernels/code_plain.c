@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Operations on codes of packed weights without vector arithmetic, which are the same in every table: decoding of
  * scales stored as bytes, extraction of codes from words, transposition. */
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 #include <organ/kernels.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * term of each value by the value's importance. docs/definitions/gguf.md defines which scales are tried and in which
  * order sums over a group are computed, and states the numbers in the tables of this file. */
 #include "kernels/encoders.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 enum { FIT_MAX = 32 }; /* values in a group, at most */
 

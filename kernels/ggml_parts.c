@@ -5,7 +5,7 @@
 #include "kernels/ggml.h"
 #include "kernels/ggml_grids.h"
 #include "kernels/grid_parts.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 #include "kernels/six_bits.h"
 
 #include <math.h>

@@ -7,7 +7,7 @@
 #include "kernels/simd/isa.h"
 #ifdef ISA
 #include "kernels/grid_points.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 /* Replaces values by magnitudes; sets signs[k / 8] to the signs of the 8 values from k on, a bit each. */
 INLINE void take_signs(fit_groups *g, u32x16 signs[4], u32x16 odd[4])

@@ -4,7 +4,7 @@
 #include "kernels/grid_parts.h"
 
 #include "kernels/ggml.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 /* Returns the number of the point of the codes, without their signs; 0 if there is none, as in groups of scale 0. */
 static unsigned point_of(const organ_ggml_points *points, const uint8_t *codes)

@@ -3,7 +3,7 @@
 #include "kernels/simd/isa.h"
 #ifdef ISA
 #include "kernels/fit_breakpoints.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 /* ---- q3_k and iq4_xs: groups whose scales are codes of 6 bits times the block's factor d ---- */
 

@@ -3,7 +3,7 @@
 #include "kernels/simd/isa.h"
 #ifdef ISA
 #include "kernels/fit_levels.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 /* The parameters of a block with 16 groups of 16 values, one in each lane. A value with code q decodes to d scale q -
  * dmin minimum, where scale and minimum are codes of the group from 0 to 15. */

@@ -8,7 +8,7 @@
 #ifdef ISA
 #include "kernels/fit_units.h"
 #include "kernels/ggml_grids.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 enum { POINTS = 2048, HALVES = 81, SHIFTS = 2, RUNS = 4, STEP = 4 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Vector operations of matrix decompositions, and the solution of small positive definite systems. */
 #include "kernels/simd/isa.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 #include <math.h>
 #include <string.h>

@@ -169,8 +169,8 @@ formats/tensor module_names.h tensor_list.h drafts.h mlx_names.h fused.h
 formats/tokenizer tokenizer_files.h
 formats/weights weight_search.h served.h
 forward mixers.h forward_parts.h folds.h drafting.h
-kernels table.h elements.h half.h ggml_parts.h
-output facts.h head.h inputs.h run_inputs.h output.h cache.h layout.h plan.h publish.h model_settings.h model_card.h model_copy.h hidden_folder.h run_names.h requirements.h
+kernels table.h elements.h half_floats.h ggml_parts.h
+output facts.h head.h inputs.h run_inputs.h output.h cache.h layout.h plan.h publish.h model_settings.h model_card.h model_copy.h hidden_folder.h run_names.h verb_requirements.h
 report/blocks blocks.h
 report/html page.h
 report/svg svg.h
@@ -273,6 +273,15 @@ grep -E '^orchestrator/verbs/' "$scratch/c_files" | xargs -d '\n' grep -nE 'orga
 # What an option needs is a row of requirements; only what the model or a value decides has a message of its own.
 grep -E '^orchestrator/' "$scratch/c_files" | xargs -d '\n' grep -nE '"[^"]*\b(has|have) no meaning' |
     grep -vE '^[^:]*:[0-9]+: */\*' | tail -n +10 | check "at most 9 messages that an option has no meaning stand outside formats/base/requirements.c"
+
+# What is described once: a word in quotes, and the source with its table.
+while read -r word home; do
+    grep -E '^(kernels|formats|orchestrator|include)/' "$scratch/c_files" | xargs -d '\n' grep -lE "\"$word\"" | grep -vxF "$home" | sed "s/\$/: $word is described in ${home//\//\\/}/"
+done <<'LAW' | check "lists of modules without quantisation and sections that hold them are named in one source"
+modules_to_not_convert formats/base/quant_sections.c
+ignored_layers formats/base/quant_sections.c
+compression_config formats/base/quant_sections.c
+LAW
 
 # Pages, tables and scripts name sources by their path. Placeholders such as NAME are capitals; the changelog tells of old files.
 # shellcheck disable=SC2016
@@ -478,6 +487,9 @@ each c_files grep -n "$(printf '\t')" | check "no tabs in C"
 each files grep -nIE '/(work|root|home)/' | cut -c -160 | check "no file names a path of somebody's machine"
 
 # ---- names ----
+# A debugger finds a line by the file's name alone.
+grep -v '^tests/trials/' "$scratch/c_files" | sed 's,.*/,,' | LC_ALL=C sort | uniq -d | check "the names of C files differ"
+
 # A type name is defined once. The vector types of kernels/simd have a definition for each instruction set.
 grep -vE '^(tests|bench|docs|kernels/simd)/' "$scratch/c_files" >"$scratch/own_files"
 # shellcheck disable=SC2016 # $0 is awk's
@@ -671,8 +683,8 @@ unused_includes <(grep -E '^(formats|orchestrator|include|kernels)/' "$scratch/c
 # The rooms that write models, iterate over matrices and store measured values divide work among ranks. Of the files of verbs only these do so too;
 # each gives the reason in a comment that begins with "Ranks:".
 cat >"$scratch/ranks" <<'LAW'
-evaluate/imatrix.c
-evaluate/imatrix_merge.c
+evaluate/collect_imatrix.c
+evaluate/merge_imatrices.c
 inspect/machine_plan.c
 measure/fleet.c
 measure/fleet_parts.c
@@ -680,9 +692,9 @@ measure/measure.c
 merge/merge_models.c
 merge/merge_then.c
 prune/allocation.c
+prune/prune_units.c
 prune/sparsegpt.c
 prune/tiles.c
-prune/units.c
 quantize/quantize_costs.c
 quantize/quantize_sizes.c
 quantize/quantize_source.c

@@ -97,7 +97,7 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
 /* Appends a copy of *weight to the list and marks its tensors as claimed. Does nothing after an error. */
 organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight);
 
-/* ---- scales.c ---- */
+/* ---- find_scales.c ---- */
 
 /* Sets block_rows and block_cols of the weight, the block of values that share a scale, from the shapes of weight
  * and scale and the config's settings `group`. Returns ORGAN_BAD_INPUT if the shapes fit no division into blocks. */

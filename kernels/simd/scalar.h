@@ -7,7 +7,7 @@
 #define INLINE static inline __attribute__((unused)) /* forced inlining takes minutes under a sanitizer */
 #define UNROLL
 #include "kernels/simd/common.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 #include <math.h>
 #include <string.h>
 

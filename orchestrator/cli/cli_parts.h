@@ -12,8 +12,8 @@
 
 #include "formats/base/arena.h"
 #include "orchestrator/command/exits.h"
-#include "orchestrator/command/options.h"
-#include "orchestrator/output/requirements.h"
+#include "orchestrator/command/option_tables.h"
+#include "orchestrator/output/verb_requirements.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 

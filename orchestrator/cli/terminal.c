@@ -4,7 +4,7 @@
 #include "formats/base/json.h"
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <langinfo.h>
 #include <math.h>

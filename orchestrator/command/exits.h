@@ -4,7 +4,7 @@
 #ifndef ORGAN_COMMAND_EXITS_H
 #define ORGAN_COMMAND_EXITS_H
 
-#include "orchestrator/command/options.h"
+#include "orchestrator/command/option_tables.h"
 
 typedef struct organ_exit {
     int code;            /* a value of organ_status */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/command/options.h"
+#include "orchestrator/command/option_tables.h"
 
 #include <string.h>
 

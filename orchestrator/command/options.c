@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/command/options.h"
+#include "orchestrator/command/option_tables.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/word_lists.h"

@@ -8,7 +8,7 @@
 
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <limits.h>
 #include <math.h>

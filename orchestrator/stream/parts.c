@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/parts.h"
+#include "orchestrator/stream/stream_parts.h"
 
 #include "formats/base/activity.h"
 #include "formats/base/owned.h"

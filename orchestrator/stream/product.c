@@ -3,7 +3,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/workers.h"
-#include "orchestrator/stream/parts.h"
+#include "orchestrator/stream/stream_parts.h"
 
 #include <math.h>
 #include <string.h>

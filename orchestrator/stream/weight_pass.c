@@ -8,7 +8,7 @@
 #include "formats/base/owned.h"
 #include "formats/base/rows.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/parts.h"
+#include "orchestrator/stream/stream_parts.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
  * rows; the calling thread retires strips in order. The cut into strips depends on the weights alone, never on threads
  * or memory, so sums that are folded strip by strip have the same bits everywhere.
  *
- * The pass differs from stream/rows.h because it reads many weights: workers begin strips of the next weight
+ * The pass differs from stream/read_rows.h because it reads many weights: workers begin strips of the next weight
  * while strips of the one before are retired, so models of small tensors keep all workers busy. It differs from
  * organ_pass_run because rows of a packed weight come from several tensors (codes, scales), so no row range of one file
  * is a band of it; each worker reads and decodes into buffers of its own. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The help of each verb. */
 #include "orchestrator/cli/cli_parts.h"
-#include "orchestrator/command/options.h"
+#include "orchestrator/command/option_tables.h"
 #include "tests/kit/suite_table.h"
 
 #include <check.h>

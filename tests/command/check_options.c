@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/cli: the table of verbs and the parser. */
 #include "orchestrator/cli/cli_parts.h"
-#include "orchestrator/command/options.h"
+#include "orchestrator/command/option_tables.h"
 
 #include <check.h>
 #include <stdlib.h>

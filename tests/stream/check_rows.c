@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the walk over rows: every row once, tasks after all units of their set, sets retired in order, the first
  * failure for any number of workers. Tests that workers leave parts once. */
-#include "orchestrator/stream/parts.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/stream_parts.h"
+#include "orchestrator/stream/read_rows.h"
 #include "tests/kit/suite_table.h"
 #include "tests/stream/check_stream.h"
 

@@ -13,7 +13,7 @@ cat >kernels/pair_encoders.c <<'C'
 #include "kernels/simd/isa.h"
 #ifdef ISA
 #include "kernels/encoders.h"
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 static float within(float value) { return value > -0x1p30f ? (value < 0x1p30f ? value : 0x1p30f) : -0x1p30f; }
 

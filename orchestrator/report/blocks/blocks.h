@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Views of documents as lists of blocks, and the three writers that print them. Input: a document and its view. Output:
  * text for a terminal, a Markdown file or an HTML page.
- * view_walk.c iterates over the blocks, places.c writes them in each form, charts.c and plots.c draw charts. */
+ * view_walk.c iterates over the blocks, block_places.c writes them in each form, charts.c and plots.c draw charts. */
 #ifndef ORGAN_REPORT_BLOCKS_BLOCKS_H
 #define ORGAN_REPORT_BLOCKS_BLOCKS_H
 

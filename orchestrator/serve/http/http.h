@@ -3,13 +3,13 @@
  * the server provides connections, limits and deadlines, checks of hosts and tokens, bodies, files with ranges, and
  * streams. jail.h is the only way to files below the served directory.
  *
- * Path of a request: connection.c receives it; head.c and guard.c check it; routing.c finds its handler, which runs
- * immediately or on a thread of request_queue.c, where it may block; send.c sends the reply. tokens.c maps tokens to
- * rights, tls.h encrypts connections. */
+ * Path of a request: connection.c receives it; http_head.c and guard.c check it; routing.c finds its handler, which
+ * runs immediately or on a thread of request_queue.c, where it may block; send.c sends the reply. tokens.c maps tokens
+ * to rights, tls.h encrypts connections. */
 #ifndef ORGAN_SERVE_HTTP_HTTP_H
 #define ORGAN_SERVE_HTTP_HTTP_H
 
-#include "orchestrator/command/options.h"
+#include "orchestrator/command/option_tables.h"
 #include "orchestrator/serve/http/jail.h"
 
 #include <jansson.h>
@@ -274,7 +274,7 @@ void organ_http_step_back(void);
  * not fit into the 32 KiB (413).
  *
  * libmicrohttpd 1.0 runs in strict mode: it rejects all heads that other programs may parse differently, including
- * malformed lengths, with such a page; for older versions head.c rejects these heads. Version 1.0 replies 431 to a
+ * malformed lengths, with such a page; for older versions http_head.c rejects these heads. Version 1.0 replies 431 to a
  * query that does not fit. */
 
 typedef struct organ_server organ_server;

@@ -180,7 +180,7 @@ struct organ_server_request {
     struct organ_server_request *next; /* link in `first` or `parked` of the request queue */
 };
 
-/* ---- head.c: rejects ambiguous heads ---- */
+/* ---- http_head.c: rejects ambiguous heads ---- */
 
 /* Checks the head of a request. `verb` (the method) and `version` must point into the library's buffer, whose bytes
  * around them are checked too. Returns false after a 400, which ends the connection. */
@@ -188,7 +188,7 @@ bool organ_http_head_passes(organ_server_request *request, const char *verb, con
 /* Returns true if this version of libmicrohttpd can reject ambiguous heads itself (1.0 and later). */
 bool organ_http_library_is_strict(void);
 
-/* ---- head.c: path, query, headers and body ---- */
+/* ---- http_head.c: path, query, headers and body ---- */
 
 /* Splits the target into path and query and decodes both. Returns false after a 400 or 500. */
 bool organ_http_target_read(organ_server_request *request);
@@ -203,7 +203,7 @@ extern const char *const organ_http_method_names[ORGAN_HTTP_METHODS]; /* "GET", 
 /* Finds the route by method and path, and fills the parameters. Returns false after a 404, 405 or 500. */
 bool organ_http_routed(organ_server_request *request);
 
-/* ---- head.c ---- */
+/* ---- http_head.c ---- */
 
 /* Discards the current content of the reply. */
 void organ_http_reply_clear(organ_http_reply *reply);

@@ -4,7 +4,7 @@
 #ifndef ORGAN_SERVE_JOBS_JOBS_PARTS_H
 #define ORGAN_SERVE_JOBS_JOBS_PARTS_H
 
-#include "orchestrator/command/options.h"
+#include "orchestrator/command/option_tables.h"
 #include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/http/http.h"
 
@@ -448,7 +448,7 @@ uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv);
 /* ---- verbs as JSON ---- */
 
 /* Describes the verbs that can be jobs as JSON: for the forms of the server's page, and for the OpenAPI document. The
- * descriptions are derived from the tables that also define the command line (orchestrator/command/options.h). */
+ * descriptions are derived from the tables that also define the command line (orchestrator/command/option_tables.h). */
 
 /* Returns whether the verb can be a job: it has --json, and organ_verb.no_job is not set. */
 bool organ_verb_is_job(const organ_verb *verb);

@@ -4,7 +4,7 @@
 #ifndef ORGAN_SERVE_PAGE_SERVE_PAGE_H
 #define ORGAN_SERVE_PAGE_SERVE_PAGE_H
 
-#include "orchestrator/command/options.h"
+#include "orchestrator/command/option_tables.h"
 #include "orchestrator/serve/http/http.h"
 
 #include <jansson.h>

@@ -9,7 +9,7 @@
 #include "formats/base/word_lists.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <float.h>
 #include <inttypes.h>

@@ -166,7 +166,7 @@ organ_status organ_convert_beside(const organ_convert_job *job, organ_error *err
 /* To safetensors: adds modules.json and 1_Pooling/config.json to job->files if the GGUF file states a pooling. */
 organ_status organ_convert_pooling(organ_convert_job *job, organ_error *error);
 
-/* ---- convert.c ---- */
+/* ---- convert_model.c ---- */
 
 /* Sets the rows of the architecture, by_name, config and prefix of a job with model, weights and to_gguf. */
 organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error *error);

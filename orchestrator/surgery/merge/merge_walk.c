@@ -7,7 +7,7 @@
 #include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/parts.h"
+#include "orchestrator/stream/stream_parts.h"
 
 #include <limits.h>
 #include <stdatomic.h>

@@ -7,7 +7,7 @@
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <math.h>
 #include <organ/evaluate.h>

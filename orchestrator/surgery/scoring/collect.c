@@ -9,7 +9,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/model_copy.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>

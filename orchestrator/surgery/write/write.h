@@ -299,7 +299,7 @@ typedef struct organ_write {
      * that are started for the run. */
     const organ_engine *engine;
     void *context; /* first argument of the callbacks */
-    /* of those that get `inner`, for a room between verb and driver (verbs/shrink/cut.h). NULL: `context` */
+    /* of those that get `inner`, for a room between verb and driver (verbs/shrink/cut_parts.h). NULL: `context` */
     void *inner;
     /* Of an output of pieces, write the headers, the index and the files without tensors. The files have their full
      * size, but holes in place of the tensors. `fill` and `check` are not called, and there are no reports. */

@@ -5,7 +5,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <errno.h>
 #include <math.h>

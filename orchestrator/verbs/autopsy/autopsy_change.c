@@ -9,7 +9,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <errno.h>
 #include <math.h>

@@ -5,7 +5,7 @@
 
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/parts.h"
+#include "orchestrator/stream/stream_parts.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/read_ahead.h"
 

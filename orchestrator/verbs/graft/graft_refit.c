@@ -5,10 +5,10 @@
 #include "formats/base/text.h"
 #include "orchestrator/forward/drafting.h"
 #include "orchestrator/output/hidden_folder.h"
-#include "orchestrator/output/requirements.h"
+#include "orchestrator/output/verb_requirements.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 

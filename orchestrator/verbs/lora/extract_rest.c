@@ -8,7 +8,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 #include "orchestrator/stream/weight_pass.h"
 
 #include <stdio.h>

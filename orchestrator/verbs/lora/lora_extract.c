@@ -8,7 +8,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
-#include "orchestrator/output/requirements.h"
+#include "orchestrator/output/verb_requirements.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_VERBS_ORTHOGONALITY_NOISE_PARTS_H
 #define ORGAN_VERBS_ORTHOGONALITY_NOISE_PARTS_H
 
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 #include "orchestrator/surgery/adapter/adapter.h"
 
 #include <organ/stream.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Prunes without text and forward pass, by the weights alone or by an imatrix: matrix by matrix, each in bands of as
- * many rows as fit in the memory. A unit is a target, or some matrices of a stack (stretch_rows in units.c). */
+ * many rows as fit in the memory. A unit is a target, or some matrices of a stack (stretch_rows in prune_units.c). */
 #include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "orchestrator/stream/memory.h"

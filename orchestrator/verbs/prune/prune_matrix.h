@@ -18,9 +18,9 @@
 /* A matrix in bands of rows, in its stored type: either completely in memory, or read from a model one band at a time.
  * The caller may read the bands several times.
  *
- * stream/rows.h also reads rows in sets, but calls a function for each set. Here the caller requests a band: a pruning
- * method works on a band in several steps of all workers, decides from the results whether it needs the band again, and
- * changes the stored weights in place. */
+ * stream/read_rows.h also reads rows in sets, but calls a function for each set. Here the caller requests a band: a
+ * pruning method works on a band in several steps of all workers, decides from the results whether it needs the band
+ * again, and changes the stored weights in place. */
 
 /* A matrix that is read in bands: groups of consecutive rows. */
 typedef struct organ_matrix_bands {

@@ -3,7 +3,7 @@
  * ranges. */
 #include "orchestrator/verbs/prune/prune_parts.h"
 
-#include "orchestrator/output/requirements.h"
+#include "orchestrator/output/verb_requirements.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to the room. prune_options.c has the table of methods and checks options; prune.c runs a job; units.c
+ * Private to the room. prune_options.c has the table of methods and checks options; prune.c runs a job; prune_units.c
  * writes and records units; the weights of a unit are pruned by tiles.c (physarum-v1, in a pass over the files),
  * bands.c (matrix by matrix, without a text) or prune_matrix.c (on a text); prune_document.c checks the written copy
  * and makes the report. H are the second moments of a matrix's inputs. */
@@ -135,7 +135,7 @@ organ_status organ_prune_check_options(organ_prune_job *job, organ_error *error)
  * was divided (job->shares), else with that requested for the whole model. `name` is for messages. */
 organ_prune_matrix_options organ_prune_options_of(const organ_prune_job *job, size_t part, const char *name);
 
-/* ---- units.c ---- */
+/* ---- prune_units.c ---- */
 
 /* Cuts the targets into units, and allocates what a job needs to write and count them. Returns ORGAN_IO if memory runs
  * out. organ_prune_units_close also frees after an error. */

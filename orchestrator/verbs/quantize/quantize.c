@@ -9,7 +9,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
-#include "orchestrator/output/requirements.h"
+#include "orchestrator/output/verb_requirements.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/folds/smooth.h"
 

@@ -4,7 +4,7 @@
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
 #include "formats/base/text.h"
-#include "orchestrator/output/requirements.h" /* declares the table that a macro defines */
+#include "orchestrator/output/verb_requirements.h" /* declares the table that a macro defines */
 
 #include <stdio.h>
 #include <string.h>

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Audits a cut model: finds in the bytes of the copy which parts of the donor it has kept, plans a cut of the donor to
  * these parts, and compares each tensor of the copy with the plan. A piece is a tensor of the planned output. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/results.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/stream/parts.h"
+#include "orchestrator/stream/stream_parts.h"
 #include "orchestrator/surgery/audit/audit.h"
 #include "orchestrator/report/view/views.h"
 

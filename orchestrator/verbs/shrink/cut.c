@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes a smaller model: plans it, writes it, and describes the cut for the report. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 #include "formats/model/recognise.h"
 
 #include "formats/base/json.h"

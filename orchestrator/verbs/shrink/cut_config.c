@@ -2,7 +2,7 @@
  * Edits the numbers of config.json, or of the key-values of a GGUF file, for the smaller model: experts, widths, heads,
  * layers. The edit_ functions return in how many settings they found the number that they edit; 0 means that the object
  * does not state it. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "formats/base/json.h"
 #include "formats/base/quant_sections.h"

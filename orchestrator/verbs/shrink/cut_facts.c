@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Checks the requested cut against the model, and determines the facts of each layer (organ_cut_facts) and how many
  * experts, channels and heads a layer has before and after the cut. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/architecture/sizes.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Checks that llama.cpp gives the kept layers of a GGUF file, by key-values and by position, the attention that they
  * have in the donor. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "formats/config/model_config.h"
 #include "formats/base/owned.h"

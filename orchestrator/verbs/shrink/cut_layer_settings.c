@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Settings of single layers after blocks were dropped: each kept block keeps its own. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "orchestrator/surgery/layers/layer_settings.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Plans each tensor of the donor: it is removed, copied whole under its new name, or cut to a part. Also chooses the
  * kept rows and columns of each weight. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "orchestrator/output/inputs.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Notes changed settings for the report, and checks groups and periods of the kept parts. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"

@@ -7,7 +7,7 @@
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
-#include "orchestrator/output/requirements.h"
+#include "orchestrator/output/verb_requirements.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"

@@ -8,7 +8,7 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/surgery/calibration/calibration.h"
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include <jansson.h>
 #include <organ/cut.h>

@@ -2,10 +2,10 @@
  * Reads the kept bytes of a tensor (its part, organ_cut_part), in their order, through a window on the donor's file. A
  * line is a combination of kept entries of the axes before `deepest`, the last axis that is cut. Consecutive kept
  * entries of axis `deepest` in a line are a run of consecutive bytes. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/parts.h"
+#include "orchestrator/stream/stream_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/calibration/calibration.h"
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include <jansson.h>
 #include <organ/base.h>

@@ -4,7 +4,7 @@
 #include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Stores matrices with new values, rounded to the type of the donor, and reads them back in a resumed run. A piece is a
  * tensor of the output; a refitted tensor is one that gets new values. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"

@@ -11,7 +11,7 @@
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <math.h>
 #include <stdlib.h>

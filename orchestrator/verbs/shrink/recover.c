@@ -2,11 +2,11 @@
  * Finds the parts of the donor that a cut copy has kept: computes digests of the rows of each block, expert, channel
  * and head in both models, and matches equal digests. A refit (--refit) does not change these rows, except K and V of
  * blocks after a removed one, which are then recognised by their norms. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "formats/architecture/sizes.h"
 #include "orchestrator/output/inputs.h"
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * Renumbers layers and experts in the names of modules in quantisation settings: in lists of excluded modules, and in
  * the names of members. Names may be patterns (globs or regular expressions). A pattern that does not name one layer or
  * expert by its digits is rejected if such numbers change. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include "formats/base/json.h"
 #include "formats/base/text.h"

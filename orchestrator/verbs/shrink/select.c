@@ -2,7 +2,7 @@
  * Computes which entries of a stored tensor are kept if its weight keeps some rows or columns. A weight is the unpacked
  * matrix; it may be stored in several tensors: codes, which may be packed along either axis, and scales and zero
  * points, which belong to blocks of rows and columns. */
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include <inttypes.h>
 #include <string.h>

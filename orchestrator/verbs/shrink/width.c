@@ -7,7 +7,7 @@
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/plan.h"
-#include "orchestrator/output/requirements.h"
+#include "orchestrator/output/verb_requirements.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/report/view/views.h"

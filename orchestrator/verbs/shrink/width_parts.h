@@ -6,7 +6,7 @@
 #define ORGAN_VERBS_SHRINK_WIDTH_PARTS_H
 
 #include "orchestrator/surgery/calibration/calibration.h"
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 
 #include <organ/cut.h>
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the projections that lose columns, and the kept units of each layer for cut.h ---- */
+/* ---- the projections that lose columns, and the kept units of each layer for cut_parts.h ---- */
 
 /* Down projections lose channels, and the output projections of attention lose heads. */
 organ_width_kind organ_width_kind_of(const organ_tensor *t)

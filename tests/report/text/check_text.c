@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/report/text/text.c, text_table.c and csv.c: escaping, and where lines and tables are cut. */
+ * Tests of orchestrator/report/text/texts.c, text_table.c and csv.c: escaping, and where lines and tables are cut. */
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"

@@ -4,7 +4,7 @@
 #define CUT_RIG_H
 
 #include <organ/prune.h>
-#include "orchestrator/verbs/shrink/cut.h"
+#include "orchestrator/verbs/shrink/cut_parts.h"
 #include "tests/kit/run_rig.h"
 
 #include <check.h>

@@ -215,7 +215,7 @@ struct organ_cut_run {
 
 /* Plans all tensors of the output and its key-values. Before the call, the caller zeroes *run, then sets run->cut,
  * run->model and run->settings = json_array(). After it, even after an error, the caller calls organ_cut_release, which
- * also frees run->settings. Returns ORGAN_USAGE or ORGAN_BAD_INPUT for a cut that organ_cut_make (cut.h) rejects,
+ * also frees run->settings. Returns ORGAN_USAGE or ORGAN_BAD_INPUT for a cut that organ_cut_make (cut_parts.h) rejects,
  * ORGAN_IO if memory runs out, also if run->settings is NULL because json_array() has failed, and errors of reading the
  * model. */
 organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error);

@@ -4,7 +4,7 @@
  * FP32; UE8M0 scales are those of DeepSeek's act_quant. */
 #include "kernels/simd/isa.h"
 #ifdef ISA
-#include "kernels/half.h"
+#include "kernels/half_floats.h"
 
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/rows.h"
+#include "orchestrator/stream/read_rows.h"
 
 #include "formats/base/format_rest.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/stream/parts.h"
+#include "orchestrator/stream/stream_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

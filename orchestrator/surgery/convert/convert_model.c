@@ -11,7 +11,7 @@
 #include "orchestrator/output/head.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
-#include "orchestrator/output/requirements.h"
+#include "orchestrator/output/verb_requirements.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/repack/repack.h"
 #include "orchestrator/surgery/scoring/scoring.h"
