@@ -690,7 +690,7 @@ measure/fleet.c
 measure/fleet_parts.c
 measure/measure.c
 merge/merge_models.c
-merge/merge_then.c
+merge/merge_verb.c
 prune/allocation.c
 prune/prune_units.c
 prune/sparsegpt.c

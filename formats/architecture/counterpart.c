@@ -87,7 +87,7 @@ bool organ_counterpart_across(const organ_model *gguf, const char *name, const o
                               int32_t layer, char *out, size_t size)
 {
     const counterpart_names names = names_of(gguf);
-    const char *const ladder = names.hf->ladder ? names.hf->ladder : "layers";
+    const char *const layer_list = names.hf->layer_list ? names.hf->layer_list : "layers";
     pairing_part part = {0};
     char tail[256];
     if (anatomy->expert >= 0 || !find_plain(&names, !to_gguf, name, anatomy, &part))
@@ -100,6 +100,6 @@ bool organ_counterpart_across(const organ_model *gguf, const char *name, const o
     else if (to_gguf)
         wrote = snprintf(out, size, "blk.%d.%s", (int)layer, tail);
     else
-        wrote = snprintf(out, size, "%s%s.%d.%s", names.prefix, ladder, (int)layer, tail);
+        wrote = snprintf(out, size, "%s%s.%d.%s", names.prefix, layer_list, (int)layer, tail);
     return wrote < (int)size;
 }

@@ -350,7 +350,7 @@ typedef struct forward_family {
     const char *clip; /* member with clip_qkv */
     /* prefix of the tensors of the text model, may be empty; NULL: "model." and those of text parts */
     const char *prefix;
-    const char *ladder; /* the word before the number of a layer in names of safetensors; NULL: "layers" */
+    const char *layer_list; /* the word before the number of a layer in names of safetensors; NULL: "layers" */
     forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; GGUF files have the defaults */
     forward_sinks sinks;
     forward_flag qkv_bias, output_bias, mlp_bias;

@@ -99,39 +99,39 @@ static const forward_fixed gpt2_fixed[] = {
 #define ALL_BIASES .qkv_bias = {NULL, true}, .output_bias = {NULL, true}, .mlp_bias = {NULL, true}
 #define LAYER_NORM .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5
 
-#define MPT .prefix = "transformer.", .ladder = "blocks", .theta = 1e4, .four_times = true, .four_times_only = true, \
+#define MPT .prefix = "transformer.", .layer_list = "blocks", .theta = 1e4, .four_times = true, .four_times_only = true, \
     .context = 2048, .aliases = mpt_aliases, .early = EARLY_MPT, .alibi = 8, .norm = ORGAN_NORM_LAYER, \
     .eps_key = "layer_norm_epsilon", .eps = 1e-5, .ungated = true, .activation = ORGAN_GELU, .activation_key = "", \
     .tied = true, .names = mpt_names, .fixed = mpt_fixed
 
 const forward_family organ_forward_families_early[] = {
-    {.architecture = "GPT2LMHeadModel", .gguf = "gpt2", .prefix = "transformer.", .ladder = "h", .theta = 1e4,
+    {.architecture = "GPT2LMHeadModel", .gguf = "gpt2", .prefix = "transformer.", .layer_list = "h", .theta = 1e4,
      .four_times = true,
      .aliases = gpt2_aliases, .transposed = true, .learned = true, .fused = ORGAN_FUSED_THIRDS, ALL_BIASES, LAYER_NORM,
      .ungated = true, .activation = ORGAN_GELU_TANH, .activation_key = "activation_function", .tied = true,
      .names = gpt2_names, .fixed = gpt2_fixed},
-    {.architecture = "GPTBigCodeForCausalLM", .gguf = "starcoder", .prefix = "transformer.", .ladder = "h",
+    {.architecture = "GPTBigCodeForCausalLM", .gguf = "starcoder", .prefix = "transformer.", .layer_list = "h",
      .theta = 1e4,
      .four_times = true, .aliases = gpt2_aliases, .early = EARLY_BIGCODE, .learned = true,
      .fused = ORGAN_FUSED_THIRDS, ALL_BIASES, LAYER_NORM, .ungated = true, .activation = ORGAN_GELU_TANH,
      .activation_key = "activation_function", .tied = true, .names = gpt2_names, .fixed = gpt2_fixed},
-    {.architecture = "GPTNeoForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 1e4, .four_times = true,
+    {.architecture = "GPTNeoForCausalLM", .prefix = "transformer.", .layer_list = "h", .theta = 1e4, .four_times = true,
      .aliases = neo_aliases, .early = EARLY_NEO, .learned = true, .attention_scale = 1, .output_bias = {NULL, true},
      .mlp_bias = {NULL, true}, LAYER_NORM, .ungated = true, .activation = ORGAN_GELU_TANH,
      .activation_key = "activation_function", .tied = true, .names = neo_names},
-    {.architecture = "BloomForCausalLM", .gguf = "bloom", .prefix = "transformer.", .ladder = "h", .theta = 1e4,
+    {.architecture = "BloomForCausalLM", .gguf = "bloom", .prefix = "transformer.", .layer_list = "h", .theta = 1e4,
      .four_times = true, .four_times_only = true,
      .context = 2048, .aliases = bloom_aliases, .fused = ORGAN_FUSED_HEADS, .embedding_normed = true, .alibi = 8,
      ALL_BIASES, LAYER_NORM, .ungated = true, .activation = ORGAN_GELU_TANH, .activation_key = "", .tied = true,
      .names = bloom_names, .fixed = bloom_fixed},
     {.architecture = "MptForCausalLM", .gguf = "mpt", MPT},
     {.architecture = "MPTForCausalLM", MPT}, /* in published files */
-    {.architecture = "GPTJForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 1e4, .four_times = true,
+    {.architecture = "GPTJForCausalLM", .prefix = "transformer.", .layer_list = "h", .theta = 1e4, .four_times = true,
      .aliases = gpt2_aliases, .rotary_dim = true, .neighbours = true, .mlp_bias = {NULL, true},
      .head_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon",
      .eps = 1e-5, .parallel = {NULL, true}, .one_norm = true, .ungated = true, .activation = ORGAN_GELU_TANH,
      .activation_key = "activation_function", .names = gptj_names},
-    {.architecture = "CodeGenForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 1e4, .four_times = true,
+    {.architecture = "CodeGenForCausalLM", .prefix = "transformer.", .layer_list = "h", .theta = 1e4, .four_times = true,
      .aliases = gpt2_aliases, .rotary_dim = true, .neighbours = true, .fused = ORGAN_FUSED_QUARTERS,
      .mlp_bias = {NULL, true}, .head_bias = {NULL, true}, LAYER_NORM, .parallel = {NULL, true}, .one_norm = true,
      .ungated = true, .activation = ORGAN_GELU_TANH, .activation_key = "activation_function",
@@ -146,7 +146,7 @@ const forward_family organ_forward_families_early[] = {
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "", .eps = 1e-5, .ungated = true,
      .activation = ORGAN_GELU, .activation_key = "activation_function", .tied = true, .names = biogpt_names,
      .fixed = xglm_fixed},
-    {.architecture = "DbrxForCausalLM", .gguf = "dbrx", .prefix = "transformer.", .ladder = "blocks", .theta = 1e4,
+    {.architecture = "DbrxForCausalLM", .gguf = "dbrx", .prefix = "transformer.", .layer_list = "blocks", .theta = 1e4,
      .gguf_names = dbrx_gguf_names, .theta_key = "attn_config.rope_theta", .aliases = dbrx_aliases,
      .early = EARLY_DBRX, .clip = "attn_config.clip_qkv", .norm = ORGAN_NORM_LAYER, .eps_key = "", .eps = 1e-5,
      .activation_key = "ffn_config.ffn_act_fn.name", .mixture = &dbrx_mixture, .names = dbrx_names},

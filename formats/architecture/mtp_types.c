@@ -190,7 +190,7 @@ static int32_t layers_of_tensors(const organ_model *model)
     const organ_mtp_type *const type = organ_mtp_type_of(model->config.model_type);
     const organ_draft_family *const family = type ? organ_draft_family_named(type->family) : NULL;
     int32_t layers = 0;
-    for (size_t t = 0; t < model->tensor_count && family && family->ladder; t++)
+    for (size_t t = 0; t < model->tensor_count && family && family->layer_prefix; t++)
         if (model->tensors[t].anatomy.layer >= layers && model->tensors[t].anatomy.layer < INT32_MAX)
             layers = model->tensors[t].anatomy.layer + 1;
     return layers;
@@ -209,7 +209,7 @@ static const organ_draft_family *find_outside(const char *name, unsigned *layer,
 {
     const organ_draft_family *f;
     for (size_t k = 0; (f = organ_draft_family_at(k)); k++)
-        if (f->ladder && organ_draft_find(f, /*gguf=*/false, name, layer, part, tail))
+        if (f->layer_prefix && organ_draft_find(f, /*gguf=*/false, name, layer, part, tail))
             return f;
     return NULL;
 }

@@ -10,7 +10,10 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const char *ladder_of(const place_model *m) { return m->family->ladder ? m->family->ladder : "layers"; }
+static const char *layer_list_of(const place_model *m)
+{
+    return m->family->layer_list ? m->family->layer_list : "layers";
+}
 
 /* ---- tensors of blocks for multi-token prediction ---- */
 
@@ -19,9 +22,9 @@ static bool is_in_block(const place_model *m, int64_t layer)
     return m->drafts && layer >= (int64_t)m->config->layers;
 }
 
-/* Returns the number, in the ladder of the family, of the layer that has the part: of several layers the first has the
- * mixer, and the last the feed-forward. */
-static unsigned layer_in_ladder(const place_model *m, int64_t layer, const pairing_part *part)
+/* Returns the number, among those with the prefix of the family, of the layer that has the part: of several layers the
+ * first has the mixer, and the last the feed-forward. */
+static unsigned number_in_prefix(const place_model *m, int64_t layer, const pairing_part *part)
 {
     const unsigned each = m->drafts->layers;
     return (unsigned)(layer - m->config->layers) * each + (part->part > PART_O ? each - 1 : 0);
@@ -32,20 +35,20 @@ static bool write_block_name(const place_model *m, bool gguf, int64_t layer, con
 {
     const unsigned block = (unsigned)(layer - m->config->layers);
     pairing_part own = *part;
-    char tail[256], ladder[128];
+    char tail[256], layer_prefix[128];
     own.in_block = true;
     if (part->draft ? !organ_draft_name(m->drafts, gguf, block, (organ_draft_part)(part->draft - 1), tail)
                     : !organ_pairing_part_name(gguf ? m->gguf_family : m->family, gguf, &own, tail))
         return false;
     if (gguf)
         snprintf(name, ORGAN_PLACE_NAME, "blk.%lld.%s", (long long)layer, tail);
-    else if (!m->drafts->ladder)
-        snprintf(name, ORGAN_PLACE_NAME, "%s%s.%lld.%s", m->prefix, ladder_of(m), (long long)layer, tail);
+    else if (!m->drafts->layer_prefix)
+        snprintf(name, ORGAN_PLACE_NAME, "%s%s.%lld.%s", m->prefix, layer_list_of(m), (long long)layer, tail);
     else if (part->draft)
         snprintf(name, ORGAN_PLACE_NAME, "%s", tail);
     else {
-        organ_forward_number_name(m->drafts->ladder, layer_in_ladder(m, layer, part), ladder);
-        snprintf(name, ORGAN_PLACE_NAME, "%s.%s", ladder, tail);
+        organ_forward_number_name(m->drafts->layer_prefix, number_in_prefix(m, layer, part), layer_prefix);
+        snprintf(name, ORGAN_PLACE_NAME, "%s.%s", layer_prefix, tail);
     }
     return true;
 }
@@ -58,7 +61,7 @@ static const char *find_in_block(const place_model *m, bool gguf, const char *ta
     unsigned number;
     if (!organ_draft_find(m->drafts, gguf, tail, &number, &found, &tail))
         return NULL;
-    if (m->drafts->ladder && !gguf)
+    if (m->drafts->layer_prefix && !gguf)
         *layer = (int64_t)m->config->layers + number / m->drafts->layers;
     if (found == DRAFT_PARTS)
         return tail;
@@ -84,7 +87,7 @@ bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const pair
     else if (layer >= 0 && gguf)
         snprintf(name, ORGAN_PLACE_NAME, "blk.%lld.%s", (long long)layer, tail);
     else if (layer >= 0)
-        snprintf(name, ORGAN_PLACE_NAME, "%s%s.%lld.%s", m->prefix, ladder_of(m), (long long)layer, tail);
+        snprintf(name, ORGAN_PLACE_NAME, "%s%s.%lld.%s", m->prefix, layer_list_of(m), (long long)layer, tail);
     else
         snprintf(name, ORGAN_PLACE_NAME, "%s%s", gguf || part->part == PART_OUTPUT ? "" : m->prefix, tail);
     return true;
@@ -150,15 +153,15 @@ bool organ_place_find(const place_model *m, bool gguf, const char *name, int64_t
         return true;
     }
     const char *tail = name;
-    if (m->drafts && m->drafts->ladder && !gguf)
+    if (m->drafts && m->drafts->layer_prefix && !gguf)
         tail = find_in_block(m, gguf, name, layer, part);
     if (part->draft)
         return true;
     if (*layer < 0) {
         if (!gguf && strncmp(name, m->prefix, strlen(m->prefix)))
             return false;
-        tail = after_layer(gguf ? name : name + strlen(m->prefix), gguf ? "blk" : ladder_of(m), layer);
-        if (tail && is_in_block(m, *layer) && (gguf || !m->drafts->ladder))
+        tail = after_layer(gguf ? name : name + strlen(m->prefix), gguf ? "blk" : layer_list_of(m), layer);
+        if (tail && is_in_block(m, *layer) && (gguf || !m->drafts->layer_prefix))
             tail = find_in_block(m, gguf, tail, layer, part);
     }
     if (!tail || part->draft || !organ_pairing_find_part(family, gguf, *layer < 0, tail, part))

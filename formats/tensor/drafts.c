@@ -32,7 +32,7 @@ static const organ_draft_family families[] = {
     /* MiMo-V2 */
     {.name = "MiMo-V2",
      .listed = true,
-     .ladder = "model.mtp.layers.#",
+     .layer_prefix = "model.mtp.layers.#",
      .parts = {USUAL_PARTS("model.mtp.layers.#."), "model.mtp.layers.#.final_layernorm.weight"},
      .gguf_norm = "layer_output_norm.weight",
      .raw_state = true,
@@ -42,7 +42,7 @@ static const organ_draft_family families[] = {
     /* ERNIE 4.5 */
     {.name = "ERNIE",
      .listed = true,
-     .ladder = "model.mtp_block.#",
+     .layer_prefix = "model.mtp_block.#",
      .parts = {"model.mtp_linear_proj.#.weight", "model.mtp_emb_norm.#.weight", "model.mtp_hidden_norm.#.weight"},
      .raw_again = true,
      .raw_end = true,
@@ -50,7 +50,7 @@ static const organ_draft_family families[] = {
     /* MiMo-7B */
     {.name = "MiMo",
      .listed = true,
-     .ladder = "model.mtp_layers.#",
+     .layer_prefix = "model.mtp_layers.#",
      .parts = {"model.mtp_layers.#.input_proj.weight", "model.mtp_layers.#.token_layernorm.weight",
                "model.mtp_layers.#.hidden_layernorm.weight", "model.mtp_layers.#.final_layernorm.weight"},
      .hidden_first = true,
@@ -59,21 +59,21 @@ static const organ_draft_family families[] = {
     /* Nemotron-H: the attention is one layer and the experts are the next */
     {.name = "Nemotron-H",
      .listed = true,
-     .ladder = "mtp.layers.#",
+     .layer_prefix = "mtp.layers.#",
      .parts = {USUAL_PARTS("mtp.layers.#."),
                "mtp.layers.#.final_layernorm.weight", [DRAFT_NORM_FEED] = "mtp.layers.#.norm.weight"},
      .layers = 2},
     /* LongCat-Flash */
     {.name = "LongCat-Flash",
      .listed = true,
-     .ladder = "model.mtp.layers.#.transformer_layer",
+     .layer_prefix = "model.mtp.layers.#.transformer_layer",
      .parts = {"model.mtp.layers.#.eh_proj.weight", "model.mtp.layers.#.enorm.m.weight",
                "model.mtp.layers.#.hnorm.m.weight", "model.mtp.norm.weight"},
      .layers = 1},
     /* DeepSeek-V4: M is in two tensors, and hidden states have several streams */
     {.name = "DeepSeek-V4",
      .listed = true,
-     .ladder = "mtp.#",
+     .layer_prefix = "mtp.#",
      .parts = {"mtp.#.e_proj.weight", "mtp.#.enorm.weight", "mtp.#.hnorm.weight", "mtp.#.norm.weight",
                "mtp.#.head.weight", [DRAFT_PROJECT_STATE] = "mtp.#.h_proj.weight"},
      .raw_state = true,
@@ -82,13 +82,13 @@ static const organ_draft_family families[] = {
     /* Mellum: transformers' default of mtp_layer_types */
     {.name = "Mellum",
      .listed = true,
-     .ladder = "mtp.layers.#",
+     .layer_prefix = "mtp.layers.#",
      .parts = {QWEN_PARTS},
      .shared = true,
      .windowed = true,
      .layers = 1},
     /* Qwen3-Next, Qwen3.5, EXAONE */
-    {.name = "Qwen", .ladder = "mtp.layers.#", .parts = {QWEN_PARTS}, .shared = true, .layers = 1},
+    {.name = "Qwen", .layer_prefix = "mtp.layers.#", .parts = {QWEN_PARTS}, .shared = true, .layers = 1},
     /* HY-3, Bailing */
     {.name = "HY", .parts = {USUAL_PARTS(""), "final_layernorm.weight"}, .layers = 1},
     /* DeepSeek, GLM */
@@ -149,7 +149,7 @@ static bool is_gguf_part(const organ_draft_family *f, organ_draft_part part, con
 bool organ_draft_find(const organ_draft_family *f, bool gguf, const char *name, unsigned *layer, organ_draft_part *part,
                       const char **tail)
 {
-    const bool whole = f->ladder && !gguf;
+    const bool whole = f->layer_prefix && !gguf;
     *tail = name;
     *layer = 0;
     for (*part = 0; *part < DRAFT_PARTS; *part += 1) {
@@ -160,7 +160,7 @@ bool organ_draft_find(const organ_draft_family *f, bool gguf, const char *name, 
     }
     if (!whole)
         return true;
-    const char *const end = match(f->ladder, name, layer);
+    const char *const end = match(f->layer_prefix, name, layer);
     *tail = end && *end == '.' ? end + 1 : NULL;
     return *tail != NULL;
 }
@@ -200,10 +200,10 @@ bool organ_draft_begins(const char *word, const char *end)
 {
     const size_t length = (size_t)(end - word);
     for (const organ_draft_family *f = families; f < families + FAMILIES; f++) {
-        for (size_t k = 0; f->ladder && k < DRAFT_PARTS; k++)
+        for (size_t k = 0; f->layer_prefix && k < DRAFT_PARTS; k++)
             if (f->parts[k] && begins_name(f->parts[k], word, length))
                 return true;
-        if (f->ladder && begins_name(f->ladder, word, length))
+        if (f->layer_prefix && begins_name(f->layer_prefix, word, length))
             return true;
     }
     return false;
@@ -226,7 +226,7 @@ organ_role organ_draft_module_role(const char *module)
         if (is_module(organ_draft_gguf_parts[roles[r].part], module))
             return roles[r].role;
         for (size_t k = 0; k < FAMILIES; k++)
-            if (!families[k].ladder && is_module(families[k].parts[roles[r].part], module))
+            if (!families[k].layer_prefix && is_module(families[k].parts[roles[r].part], module))
                 return roles[r].role;
     }
     return ORGAN_ROLE_OTHER;

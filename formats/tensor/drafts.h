@@ -24,9 +24,9 @@ typedef struct organ_draft_family {
     const char *name; /* of the models whose names the family has first, for messages and reports */
     bool listed;      /* only models of the types that formats/architecture/mtp_types.c lists for it are of the family;
                          false: all that have its names and are of no such type */
-    /* Names of safetensors files; '#' stands for the number of the block. The layer's tensors follow `ladder`. NULL:
-     * the block continues the model's layers, and its names follow that of the layer. */
-    const char *ladder;
+    /* Names of safetensors files; '#' stands for the number of the block. The layer's tensors follow `layer_prefix`.
+     * NULL: the block continues the model's layers, and its names follow that of the layer. */
+    const char *layer_prefix;
     const char *parts[DRAFT_PARTS]; /* NULL: there is no such part */
     bool shared;                    /* all blocks have the parts in common, and only layers of their own */
     bool hidden_first;              /* M reads the state first, then the embedding */
@@ -46,9 +46,9 @@ const organ_draft_family *organ_draft_family_at(size_t index);
 /* Returns the family of that name; NULL: there is none. */
 const organ_draft_family *organ_draft_family_named(const char *name);
 
-/* Finds a tensor of a block by its name, which for safetensors is whole if the family has a ladder. Otherwise, and for
+/* Finds a tensor of a block by its name, which for safetensors is whole if the family has a prefix. Otherwise, and for
  * GGUF files, `name` is the rest after the name of the layer. Sets *part, and DRAFT_PARTS with *tail, the name after
- * the ladder, for a tensor of a layer of the block. With a ladder sets *layer to the number of the layer among those of
+ * the prefix, for a tensor of a layer of the block. With a prefix sets *layer to the number of the layer among those of
  * all blocks; parts that blocks share are in layer 0. Returns false if the name is none of a block. */
 bool organ_draft_find(const organ_draft_family *family, bool gguf, const char *name, unsigned *layer,
                       organ_draft_part *part, const char **tail);

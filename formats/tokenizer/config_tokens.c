@@ -133,7 +133,7 @@ static organ_status enter_token(token_reading *r, organ_added added)
     if (added.bytes == 0 || added.bytes > ORGAN_TOKEN_SIZE || added.id >= MADE_IDS || taken)
         return organ_refuse(r->error, r->label, "token '%.100s' cannot get the id %u%s", added.text, added.id,
                             taken ? ", which another token has" : "");
-    const bool entered = organ_tokenizer_add(r->t, &added) && note_added(r, r->t->raw.count - 1);
+    const bool entered = organ_tokenizer_add_added_token(r->t, &added) && note_added(r, r->t->raw.count - 1);
     return entered ? ORGAN_OK : organ_fail_memory(r->error, r->label);
 }
 

@@ -415,7 +415,8 @@ static organ_status apply_byte_level(encoding *e, size_t step, const char *text,
     organ_growth_begin(&e->growth, e->growth.pretokenizer[step], letters);
     for (size_t k = 0; k < bytes && complete; k++) {
         char letter[4];
-        complete = organ_bytes_add(letters, letter, organ_utf8_put(organ_letter_of((unsigned char)text[k]), letter));
+        complete =
+            organ_bytes_add(letters, letter, organ_utf8_put(organ_byte_to_unicode((unsigned char)text[k]), letter));
     }
     if (organ_growth_end(e->tokenizer, &e->growth, &e->tokenizer->pretokenizer[step], letters, complete, error) !=
         ORGAN_OK)

@@ -16,7 +16,7 @@ static bool has_only_byte_letters(const organ_token *token)
 {
     size_t length;
     for (size_t at = 0; at < token->bytes; at += length)
-        if (organ_byte_of(organ_utf8_at(token->text + at, &length)) < 0)
+        if (organ_unicode_to_byte(organ_utf8_at(token->text + at, &length)) < 0)
             return false;
     return true;
 }
@@ -26,7 +26,7 @@ static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
 {
     size_t length;
     for (size_t at = 0; at < token->bytes; at += length) {
-        const char byte = (char)organ_byte_of(organ_utf8_at(token->text + at, &length));
+        const char byte = (char)organ_unicode_to_byte(organ_utf8_at(token->text + at, &length));
         if (!organ_bytes_add(piece, &byte, 1))
             return false;
     }

@@ -104,7 +104,7 @@ static organ_status put_token(const gguf_source *s, uint32_t id, const organ_byt
     int64_t type = NORMAL;
     if (types && !organ_gguf_integer_at(types, id, &type))
         return refuse_key(s, types->key, ": value %u is not a whole number", id);
-    if (!organ_tokenizer_token(s->t, id, text->data, text->used))
+    if (!organ_tokenizer_add_token(s->t, id, text->data, text->used))
         return organ_fail_memory(s->error, s->label);
     s->t->tokens[id].unused = type == UNUSED;
     const organ_added added = {.text = text->data,
@@ -113,7 +113,8 @@ static organ_status put_token(const gguf_source *s, uint32_t id, const organ_byt
                                .special = type != USER_DEFINED,
                                .rstrip = strips_blanks_after(s, text)};
     const bool is_added = (type == CONTROL || type == USER_DEFINED || type == UNKNOWN) && text->used;
-    return !is_added || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
+    return !is_added || organ_tokenizer_add_added_token(s->t, &added) ? ORGAN_OK
+                                                                      : organ_fail_memory(s->error, s->label);
 }
 
 static organ_status read_tokens(const gguf_source *s)

@@ -117,7 +117,7 @@ static organ_status put_word(const json_reading *r, const json_t *name, organ_js
         return json_refuse(r, "vocab: '%.100s' occurs twice, as %u and as %u", word, other, id);
     if (id < t->token_count && t->tokens[id].text)
         return json_refuse(r, "vocab: id %u is both '%.100s' and '%.100s'", id, t->tokens[id].text, word);
-    return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : fail_memory(r);
+    return organ_tokenizer_add_token(t, id, word, bytes) ? ORGAN_OK : fail_memory(r);
 }
 
 static void read_vocabulary(const json_reading *r, organ_json_span span)
@@ -335,7 +335,7 @@ static organ_status put_added(const json_reading *r, const json_t *entry, size_t
     const organ_token *other = added.id < t->token_count ? &t->tokens[added.id] : NULL;
     if (other && other->text && (other->bytes != bytes || memcmp(other->text, word, bytes) != 0))
         return json_refuse(r, "added_tokens: id %u is both '%.100s' and '%.100s'", added.id, other->text, word);
-    return organ_tokenizer_add(t, &added) ? ORGAN_OK : fail_memory(r);
+    return organ_tokenizer_add_added_token(t, &added) ? ORGAN_OK : fail_memory(r);
 }
 
 static void read_added(const json_reading *r)

@@ -137,7 +137,7 @@ static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class,
                                    .bytes = content ? json_string_length(content) : strlen(default_text),
                                    .id = count + k,
                                    .special = true};
-        if (!organ_tokenizer_add(t, &added))
+        if (!organ_tokenizer_add_added_token(t, &added))
             return organ_fail_memory(error, label);
     }
     return ORGAN_OK;
@@ -322,7 +322,7 @@ static organ_status read_config(tekken_reading *r, long *version)
 static organ_status add_special_token(const tekken_reading *r, uint32_t id, const char *text, size_t bytes)
 {
     const organ_added added = {.text = text, .bytes = bytes, .id = id, .special = true};
-    return organ_tokenizer_add(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->text->label);
+    return organ_tokenizer_add_added_token(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->text->label);
 }
 
 static organ_status add_listed(const tekken_reading *r, const json_t *one, size_t index)

@@ -40,7 +40,7 @@ typedef enum organ_step_kind {
     ORGAN_STEP_PREPEND, /* puts `text` before the text */
     ORGAN_STEP_REPLACE, /* replaces each `text` or match of `regex` by `content` */
     ORGAN_STEP_SPLIT,   /* splits the text at each `text` or match of `regex`, according to `behaviour` and `invert` */
-    ORGAN_STEP_BYTES,   /* replaces each byte by its letter (organ_letter_of) */
+    ORGAN_STEP_BYTES,   /* replaces each byte by its letter (organ_byte_to_unicode) */
     ORGAN_STEP_METASPACE, /* replaces each space by the mark `text`; puts a mark before the text according to `prefix`;
                            * cuts before each mark if `cuts` */
 } organ_step_kind;
@@ -182,15 +182,15 @@ struct organ_tokenizer {
 
 /* ---- functions for readers of tokenizer files ---- */
 
-/* A reader calls these functions in this order: organ_tokenizer_token for each token; organ_tokenizer_add for each
- * added token; organ_tokenizer_ready; organ_tokenizer_merge for each merge; organ_tokenizer_finish. They return false
- * if memory is exhausted. */
+/* A reader calls these functions in this order: organ_tokenizer_add_token for each token;
+ * organ_tokenizer_add_added_token for each added token; organ_tokenizer_ready; organ_tokenizer_merge for each merge;
+ * organ_tokenizer_finish. They return false if memory is exhausted. */
 
 /* Sets the text of token `id`. If several ids have the same text, encoding produces the last one that was set. */
-bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes);
+bool organ_tokenizer_add_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes);
 /* Appends an added token to t->raw, with a copy of its text. If no token has its id yet, also makes it the token of
  * this id. Returns false if memory is exhausted. */
-bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added);
+bool organ_tokenizer_add_added_token(organ_tokenizer *t, const organ_added *added);
 /* Returns the id of the added token in t->raw with this text, or -1. */
 int64_t organ_tokenizer_added(const organ_tokenizer *t, const char *text, size_t bytes);
 /* Ends the vocabulary: ids added later are not part of it. */
@@ -221,9 +221,9 @@ uint32_t organ_utf8_at(const char *s, size_t *length);
 size_t organ_utf8_put(uint32_t code, char *to);
 
 /* Converts between a byte and its letter: the character (code point) that represents the byte in byte-level
- * vocabularies. organ_byte_of returns -1 for a character that represents no byte. */
-uint32_t organ_letter_of(unsigned char byte);
-int organ_byte_of(uint32_t letter);
+ * vocabularies. organ_unicode_to_byte returns -1 for a character that represents no byte. */
+uint32_t organ_byte_to_unicode(unsigned char byte);
+int organ_unicode_to_byte(uint32_t letter);
 
 /* Appends the text to `to` as valid UTF-8, with U+FFFD for invalid bytes. Returns false if memory is exhausted. */
 bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to);

@@ -92,7 +92,7 @@ static bool put_new(union_state *s, const char *text, size_t bytes, const organ_
     s->tokens[s->token_count] = (new_token){.added = added, .from_file = like != NULL};
     if (like)
         s->tokens[s->token_count].like = *like;
-    return organ_tokenizer_token(s->u, s->first + (uint32_t)s->token_count++, text, bytes);
+    return organ_tokenizer_add_token(s->u, s->first + (uint32_t)s->token_count++, text, bytes);
 }
 
 static organ_status put_first_tokens(union_state *s, organ_error *error)
@@ -102,7 +102,7 @@ static organ_status put_first_tokens(union_state *s, organ_error *error)
     s->first = t->facts.vocabulary;
     for (uint32_t id = 0; id < t->facts.vocabulary; id++) {
         const char *const text = organ_vocabulary_text(t, id, &bytes);
-        if (text && !organ_tokenizer_token(s->u, id, text, bytes))
+        if (text && !organ_tokenizer_add_token(s->u, id, text, bytes))
             return lack_memory(s, error);
     }
     return ORGAN_OK;

@@ -49,7 +49,7 @@ size_t organ_utf8_put(uint32_t code, char *to)
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)to);
 }
 
-uint32_t organ_letter_of(unsigned char byte)
+uint32_t organ_byte_to_unicode(unsigned char byte)
 {
     const bool shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
     if (shown)
@@ -61,10 +61,10 @@ uint32_t organ_letter_of(unsigned char byte)
     return 256u + (byte <= 160 ? byte - 127u + 33u : 67u);
 }
 
-int organ_byte_of(uint32_t letter)
+int organ_unicode_to_byte(uint32_t letter)
 {
     if (letter < 256)
-        return organ_letter_of((unsigned char)letter) == letter ? (int)letter : -1;
+        return organ_byte_to_unicode((unsigned char)letter) == letter ? (int)letter : -1;
     const uint32_t k = letter - 256;
     if (k <= 32)
         return (int)k;
@@ -120,7 +120,7 @@ static bool reserve_id(organ_tokenizer *t, uint32_t id)
 }
 
 /* If another id has the same text, a search for the text finds `id` from now on. */
-bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
+bool organ_tokenizer_add_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
 {
     const char *kept = organ_arena_copy(&t->arena, text, bytes);
     if (!kept || !reserve_id(t, id) || (t->text_count >= t->slot_count / 2 && !grow_slots(t)))
@@ -139,7 +139,7 @@ uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t b
 }
 
 /* A new text is not entered into the hash table of texts. */
-bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
+bool organ_tokenizer_add_added_token(organ_tokenizer *t, const organ_added *added)
 {
     organ_added *larger = realloc(t->raw.items, (t->raw.count + 1) * sizeof *larger);
     if (!larger)
@@ -307,7 +307,7 @@ static bool find_or_add_part(organ_tokenizer *t, const char *text, size_t bytes,
     if (*id != ORGAN_NO_ID || length != bytes)
         return true;
     *id = (uint32_t)t->token_count;
-    if (!organ_tokenizer_token(t, *id, text, bytes))
+    if (!organ_tokenizer_add_token(t, *id, text, bytes))
         return false;
     const uint32_t code = organ_utf8_at(text, &length);
     if (code < 2048)
@@ -358,7 +358,7 @@ static bool add_base64_group(const char *digits, bool last, organ_bytes *word, b
     }
     for (size_t k = 0; k < 3 - padding && *has_memory; k++) {
         char letter[4];
-        const uint32_t code = organ_letter_of((unsigned char)(value >> (16 - 8 * k)));
+        const uint32_t code = organ_byte_to_unicode((unsigned char)(value >> (16 - 8 * k)));
         *has_memory = organ_bytes_add(word, letter, organ_utf8_put(code, letter));
     }
     /* the bits of `value` that no byte uses must be 0 */
@@ -384,7 +384,7 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
         return organ_refuse(error, label, "tokens %u and %u have the same bytes", there, id);
     if (id < t->token_count && t->tokens[id].text)
         return organ_refuse(error, label, "two tokens have the id %u", id);
-    return organ_tokenizer_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);
+    return organ_tokenizer_add_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
@@ -394,7 +394,7 @@ organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, u
     t->facts.kind = "byte-level BPE";
     t->ignore_merges = true;
     for (unsigned byte = 0; byte < 256; byte++)
-        if (t->letters[organ_letter_of((unsigned char)byte)] == ORGAN_NO_ID)
+        if (t->letters[organ_byte_to_unicode((unsigned char)byte)] == ORGAN_NO_ID)
             return organ_refuse(error, label, "no token is the byte 0x%02X", byte);
     for (uint32_t k = 0; k < count; k++)
         if (!organ_tokenizer_add_splits(t, first + k, k))

@@ -29,7 +29,7 @@ static const char *name_of_draft(const organ_forward *f, unsigned k, organ_draft
     const bool gguf = f->model->gguf != NULL;
     char own[256] = "";
     organ_draft_name(family, gguf, k, part, own);
-    if (!gguf && family->ladder)
+    if (!gguf && family->layer_prefix)
         return strcpy(name, own);
     organ_forward_layer_name(f, layer, own, name);
     if (gguf && *own && !organ_weights_named(f->weights, name)) /* it may have the name that most families have */
@@ -99,18 +99,18 @@ static organ_status make_room(organ_forward *f, unsigned block, organ_error *err
     return ORGAN_OK;
 }
 
-/* Sets family, ladder and project of block k. Returns false if the model has no such block of the family.
+/* Sets family, prefix and project of block k. Returns false if the model has no such block of the family.
  * Where blocks share M, only the layer shows whether there is a further one. */
 static bool is_of_family(organ_forward *f, unsigned k, const organ_draft_family *family)
 {
     forward_draft *const d = &f->drafts[k];
     char name[256];
     d->family = family;
-    *d->ladder = '\0';
-    if (family->ladder && !f->model->gguf) {
-        char ladder[128]; /* room for any layer number; that of a block has few digits */
-        organ_forward_number_name(family->ladder, k, ladder);
-        snprintf(d->ladder, sizeof d->ladder, "%.40s", ladder);
+    *d->layer_prefix = '\0';
+    if (family->layer_prefix && !f->model->gguf) {
+        char layer_prefix[128]; /* room for any layer number; that of a block has few digits */
+        organ_forward_number_name(family->layer_prefix, k, layer_prefix);
+        snprintf(d->layer_prefix, sizeof d->layer_prefix, "%.40s", layer_prefix);
     }
     d->project = find_draft(f, k, DRAFT_PROJECT);
     const bool normed = f->model->gguf || !family->parts[DRAFT_NORM_HEAD] || find_draft(f, k, DRAFT_NORM_HEAD);

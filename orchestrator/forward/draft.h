@@ -13,7 +13,7 @@
 /* Block k follows the layers: its layer is plans[config.layers + k] (organ_forward_open_draft). */
 typedef struct forward_draft {
     const organ_draft_family *family;
-    char ladder[48];             /* beginning of the names of the layer's tensors; "": they continue the layers */
+    char layer_prefix[48];       /* beginning of the names of the layer's tensors; "": they continue the layers */
     const organ_weight *project; /* hidden_size x 2 hidden_size, a slot of the plan; NULL: there is no block */
     size_t slot;                 /* number of that slot */
     const organ_weight *head;    /* the block's own output head, of which only the inputs are computed; NULL: none */

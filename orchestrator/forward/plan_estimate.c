@@ -78,10 +78,10 @@ const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, con
     const bool shortcut = f->config.shortcut;
     if (f->model->gguf)
         snprintf(name, 256, "blk.%u.%s", layer, part);
-    else if (layer >= f->config.layers && *f->drafts[layer - f->config.layers].ladder)
-        snprintf(name, 256, "%s.%s", f->drafts[layer - f->config.layers].ladder, part);
+    else if (layer >= f->config.layers && *f->drafts[layer - f->config.layers].layer_prefix)
+        snprintf(name, 256, "%s.%s", f->drafts[layer - f->config.layers].layer_prefix, part);
     else
-        snprintf(name, 256, "%s%s.%u.%s", f->prefix, f->family->ladder ? f->family->ladder : "layers",
+        snprintf(name, 256, "%s%s.%u.%s", f->prefix, f->family->layer_list ? f->family->layer_list : "layers",
                  shortcut ? layer / 2 : layer, part);
     char *const second = shortcut ? strchr(name, '%') : NULL;
     if (second)

@@ -45,9 +45,9 @@ typedef struct translated_part {
 static const char *tail_of(const translation *t, const char *name, int64_t *layer)
 {
     static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "model."};
-    const char *const ladder = t->family->ladder ? t->family->ladder : "layers";
-    const size_t length = strlen(ladder);
-    for (const char *at = name; (at = strstr(at, ladder)); at++)
+    const char *const layer_list = t->family->layer_list ? t->family->layer_list : "layers";
+    const size_t length = strlen(layer_list);
+    for (const char *at = name; (at = strstr(at, layer_list)); at++)
         if ((at == name || at[-1] == '.') && at[length] == '.' && at[length + 1] >= '0' && at[length + 1] <= '9') {
             char *end;
             *layer = strtol(at + length + 1, &end, 10);
@@ -112,7 +112,7 @@ static const organ_weight *weight_of(const translation *t, int64_t layer, forwar
         else if (layer < 0)
             snprintf(name, sizeof name, "%s%s", prefix, tail);
         else
-            snprintf(name, sizeof name, "%s%s.%lld.%s", prefix, family->ladder ? family->ladder : "layers",
+            snprintf(name, sizeof name, "%s%s.%lld.%s", prefix, family->layer_list ? family->layer_list : "layers",
                      (long long)layer, tail);
         const organ_weight *const found = organ_weights_named(t->weights, name);
         if (found)

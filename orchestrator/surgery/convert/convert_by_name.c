@@ -45,22 +45,22 @@ typedef struct named_tensors {
     bool pieces; /* search the planned tensors of the output; false: the weights of the model */
 } named_tensors;
 
-/* `ladder` is the text before the layer's number: "model.layers." or "blk.". */
-static bool named_has(const named_tensors *of, const char *ladder, long long layer, const char *tail)
+/* `layer_prefix` is the text before the layer's number: "model.layers." or "blk.". */
+static bool named_has(const named_tensors *of, const char *layer_prefix, long long layer, const char *tail)
 {
     char name[NAMED_SIZE];
-    snprintf(name, sizeof name, "%s%lld.%s", ladder, layer, tail);
+    snprintf(name, sizeof name, "%s%lld.%s", layer_prefix, layer, tail);
     return of->pieces ? organ_name_table_find(&of->job->names, name) != NULL
                       : organ_weights_named(of->job->weights, name) != NULL;
 }
 
 /* The name has the form LADDER NUMBER "." TAIL. Returns NULL for other forms, and if the number has leading zeros or
  * exceeds INT32_MAX. */
-static const char *named_tail(const char *name, const char *ladder, long long *layer)
+static const char *named_tail(const char *name, const char *layer_prefix, long long *layer)
 {
-    const size_t length = strlen(ladder);
+    const size_t length = strlen(layer_prefix);
     char *end;
-    if (strncmp(name, ladder, length) || name[length] < '0' || name[length] > '9')
+    if (strncmp(name, layer_prefix, length) || name[length] < '0' || name[length] > '9')
         return NULL;
     *layer = strtoll(name + length, &end, 10);
     return *end == '.' && *layer <= INT32_MAX && (name[length] != '0' || name[length + 1] == '.') ? end + 1 : NULL;
@@ -110,9 +110,9 @@ static const char *named_usual(const organ_convert_job *job, const char *name, c
 static bool named_tail_to_gguf(const named_tensors *of, long long layer, const char *tail, char made[NAMED_SIZE],
                                int64_t *number)
 {
-    const char *const ladder = of->job->to_gguf && !*of->job->prefix ? "layers." : "model.layers.";
-    const bool around = named_has(of, ladder, layer, "pre_feedforward_layernorm.weight") ||
-                        named_has(of, ladder, layer, "post_feedforward_layernorm.weight");
+    const char *const layer_prefix = of->job->to_gguf && !*of->job->prefix ? "layers." : "model.layers.";
+    const bool around = named_has(of, layer_prefix, layer, "pre_feedforward_layernorm.weight") ||
+                        named_has(of, layer_prefix, layer, "post_feedforward_layernorm.weight");
     char part_name[256], singular[NAMED_SIZE];
     pairing_part part;
     *number = -1;

@@ -15,9 +15,9 @@
 #define FAR_COSINE     0.6  /* cosine from which on training can explain such an error */
 #define LEAST          0.01 /* smallest relative error of a finding */
 #define LEAST_NOISE    0.04 /* relative error from which on noise is a finding even if other weights differ, too */
-#define COMPANY_ERROR  3    /* largest factor between the errors of weights that were changed together */
-#define COMPANY_SHARE  0.25 /* share of the weights of a group that must differ as much */
-#define FEWEST_COMPANY 2    /* smallest number of weights that must differ as much */
+#define SIMILAR_FACTOR 3    /* largest factor between the errors of weights that were changed together */
+#define SIMILAR_SHARE  0.25 /* share of the weights of a group that must differ as much */
+#define FEWEST_SIMILAR 2    /* smallest number of weights that must differ as much */
 
 /* Changed weights are those whose class is not ORGAN_CHANGE_NONE. The weights of each role are a group, and group
  * ORGAN_ROLE_COUNT has the weights of all roles. */
@@ -27,7 +27,7 @@ struct organ_change_census {
     size_t compared[ORGAN_ROLE_COUNT + 1];                           /* weights of each group with a counterpart */
 };
 
-/* ---- company ---- */
+/* ---- other weights with a similar error ---- */
 
 static int descending(const void *a, const void *b)
 {
@@ -60,38 +60,38 @@ static organ_status collect_errors(const organ_autopsy_job *job, organ_change_ce
     return ORGAN_OK;
 }
 
-/* Enough are at least FEWEST_COMPANY other weights with a relative error of at least `relative` / COMPANY_ERROR, and
- * the share COMPANY_SHARE of the other compared weights of the group. The search finds the changed weight too, which
+/* Enough are at least FEWEST_SIMILAR other weights with a relative error of at least `relative` / SIMILAR_FACTOR, and
+ * the share SIMILAR_SHARE of the other compared weights of the group. The search finds the changed weight too, which
  * is not counted. `group` is a role, or ORGAN_ROLE_COUNT for all weights. */
-static bool is_in_company(const organ_change_census *c, size_t group, double relative)
+static bool is_among_similar(const organ_change_census *c, size_t group, double relative)
 {
     const double *const errors = c->errors + c->first[group];
     size_t low = 0, high = c->count[group];
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (errors[middle] * COMPANY_ERROR >= relative)
+        if (errors[middle] * SIMILAR_FACTOR >= relative)
             low = middle + 1;
         else
             high = middle;
     }
-    return low > FEWEST_COMPANY && (double)(low - 1) >= COMPANY_SHARE * (double)(c->compared[group] - 1);
+    return low > FEWEST_SIMILAR && (double)(low - 1) >= SIMILAR_SHARE * (double)(c->compared[group] - 1);
 }
 
-typedef enum company {
-    COMPANY_NONE,    /* no sufficient number of other weights has a similar error */
-    COMPANY_UNKNOWN, /* not known: --select selects the weights, or there are too few */
-    COMPANY_OTHERS   /* enough other weights of the role or of the model have a similar error */
-} company;
+typedef enum other_weights {
+    OTHERS_DIFFER_LESS, /* no sufficient number of other weights has a similar error */
+    OTHERS_UNKNOWN,     /* not known: --select selects the weights, or there are too few */
+    OTHERS_DIFFER       /* enough other weights of the role or of the model have a similar error */
+} other_weights;
 
 /* If enough errors are similar, one operation on the model explains all of them. */
-static company company_of(const organ_autopsy_job *job, size_t index)
+static other_weights others_of(const organ_autopsy_job *job, size_t index)
 {
     const organ_change_census *const c = job->census;
     const double relative = job->changes[index].relative;
-    if (is_in_company(c, job->stats[index].weight->anatomy.role, relative) ||
-        is_in_company(c, ORGAN_ROLE_COUNT, relative))
-        return COMPANY_OTHERS;
-    return job->options->match || c->compared[ORGAN_ROLE_COUNT] <= FEWEST_COMPANY ? COMPANY_UNKNOWN : COMPANY_NONE;
+    if (is_among_similar(c, job->stats[index].weight->anatomy.role, relative) ||
+        is_among_similar(c, ORGAN_ROLE_COUNT, relative))
+        return OTHERS_DIFFER;
+    return job->options->match || c->compared[ORGAN_ROLE_COUNT] <= FEWEST_SIMILAR ? OTHERS_UNKNOWN : OTHERS_DIFFER_LESS;
 }
 
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error)
@@ -163,19 +163,19 @@ static const organ_verdict faults[] = {
 
 /* Returns NULL if the other weights do not explain the difference. Noise with a relative error of LEAST_NOISE or
  * more is never explained. */
-static const char *explanation_by_company(const organ_change *change, company others)
+static const char *explanation_by_other_weights(const organ_change *change, other_weights others)
 {
     if (change->kind == ORGAN_CHANGE_NOISE && change->relative >= LEAST_NOISE)
         return NULL;
-    if (others == COMPANY_UNKNOWN)
+    if (others == OTHERS_UNKNOWN)
         return "The other weights, which were not compared, show whether it was trained, merged or rounded: then they "
                "differ as much.";
-    return others == COMPANY_OTHERS ? "Other weights differ as much: trained further, merged, or quantised in between."
-                                    : NULL;
+    return others == OTHERS_DIFFER ? "Other weights differ as much: trained further, merged, or quantised in between."
+                                   : NULL;
 }
 
 /* Operations on models are quantising, pruning, merging and training. Returns NULL if none explains the class. */
-static const char *explanation_of(const organ_weight *weight, const organ_change *change, company others)
+static const char *explanation_of(const organ_weight *weight, const organ_change *change, other_weights others)
 {
     const bool table = weight->anatomy.role == ORGAN_ROLE_EMBED || weight->anatomy.role == ORGAN_ROLE_OUTPUT;
     switch (change->kind) {
@@ -188,15 +188,16 @@ static const char *explanation_of(const organ_weight *weight, const organ_change
     case ORGAN_CHANGE_LOW_RANK:
         return "The difference has a low rank: an adapter was merged.";
     case ORGAN_CHANGE_STRUCTURED:
-        return others == COMPANY_NONE ? "The difference has strong directions: trained further, merged with another "
-                                        "model, or filtered. No other weights differ as much."
-                                      : "The difference has strong directions: trained further, merged with another "
-                                        "model, or filtered.";
+        return others == OTHERS_DIFFER_LESS
+                   ? "The difference has strong directions: trained further, merged with another "
+                     "model, or filtered. No other weights differ as much."
+                   : "The difference has strong directions: trained further, merged with another "
+                     "model, or filtered.";
     case ORGAN_CHANGE_LINES:
         return table && change->rows ? "The rows of some tokens differ: they were added or trained." : NULL;
     case ORGAN_CHANGE_NOISE:
     case ORGAN_CHANGE_OTHER:
-        return explanation_by_company(change, others);
+        return explanation_by_other_weights(change, others);
     default:
         return NULL;
     }
@@ -249,7 +250,7 @@ void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool fau
     const bool far = !(d.relative <= fmax(FAR, ORGAN_CHANGE_UNUSUAL * usual.max)) && v->distance.pairs > 0;
     const bool unlike =
         change->kind == ORGAN_CHANGE_OTHER || (change->kind >= ORGAN_CHANGE_STRUCTURED && d.cosine < FAR_COSINE);
-    const char *const explained = explanation_of(v->weight, change, company_of(job, index));
+    const char *const explained = explanation_of(v->weight, change, others_of(job, index));
     char range[160], evidence[120];
     organ_snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent", usual.what, 100 * usual.least,
                    100 * usual.max);

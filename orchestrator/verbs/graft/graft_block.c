@@ -96,14 +96,14 @@ static const char *after_number(const char *name, int32_t layer)
 static bool split_block_name(const graft_block_side *side, const organ_tensor *tensor, organ_draft_part *part,
                              const char **tail)
 {
-    const bool gguf = side->model->gguf != NULL, whole = side->family->ladder && !gguf;
+    const bool gguf = side->model->gguf != NULL, whole = side->family->layer_prefix && !gguf;
     const char *const name = whole ? tensor->name : after_number(tensor->name, tensor->anatomy.layer);
     unsigned layer;
     return name && organ_draft_find(side->family, gguf, name, &layer, part, tail);
 }
 
 /* Returns how the names of the trunk's layers begin: "model.layers". */
-static size_t ladder_of(const organ_model *model, int32_t trunk, const char **name)
+static size_t layer_prefix_of(const organ_model *model, int32_t trunk, const char **name)
 {
     for (size_t t = 0; t < model->tensor_count; t++) {
         const int32_t layer = model->tensors[t].anatomy.layer;
@@ -121,13 +121,13 @@ static size_t ladder_of(const organ_model *model, int32_t trunk, const char **na
 static bool write_target_name(const organ_graft_job *job, const organ_tensor *from, char name[ORGAN_COUNTERPART_SIZE])
 {
     const graft_block_side *const source = &job->block.source, *const target = &job->block.target;
-    const char *ladder;
+    const char *layer_prefix;
     if (from->anatomy.layer < 0)
         return snprintf(name, ORGAN_COUNTERPART_SIZE, "%s", from->name) < ORGAN_COUNTERPART_SIZE;
-    const size_t length = ladder_of(target->model, target->trunk, &ladder);
+    const size_t length = layer_prefix_of(target->model, target->trunk, &layer_prefix);
     const char *const tail = after_number(from->name, from->anatomy.layer);
     return length && tail &&
-           snprintf(name, ORGAN_COUNTERPART_SIZE, "%.*s.%d.%s", (int)length, ladder,
+           snprintf(name, ORGAN_COUNTERPART_SIZE, "%.*s.%d.%s", (int)length, layer_prefix,
                     (int)(from->anatomy.layer - source->trunk + target->trunk), tail) < ORGAN_COUNTERPART_SIZE;
 }
 
@@ -137,9 +137,9 @@ static const organ_tensor *in_layer(const organ_graft_job *job, int32_t layer, c
 {
     const graft_block_side *const target = &job->block.target;
     char name[ORGAN_COUNTERPART_SIZE];
-    const char *ladder;
-    const size_t length = ladder_of(target->model, target->trunk, &ladder);
-    snprintf(name, sizeof name, "%.*s.%d.%s", (int)length, ladder, (int)layer, tail);
+    const char *layer_prefix;
+    const size_t length = layer_prefix_of(target->model, target->trunk, &layer_prefix);
+    snprintf(name, sizeof name, "%.*s.%d.%s", (int)length, layer_prefix, (int)layer, tail);
     return organ_model_find(target->model, name);
 }
 
@@ -217,7 +217,7 @@ static void check_parts(const organ_graft_job *job)
             if (p == DRAFT_HEAD || (gguf && p == DRAFT_NORM_HEAD) || !s->family->parts[p] ||
                 !organ_draft_name(s->family, gguf, (unsigned)b, p, part))
                 continue;
-            const bool inside = gguf || !s->family->ladder;
+            const bool inside = gguf || !s->family->layer_prefix;
             bool found = false;
             for (size_t t = 0; t < s->model->tensor_count && !found; t++) {
                 const organ_tensor *const tensor = &s->model->tensors[t];

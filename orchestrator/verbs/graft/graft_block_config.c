@@ -134,7 +134,7 @@ static organ_status list_quantised(organ_graft_job *job, organ_error *error)
 static bool names_old_block(const organ_graft_job *job, const char *entry)
 {
     char plain[32], pattern[40];
-    if (job->block.target.family->ladder)
+    if (job->block.target.family->layer_prefix)
         return strstr(entry, "mtp") != NULL;
     const int32_t first = job->block.target.trunk, had = job->block.target.blocks;
     for (int32_t k = 0; k < had || k == 0; k++) {

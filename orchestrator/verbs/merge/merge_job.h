@@ -229,7 +229,7 @@ typedef struct merge_orders {
     const uint32_t **of; /* of each source: its expert for each of the output; NULL: the same. NULL: all the same */
 } merge_orders;
 
-/* How a merge is made that other steps follow (merge_then.c), and what they need of it. */
+/* How a merge is made that other steps follow (merge_verb.c), and what they need of it. */
 typedef struct merge_made {
     bool outline;            /* write an outline (organ_write.outline) */
     const char *last;        /* path of the output of the last step; NULL: none */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The verb: reads the recipe, opens the models, plans the tensors and writes the output.
+ * Merges models into one: reads the recipe, opens the models, plans the tensors and writes the output.
  *
  * Ranks: only rank 0 writes the file of the recipe. */
 #include "orchestrator/verbs/merge/merge_job.h"
@@ -150,7 +150,7 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
     return organ_write_run(&made, report, error);
 }
 
-/* ---- the verb ---- */
+/* ---- one merge ---- */
 
 static organ_status check_options(const organ_merge_options *o, organ_error *error)
 {

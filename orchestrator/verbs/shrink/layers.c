@@ -338,7 +338,7 @@ static void warn_of_blocks(const organ_layers_job *job)
     const organ_model *const model = job->model;
     const organ_mtp_type *const type = model->gguf ? NULL : organ_mtp_type_of(model->config.model_type);
     const organ_draft_family *const family = type ? organ_draft_family_named(type->family) : NULL;
-    for (size_t k = 0; k < model->tensor_count && family && !family->ladder; k++)
+    for (size_t k = 0; k < model->tensor_count && family && !family->layer_prefix; k++)
         if (model->tensors[k].anatomy.role == ORGAN_ROLE_MTP && model->tensors[k].anatomy.layer >= 0 &&
             !job->kept[model->tensors[k].anatomy.layer].dropped) {
             organ_progress_warn(job->progress,

@@ -238,7 +238,7 @@ START_TEST(differences_are_explained_or_found)
 END_TEST
 
 /* A single weight says nothing about others, so --select does not make a finding of what may be training. */
-START_TEST(a_selection_has_no_company)
+START_TEST(a_selection_knows_no_other_weights)
 {
     organ_error error;
     chance = (samples){1};
@@ -258,7 +258,7 @@ Suite *autopsy_changes_suite(void)
     tcase_add_checked_fixture(tests, autopsy_setup, autopsy_teardown);
     tcase_set_timeout(tests, 600);
     tcase_add_loop_test(tests, differences_are_explained_or_found, 0, (int)sampled(sizeof cases / sizeof *cases, 6));
-    tcase_add_test(tests, a_selection_has_no_company);
+    tcase_add_test(tests, a_selection_knows_no_other_weights);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * organ merge, and what follows the merge: an output of GGUF or of quantised weights is made from the merged model,
- * which is first written into a hidden directory next to the output and is removed at the end. Before that, the last
- * step is tried on an outline of the merged model, a directory with holes in place of the tensors.
+ * The verb organ merge, and what follows a merge: an output of GGUF or of quantised weights is made from the merged
+ * model, which is first written into a hidden directory next to the output and is removed at the end. Before that, the
+ * last step is tried on an outline of the merged model, a directory with holes in place of the tensors.
  *
  * Ranks: the merged model must have its name before a rank opens it, and all ranks must have closed it before it is
  * removed. */
