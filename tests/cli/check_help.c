@@ -31,12 +31,12 @@ static void expect_next(const organ_verb *verb, const char **rest, const char *w
     *rest = found + strlen(words);
 }
 
-/* "-o, --output OUT meaning" */
-static void option_line(const organ_option *option, char line[ORGAN_MEANING_ROOM + 200])
+/* "-o, --output OUT meaning"; `verb` as in organ_help_meaning. */
+static void option_line(const organ_verb *verb, const organ_option *option, char line[ORGAN_MEANING_ROOM + 200])
 {
     char meaning[ORGAN_MEANING_ROOM];
     const char letter[] = {'-', option->letter, ',', '\0'};
-    organ_help_meaning(option, meaning);
+    organ_help_meaning(verb, option, meaning);
     snprintf(line, ORGAN_MEANING_ROOM + 200, "%s --%s %s %s", option->letter ? letter : "", option->name,
              option->argument ? option->argument : "", meaning);
 }
@@ -54,7 +54,7 @@ static void expect_options(const organ_verb *verb, const char **rest)
             if (!titled)
                 expect_next(verb, rest, line);
             titled = true;
-            option_line(&verb->groups[g].options[k], line);
+            option_line(verb, &verb->groups[g].options[k], line);
             expect_next(verb, rest, line);
         }
     }
@@ -167,7 +167,7 @@ START_TEST(topics_describe_the_options_of_all_verbs)
             organ_help_topic(text.out, &organ_all_verbs, option->topic, &page);
             ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
             const char *rest = folded(help);
-            option_line(option, line);
+            option_line(NULL, option, line); /* topics describe options for all verbs */
             expect_next(organ_all_verbs.verbs[v], &rest, line);
             free(help);
         }
