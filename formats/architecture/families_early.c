@@ -99,8 +99,9 @@ static const forward_fixed gpt2_fixed[] = {
 #define ALL_BIASES .qkv_bias = {NULL, true}, .output_bias = {NULL, true}, .mlp_bias = {NULL, true}
 #define LAYER_NORM .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5
 
-#define MPT .prefix = "transformer.", .layer_list = "blocks", .theta = 1e4, .four_times = true, .four_times_only = true, \
-    .context = 2048, .aliases = mpt_aliases, .early = EARLY_MPT, .alibi = 8, .norm = ORGAN_NORM_LAYER, \
+#define MPT .prefix = "transformer.", .layer_list = "blocks", .theta = 1e4, .four_times = true, \
+    .four_times_only = true, .context = 2048, .aliases = mpt_aliases, .early = EARLY_MPT, .alibi = 8, \
+    .norm = ORGAN_NORM_LAYER, \
     .eps_key = "layer_norm_epsilon", .eps = 1e-5, .ungated = true, .activation = ORGAN_GELU, .activation_key = "", \
     .tied = true, .names = mpt_names, .fixed = mpt_fixed
 
@@ -126,13 +127,13 @@ const forward_family organ_forward_families_early[] = {
      .names = bloom_names, .fixed = bloom_fixed},
     {.architecture = "MptForCausalLM", .gguf = "mpt", MPT},
     {.architecture = "MPTForCausalLM", MPT}, /* in published files */
-    {.architecture = "GPTJForCausalLM", .prefix = "transformer.", .layer_list = "h", .theta = 1e4, .four_times = true,
-     .aliases = gpt2_aliases, .rotary_dim = true, .neighbours = true, .mlp_bias = {NULL, true},
+    {.architecture = "GPTJForCausalLM", .prefix = "transformer.", .layer_list = "h", .theta = 1e4,
+     .four_times = true, .aliases = gpt2_aliases, .rotary_dim = true, .neighbours = true, .mlp_bias = {NULL, true},
      .head_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon",
      .eps = 1e-5, .parallel = {NULL, true}, .one_norm = true, .ungated = true, .activation = ORGAN_GELU_TANH,
      .activation_key = "activation_function", .names = gptj_names},
-    {.architecture = "CodeGenForCausalLM", .prefix = "transformer.", .layer_list = "h", .theta = 1e4, .four_times = true,
-     .aliases = gpt2_aliases, .rotary_dim = true, .neighbours = true, .fused = ORGAN_FUSED_QUARTERS,
+    {.architecture = "CodeGenForCausalLM", .prefix = "transformer.", .layer_list = "h", .theta = 1e4,
+     .four_times = true, .aliases = gpt2_aliases, .rotary_dim = true, .neighbours = true, .fused = ORGAN_FUSED_QUARTERS,
      .mlp_bias = {NULL, true}, .head_bias = {NULL, true}, LAYER_NORM, .parallel = {NULL, true}, .one_norm = true,
      .ungated = true, .activation = ORGAN_GELU_TANH, .activation_key = "activation_function",
      .names = codegen_names},
