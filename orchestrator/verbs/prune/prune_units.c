@@ -409,13 +409,17 @@ static organ_status solve_walked_matrices(void *context, const organ_engine *eng
         ORGAN_OWNED_BUFFERS buffers = {0};
         organ_buffers own = {0};
         uint8_t *const keep = organ_take(&buffers, (size_t)x->matrix.rows, (size_t)x->matrix.cols);
-        solved_matrix *const solved = x->solved = organ_take(&own, 1, sizeof *solved);
-        if (solved)
-            solved->buffers = own;
+        solved_matrix *const solved = organ_take(&own, 1, sizeof *solved);
         if (!keep || !solved)
             organ_fail_memory(error, name);
         else
             prune_sharing(&shared, engine, &x->matrix, options, x->weights, keep, &solved->report, error);
+        if (error->status) {
+            organ_buffers_release(&own);
+            break;
+        }
+        solved->buffers = own;
+        x->solved = solved;
     }
     organ_prune_share_end(&shared);
     return error->status;
