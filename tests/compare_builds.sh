@@ -19,8 +19,8 @@ pattern=${3:-}
 comparable() {
     local depends='second|elapsed|wall|processor|time|date|started|memory|peak|activity|rate|host|threads|version|commit|uuid|created|_ns$|inode|^seal$'
     jq -S --arg depends "$depends" 'walk(if type == "object" then with_entries(select(.key | test($depends) | not)) else . end)
-        | if type == "object" then del(.run) | .files? |= (if type == "object" then with_entries(select(.key | test("_REPORT") | not))
-            elif type == "array" then map(select(tostring | test("_REPORT") | not)) else . end) else . end' "$1" 2>/dev/null || cat "$1"
+        | if type == "object" then del(.run) | .files? |= (if type == "object" then with_entries(select(.key | test("_REPORT|^organ/") | not))
+            elif type == "array" then map(select(tostring | test("_REPORT|^organ/") | not)) else . end) else . end' "$1" 2>/dev/null || cat "$1"
 }
 
 # The directory of a build: the fixtures by short names, and its outputs.

@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set_word(const config_hf_source *s, const char *key, const char *word, organ_layer_kind *kind)
+/* Sets the members of *kind that follow from `word`, the family's name for a structure of a layer. `key` is the member
+ * of config.json that has the word. Refuses NULL and a word that the family's table lacks. */
+static void set_kind(const config_hf_source *s, const char *key, const char *word, organ_layer_kind *kind)
 {
     const forward_layer_word *known = s->family->recurrent->words;
     while (known->word && (!word || strcmp(known->word, word)))
@@ -23,6 +25,7 @@ static void set_word(const config_hf_source *s, const char *key, const char *wor
     kind->second = known->second;
     kind->feed = known->feed != FEED_NONE;
     kind->latent = kind->latent && kind->mixer == ORGAN_MIXER_ATTENTION;
+    /* mixers after ORGAN_MIXER_ATTENTION are recurrent */
     kind->norms_before = s->family->recurrent->norms_before && kind->mixer > ORGAN_MIXER_ATTENTION;
     kind->mixture = known->feed == FEED_EXPERTS;
 }
@@ -33,7 +36,7 @@ static void read_pattern(const config_hf_source *s, const char *key, organ_forwa
     if (strlen(pattern) != c->layers)
         organ_refuse(s->error, s->label, "%s has %zu letters for %u layers", key, strlen(pattern), c->layers);
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
-        set_word(s, key, (char[]){pattern[l], 0}, &c->kinds[l]);
+        set_kind(s, key, (char[]){pattern[l], 0}, &c->kinds[l]);
 }
 
 static const char *types_of(const config_hf_source *s)
@@ -58,11 +61,11 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     if (!json_is_array(list) && (list || r->indices_needed))
         organ_refuse(s->error, s->label, "neither %s nor %s is a list", types_of(s), r->indices);
     for (unsigned l = 0; l < c->layers; l++)
-        set_word(s, types_of(s), r->words[1].word, &c->kinds[l]);
+        set_kind(s, types_of(s), r->words[1].word, &c->kinds[l]);
     for (size_t k = 0; k < json_array_size(list); k++) {
         organ_layer_kind *const kind = organ_config_layer(s, r->indices, json_array_get(list, k), /*first=*/0, c);
         if (kind)
-            set_word(s, r->indices, r->words[0].word, kind);
+            set_kind(s, r->indices, r->words[0].word, kind);
     }
 }
 
@@ -76,7 +79,7 @@ static size_t read_numbered(const config_hf_source *s, const json_t *object, con
     for (size_t k = 0; k < json_array_size(list); k++) {
         organ_layer_kind *const kind = organ_config_layer(s, key, json_array_get(list, k), /*first=*/1, c);
         if (kind)
-            set_word(s, key, word, kind);
+            set_kind(s, key, word, kind);
     }
     return json_array_size(list);
 }
@@ -111,14 +114,14 @@ static void read_mixer_interval(const config_hf_source *s, organ_forward_config 
     if (r->offset.key && offset >= interval)
         organ_refuse(s->error, s->label, "%s is %u, not below %s %u", r->offset.key, offset, r->interval.key, interval);
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
-        set_word(s, types_of(s), r->words[l % interval == offset ? 0 : 1].word, &c->kinds[l]);
+        set_kind(s, types_of(s), r->words[l % interval == offset ? 0 : 1].word, &c->kinds[l]);
 }
 
 static void read_words(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, types_of(s), "a string", c->layers);
     for (unsigned l = 0; types && l < c->layers && !s->error->status; l++)
-        set_word(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
+        set_kind(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
 }
 
 /* In a family with forward_recurrent.alike, all layers get the first word even if the file has the list of layer

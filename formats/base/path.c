@@ -79,8 +79,9 @@ static size_t smallest_of_three(size_t a, size_t b, size_t c)
     return least < c ? least : c;
 }
 
-/* This is the Damerau-Levenshtein distance, the least number of steps that turn one word into the other. A step
- * inserts, deletes or replaces a byte, or swaps two neighbouring bytes. */
+/* Returns the optimal string alignment distance of two words of at most LONGEST_WORD bytes: the least number of steps
+ * that turn one into the other if no byte is changed twice. A step inserts, deletes or replaces a byte, or swaps two
+ * neighbouring bytes. */
 static size_t edit_distance(const char *a, const char *b)
 {
     uint8_t rows[LONGEST_WORD + 1][LONGEST_WORD + 1]; /* [i][j]: distance of a's first i and b's first j bytes */

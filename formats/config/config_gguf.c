@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The size of the vocabulary is the number of rows of the embedding: not all GGUF files have a key for it. */
+/* Reads the sizes of the model, with the heads and the feed-forward of its first layer. The size of the vocabulary is
+ * the number of rows of the embedding: not all GGUF files have a key for it. */
 static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned later = organ_key_size(s, ORGAN_MTP_KEY, 0);
@@ -25,10 +26,11 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     c->hidden = organ_key_needed(s, "embedding_length");
     c->context = organ_key_needed(s, "context_length");
     c->head_dim = organ_key_size(s, "attention.key_length", c->heads ? (unsigned)(c->hidden / c->heads) : 0);
-    if (s->family->attention_free) {
+    if (s->family->attention_free) { /* the file states 0 heads; a config.json gives one, as wide as the state */
         c->heads = c->kv_heads = 1;
         c->head_dim = (unsigned)c->hidden;
     }
+    /* in MiMo and in latent attention v may have another width, which other functions read */
     const unsigned value = organ_key_size(s, "attention.value_length", c->head_dim);
     if (value != c->head_dim && !s->family->latent && s->family->heads != HEADS_MIMO)
         organ_key_refuse(s, "attention.key_length",

@@ -232,7 +232,7 @@ static organ_status put_part(const organ_compositions *all, const organ_composed
     return error->status;
 }
 
-/* all->lock is held. */
+/* Computes one matrix of the tensor in all->values, unless it is there already. The caller holds all->lock. */
 static organ_status compute_matrix(organ_compositions *all, const organ_composed *c, uint64_t matrix,
                                    organ_error *error)
 {
@@ -248,7 +248,11 @@ static organ_status compute_matrix(organ_compositions *all, const organ_composed
     for (size_t k = 0, at = 0; !c->apart && k < c->part_count && !error->status; k++) {
         const organ_compose_part *const part = &c->parts[k];
         put_part(all, c, k, matrix, at, all->values, error);
-        at += (c->form == ORGAN_COMPOSE_BELOW) != part->turned ? rows_of(part, c->count) : columns_of(part);
+        const uint64_t rows = rows_of(part, c->count), cols = columns_of(part); /* as the part is stored */
+        if (c->form == ORGAN_COMPOSE_BELOW)
+            at += part->turned ? cols : rows;
+        else
+            at += part->turned ? rows : cols;
     }
     if (!error->status) {
         all->held = c;

@@ -38,7 +38,7 @@ typedef struct hop {
     organ_http_answer *answer;
     size_t header_bytes; /* bytes of the answer's headers so far */
     size_t dropped;      /* bytes of a body that is not stored, such as an error page */
-    size_t capacity;     /* allocated bytes of answer->body */
+    size_t room;         /* allocated bytes of answer->body */
     char header[64];     /* name of the last header */
     bool headers_over;   /* the last line so far was the empty one that ends the answer's head */
     bool redirected;     /* the request follows a redirect */
@@ -195,14 +195,17 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     return length;
 }
 
+/* Returns the place of the next `bytes` bytes of the body, or NULL if memory is exhausted. The caller of a request with
+ * a buffer has checked that they fit. A body that organ allocates has room for one byte more, so that the place of no
+ * bytes is not NULL either. */
 static char *reserve_body(hop *h, size_t bytes)
 {
     organ_http_answer *answer = h->answer;
     if (h->request->buffer)
         return h->request->buffer + answer->got;
-    if (answer->got + bytes >= h->capacity) {
-        h->capacity = 2 * (answer->got + bytes) + 4096;
-        char *larger = realloc(answer->body, h->capacity);
+    if (answer->got + bytes >= h->room) {
+        h->room = 2 * (answer->got + bytes) + 4096;
+        char *larger = realloc(answer->body, h->room);
         if (!larger)
             return NULL;
         answer->body = larger;

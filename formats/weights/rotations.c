@@ -424,7 +424,10 @@ static organ_status check_tied(organ_weight_search *search)
     return ORGAN_OK;
 }
 
-static organ_status check_spin(const organ_weight_search *search)
+/* Refuses a spinquant_config that declares the rotation R1 or R4 if no tensor stores its matrix: the weights would be
+ * read unrotated. The tensors of rotations are among those that match no weight. R3 needs no check, because it cancels
+ * in the scores. */
+static organ_status check_spinquant(const organ_weight_search *search)
 {
     const organ_quant_auto_rotation *const rotation = &search->config->rotation;
     const struct {
@@ -432,10 +435,10 @@ static organ_status check_spin(const organ_weight_search *search)
         const char *name, *leaf;
     } both[] = {{rotation->first, "R1", ".spinquant_r1_type"}, {rotation->fourth, "R4", ".spinquant_r4_type"}};
     for (size_t k = 0; k < 2; k++) {
-        bool stored = !both[k].declared;
+        bool stored = false;
         for (size_t u = 0; u < search->found.unmatched_count && !stored; u++)
             stored = organ_ends_with(search->unmatched[u].tensor->name, both[k].leaf);
-        if (!stored)
+        if (both[k].declared && !stored)
             return organ_refuse(search->error, search->config->file,
                                 "spinquant_config declares the rotation %s at run time, but no tensor is called '*%s'",
                                 both[k].name, both[k].leaf);
@@ -477,7 +480,7 @@ organ_status organ_weight_find_rotations(organ_weight_search *search)
             return search->error->status;
         rotated += search->weights[k].rotation != NULL;
     }
-    if (note_scores(search) || check_tied(search) || check_spin(search) || rotated == 0)
+    if (note_scores(search) || check_tied(search) || check_spinquant(search) || rotated == 0)
         return search->error->status;
     name_rotations(search, names, sizeof names);
     snprintf(search->folded, sizeof search->folded,

@@ -167,6 +167,8 @@ static void put_text(FILE *out, const char *before, const char *text)
     fputc('\n', out);
 }
 
+/* Writes base_model, a name or a list, if the card names bases; else put_kept has kept that of the donor's card. Writes
+ * base_model_relation if put_kept has left out the donor's. */
 static void put_base(FILE *out, const organ_card *card, const card_front *front)
 {
     const json_t *name;

@@ -92,19 +92,18 @@ static organ_status add_weights(organ_run_inputs *inputs, const char *what, cons
     return error->status;
 }
 
-/* The files next to single files of a model that readers of the model look for. */
+/* Adds the files that readers of a model look for next to its weights, and the index by which the model was opened. */
 static organ_status add_next_to(organ_run_inputs *inputs, const char *what, const organ_model *model,
                                 organ_error *error)
 {
-    static const char *const names[] = {ORGAN_INDEX_NAME, "adapter_config.json", ORGAN_COMPANIONS,
-                                        ORGAN_TOKENIZER_OTHERS, NULL};
-    for (size_t k = 0; names[k] && !error->status; k++) {
-        ORGAN_OWNED char *const path = organ_format("%s/%s", model->directory, names[k]);
-        const bool index = strcmp(names[k], ORGAN_INDEX_NAME) == 0;
+    static const char *const others[] = {"adapter_config.json", ORGAN_COMPANIONS, ORGAN_TOKENIZER_OTHERS, NULL};
+    const char *name = model->index ? model->index : others[0];
+    for (size_t k = model->index ? 0 : 1; name && !error->status; name = others[k++]) {
+        ORGAN_OWNED char *const path = organ_format("%s/%s", model->directory, name);
         if (!path)
             return organ_fail_memory(error, model->path);
-        if ((!index || model->index) && access(path, F_OK) == 0)
-            add_file(inputs, what, names[k], path, /*digested=*/true, error);
+        if (access(path, F_OK) == 0)
+            add_file(inputs, what, name, path, /*digested=*/true, error);
     }
     return error->status;
 }

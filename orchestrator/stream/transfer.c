@@ -178,25 +178,26 @@ static void begin_write(transfer_worker *h, transfer_slot *s, const unsigned cha
     organ_behind_begin(h->pool->behind, h->number, &s->write, t->path, data, s->bytes, t->offset + s->at);
 }
 
-/* After an error a tensor may be written but not hashed as a whole; it is then not reported. The caller holds the
- * lock. */
+/* Counts the bytes of a slot as written. Reports the extent that they end, or, with `whole`, the tensor that they
+ * complete, and a complete tensor to `done`. After an error a tensor may be written but not hashed as a whole: it then
+ * does not count as complete. The caller holds the lock. */
 static void report_written(transfer_pool *c, const transfer_slot *s, organ_error *error)
 {
     organ_transfer *const t = &c->transfers[s->part.number];
-    const bool last = (t->left -= s->bytes) == 0 && (!t->whole || t->hashed == transfer_bytes(t));
+    const bool complete = (t->left -= s->bytes) == 0 && (!t->whole || t->hashed == transfer_bytes(t));
     organ_transfer_extent extent = s->part.here;
     organ_progress_advance(c->progress, s->source, NULL, NULL);
     c->moved += s->source;
-    if (last && t->whole) {
+    if (complete && t->whole) {
         extent = (organ_transfer_extent){.bytes = t->hashed, .xxh3 = XXH3_64bits_digest(t->hash)};
         XXH3_freeState(t->hash);
         t->hash = NULL;
     }
-    if (t->written && extent.bytes && (t->whole ? last : s->ends))
+    if (t->written && extent.bytes && (t->whole ? complete : s->ends))
         t->written(t->context, t, &extent, error);
-    if (last && !error->status && t->done)
+    if (complete && !error->status && t->done)
         t->done(t->context, t, error);
-    if (last && !error->status)
+    if (complete && !error->status)
         organ_progress_advance(c->progress, 0, t->tensor->name, NULL);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the end of a run (orchestrator/output/output.h): its seconds count from the start of the run, not of
- * the output; after a failure, files written by other ranks stay. */
+ * the output; after a failure, files written by other ranks stay; the inputs of a run have the index that was named. */
 #include "formats/model/recognise.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/output/run_inputs.h"
 #include "tests/kit/model_maker.h"
 
 #include <check.h>
@@ -90,6 +91,39 @@ START_TEST(an_output_that_cannot_be_continued_now_stays)
 }
 END_TEST
 
+static void write_text(const char *name, const void *text, size_t bytes)
+{
+    FILE *const file = fopen(scratch_path("%s", name), "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(text, 1, bytes, file), bytes);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+START_TEST(inputs_have_the_index_that_was_named)
+{
+    static const char weights[] =
+        "\x38\0\0\0\0\0\0\0{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}  \0\0\0";
+    static const char index[] = "{\"metadata\":{\"total_size\":4},\"weight_map\":{\"w\":\"w.safetensors\"}}";
+    organ_error error = {0};
+    organ_model *model = NULL;
+    organ_run_inputs inputs = {0};
+    write_text("w.safetensors", weights, sizeof weights);
+    write_text("named.safetensors.index.json", index, strlen(index));
+    write_text("model.safetensors.index.json", index, strlen(index));
+    ck_assert_msg(organ_model_open(scratch_path("named.safetensors.index.json"), &model, &error) == ORGAN_OK, "%s",
+                  error.message);
+    ck_assert_int_eq(organ_run_inputs_add_model(&inputs, "model", model, &error), ORGAN_OK);
+    json_t *const rows = organ_run_inputs_json(&inputs);
+    ck_assert_uint_eq(json_array_size(rows), 2);
+    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(rows, 0), "file")), "w.safetensors");
+    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(rows, 1), "file")),
+                     "named.safetensors.index.json");
+    json_decref(rows);
+    organ_run_inputs_release(&inputs);
+    organ_model_close(model);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("output_run");
@@ -100,6 +134,7 @@ int main(void)
     tcase_add_test(run, work_of_lost_ranks_is_kept);
     tcase_add_test(run, an_output_without_a_journal_is_removed);
     tcase_add_test(run, an_output_that_cannot_be_continued_now_stays);
+    tcase_add_test(run, inputs_have_the_index_that_was_named);
     suite_add_tcase(suite, run);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

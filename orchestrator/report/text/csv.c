@@ -96,8 +96,8 @@ static void find_columns(csv_columns *c, const json_t *row, const char *before, 
     }
 }
 
-/* Drops columns of members that are null in some rows and objects with columns of their own in others. An iteration
- * must not remove members other than its own, so the names are collected first. */
+/* Drops the column of a member that is an object in some rows: its members have columns of their own, and in the other
+ * rows it is null. An iteration must not remove members other than its own, so the names are collected first. */
 static void drop_outer_names(const csv_columns *c)
 {
     ORGAN_OWNED_JSON json_t *const outers = json_object();

@@ -294,8 +294,8 @@ static double lineage_rounded(double x)
     return ldexp(round(ldexp(mantissa, 33)), exponent - 33);
 }
 
-/* Returns false if a figure is missing, or if the tensor is constant, such as a new norm: unrelated models have
- * equal constant tensors, so they prove no kinship. */
+/* Sets all of *p but its owners. Returns false if a figure is missing, or if the tensor is constant, such as a new
+ * norm: unrelated models have equal constant tensors, so they prove no kinship. */
 static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
 {
     static const char *const keys[FIGURES] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};
@@ -308,7 +308,7 @@ static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
     }
     if (!(p->of[STD] > 0))
         return false;
-    /* coarser than the rounding errors of different storage types and orders of rows */
+    /* Sums become coarser than the errors of other storage types and orders of rows; the other figures are exact. */
     p->of[MEAN] = round(p->of[MEAN] / p->of[STD] * 1e8);
     p->of[STD] = lineage_rounded(p->of[STD]);
     p->of[KURTOSIS] = round(p->of[KURTOSIS] * 1e4);

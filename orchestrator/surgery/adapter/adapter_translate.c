@@ -118,6 +118,7 @@ static const organ_weight *weight_of(const translation *t, int64_t layer, forwar
         if (found)
             return found;
     }
+    /* the head of a safetensors model has several names without the prefix of its text model */
     return part == PART_OUTPUT && !t->to_gguf ? organ_weights_named(t->weights, organ_text_head(t->weights)) : NULL;
 }
 

@@ -255,7 +255,8 @@ static organ_status prepare_files(organ_writing *w, organ_error *error)
     return prepare_extra(w, error);
 }
 
-/* The inputs are listed before anything is written; the output is not more open than they are. */
+/* Lists the inputs before anything is written, and checks that the output replaces none of them. Permissions that an
+ * input lacks are closed in the output, too. */
 static organ_status prepare_inputs(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;

@@ -39,7 +39,9 @@ static bool has_steps(const organ_merge_options *o)
     return o->then || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
 }
 
-static organ_status check_scheme(const organ_merge_options *o, organ_error *error)
+/* Refuses schemes that need options of organ quantize which organ merge lacks. organ quantize refuses unknown schemes
+ * when the last step is tried. */
+static organ_status check_then(const organ_merge_options *o, organ_error *error)
 {
     const organ_encoding *const encoding = o->then ? organ_encoding_named(o->then) : NULL;
     const char *needs = NULL;
@@ -348,7 +350,7 @@ static organ_status run_steps(const void *given, const organ_engine *engine, con
     const organ_report_work work = organ_report_begin(report);
     const bool dry = s.options->write.dry_run;
     s.model.output = s.options->write.output;
-    if (check_scheme(s.options, error) == ORGAN_OK)
+    if (check_then(s.options, error) == ORGAN_OK)
         name_paths(&s, error);
     if (organ_run_names_reserve(&s.model.names, &s.options->write.output, !dry, s.options->write.force, engine->ranks,
                                 error) == ORGAN_OK)

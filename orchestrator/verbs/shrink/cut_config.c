@@ -274,7 +274,8 @@ typedef struct found_settings {
     size_t experts, channels, expert_channels, shared_channels, heads, blocks;
 } found_settings;
 
-/* A setting must state each number that the cut changes. */
+/* Refuses a model if no setting states a number that the cut changes. The message names the key of a GGUF file, but
+ * the number for config.json, where several members may state it. */
 static organ_status check_found(const organ_cut_config *c, const found_settings *f)
 {
     const organ_cut_run *const run = c->run;

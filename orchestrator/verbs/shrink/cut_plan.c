@@ -428,7 +428,8 @@ static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, o
     return plan_refuse(t, "it has a part for each layer in an unknown order: blocks cannot be dropped", error);
 }
 
-/* `lists` is NULL for a tensor outside of layers. */
+/* Adds the piece of the output that comes from the tensor, unless the cut removes all of it. `lists` is NULL for a
+ * tensor outside of layers. */
 static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_error *error)
 {
     const size_t at = (size_t)(t - run->model->tensors);
