@@ -50,9 +50,10 @@ static organ_status adapt_layer_arrays(organ_graft_job *job, const organ_setting
         return organ_fail_memory(error, job->options->target);
     for (size_t n = 0; n < count; n++)
         origins[n] = (organ_layer_origin){NULL, job->target_config.layers, n, job->target->gguf};
-    for (size_t k = 0; k < job->pair_count; k++)
-        origins[job->pairs[k].to] =
-            (organ_layer_origin){NULL, job->source_config.layers, (size_t)job->pairs[k].from, job->source->gguf};
+    for (size_t k = 0; k < job->pair_count; k++) /* a pair that leaves out layers before it is a mismatch */
+        if ((size_t)job->pairs[k].to < count)
+            origins[job->pairs[k].to] =
+                (organ_layer_origin){NULL, job->source_config.layers, (size_t)job->pairs[k].from, job->source->gguf};
     return organ_layers_edit_arrays(&plan);
 }
 
