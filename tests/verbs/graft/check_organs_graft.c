@@ -212,6 +212,8 @@ START_TEST(everything_is_listed)
     does_not_fit((organ_graft_options){.source = a, .target = b, .types = "organ", .layers = "0-1", .map = "0:4,1:6"},
                  "c.gguf",
                  (const char *const[]){"layer 4 would be added to the target, but not layer 3 before it", NULL});
+    does_not_fit((organ_graft_options){.source = a, .target = b, .layers = "0-1", .map = "0-1:90-91"}, "c.gguf",
+                 (const char *const[]){"layer 90 would be added to the target, but not layer 3 before it", NULL});
     does_not_fit((organ_graft_options){.source = a, .target = b, .types = "organ", .layers = "1", .map = "1:3"},
                  "c.gguf",
                  (const char *const[]){"added layer 3: blk.1.attn_q.weight of the source is not selected", NULL});
