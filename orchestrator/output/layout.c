@@ -218,13 +218,15 @@ uint64_t organ_layout_digest_of_plan(const organ_layout *layout)
     return digest;
 }
 
+static json_t *file_json(const void *layout, size_t f)
+{
+    const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
+    return ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("bytes", file->size));
+}
+
 json_t *organ_layout_files_json(const organ_layout *layout)
 {
-    json_t *const rows = json_array();
-    for (size_t f = 0; f < layout->file_count; f++)
-        json_array_append_new(
-            rows, ORGAN_OBJECT(SET_BYTES("name", layout->files[f].name), SET_COUNT("bytes", layout->files[f].size)));
-    return rows;
+    return organ_json_rows(layout->file_count, file_json, layout);
 }
 
 json_t *organ_pieces_same_json(const organ_piece *pieces, size_t count)

@@ -72,6 +72,12 @@ bool organ_settings_has(const organ_settings *s, const char *setting)
     return s->gguf ? organ_settings_kv(s, setting) != NULL : member_of(s, setting) != NULL;
 }
 
+bool organ_settings_is_list(const organ_settings *s, const char *setting)
+{
+    const organ_gguf_kv *const kv = organ_settings_kv(s, setting);
+    return kv ? kv->type == ORGAN_GGUF_ARRAY : json_is_array(member_of(s, setting));
+}
+
 /* Returns -1 if the key-value is absent, negative or no whole number. */
 static int64_t number_of(const organ_gguf_kv *kv)
 {
@@ -122,15 +128,9 @@ void organ_settings_set_number(const organ_settings *s, const char *setting, uin
     organ_settings_set(s, setting, json_integer((json_int_t)value));
 }
 
-static bool is_list(const organ_settings *s, const char *setting)
-{
-    const organ_gguf_kv *const kv = organ_settings_kv(s, setting);
-    return kv ? kv->type == ORGAN_GGUF_ARRAY : json_is_array(member_of(s, setting));
-}
-
 bool organ_settings_change(const organ_settings *s, const char *setting, uint64_t before, uint64_t after)
 {
-    if (is_list(s, setting))
+    if (organ_settings_is_list(s, setting))
         organ_settings_refuse(s, setting, "a list gives each layer its own number, which organ does not change");
     if (organ_settings_get(s, setting) != before)
         return false;

@@ -49,6 +49,8 @@ const organ_gguf_kv *organ_settings_kv(const organ_settings *settings, const cha
 
 /* Returns whether the file has the setting. */
 bool organ_settings_has(const organ_settings *settings, const char *setting);
+/* Returns whether the setting is a list or an array, which has a value for each layer. */
+bool organ_settings_is_list(const organ_settings *settings, const char *setting);
 /* Returns a whole number above 0; 0 for other values and if the setting is absent. */
 uint64_t organ_settings_get(const organ_settings *settings, const char *setting);
 /* Writes name k of those with the setting's meaning, in config.json of any architecture: "num_local_experts",

@@ -173,8 +173,7 @@ void organ_graft_compare_layers(organ_graft_job *job, bool whole)
     organ_graft_check_unknown(job);
     if (job->target->gguf && whole && organ_graft_header_is_free(job)) {
         const organ_settings settings = organ_settings_of(job->target, /*writer=*/NULL, /*error=*/NULL);
-        const organ_gguf_kv *const windows = organ_settings_kv(&settings, "attention.sliding_window_pattern");
-        g.listed = windows && windows->type == ORGAN_GGUF_ARRAY;
+        g.listed = organ_settings_is_list(&settings, "attention.sliding_window_pattern");
     }
     const bool known = job->pair_count && organ_forward_config_read(job->source, &g.source, &unknown) == ORGAN_OK &&
                        organ_forward_config_read(job->target, &g.target, &unknown) == ORGAN_OK && g.target.layers;

@@ -11,12 +11,6 @@
 
 #define WINDOWS "attention.sliding_window_pattern"
 
-static bool is_listed(const organ_cut_config *c)
-{
-    const organ_gguf_kv *const windows = organ_settings_kv(&c->s, WINDOWS);
-    return windows && windows->type == ORGAN_GGUF_ARRAY;
-}
-
 /* Returns whether the windows of layers decide which layers rotate. */
 static bool windows_rotate(const organ_forward_config *c)
 {
@@ -36,7 +30,7 @@ static bool check_positions(const organ_cut_config *c)
     const organ_cut_run *const run = c->run;
     if (organ_forward_config_read(run->model, &donor, &unknown) || donor.layers > run->layer_count)
         return false;
-    const bool listed = is_listed(c), rotate = listed && windows_rotate(&donor);
+    const bool listed = organ_settings_is_list(&c->s, WINDOWS), rotate = listed && windows_rotate(&donor);
     for (unsigned l = 0; l < donor.layers && !c->s.error->status; l++) {
         const int32_t n = run->facts[l].becomes;
         if (n < 0)
@@ -63,7 +57,7 @@ static bool check_positions(const organ_cut_config *c)
 static void check_architecture(const organ_cut_config *c)
 {
     const forward_family *const family = organ_forward_family_named(c->s.architecture, /*gguf=*/true);
-    const bool decided = check_positions(c) || is_listed(c);
+    const bool decided = check_positions(c) || organ_settings_is_list(&c->s, WINDOWS);
     const uint64_t period = family ? organ_forward_gguf_period(family) : 0;
     if (period && !decided && !organ_cut_period_holds(c->run, c->run->layer_count, period, 1))
         organ_fail(c->s.error, ORGAN_BAD_INPUT,
