@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What options of an operation have a meaning with: other options, values of these, or facts that follow from them. A
- * table says it once. The check, help, completion and the forms of the server read the table. */
+ * A table of the options of an operation states what each one needs and excludes: another option, a value of it, or a
+ * fact that follows from the options. The check, help, completion and the forms of the server read the table. */
 #ifndef ORGAN_BASE_REQUIREMENTS_H
 #define ORGAN_BASE_REQUIREMENTS_H
 
@@ -11,9 +11,9 @@
 /* Type of the member of an option. */
 typedef enum organ_member_type { ORGAN_MEMBER_TEXT, ORGAN_MEMBER_REAL, ORGAN_MEMBER_NUMBER } organ_member_type;
 
-/* What an option needs. `with` and `never` are lists of conditions, "method=gptq|kv_cache": a condition "NAME" holds if
- * that option is given, "NAME=VALUE,PATTERN" if that option or fact has one of the values, patterns of fnmatch. A name
- * with blanks is a fact. An option may have several rows. */
+/* A need of an option, which may have several rows. `with` and `never` are lists of conditions with '|' between them.
+ * The condition "kv_cache" holds if that option is given. The condition "scheme=nvfp4,int*" holds if the option or the
+ * fact of this name has one of the values, which are patterns of fnmatch. The name of a fact may have blanks. */
 typedef struct organ_requirement {
     const char *field; /* name of the member, for messages */
     size_t offset, size;

@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What an object of the section describes. It decides what organ does with a member that no list has. */
+/* An object of the section describes weights, or something else. organ refuses a member of it that no list has only if
+ * the member may change weights. */
 typedef enum key_scope {
     OF_ALL,        /* weights and others: the name shows which */
     OF_WEIGHTS,    /* unknown members may change weights, except metadata */

@@ -120,7 +120,7 @@ typedef struct organ_example {
     const char *does;    /* explanation of the command, a sentence */
 } organ_example;
 
-/* What options of a verb have a meaning with: a table of the operation that runs (output/verb_requirements.h). */
+/* An operation that the verb runs has this table of the options that its options need (output/verb_requirements.h). */
 typedef struct organ_option_needs {
     const organ_requirements *table;
     size_t offset; /* of the options of the table in the struct of the verb */

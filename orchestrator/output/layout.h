@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The files of an output and the tensors in them. A layout is planned in one of three ways: new shards or one GGUF file
- * for the pieces of a verb (organ_layout_plan, organ_layout_plan_gguf), the files of a model as they are
- * (organ_layout_copy), or by the verb itself. A piece is copied from a tensor of a model, or its bytes are written with
- * organ_layout_put, by any thread in any order. surgery/write writes the files of any layout. */
+ * The files of an output and the tensors in them. organ_layout_plan puts the pieces of a verb into new shards,
+ * organ_layout_plan_gguf into one GGUF file, organ_layout_copy takes the files of a model unchanged, and
+ * organ_layout_in_place takes them with other bytes in some places. A verb may also plan a layout by itself. A piece is
+ * copied from a tensor of a model, or its bytes are written with organ_layout_put, by any thread in any order.
+ * surgery/write writes the files of any layout. */
 #ifndef ORGAN_OUTPUT_LAYOUT_H
 #define ORGAN_OUTPUT_LAYOUT_H
 

@@ -48,12 +48,12 @@ static organ_status add_file(organ_layout *layout, const char *name, void *heade
     return ORGAN_OK;
 }
 
-/* What differs between the safetensors headers of new shards and of files that are written again. */
+/* The properties in which the headers of new shards differ from those of files that are written again. */
 typedef struct safetensors_form {
     const char *metadata; /* value of the member "__metadata__"; NULL: none */
     int metadata_bytes;
     unsigned multiple;   /* the data begin at a multiple of so many bytes */
-    const size_t *order; /* indices of the pieces; NULL: as they are */
+    const size_t *order; /* indices of the pieces, sorted by place; NULL: the list itself is sorted */
 } safetensors_form;
 
 static organ_piece *piece_at(const organ_layout *layout, const safetensors_form *form, size_t k)

@@ -314,7 +314,7 @@ static int add_method(json_t *document, const organ_prune_job *job)
                : -1;
 }
 
-/* What the sentences of the document depend on. */
+/* Returns the facts on which sentences of the document depend. */
 static json_t *facts_json(const organ_prune_job *job)
 {
     return ORGAN_OBJECT(SET_FLAG("named", job->options->targets), SET_FLAG("figures", job->figures),

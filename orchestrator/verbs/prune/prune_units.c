@@ -384,7 +384,7 @@ static organ_status restore_matrix(void *context, const organ_calibration_matrix
                                     error);
 }
 
-/* What solve_walked_matrices leaves for change_walked_matrix. */
+/* solve_walked_matrices keeps this of a matrix until change_walked_matrix stores the matrix. */
 typedef struct solved_matrix {
     organ_prune_matrix_report report;
     organ_buffers buffers;
