@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
-#include "orchestrator/verbs/quantize/quantize_types.h"
-#include "orchestrator/verbs/quantize/quantize_fused.h"
+#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/quantize_gguf.h"
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
-#include "orchestrator/verbs/quantize/quantize_source.h"
+#include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/base/results.h"
 #include "formats/base/text.h"
@@ -16,6 +16,19 @@
 #include <organ/base.h>
 #include <stdio.h>
 #include <string.h>
+
+/* ---- kinds of output ---- */
+
+static const organ_quantize_format *const formats[] = {[ORGAN_KIND_TENSORS] = &organ_quantize_compressed,
+                                                       [ORGAN_KIND_MLX] = &organ_quantize_mlx_format,
+                                                       [ORGAN_KIND_GGUF] = &organ_quantize_gguf};
+
+/* Calls a function of job->format, if there is one, unless there is an error. */
+static organ_status step(organ_quantize_job *job, organ_status (*work)(organ_quantize_job *, organ_error *),
+                         organ_error *error)
+{
+    return error->status || !work ? error->status : work(job, error);
+}
 
 /* ---- the tensors of the output ---- */
 
@@ -61,7 +74,7 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     if (part->calibrated && organ_encoding_is_gguf(encoding) && !organ_grid_blocks(&encoding->grid))
         return organ_fail(error, ORGAN_USAGE, "`method` gptq has no scheme %s", encoding->name);
     job->list.regrouped += encoding != preferred;
-    if (organ_quantize_add_pieces(job, part, error) != ORGAN_OK)
+    if (job->format->add(job, part, error) != ORGAN_OK)
         return error->status;
     part->unit = add_unit(job, first, job->list.piece_count - first, organ_quantize_source_bytes(weight));
     job->list.units[part->unit].calib = part->calibrated;
@@ -75,34 +88,21 @@ static organ_status keep_tensor(organ_quantize_job *job, const organ_tensor *ten
 {
     add_unit(job, job->list.piece_count, 1, made ? organ_quantize_source_bytes(made) : tensor->bytes);
     job->list.pieces[job->list.piece_count++] = organ_piece_same(tensor);
-    return job->mlx ? organ_quantize_mlx_keep(job, tensor, made, error) : ORGAN_OK;
+    return job->format->keep ? job->format->keep(job, tensor, made, error) : ORGAN_OK;
 }
 
-/* Returns NULL if the tensor is not a target. *why becomes the reason why the encoding cannot represent the target,
- * or NULL. */
-static const organ_encoding *encoding_of(organ_quantize_job *job, const organ_weight *weight, const char **why,
-                                         organ_error *error)
+static bool is_dropped(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    const organ_tensor *const tensor = weight->codes;
-    const bool gguf = organ_encoding_is_gguf(job->encoding);
-    const organ_encoding *preferred = organ_quantize_is_target(job, tensor)
-                                          ? organ_encoding_of_type(organ_quantize_scheme_of(job, tensor), tensor->dtype)
-                                          : NULL;
-    *why = NULL;
-    if (gguf)
-        preferred = organ_quantize_gguf_encoding_of(job, tensor);
-    if (preferred)
-        *why = gguf ? organ_quantize_gguf_obstacle(job, tensor, error) : organ_quantize_obstacle(job, weight);
-    return preferred;
+    return job->format->drops && job->format->drops(job, tensor);
 }
 
 static organ_status list_weight(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
     const organ_tensor *const tensor = weight->codes;
-    const char *why;
-    if (job->mlx && organ_quantize_mlx_drops(job, tensor))
+    if (is_dropped(job, tensor))
         return ORGAN_OK;
-    const organ_encoding *const preferred = encoding_of(job, weight, &why, error);
+    const organ_encoding *const preferred = job->format->preferred(job, tensor);
+    const char *const why = preferred ? job->format->obstacle(job, weight, error) : NULL;
     const organ_encoding *const encoding = preferred && !why ? job->encodings[tensor - job->model->tensors] : NULL;
     if (why)
         job->list.left_out[job->list.left_out_count++] = (organ_quantize_left){tensor, why};
@@ -143,57 +143,14 @@ static organ_status list_parts(organ_quantize_job *job, organ_error *error)
         list_weight(job, &job->weights->weights[k], error);
     }
     for (size_t k = 0; k < job->weights->unmatched_count && !error->status; k++)
-        if (!job->mlx || !organ_quantize_mlx_drops(job, job->weights->unmatched[k].tensor))
+        if (!is_dropped(job, job->weights->unmatched[k].tensor))
             keep_tensor(job, job->weights->unmatched[k].tensor, /*made=*/NULL, error);
     if (!error->status && !job->list.part_count)
         return refuse_without_targets(job, error);
-    return error->status || !job->mlx ? error->status : organ_quantize_mlx_finish(job, error);
-}
-
-static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
-{
-    const organ_model *const model = job->model;
-    if (model->gguf)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES_TEXT,
-            model->path, job->encoding->name);
-    if (job->weights->packed || *job->weights->method)
-        return organ_dequantize_first(model, error, "%.300s: is already quantised (%.100s)", model->path,
-                                      *job->weights->method ? job->weights->method : "by its tensors");
-    if (organ_output_is_file(job->options->write.output))
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: %s is a scheme of safetensors models, whose config.json states it: name a directory; "
-                          "files of GGUF have schemes such as q4_k",
-                          job->options->write.output, job->encoding->name);
-    if (!model->config.present)
-        return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, in which the scheme is recorded", model->path);
-    return ORGAN_OK;
-}
-
-static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *error)
-{
-    const char *const path = job->model->path;
-    if (job->model->gguf)
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE,
-                      "%s: is not GGUF, but %s is a scheme of GGUF models: convert the model first (organ convert %s "
-                      "--to gguf -o X.gguf) and quantise X.gguf; for safetensors models int4-group32 has about 4.5 "
-                      "bits per weight, int8-channel 8",
-                      path, job->options->scheme, path);
+    return step(job, job->format->list, error);
 }
 
 /* ---- the run ---- */
-
-static organ_status list_weights(organ_quantize_job *job, organ_error *error)
-{
-    if (organ_encoding_is_gguf(job->encoding))
-        return check_is_gguf(job, error) ? error->status : organ_weights_find(job->model, &job->weights, error);
-    if (organ_weights_find(job->model, &job->weights, error) || check_is_safetensors(job, error))
-        return error->status;
-    const bool by_text = organ_quantize_by_text(job->options);
-    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_open(job, by_text, error) : ORGAN_OK;
-}
 
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
 {
@@ -204,48 +161,32 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
         organ_progress_warn_of_model(job->progress, job->model);
     /* the options were checked by the names of the files */
     job->encoding = organ_quantize_encoding_requested(o, job->encoding->name, job->model->gguf != NULL);
-    const bool gguf = organ_encoding_is_gguf(job->encoding);
-    if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
-        organ_targets_select(job->model, o->targets, &job->targets, error) ||
-        (gguf && organ_quantize_by_text(o) && !o->targets &&
-         organ_targets_add_blocks(job->model, &job->targets, error)) ||
-        organ_quantize_block_check(job, error) || organ_quantize_block_open(job, error) ||
-        organ_quantize_fused_open(job, error) || organ_quantize_embedding_open(job, error) ||
+    job->format = formats[organ_encoding_kind(job->encoding)];
+    if (organ_model_is_here(job->model, "quantised", error) || job->format->open(job, error) ||
+        organ_targets_select(job->model, o->targets, &job->targets, error) || organ_quantize_block_check(job, error) ||
+        organ_quantize_block_open(job, error) || step(job, job->format->select, error) ||
         organ_targets_need_rows(job->model, &job->targets, /*stacks=*/false, "quantize", error) ||
         ((organ_quantize_by_text(o) || organ_quantize_measures(o)) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
-        (gguf ? organ_quantize_gguf_forms(job, error)
-              : organ_quantize_block_forms(job, error) || organ_quantize_forms(job, error)))
+        organ_quantize_block_forms(job, error))
         return error->status;
-    if (gguf && strcmp(o->scheme, "mixed") == 0)
-        return organ_quantize_types_open(job, error);
-    return organ_encoding_is_mixed(job->encoding) ? organ_quantize_widths_open(job, error) : ORGAN_OK;
+    job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
+    return job->encodings ? job->format->forms(job, error) : organ_fail_memory(error, o->model);
 }
 
 /* Lists the tensors of the output, when all encodings are known, and opens what their codes need. */
 static organ_status quantize_list(organ_quantize_job *job, organ_error *error)
 {
-    const organ_quantize_options *const o = job->options;
     organ_rows_rest();
-    if (list_parts(job, error) || organ_quantize_inputs_check_experts(job, error) ||
-        organ_quantize_gguf_open_imatrix(job, error) ||
-        (!o->imatrix && !organ_quantize_by_text(o) && organ_quantize_gguf_check_weighed(job, error)) ||
-        (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)) ||
-        organ_quantize_activations_open(job, error) || organ_quantize_cache_open(job, error))
+    if (list_parts(job, error) || (organ_quantize_by_text(job->options) &&
+                                   (organ_quantize_open_text(job, error) || organ_quantize_repair_pair(job, error))))
         return error->status;
-    return organ_encoding_is_gguf(job->encoding) ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
+    return step(job, job->format->prepare, error);
 }
 
 static void note_before_pass(const organ_quantize_job *job)
 {
-    if (job->writer)
-        organ_quantize_gguf_note(job);
-    else
-        organ_quantize_note_loaders(job);
-    if (!job->writer && !organ_quantize_is_mlx(job))
-        organ_quantize_note_type(job);
-    if (job->mlx)
-        organ_quantize_mlx_note(job);
+    job->format->note(job);
     organ_quantize_block_note(job);
     organ_quantize_cache_note(job);
     if (job->list.left_out_count)
@@ -264,8 +205,7 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
 {
     organ_quantize_job *const job = context;
     job->run = run;
-    if (organ_quantize_activations_run(job, error) || organ_quantize_cache_run(job, error) ||
-        organ_quantize_find_scales(job, error) || organ_quantize_mlx_write(job, error))
+    if (step(job, job->format->write, error) || organ_quantize_find_scales(job, error))
         return error->status;
     if (job->repair.adapter)
         return organ_quantize_pass(job, error) == ORGAN_OK ? organ_quantize_repair_write(job, run_calibrated, error)
@@ -286,22 +226,16 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
-    organ_quantize_cache_close(job);
-    organ_quantize_activations_close(job);
+    if (job->format)
+        job->format->close(job);
     organ_quantize_repair_close(job);
-    organ_quantize_widths_close(job->widths);
-    organ_quantize_types_close(job->types);
-    organ_quantize_mlx_close(job);
-    organ_quantize_fused_close(job);
-    organ_gguf_writer_destroy(job->writer);
-    ORGAN_FREE_ARRAYS(job->block.chosen, job->untapped, job->fixed, job->recipe_types, job->encodings);
+    ORGAN_FREE_ARRAYS(job->block.chosen, job->untapped, job->encodings);
     organ_rows_free(job->list.pieces);
     organ_rows_free(job->list.units);
     for (size_t k = 0; k < job->list.part_count; k++)
         ORGAN_DECREF(job->list.parts[k].fallback, job->list.parts[k].unmeasured, job->list.parts[k].unreached);
     organ_rows_free(job->list.parts);
     organ_rows_free(job->list.left_out);
-    organ_imatrix_close(job->imatrix.file);
     organ_targets_release(&job->targets);
     organ_arena_release(&job->list.arena);
     organ_weights_free(job->weights);
@@ -366,10 +300,7 @@ static organ_status quantize_inputs(void *context, organ_run_inputs *inputs, org
 static organ_status quantize_choose(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_pruning *const pruning = job->pruning;
-    if ((job->types && organ_quantize_types_decide(job, error)) ||
-        (job->widths && organ_quantize_widths_decide(job, error)))
-        return error->status;
-    if ((job->types || job->widths) && quantize_list(job, error))
+    if ((job->types || job->widths) && (job->format->decide(job, error) || quantize_list(job, error)))
         return error->status;
     return pruning && pruning->decide ? pruning->decide(pruning->context, job->run, &job->plan, error) : ORGAN_OK;
 }
@@ -396,8 +327,6 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     if (organ_quantize_check_options(job, error) || quantize_open(job, error) ||
         (!job->widths && !job->types && quantize_list(job, error)))
         return error->status;
-    organ_status (*const config)(void *, organ_json_edit *, organ_error *) =
-        organ_quantize_is_mlx(job) ? organ_quantize_mlx_config : organ_quantize_config;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
                               .report.origin = job->origin,
@@ -408,7 +337,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               .report.made_as = ORGAN_TYPES_PACKED,
                               .report.made_rounds = job->inputs,
                               .pieces.repacked = true,
-                              .make.edit = job->model->gguf ? NULL : config,
+                              .make.edit = job->format->edit,
                               .make.fill = quantize_all,
                               .make.recall = organ_quantize_recall,
                               .check.parameters = organ_quantize_parameters,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * --mtp-scheme: the scheme of the block for multi-token prediction (MTP), another one than that of the model's layers.
  * In safetensors models config.json states it by a group of its own, in GGUF models it is a type of each tensor. */
-#include "orchestrator/verbs/quantize/quantize_mlx.h"
-#include "orchestrator/verbs/quantize/quantize_source.h"
+#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
@@ -143,7 +144,7 @@ static organ_status refuse_without_block(const organ_quantize_job *job, organ_er
 static organ_status check_mlx(const organ_quantize_job *job, organ_error *error)
 {
     for (size_t t = 0; t < job->model->tensor_count && organ_quantize_is_mlx(job) && !job->block.keep; t++)
-        if (job->block.chosen[t] && organ_quantize_mlx_drops(job, &job->model->tensors[t]))
+        if (job->block.chosen[t] && job->format->drops(job, &job->model->tensors[t]))
             return organ_fail(error, ORGAN_USAGE,
                               "%s: `mtp_scheme` %s has no meaning with `format` mlx: mlx-lm does not run blocks for "
                               "multi-token prediction and would reject this one, so that the output lacks it",
@@ -168,27 +169,11 @@ organ_status organ_quantize_block_open(organ_quantize_job *job, organ_error *err
     return organ_targets_set(job->model, job->block.chosen, !job->block.keep, &job->targets, error);
 }
 
-organ_status organ_quantize_block_types(organ_quantize_job *job, organ_error *error)
-{
-    const organ_quantize_block *const b = &job->block;
-    if (!b->keep && !b->encoding)
-        return ORGAN_OK;
-    if (!job->fixed && !(job->fixed = calloc(job->model->tensor_count + 1, sizeof *job->fixed)))
-        return organ_fail_memory(error, job->model->path);
-    for (size_t t = 0; t < job->model->tensor_count; t++) {
-        if (!b->chosen[t] || job->fixed[t])
-            continue;
-        job->fixed[t] =
-            b->keep ? &organ_quantize_keep : organ_recipe_block_type(job->model, &job->model->tensors[t], b->encoding);
-    }
-    return ORGAN_OK;
-}
-
 /* ---- one scheme for all matrices ---- */
 
-static organ_status refuse_matrix(const organ_quantize_job *job, const organ_weight *weight, organ_error *error)
+static organ_status refuse_matrix(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
-    const char *const why = organ_quantize_obstacle(job, weight);
+    const char *const why = organ_quantize_obstacle(job, weight, error);
     return organ_fail(error, ORGAN_USAGE,
                       "tensor '%s': `mtp_scheme` %s does not fit: %s One entry of config.json states the scheme of the "
                       "block, so that all of its matrices need it",
@@ -218,13 +203,13 @@ organ_status organ_quantize_block_forms(organ_quantize_job *job, organ_error *er
     uint64_t divisor = 0;
     const bool other =
         organ_quantize_measures(o) || o->activations || o->repair_rank || asked->grid.scale_of == ORGAN_SCALE_BLOCK;
-    if (!b->chosen || b->keep || (b->same && other))
+    if (!b->chosen || b->keep || (b->same && other) || organ_encoding_is_gguf(job->encoding))
         return ORGAN_OK;
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const w = &job->weights->weights[k];
         if (!b->chosen[w->codes - job->model->tensors])
             continue;
-        if (organ_quantize_obstacle(job, w))
+        if (organ_quantize_obstacle(job, w, error))
             return b->same ? ORGAN_OK : refuse_matrix(job, w, error);
         divisor = organ_common_divisor(divisor, w->shape[w->rank - 1]);
     }

@@ -100,7 +100,7 @@ static organ_status storing_open(organ_quantize_job *job, const organ_calibratio
     s->repairs = is_repaired(job, p);
     if (!organ_buffers_take(&s->buffers, lay_out, s))
         return organ_fail_memory(error, p->weight->name);
-    return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
+    return p->entry ? organ_quantize_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
 }
 
 /* The bytes of a matrix that is neither pruned nor repaired; those of all scales and minima. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The definitions in the report of organ quantize: facts on which the sentences of the schema's text depend, which
  * explain how scales and codes were chosen and what the figures mean. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"

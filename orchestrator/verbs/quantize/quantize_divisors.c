@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Scales of whole tensors: that of NVFP4 by which its E4M3 scales are divided (weight_global_scale), and that of
  * fp8-tensor. Servers multiply some matrices as one (formats/tensor/fused.h) and read one such scale for them, so these
- * matrices have equal ones. Also opens the pruning method of a run that also prunes, with the sizes of the output. */
+ * matrices have equal ones. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/tensor/fused.h"
@@ -223,33 +223,4 @@ organ_status organ_quantize_find_scales(organ_quantize_job *job, organ_error *er
     }
     job->todo = NULL;
     return error->status;
-}
-
-/* ---- sizes of the output ---- */
-
-/* The bytes follow from type and shape, because organ_piece.bytes is set only later. */
-static uint64_t piece_bytes(const organ_piece *piece)
-{
-    uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
-    for (unsigned k = 0; k < piece->rank; k++)
-        bytes *= piece->shape[k];
-    return bytes;
-}
-
-organ_status organ_quantize_open_pruning(void *context, organ_error *error)
-{
-    organ_quantize_job *const job = context;
-    organ_quantize_held held = {.model = job->model, .targets = &job->along.targets};
-    for (size_t k = 0; k < job->model->tensor_count; k++)
-        held.other_bytes += job->model->tensors[k].bytes;
-    for (size_t k = 0; k < job->list.part_count; k++) {
-        const organ_quantize_part *const p = organ_quantize_next_part(job, k);
-        held.codes += piece_bytes(&job->list.pieces[p->codes]);
-        held.scales += piece_bytes(&job->list.pieces[p->scale]);
-        /* adds the shape, and removes the target's own bytes, which the loop above has counted */
-        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->list.pieces[p->shape]) : 0) +
-                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->list.pieces[p->global]) : 0) -
-                            p->weight->codes->bytes;
-    }
-    return job->pruning->open(job->pruning->context, &held, error);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
  * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
-#include "orchestrator/verbs/quantize/quantize_fused.h"
+#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/quantize_gguf.h"
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
-#include "orchestrator/verbs/quantize/quantize_types.h"
-#include "orchestrator/verbs/quantize/quantize_source.h"
+#include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/plain_numbers.h"
@@ -472,10 +472,20 @@ static json_t *mlx_json(const organ_quantize_job *job)
             bytes += (json_int_t)job->list.units[k].bytes;
         }
     for (size_t k = 0; k < job->model->tensor_count; k++)
-        dropped += organ_quantize_mlx_drops(job, &job->model->tensors[k]);
+        dropped += job->format->drops(job, &job->model->tensors[k]);
     return changed || dropped ? ORGAN_OBJECT(SET_COUNT("changed", changed), SET_COUNT("changed_bytes", bytes),
                                              SET_COUNT("left_out", dropped))
                               : NULL;
+}
+
+static json_t *repair_json(const organ_quantize_job *job)
+{
+    const json_t *const totals = json_object_get(job->repair.report, "totals");
+    return ORGAN_OBJECT(SET_COUNT("rank", job->options->repair_rank), SET_BYTES("adapter", job->repair.output),
+                        SET_HELD("outputs_before", json_object_get(totals, "outputs_before")),
+                        SET_HELD("outputs_after", json_object_get(totals, "outputs_after")),
+                        SET_HELD("parameters", json_object_get(totals, "parameters")),
+                        SET_IF(!job->writer, "forward_first", json_boolean(!organ_quantize_has_one_group(job))));
 }
 
 json_t *organ_quantize_document(void *context, const organ_writing *made)
@@ -509,44 +519,8 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
                organ_quantize_inputs_document(job)),
         SET_IF(job->measured.run, "inputs", inputs_json(job)),
         SET_IF(job->cache.run, "kv_cache", organ_quantize_cache_document(job)),
-        SET_IF(job->repair.adapter, "repair", organ_quantize_repair_json(job)),
+        SET_IF(job->repair.adapter, "repair", repair_json(job)),
         SET_IF(job->widths, "allocation", widths_json(job->widths)),
         SET_IF(job->types, "choice", types_json(job->types)),
         SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
-}
-
-/* ---- results of a unit in the journal ---- */
-
-/* Row of the table: name in the journal, type, and member of organ_quantize_part. */
-#define FIELD(name, type, member) ORGAN_STRUCT_FIELD_NAMED(name, organ_quantize_part, member, type)
-
-static const organ_struct_field results_fields[] = {
-    FIELD("block_diagonal", FLAG, block_diagonal),
-    FIELD("squares", EXACT, loss[ORGAN_LOSS].squares),
-    FIELD("error_squares", EXACT, loss[ORGAN_LOSS].error_squares),
-    FIELD("weighted", EXACT, loss[ORGAN_LOSS_WEIGHTED].squares),
-    FIELD("error_weighted", EXACT, loss[ORGAN_LOSS_WEIGHTED].error_squares),
-    FIELD("energy", EXACT, energy),
-    FIELD("gptq_loss", EXACT, gptq_loss),
-    FIELD("loss", EXACT, output_loss),
-    FIELD("tokens", U64, tokens),
-    FIELD("masked", U64, masked),
-    FIELD("zeros", U64, zeros)};
-
-json_t *organ_quantize_results(const organ_quantize_part *part)
-{
-    return ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)),
-                                         SET_IF(part->unsearched != 0, "unsearched", json_real(part->unsearched))),
-                            results_fields, part);
-}
-
-bool organ_quantize_recall(void *context, size_t at, const json_t *results)
-{
-    if (at == SIZE_MAX)
-        return true;
-    organ_quantize_part *const part = &((organ_quantize_job *)context)->list.parts[at];
-    json_decref(part->fallback);
-    part->fallback = json_incref(json_object_get(results, "fallback_experts"));
-    part->unsearched = json_number_value(json_object_get(results, "unsearched"));
-    return ORGAN_STRUCT_READ(results, results_fields, part);
 }

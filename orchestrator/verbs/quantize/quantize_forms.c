@@ -2,8 +2,7 @@
  * Chooses the encoding of each target of a safetensors model. Loaders store the routed experts of a layer as one or two
  * stacked tensors, and transformers reads one encoding for the experts of all layers. So all routed experts get one
  * encoding; if none fits, organ quantize fails before it writes anything. */
-#include "orchestrator/verbs/quantize/quantize_fused.h"
-#include "orchestrator/verbs/quantize/quantize_mlx.h"
+#include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
@@ -14,47 +13,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what no encoding can represent ---- */
-
-/* transformers cuts such a matrix into several modules; it can cut codes and scales only if codes have one byte and
- * each row has a scale of its own. */
-static bool is_cut_apart(const organ_quantize_job *job, const organ_tensor *tensor)
+static organ_status check_model(const organ_quantize_job *job, organ_error *error)
 {
-    return !organ_quantize_is_mlx(job) &&
-           (job->encoding->grid.scale_of != ORGAN_SCALE_CHANNEL || organ_encoding_is_packed(job->encoding) ||
-            organ_quantize_static(job->options)) &&
-           organ_module_split_parts(job->model->config.model_type, tensor->name);
+    const organ_model *const model = job->model;
+    if (model->gguf)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES_TEXT,
+            model->path, job->encoding->name);
+    if (job->weights->packed || *job->weights->method)
+        return organ_dequantize_first(model, error, "%.300s: is already quantised (%.100s)", model->path,
+                                      *job->weights->method ? job->weights->method : "by its tensors");
+    if (organ_output_is_file(job->options->write.output))
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: %s is a scheme of safetensors models, whose config.json states it: name a directory; "
+                          "files of GGUF have schemes such as q4_k",
+                          job->options->write.output, job->encoding->name);
+    if (!model->config.present)
+        return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, in which the scheme is recorded", model->path);
+    return ORGAN_OK;
 }
+
+organ_status organ_quantize_open_safetensors(organ_quantize_job *job, organ_error *error)
+{
+    return organ_weights_find(job->model, &job->weights, error) ? error->status : check_model(job, error);
+}
+
+/* ---- what no encoding can represent ---- */
 
 static uint64_t columns(const organ_weight *weight) { return weight->shape[weight->rank - 1]; }
 
 /* Returns a constant sentence, whatever the length of the rows; NULL if there is no obstacle. */
 static const char *kind_obstacle(const organ_quantize_job *job, const organ_weight *weight)
 {
-    const organ_tensor *const tensor = weight->codes;
     if (weight->rank != 2 && !weight->made)
         return "it is a stack of matrices: loaders read quantised experts from a tensor for each, or stacks of other "
                "schemes (MXFP4).";
     if (!organ_ends_with(weight->name, ".weight"))
         return "its name does not end in '.weight', so there is no name for its scales.";
-    if (!organ_target_is_float(tensor))
+    if (!organ_target_is_float(weight->codes))
         return "its type is not BF16, F16 or F32.";
-    if (organ_quantize_is_embedding(tensor) && !organ_quantize_is_mlx(job))
-        return organ_quantize_embedding_obstacle(job, weight);
-    if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT && tensor->anatomy.layer < 0 &&
-        job->encoding->grid.scale_of == ORGAN_SCALE_BLOCK)
-        return "it is the output head, which vLLM reads unquantised in this format (fp8-channel quantises it).";
-    if (organ_quantize_fused_keeps(job, tensor))
-        return "servers multiply it and others of its layer as one matrix, in which blocks of 128 rows would overlap "
-               "(fp8-channel has no such limit).";
-    if (is_cut_apart(job, tensor))
-        return "transformers cuts it into several matrices, which it can do only if each row has a scale "
-               "(fp8-channel).";
-    return organ_quantize_mlx_obstacle(job, weight);
+    return job->format->unreadable(job, weight);
 }
 
-const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_weight *weight)
+const char *organ_quantize_obstacle(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
+    (void)error;
     const char *const kind = kind_obstacle(job, weight);
     if (job->untapped && job->untapped[weight->codes - job->model->tensors])
         return "no layer of the forward pass multiplies inputs by it, so there are no inputs to calibrate it on.";
@@ -68,6 +72,13 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_w
 }
 
 /* ---- which encoding a target gets ---- */
+
+const organ_encoding *organ_quantize_preferred(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return organ_quantize_is_target(job, tensor)
+               ? organ_encoding_of_type(organ_quantize_scheme_of(job, tensor), tensor->dtype)
+               : NULL;
+}
 
 typedef struct experts {
     /* Greatest common divisor of the lengths of the rows of those without a scheme of their own. 0: there are none */
@@ -171,35 +182,14 @@ static organ_status find_experts_encoding(organ_quantize_job *job, const organ_e
     return *encoding ? ORGAN_OK : refuse_width(job, error);
 }
 
-static bool is_of_embeddings(const organ_model *model, const organ_tensor *tensor)
-{
-    (void)model;
-    return organ_quantize_is_embedding(tensor);
-}
-
-static organ_status check_embedding(const organ_quantize_job *job, const organ_weight *weight, organ_error *error)
-{
-    const bool chosen = organ_quantize_is_embedding(weight->codes) && organ_quantize_is_target(job, weight->codes);
-    const char *const why = chosen && !organ_quantize_is_mlx(job) ? organ_quantize_obstacle(job, weight) : NULL;
-    if (why && organ_quantize_is_named(job, weight->codes, is_of_embeddings, error))
-        organ_fail(error, ORGAN_USAGE, "`targets` selects '%s', which cannot be %s: %s", weight->name,
-                   job->options->scheme, why);
-    return error->status;
-}
-
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 {
     const organ_encoding *of_experts = NULL;
-    job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
-    if (!job->encodings)
-        return organ_fail_memory(error, job->options->model);
     if (find_experts_encoding(job, &of_experts, error))
         return error->status;
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const w = &job->weights->weights[k];
         const organ_tensor *const t = w->codes;
-        if (check_embedding(job, w, error))
-            return error->status;
         if (is_packable(job, w)) {
             const organ_encoding *const fitting =
                 is_expert(job, t) ? of_experts : organ_encoding_fitting(organ_quantize_scheme_of(job, t), columns(w));
@@ -209,7 +199,7 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-static size_t packed_experts(const organ_quantize_job *job)
+size_t organ_quantize_packed_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
     for (size_t k = 0; k < job->list.part_count; k++)
@@ -224,20 +214,16 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
         count += organ_modules_is_routed(&tensor_at(job, k)->anatomy) && tensor_at(job, k)->rank == 2;
         organ_rows_passed();
     }
-    return count - packed_experts(job);
+    return count - organ_quantize_packed_experts(job);
 }
 
-/* A GGUF output has no config.json. */
-bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
-{
-    return !job->writer && (job->widths || job->list.regrouped);
-}
+/* ---- notes ---- */
 
-/* ---- notes about loaders ---- */
-
-static void note_regrouped(const organ_quantize_job *job)
+void organ_quantize_note_regrouped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
+    if (!job->list.regrouped)
+        return;
     for (size_t k = 0; k < job->list.part_count && !first; k++)
         first = job->list.parts[k].encoding != job->list.parts[k].preferred ? &job->list.parts[k] : NULL;
     organ_progress_note(job->progress,
@@ -245,84 +231,4 @@ static void note_regrouped(const organ_quantize_job *job)
                         "the report lists all",
                         job->list.regrouped, job->list.regrouped == 1 ? " has" : "s have", job->encoding->grid.size,
                         first->weight->name, first->encoding->name);
-}
-
-static void note_clipped(const organ_quantize_job *job)
-{
-    const organ_quantize_part *first = NULL;
-    const uint64_t size = job->encoding->grid.size;
-    for (size_t k = 0; k < job->list.part_count && !first; k++)
-        first = job->list.parts[k].rows % size || job->list.parts[k].cols % size ? &job->list.parts[k] : NULL;
-    organ_progress_warn(
-        job->progress,
-        "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers "
-        "without a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
-        job->list.clipped, job->list.clipped == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name,
-        (unsigned long long)first->rows, (unsigned long long)first->cols);
-}
-
-/* transformers opens Llama 4 with plain experts only as fp8-block128, so it gets a note of its own. */
-static void note_stacks(const organ_quantize_job *job)
-{
-    uint64_t plain = 0, all = 0;
-    size_t stacks = 0;
-    for (size_t k = 0; k < job->weights->count; k++) {
-        const organ_weight *const w = &job->weights->weights[k];
-        if (!organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
-            continue;
-        all += w->elements;
-        if (w->rank < 3 || !organ_quantize_is_target(job, w->codes) || job->encodings[w->codes - job->model->tensors])
-            continue;
-        plain += w->elements;
-        stacks++;
-    }
-    if (stacks)
-        organ_progress_warn(job->progress,
-                            "%zu stacks of experts, %.1f %% of the weights in matrices, stay plain: loaders read "
-                            "quantised experts as %s from a tensor for each expert and matrix",
-                            stacks, 100 * (double)plain / (double)all, job->encoding->name);
-    if (stacks && strncmp(job->model->config.architecture, "Llama4", 6) == 0 &&
-        job->encoding->grid.scale_of != ORGAN_SCALE_BLOCK)
-        organ_progress_warn(
-            job->progress,
-            "transformers (5.24) does not open Llama 4 with plain experts as %s: it expects a quantised "
-            "tensor for each expert; it opens fp8-block128",
-            job->encoding->name);
-}
-
-/* transformers 5.24 with compressed-tensors 0.20 failed to open some mixtures in tests: experts as int8-channel, and
- * packed outputs in which some experts stay unquantised. */
-static void note_experts(const organ_quantize_job *job)
-{
-    const organ_grid *const grid = &job->encoding->grid;
-    const size_t plain = organ_quantize_plain_experts(job);
-    if (packed_experts(job) && grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits)
-        organ_progress_warn(job->progress,
-                            "transformers (5.24) does not open a mixture of experts as %s; it opens fp8-channel and "
-                            "schemes with groups",
-                            job->encoding->name);
-    if (packed_experts(job) && organ_encoding_has_divisor(job->encoding))
-        organ_progress_warn(job->progress,
-                            "transformers (5.24) loses weight_global_scale of experts when it stacks them, without an "
-                            "error: load the model with vLLM, or quantise it as mxfp4");
-    if (plain && organ_encoding_is_packed(job->encoding))
-        organ_progress_warn(job->progress,
-                            "%zu matrices of experts stay plain: transformers (5.24) opens a mixture as %s only if all "
-                            "its experts are quantised",
-                            plain, job->encoding->name);
-}
-
-void organ_quantize_note_loaders(const organ_quantize_job *job)
-{
-    if (job->list.regrouped)
-        note_regrouped(job);
-    if (organ_quantize_is_mlx(job))
-        return;
-    organ_warn_of_type(job->progress, job->model, "names of modules in config.json");
-    organ_quantize_fused_note(job);
-    if (job->list.clipped)
-        note_clipped(job);
-    organ_quantize_inputs_note(job);
-    note_stacks(job);
-    note_experts(job);
 }

@@ -3,7 +3,7 @@
  * targets or none. In fp8-block128 servers read the scales of a set as those of one matrix, whose blocks of rows follow
  * each other: if a part ends within a block, its last scales are those of the next part, without a message in vLLM.
  * Such sets stay unquantised. */
-#include "orchestrator/verbs/quantize/quantize_fused.h"
+#include "orchestrator/verbs/quantize/quantize_compressed.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
@@ -139,8 +139,6 @@ static organ_status keep_sets(organ_quantize_job *job, const organ_fused_part *p
 organ_status organ_quantize_fused_open(organ_quantize_job *job, organ_error *error)
 {
     size_t count;
-    if (organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS)
-        return ORGAN_OK;
     ORGAN_OWNED organ_fused_part *const parts = list_parts(job, &count, error);
     for (size_t from = 0, length; from < count && !error->status; from += length) {
         length = organ_fused_length(parts + from, count - from);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize for GGUF: chooses the block type of each tensor, computes column weights from the importance matrix,
  * and makes the key-values of the output. */
-#include "orchestrator/verbs/quantize/quantize_types.h"
+#include "orchestrator/verbs/quantize/quantize_gguf.h"
 
 #include "formats/architecture/pairing.h"
 #include "formats/base/plain_numbers.h"
@@ -14,39 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* general.quantization_version: ggml's version of the block layouts. */
-enum { QUANTIZATION_VERSION = 2 };
-
 /* ---- the encoding of each tensor ---- */
-
-static bool name_starts_with(const char *name, const char *start) { return strncmp(name, start, strlen(start)) == 0; }
-
-static bool has_head(const organ_model *model)
-{
-    for (size_t t = 0; t < model->tensor_count; t++)
-        if (model->tensors[t].anatomy.role == ORGAN_ROLE_OUTPUT && model->tensors[t].anatomy.layer < 0)
-            return true;
-    return false;
-}
-
-/* Returns whether the tensor is a table of tokens. Those of positions and types are small and stay unchanged. */
-static bool is_embedding(const organ_tensor *tensor)
-{
-    return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
-           (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
-}
-
-bool organ_quantize_gguf_is_embedding(const organ_tensor *tensor)
-{
-    return tensor->anatomy.layer < 0 && name_starts_with(tensor->name, "token_embd.");
-}
-
-bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *tensor)
-{
-    if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
-        return true;
-    return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
-}
 
 /* Errors of the head reach the logits directly, so it becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp. Returns
  * NULL if the tensor is no head. */
@@ -56,7 +24,7 @@ static const organ_encoding *head_encoding(const organ_quantize_job *job, const 
     return organ_quantize_gguf_is_head(job->model, tensor) ? organ_quantize_type_named(name) : NULL;
 }
 
-const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
+static const organ_encoding *gguf_preferred(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const size_t t = (size_t)(tensor - job->model->tensors);
     if (job->fixed && job->fixed[t])
@@ -68,7 +36,7 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     if (job->options->targets || tensor->rank < 2 || !tensor->elements)
         return NULL;
     const organ_encoding *const head = head_encoding(job, tensor);
-    if (head || is_embedding(tensor))
+    if (head || organ_quantize_gguf_is_table(tensor))
         return head ? head : job->encoding;
     return organ_recipe_block_type(job->model, tensor, job->encoding);
 }
@@ -108,10 +76,12 @@ static bool keeps_type(const organ_quantize_job *job, const organ_tensor *tensor
            !organ_quantize_is_named(job, tensor, is_kept_by_llama, error);
 }
 
-const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
+/* The sentence is in the job's arena. */
+static const char *gguf_obstacle(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
-    const organ_encoding *const fits = job->types ? job->encodings[tensor - job->model->tensors]
-                                                  : fitting(job, tensor, organ_quantize_gguf_encoding_of(job, tensor));
+    const organ_tensor *const tensor = weight->codes;
+    const organ_encoding *const fits =
+        job->types ? job->encodings[tensor - job->model->tensors] : fitting(job, tensor, gguf_preferred(job, tensor));
     const char *const stored = organ_dtype_name(tensor->dtype);
     char why[96] = "";
     if (!organ_target_is_float(tensor) && !organ_dtype_is_blocks(tensor->dtype))
@@ -142,45 +112,14 @@ static organ_status find_recipe_types(organ_quantize_job *job, organ_error *erro
                              : organ_fail_memory(error, job->options->model);
 }
 
-static bool is_among(organ_dtype type, const organ_dtype *types, size_t count)
+static organ_status find_types(organ_quantize_job *job, organ_error *error)
 {
-    for (size_t k = 0; k < count; k++)
-        if (types[k] == type)
-            return true;
-    return false;
-}
-
-/* llama-quantize refuses these types without an imatrix. It also refuses IQ2_S, IQ3_XXS and some uses of Q2_K, of which
- * organ warns. */
-static const organ_dtype weighed_only[] = {ORGAN_IQ2_XS, ORGAN_IQ2_XXS, ORGAN_IQ1_S, ORGAN_IQ1_M};
-
-/* Embeddings and head need none. The types by size are chosen by their measured cost. */
-organ_status organ_quantize_gguf_check_weighed(const organ_quantize_job *job, organ_error *error)
-{
-    for (size_t k = 0; k < job->list.part_count && !job->types; k++) {
-        const organ_quantize_part *const part = &job->list.parts[k];
-        const organ_tensor *const tensor = part->weight->codes;
-        if (!is_embedding(tensor) && tensor->anatomy.role != ORGAN_ROLE_OUTPUT &&
-            is_among(part->encoding->codes, weighed_only, sizeof weighed_only / sizeof *weighed_only))
-            return organ_fail(error, ORGAN_USAGE,
-                              "%s: %s for %s needs `imatrix`, as in llama-quantize, or `method` 'gptq': if all columns "
-                              "count the same, the type loses too much",
-                              job->options->model, part->encoding->name, tensor->name);
-    }
-    return ORGAN_OK;
-}
-
-organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
-{
-    job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
-    if (!job->encodings)
-        return organ_fail_memory(error, job->options->model);
     if (organ_quantize_fix_types(job, error) || organ_quantize_block_types(job, error) ||
         (job->recipe && find_recipe_types(job, error)))
         return error->status;
     for (size_t t = 0; t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];
-        const organ_encoding *const preferred = organ_quantize_gguf_encoding_of(job, tensor);
+        const organ_encoding *const preferred = gguf_preferred(job, tensor);
         if (!preferred)
             continue;
         if (organ_encoding_has_divisor(preferred) && check_scaled(job->model, error) != ORGAN_OK)
@@ -189,6 +128,64 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
     }
     return ORGAN_OK;
 }
+
+static organ_status gguf_forms(organ_quantize_job *job, organ_error *error)
+{
+    return find_types(job, error) || strcmp(job->options->scheme, "mixed") != 0 ? error->status
+                                                                                : organ_quantize_types_open(job, error);
+}
+
+/* ---- opening ---- */
+
+static organ_status check_model(const organ_quantize_job *job, organ_error *error)
+{
+    const char *const path = job->model->path;
+    if (job->model->gguf)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: is not GGUF, but %s is a scheme of GGUF models: convert the model first (organ convert %s "
+                      "--to gguf -o X.gguf) and quantise X.gguf; for safetensors models int4-group32 has about 4.5 "
+                      "bits per weight, int8-channel 8",
+                      path, job->options->scheme, path);
+}
+
+static organ_status gguf_open(organ_quantize_job *job, organ_error *error)
+{
+    return check_model(job, error) ? error->status : organ_weights_find(job->model, &job->weights, error);
+}
+
+static organ_status gguf_select(organ_quantize_job *job, organ_error *error)
+{
+    return organ_quantize_by_text(job->options) && !job->options->targets
+               ? organ_targets_add_blocks(job->model, &job->targets, error)
+               : error->status;
+}
+
+/* ---- tensors of the output ---- */
+
+/* llama.cpp multiplies what "X.weight" of NVFP4 gives by "X.scale", which has a value for each expert. */
+static organ_status gguf_add(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
+{
+    const organ_weight *const weight = part->weight;
+    part->codes = organ_quantize_add_piece(job, weight->name, part->encoding->codes, weight->rank, weight->shape);
+    if (!organ_encoding_has_divisor(part->encoding))
+        return ORGAN_OK;
+    const char *const name = organ_quantize_name_next_to(job, weight->name, "scale");
+    if (!name)
+        return organ_fail_memory(error, job->options->model);
+    part->scale_shape[0] = organ_weight_matrices(weight).count;
+    part->global = organ_quantize_add_piece(job, name, ORGAN_F32, 1, part->scale_shape);
+    return ORGAN_OK;
+}
+
+static organ_status gguf_list(organ_quantize_job *job, organ_error *error)
+{
+    const bool weighed = job->options->imatrix || organ_quantize_by_text(job->options);
+    return organ_quantize_gguf_open_imatrix(job, error) || weighed ? error->status
+                                                                   : organ_quantize_gguf_check_weighed(job, error);
+}
+
+/* ---- notes ---- */
 
 static double bits_of_blocks(const organ_encoding *encoding)
 {
@@ -371,7 +368,7 @@ static void warn_of_unweighted(const organ_quantize_job *job)
             job->imatrix.unweighted == 1 ? "that one" : "the first");
 }
 
-void organ_quantize_gguf_note(const organ_quantize_job *job)
+static void gguf_note(const organ_quantize_job *job)
 {
     size_t as_requested = 0;
     warn_of_unweighted(job);
@@ -393,182 +390,24 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
     note_replaced(job);
 }
 
-/* ---- the importance matrix ---- */
+/* ---- the kind of output ---- */
 
-static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
+static void gguf_close(organ_quantize_job *job)
 {
-    const organ_tensor *const tensor = part->weight->codes;
-    const uint64_t matrices = organ_weight_matrices(part->weight).count;
-    ORGAN_OWNED float *const norms = malloc((size_t)part->cols * sizeof *norms);
-    double count;
-    if (!norms)
-        return organ_fail_memory(error, tensor->name);
-    for (uint64_t k = 0; k < matrices && !error->status; k++)
-        if (organ_importance_norms(job->imatrix.file, job->model, tensor, k, part->experts, norms, &count, &part->entry,
-                                   error) == ORGAN_OK &&
-            count == 0)
-            organ_calibration_note_expert(&part->unreached, tensor, k);
-    return error->status;
+    organ_quantize_types_close(job->types);
+    organ_gguf_writer_destroy(job->writer);
+    organ_imatrix_close(job->imatrix.file);
+    ORGAN_FREE_ARRAYS(job->fixed, job->recipe_types);
 }
 
-/* llama.cpp quantises to other types without an entry, and never uses one for those of `plain`. */
-static bool type_needs_entry(const organ_encoding *encoding, bool fixed)
-{
-    static const organ_dtype rough[] = {ORGAN_IQ1_S, ORGAN_IQ1_M,   ORGAN_IQ2_XXS, ORGAN_IQ2_XS,
-                                        ORGAN_IQ2_S, ORGAN_IQ3_XXS, ORGAN_Q2_K};
-    static const organ_dtype plain[] = {ORGAN_Q8_0,  ORGAN_MXFP4, ORGAN_NVFP4, ORGAN_TQ1_0,
-                                        ORGAN_TQ2_0, ORGAN_Q1_0,  ORGAN_Q2_0};
-    return fixed ? is_among(encoding->codes, rough, sizeof rough / sizeof *rough)
-                 : !is_among(encoding->codes, plain, sizeof plain / sizeof *plain);
-}
-
-organ_status organ_quantize_gguf_check_entry(const organ_quantize_job *job, const organ_tensor *tensor,
-                                             uint64_t experts, organ_error *error)
-{
-    organ_error missing = {0};
-    if (organ_importance_check(job->imatrix.file, tensor, experts, &missing) == ORGAN_OK)
-        return ORGAN_OK;
-    return organ_fail(error, missing.status,
-                      "%s; `type_of` '%s=q8_0', or another type but those of iq1, iq2, iq3_xxs and q2_k, quantises it "
-                      "without weights",
-                      missing.message, tensor->name);
-}
-
-/* A type that --type-of fixes is the user's choice; other types need an entry for every matrix, since a file without
- * them may be that of another model. */
-static organ_status find_own_entry(organ_quantize_job *job, organ_quantize_part *part, organ_expert_census *known,
-                                   organ_error *error)
-{
-    const organ_tensor *const tensor = part->weight->codes;
-    const bool fixed = job->fixed && job->fixed[tensor - job->model->tensors];
-    part->experts = organ_experts_of_role(job->model, tensor, known);
-    organ_error missing = {0};
-    if (organ_quantize_gguf_check_entry(job, tensor, part->experts, &missing) == ORGAN_OK)
-        return find_entry(job, part, error);
-    if (type_needs_entry(part->encoding, fixed)) {
-        *error = missing;
-        return error->status;
-    }
-    job->imatrix.unweighted++;
-    job->imatrix.first_unweighted = job->imatrix.first_unweighted ? job->imatrix.first_unweighted : tensor;
-    return ORGAN_OK;
-}
-
-/* Embeddings never need an entry. An output head, and a matrix that only a recipe or --type-of selects, may lack one,
- * because llama.cpp does not collect the inputs of the head by default, nor those of draft layers; an entry that exists
- * is used. */
-static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tensor)
-{
-    const organ_role role = tensor->anatomy.role;
-    if (role != ORGAN_ROLE_OUTPUT && job->targets.chosen[tensor - job->model->tensors])
-        return true;
-    for (size_t k = 0; k < job->imatrix.file->entry_count; k++)
-        if (role != ORGAN_ROLE_EMBED && strcmp(job->imatrix.file->entries[k].name, tensor->name) == 0)
-            return true;
-    return false;
-}
-
-/* An entry of a layer that the model lacks shows that the file was made from another model. */
-static organ_status check_layers(const organ_quantize_job *job, organ_error *error)
-{
-    int32_t last = -1;
-    for (size_t t = 0; t < job->model->tensor_count; t++) {
-        const int32_t layer = job->model->tensors[t].anatomy.layer;
-        last = layer > last ? layer : last;
-    }
-    for (size_t k = 0; k < job->imatrix.file->entry_count; k++)
-        if (job->imatrix.file->entries[k].anatomy.layer > last)
-            return organ_fail(
-                error, ORGAN_BAD_INPUT,
-                "%s: entry '%s' is of a layer that %s does not have: the file was made from another model",
-                job->imatrix.file->path, job->imatrix.file->entries[k].name, job->model->path);
-    return ORGAN_OK;
-}
-
-organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
-{
-    organ_expert_census known = {0};
-    if (!job->options->imatrix)
-        return ORGAN_OK;
-    if (!job->imatrix.file &&
-        (organ_imatrix_open(job->options->imatrix, &job->imatrix.file, error) || check_layers(job, error) ||
-         organ_importance_digest(job->imatrix.file, job->imatrix.digest, error)))
-        return error->status;
-    for (size_t k = 0; k < job->list.part_count && !error->status; k++)
-        if (!organ_encoding_is_plain(job->list.parts[k].encoding) && needs_entry(job, job->list.parts[k].weight->codes))
-            find_own_entry(job, &job->list.parts[k], &known, error);
-    return error->status;
-}
-
-/* `roots` contains the root mean square of each column's input. weights[j] is the mean square over the mean of all
- * columns, plus ORGAN_MIN_WEIGHT (so that it is above 0), at most ORGAN_MAX_WEIGHT. roots[j] becomes its root. */
-static void make_weights(float *weights, float *roots, size_t cols)
-{
-    double sum = 0;
-    for (size_t j = 0; j < cols; j++)
-        sum += (double)roots[j] * roots[j];
-    for (size_t j = 0; j < cols; j++) {
-        const double weight = (double)roots[j] * roots[j] / (sum / (double)cols) + ORGAN_MIN_WEIGHT;
-        weights[j] = (float)(weight < ORGAN_MAX_WEIGHT ? weight : ORGAN_MAX_WEIGHT);
-        roots[j] = sqrtf(weights[j]);
-    }
-}
-
-organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
-                                       float *weights, float *roots, organ_error *error)
-{
-    double count;
-    const char *entry;
-    if (organ_importance_norms(job->imatrix.file, job->model, part->weight->codes, matrix, part->experts, roots, &count,
-                               &entry, error) == ORGAN_OK)
-        make_weights(weights, roots, (size_t)part->cols);
-    return error->status;
-}
-
-/* ---- metadata ---- */
-
-/* The keys are those of llama-quantize. */
-static organ_status note_imatrix(const organ_quantize_job *job, organ_error *error)
-{
-    organ_gguf_writer *const w = job->writer;
-    const organ_imatrix *const m = job->imatrix.file;
-    const char *const name = organ_path_name(m->path);
-    organ_gguf_writer_set_string(w, "quantize.imatrix.file", name, strlen(name), error);
-    if (m->dataset_count && !error->status)
-        organ_gguf_writer_set_string(w, "quantize.imatrix.dataset", m->datasets[0], strlen(m->datasets[0]), error);
-    if (!error->status)
-        organ_gguf_writer_set_integer(w, "quantize.imatrix.entries_count", ORGAN_GGUF_U32, (int64_t)m->entry_count,
-                                      error);
-    if (m->chunks >= 0 && !error->status)
-        organ_gguf_writer_set_integer(w, "quantize.imatrix.chunks_count", ORGAN_GGUF_U32, m->chunks, error);
-    return error->status;
-}
-
-static int64_t file_type_of(const organ_quantize_job *job)
-{
-    if (job->types)
-        return job->types->file_type;
-    return job->recipe ? job->recipe->file_type : job->encoding->file_type;
-}
-
-organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error)
-{
-    const organ_gguf *const gguf = job->model->gguf;
-    if (organ_layout_metadata(gguf, &job->writer, error))
-        return error->status;
-    /* keys of an earlier quantisation describe another imatrix */
-    for (size_t k = 0; k < gguf->kv_count; k++)
-        if (name_starts_with(gguf->kvs[k].key, "quantize."))
-            organ_gguf_writer_remove(job->writer, gguf->kvs[k].key);
-    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32, file_type_of(job), error) ||
-        organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
-                                      error))
-        return error->status;
-    const char *const adapter = job->repair.adapter ? organ_path_name(job->repair.output) : NULL;
-    if (adapter &&
-        (organ_gguf_writer_set_string(job->writer, ORGAN_REPAIR_ADAPTER_KEY, adapter, strlen(adapter), error) ||
-         organ_gguf_writer_set_string(job->writer, ORGAN_REPAIR_PAIR_KEY, job->repair.pair, strlen(job->repair.pair),
-                                      error)))
-        return error->status;
-    return job->imatrix.file ? note_imatrix(job, error) : ORGAN_OK;
-}
+const organ_quantize_format organ_quantize_gguf = {.open = gguf_open,
+                                                   .select = gguf_select,
+                                                   .forms = gguf_forms,
+                                                   .decide = organ_quantize_types_decide,
+                                                   .preferred = gguf_preferred,
+                                                   .obstacle = gguf_obstacle,
+                                                   .add = gguf_add,
+                                                   .list = gguf_list,
+                                                   .prepare = organ_quantize_gguf_metadata,
+                                                   .note = gguf_note,
+                                                   .close = gguf_close};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * How servers round the inputs of quantised matrices (--activations, --activation-type, --activation-scale): the choice
  * of a row of formats/weights/served.c, its members of quantization_config, and notes about loaders. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_compressed.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
@@ -9,21 +9,6 @@
 #include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
-
-bool organ_quantize_static(const organ_quantize_options *o)
-{
-    return o->activation_scale && strcmp(o->activation_scale, "static") == 0;
-}
-
-bool organ_quantize_by_error(const organ_quantize_options *o)
-{
-    return o->activation_observer && strcmp(o->activation_observer, "mse") == 0;
-}
-
-bool organ_quantize_measures(const organ_quantize_options *o)
-{
-    return organ_quantize_static(o) || (o->activations && strcmp(o->scheme, "nvfp4") == 0);
-}
 
 /* ---- the choice ---- */
 
@@ -173,7 +158,7 @@ static bool has_experts(const organ_quantize_job *job)
     return false;
 }
 
-organ_status organ_quantize_inputs_check_experts(const organ_quantize_job *job, organ_error *error)
+organ_status organ_quantize_inputs_check_experts(organ_quantize_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->list.part_count && !error->status; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);

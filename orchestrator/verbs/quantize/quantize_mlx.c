@@ -52,8 +52,10 @@ static organ_status settle_head(organ_quantize_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, organ_error *error)
+static organ_status mlx_open(organ_quantize_job *job, organ_error *error)
 {
+    if (organ_quantize_open_safetensors(job, error))
+        return error->status;
     const char *const name = job->model->config.model_type, *const path = job->model->path;
     const organ_mlx_type *const type = organ_mlx_type_of(name);
     if (!type)
@@ -64,7 +66,7 @@ organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, orga
     if (!(job->mlx = calloc(1, sizeof *job->mlx)))
         return organ_fail_memory(error, path);
     job->mlx->type = type;
-    if (type->nearest && by_text)
+    if (type->nearest && organ_quantize_by_text(job->options))
         return organ_fail(error, ORGAN_USAGE,
                           "%s: `method` gptq cannot calibrate the experts of %s for `format` mlx, because the model "
                           "stores gate and up in one stack: use `method` nearest",
@@ -80,7 +82,7 @@ organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, orga
     return settle_head(job, error);
 }
 
-void organ_quantize_mlx_close(organ_quantize_job *job)
+static void mlx_close(organ_quantize_job *job)
 {
     if (!job->mlx)
         return;
@@ -107,15 +109,15 @@ static organ_shard_stack *stack_named(organ_quantize_job *job, const char *name)
     return m->stacks[m->count++] = made;
 }
 
-const char *organ_quantize_mlx_name(organ_quantize_job *job, const char *name)
+static const char *mlx_name(organ_quantize_job *job, const char *name)
 {
     char renamed[ORGAN_MODULE_NAME_SIZE];
     const bool fits = organ_module_file_in_mlx(job->model->config.model_type, name, renamed, sizeof renamed);
     return !fits || strcmp(renamed, name) == 0 ? name : organ_arena_copy(&job->list.arena, renamed, strlen(renamed));
 }
 
-organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tensor *source, const char *leaf,
-                                      organ_error *error)
+static organ_status stack_last(organ_quantize_job *job, const organ_tensor *source, const char *leaf,
+                               organ_error *error)
 {
     char module[ORGAN_MODULE_NAME_SIZE], path[ORGAN_MODULE_NAME_SIZE], name[ORGAN_MODULE_NAME_SIZE + 16];
     organ_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
@@ -133,7 +135,45 @@ organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tenso
     return ORGAN_OK;
 }
 
-organ_status organ_quantize_mlx_finish(organ_quantize_job *job, organ_error *error)
+/* ---- tensors of the output ---- */
+
+/* A stack has its number of matrices as first size. */
+static size_t add_one(organ_quantize_job *job, const organ_quantize_part *part, const char *leaf, bool codes,
+                      organ_error *error)
+{
+    const organ_weight *const weight = part->weight;
+    const organ_encoding *const e = part->encoding;
+    const char *const own = organ_quantize_name_next_to(job, weight->name, leaf);
+    const char *const name = own ? mlx_name(job, own) : NULL;
+    uint64_t *const shape = organ_arena_take(&job->list.arena, 3 * sizeof *shape);
+    if (!name || !shape) {
+        organ_fail_memory(error, job->options->model);
+        return 0;
+    }
+    shape[0] = weight->shape[0];
+    memcpy(shape + 1, codes ? part->words : part->scale_shape, 2 * sizeof *shape);
+    const size_t at = organ_quantize_add_piece(job, name, codes ? e->codes : e->scales, weight->rank,
+                                               weight->rank == 2 ? shape + 1 : shape);
+    stack_last(job, weight->codes, leaf, error);
+    return at;
+}
+
+/* Names and shapes are those of MLX. */
+static organ_status mlx_add(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
+{
+    const organ_encoding *const e = part->encoding;
+    part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
+    part->scale_shape[0] = part->words[0] = part->rows;
+    part->scale_shape[1] = part->groups;
+    part->words[1] = organ_encoding_row_bytes(e, (size_t)part->cols) / 4;
+    part->codes = add_one(job, part, "weight", /*codes=*/true, error);
+    part->scale = error->status ? 0 : add_one(job, part, "scales", /*codes=*/false, error);
+    if (organ_grid_is_free(&e->grid) && !error->status)
+        part->minimum = add_one(job, part, "biases", /*codes=*/false, error);
+    return error->status;
+}
+
+static organ_status mlx_list(organ_quantize_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->list.piece_count; k++) {
         const organ_piece *const p = &job->list.pieces[k];
@@ -167,7 +207,7 @@ static bool is_raised_norm(const organ_tensor *tensor)
     return found && tensor->rank == 1;
 }
 
-bool organ_quantize_mlx_drops(const organ_quantize_job *job, const organ_tensor *tensor)
+static bool mlx_drops(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const bool draft = tensor->anatomy.role == ORGAN_ROLE_MTP && tensor->anatomy.layer < 0;
     return (job->mlx->type->finished && draft) || tensor == job->mlx->repeated ||
@@ -199,26 +239,26 @@ static organ_status make_piece(organ_quantize_job *job, const organ_weight *made
     return ORGAN_OK;
 }
 
-organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor *tensor, const organ_weight *made,
-                                     organ_error *error)
+static organ_status mlx_keep(organ_quantize_job *job, const organ_tensor *tensor, const organ_weight *made,
+                             organ_error *error)
 {
     const bool finished = job->mlx->type->finished;
     organ_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
     if (made)
         return make_piece(job, made, error);
-    if (!(piece->name = organ_quantize_mlx_name(job, tensor->name)))
+    if (!(piece->name = mlx_name(job, tensor->name)))
         return organ_fail_memory(error, job->options->model);
     if (finished && organ_ends_with(tensor->name, ".conv1d.weight") && tensor->rank == 3 && tensor->shape[1] == 1)
         return turn_axes(job, piece, error);
     if (!finished || !is_raised_norm(tensor))
-        return organ_quantize_mlx_stack(job, tensor, "weight", error);
+        return stack_last(job, tensor, "weight", error);
     if (!organ_target_is_float(tensor))
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %s, not BF16, F16 or F32", tensor->name,
                           organ_dtype_name(tensor->dtype));
     return make_piece(job, organ_quantize_mlx_raised(job, tensor), error);
 }
 
-organ_status organ_quantize_mlx_write(organ_quantize_job *job, organ_error *error)
+static organ_status mlx_write(organ_quantize_job *job, organ_error *error)
 {
     for (size_t k = 0; job->mlx && k < job->mlx->made_count && !error->status; k++)
         if (!organ_write_done(job->run, job->mlx->made[k].unit))
@@ -228,20 +268,10 @@ organ_status organ_quantize_mlx_write(organ_quantize_job *job, organ_error *erro
 
 /* ---- targets ---- */
 
-bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor)
+static const char *mlx_unreadable(const organ_quantize_job *job, const organ_weight *weight)
 {
-    const organ_role role = tensor->anatomy.role;
-    if (job->targets.chosen[tensor - job->model->tensors])
-        return true;
-    return organ_quantize_is_mlx(job) && !job->options->targets && tensor->rank == 2 && tensor->anatomy.layer < 0 &&
-           (role == ORGAN_ROLE_OUTPUT ||
-            (role == ORGAN_ROLE_EMBED && organ_ends_with(tensor->name, "embed_tokens.weight")));
-}
-
-const char *organ_quantize_mlx_obstacle(const organ_quantize_job *job, const organ_weight *weight)
-{
-    const organ_mlx_type *const type = job->mlx ? job->mlx->type : NULL;
-    return type && type->plain && organ_ends_with(weight->name, type->plain) ? type->why : NULL;
+    const organ_mlx_type *const type = job->mlx->type;
+    return type->plain && organ_ends_with(weight->name, type->plain) ? type->why : NULL;
 }
 
 /* ---- config.json ---- */
@@ -291,7 +321,7 @@ static json_t *quantization_json(const organ_quantize_job *job)
     return NULL;
 }
 
-organ_status organ_quantize_mlx_config(void *context, organ_json_edit *config, organ_error *error)
+static organ_status mlx_edit(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;
     const organ_json_source text = {config->label, config->bytes, config->length};
@@ -306,3 +336,25 @@ organ_status organ_quantize_mlx_config(void *context, organ_json_edit *config, o
         organ_json_edit_set(config, NULL, "quantization_config", made, error);
     return error->status;
 }
+
+/* ---- the kind of output ---- */
+
+static void mlx_note(const organ_quantize_job *job)
+{
+    organ_quantize_note_regrouped(job);
+    organ_quantize_mlx_note(job);
+}
+
+const organ_quantize_format organ_quantize_mlx_format = {.open = mlx_open,
+                                                         .forms = organ_quantize_forms,
+                                                         .drops = mlx_drops,
+                                                         .preferred = organ_quantize_preferred,
+                                                         .obstacle = organ_quantize_obstacle,
+                                                         .unreadable = mlx_unreadable,
+                                                         .add = mlx_add,
+                                                         .keep = mlx_keep,
+                                                         .list = mlx_list,
+                                                         .note = mlx_note,
+                                                         .write = mlx_write,
+                                                         .edit = mlx_edit,
+                                                         .close = mlx_close};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Checks the options of organ quantize that do not depend on the model, and finds the encoding of --scheme. */
-#include "orchestrator/verbs/quantize/quantize_types.h"
-#include "orchestrator/verbs/quantize/quantize_mlx.h"
+#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/output/verb_requirements.h" /* declares the table that a macro defines */
@@ -9,8 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-
-bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
+#include <unistd.h>
 
 const char *organ_quantize_scheme_named(const char *typed, char name[ORGAN_SCHEME_ROOM])
 {
@@ -21,16 +21,6 @@ const char *organ_quantize_scheme_named(const char *typed, char name[ORGAN_SCHEM
             return name;
         }
     return typed;
-}
-
-bool organ_quantize_names_gguf(const organ_quantize_options *o)
-{
-    return organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
-}
-
-bool organ_quantize_types_wanted(const organ_quantize_options *o)
-{
-    return strcmp(o->scheme, "mixed") == 0 && (o->target_size || o->types || organ_quantize_names_gguf(o));
 }
 
 /* ---- what options have a meaning with ---- */
@@ -152,15 +142,83 @@ static organ_status check_format(const organ_quantize_job *job, organ_error *err
     return mlx && !o->format ? organ_fail(error, ORGAN_USAGE, "scheme %s is one of `format` mlx", o->scheme) : ORGAN_OK;
 }
 
+static organ_status check_repair(const organ_quantize_options *o, organ_error *error)
+{
+    return o->repair_rank && o->write.evaluate
+               ? organ_fail(error, ORGAN_USAGE,
+                            "`evaluate` would score the model without its adapter: use organ lora merge, "
+                            "then organ evaluate")
+               : ORGAN_OK;
+}
+
+static organ_status check_widths(const organ_quantize_options *o, bool mixed, organ_error *error)
+{
+    const organ_allocate_options *const a = &o->allocate;
+    organ_budget budget;
+    if (!mixed)
+        return ORGAN_OK;
+    if (!a->allocate || !a->budget)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme %s needs `allocate.allocate` global and `allocate.budget`, bits per weight (3.5bpw) or bytes (9GB)",
+            o->scheme);
+    if (!o->method || strcmp(o->method, "gptq") != 0)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme %s needs `method` gptq: the cost of each width is measured on a part of the calibration text",
+            o->scheme);
+    if (organ_budget_parse(a->budget, &budget, error) != ORGAN_OK)
+        return error->status;
+    return budget.unit != ORGAN_BUDGET_PERCENT
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE,
+                            "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (9GB)", a->budget);
+}
+
+static organ_status check_budget_option(const organ_quantize_options *o, organ_error *error)
+{
+    organ_budget budget;
+    if (!o->target_size == !o->allocate.budget)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme mixed needs `target_size`, the size of the file (12GB), or `allocate.budget`, bits per weight "
+            "(3.5bpw) or bytes (12GB) of all tensors%s",
+            o->target_size ? ", not both" : "");
+    if (o->target_size)
+        return ORGAN_OK; /* checked by organ_quantize_sizes */
+    return organ_budget_parse(o->allocate.budget, &budget, &(organ_error){0}) == ORGAN_OK &&
+                   budget.unit != ORGAN_BUDGET_PERCENT
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE,
+                            "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (12GB)",
+                            o->allocate.budget);
+}
+
+static organ_status check_types(const organ_quantize_options *o, organ_error *error)
+{
+    if (check_budget_option(o, error) || organ_allocate_check(&o->allocate, error))
+        return error->status;
+    if (o->write.output && !organ_ends_with(o->write.output, ".gguf"))
+        return organ_fail(error, ORGAN_USAGE, "%s: the output of `target_size` is one GGUF file: name a .gguf",
+                          o->write.output);
+    return o->calibration.text || access(o->allocate.file, F_OK) == 0
+               ? ORGAN_OK
+               : organ_fail(
+                     error, ORGAN_USAGE,
+                     "scheme mixed needs `calibration.text` FILE, a text on which the cost of each type is measured: "
+                     "%s does not exist yet",
+                     o->allocate.file);
+}
+
 organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) || organ_quantize_repair_check(o, error) ||
+    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) || check_repair(o, error) ||
         organ_quantize_inputs_check(o, error) || organ_quantize_cache_check(o, error))
         return error->status;
     if (!job->pruning && organ_quantize_types_wanted(o)) {
         job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
-        return organ_quantize_types_check(o, error) ? error->status : check_method(o, error);
+        return check_types(o, error) ? error->status : check_method(o, error);
     }
     job->recipe = organ_recipe_named(o->scheme);
     if (o->format && strcmp(o->format, "mlx") != 0)
@@ -174,8 +232,7 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
     if (job->pruning && organ_encoding_is_gguf(job->encoding))
         return organ_fail(error, ORGAN_USAGE, "scheme %s has no meaning here: prune does not write blocks of GGUF",
                           o->scheme);
-    return organ_allocate_check(&o->allocate, error) ||
-                   organ_quantize_widths_check(o, organ_encoding_is_mixed(job->encoding), error)
+    return organ_allocate_check(&o->allocate, error) || check_widths(o, organ_encoding_is_mixed(job->encoding), error)
                ? error->status
                : check_method(o, error);
 }

@@ -1,29 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Data and functions that the sources of quantisation share for all encodings (encoding.h):
- *
- *   quantize.c              checks options, opens the model, runs
- *   quantize_pieces.c       tensors of the output of each matrix
- *   quantize_pass.c         writes the codes nearest to the weights
- *   quantize_fused.c        sets of matrices that servers multiply as one
- *   quantize_divisors.c     scales of whole tensors (NVFP4, fp8-tensor)
- *   quantize_inputs.c       kinds of rounded inputs, and their loaders
- *   quantize_activations.c  scales of inputs that are measured
- *   quantize_cache.c        scales of a KV cache (--kv-cache)
- *   quantize_mlx.c, quantize_mlx_made.c   names, config and other values of MLX
- *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
- *   quantize_text.c         opens and runs this walk over the text
- *   quantize_document.c     report and journal
- *   quantize_definitions.c  definitions in the report
- *   quantize_options.c      checks options
- *   quantize_selected.c     what --select names, and embeddings
- *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
- *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
- *   quantize_recipe.c       GGUF models: types of the recipes of llama-quantize
- *   quantize_source.c       safetensors models with a GGUF output: the conversion before
- *   quantize_type_of.c      GGUF models: types that --type-of fixes
- *   quantize_block.c        --mtp-scheme: the scheme of the block for multi-token prediction
- *   quantize_widths.c       mixed widths
- *   quantize_types.c, quantize_costs.c, quantize_sizes.c   GGUF: types by size, their measured costs, several sizes */
+ * Data and functions of quantisation that all kinds of output share (encoding.h). */
 #ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
 #define ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
 
@@ -231,6 +207,8 @@ typedef struct organ_quantize_block {
     bool *chosen;
 } organ_quantize_block;
 
+typedef struct organ_quantize_format organ_quantize_format;
+
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
@@ -238,9 +216,10 @@ typedef struct organ_quantize_job {
     const organ_write_origin *origin;      /* as in organ_write */
     const organ_engine *engine;
     const organ_progress *progress;
-    const organ_encoding *encoding; /* encoding of --scheme; of a recipe, its base */
-    const organ_recipe *recipe;     /* the recipe of --scheme; NULL: none */
-    bool blocks;                    /* second moments are diagonal blocks (--moments blocks) */
+    const organ_quantize_format *format; /* of the output; NULL: the model is not open yet */
+    const organ_encoding *encoding;      /* encoding of --scheme; of a recipe, its base */
+    const organ_recipe *recipe;          /* the recipe of --scheme; NULL: none */
+    bool blocks;                         /* second moments are diagonal blocks (--moments blocks) */
     organ_model *model;
     organ_weights *weights; /* all weights of the model, some of which are targets */
     organ_targets targets;  /* targets of --select, or the default ones */
@@ -261,7 +240,7 @@ typedef struct organ_quantize_job {
     organ_quantize_ranges ranges;
     organ_quantize_block block;
     bool own_head;               /* the output head is not the embedding; set by organ_quantize_embedding_open */
-    organ_quantize_fused *fused; /* the sets that stay unquantised (quantize_fused.h); NULL: none */
+    organ_quantize_fused *fused; /* the sets that stay unquantised (quantize_fused.c); NULL: none */
     organ_quantize_walk along, measured;
     organ_quantize_cache cache;
     organ_quantize_repair repair;
@@ -285,23 +264,51 @@ static inline uint64_t organ_quantize_source_bytes(const organ_weight *weight)
     return weight->made ? weight->elements * organ_dtype_describe(weight->codes->dtype)->bytes : weight->codes->bytes;
 }
 
+/* ---- kinds of output ---- */
+
+/* What is particular to compressed-tensors, MLX or GGUF. Members may be NULL: then there is nothing to do. Functions
+ * with an `error` return its status; they are called in this order. */
+struct organ_quantize_format {
+    /* Checks the opened model and sets job->weights. */
+    organ_status (*open)(organ_quantize_job *job, organ_error *error);
+    /* Checks and changes job->targets, when they are selected. */
+    organ_status (*select)(organ_quantize_job *job, organ_error *error);
+    /* Sets job->encodings; with scheme mixed opens what chooses them. */
+    organ_status (*forms)(organ_quantize_job *job, organ_error *error);
+    /* With scheme mixed: measures costs, or takes them from a file, and changes job->encodings. */
+    organ_status (*decide)(organ_quantize_job *job, organ_error *error);
+    /* Returns whether the output lacks a tensor of the model. */
+    bool (*drops)(const organ_quantize_job *job, const organ_tensor *tensor);
+    /* Returns the encoding that the options ask for, before the rows are checked; NULL: the tensor is no target. */
+    const organ_encoding *(*preferred)(const organ_quantize_job *job, const organ_tensor *tensor);
+    /* Returns why no encoding can represent a target, as a sentence; NULL: one can, or there is an error. */
+    const char *(*obstacle)(organ_quantize_job *job, const organ_weight *weight, organ_error *error);
+    /* Returns why loaders of safetensors models cannot read a target, whatever its scheme, as a constant sentence;
+     * NULL: they can. For organ_quantize_obstacle. */
+    const char *(*unreadable)(const organ_quantize_job *job, const organ_weight *weight);
+    /* Appends the tensors that a part becomes to job->list.pieces and sets their indices and shapes in the part. */
+    organ_status (*add)(organ_quantize_job *job, organ_quantize_part *part, organ_error *error);
+    /* The last piece is an unchanged tensor, and the last unit is its unit: makes it what loaders have in its place.
+     * `made`: the weight that is made of a part of the tensor; NULL: the tensor itself. */
+    organ_status (*keep)(organ_quantize_job *job, const organ_tensor *tensor, const organ_weight *made,
+                         organ_error *error);
+    /* Completes and checks the list of parts and pieces. */
+    organ_status (*list)(organ_quantize_job *job, organ_error *error);
+    /* Opens what the output needs besides; the calibration text is open. */
+    organ_status (*prepare)(organ_quantize_job *job, organ_error *error);
+    /* Prints notes about the output before it is written. */
+    void (*note)(const organ_quantize_job *job);
+    /* Writes and measures what must be known or written before codes. */
+    organ_status (*write)(organ_quantize_job *job, organ_error *error);
+    /* Implements organ_write.edit. NULL: there is no config.json. */
+    organ_status (*edit)(void *job, organ_json_edit *config, organ_error *error);
+    void (*close)(organ_quantize_job *job); /* also after an error of any step */
+};
+
 /* Returns whether --method is gptq, which needs a calibration text. */
 bool organ_quantize_by_text(const organ_quantize_options *options);
-/* Returns the encoding `name` for the kind of output: MLX with --format mlx, else GGUF if `gguf`; one of another kind
- * if there is no such encoding; NULL: the name is unknown. */
-const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *options, const char *name,
-                                                        bool gguf);
-/* Returns `name` with the scheme that `typed` names in any case, else `typed`. */
-#define ORGAN_SCHEME_ROOM 32 /* holds every name of ORGAN_QUANTIZE_SCHEMES */
-const char *organ_quantize_scheme_named(const char *typed, char name[ORGAN_SCHEME_ROOM]);
 /* Returns whether the name of the model or of the output ends in .gguf. */
 bool organ_quantize_names_gguf(const organ_quantize_options *options);
-/* Checks options that do not depend on the model; sets job->encoding, job->recipe and job->blocks. Returns ORGAN_USAGE
- * if they are invalid or do not fit each other. */
-organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error);
-
-/* Calls organ_quantize_pruning.open of the job with the sizes of the output. Returns its errors. */
-organ_status organ_quantize_open_pruning(void *job, organ_error *error);
 
 /* Writes codes and scales of the parts that are not calibrated; each code is the nearest to its weight. Returns the
  * errors of organ_weight_pass_run, and ORGAN_BAD_INPUT if a weight is not finite. */
@@ -313,10 +320,6 @@ organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *
 
 /* Fails with ORGAN_BAD_INPUT: tensor `tensor` has NaN or infinite values. Returns that status. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
-
-/* Appends the tensors that a part becomes to job->list.pieces and sets their indices and shapes in the part. Returns
- * ORGAN_IO if memory cannot be allocated. */
-organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_part *part, organ_error *error);
 
 /* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed, NAME.weight_global_scale if there is a
  * divisor, and a measured scale of inputs, NAME.input_global_scale or NAME.input_scale; does nothing for other parts.
@@ -332,17 +335,52 @@ organ_status organ_quantize_find_scales(organ_quantize_job *job, organ_error *er
 uint64_t organ_quantize_counted_bytes(const organ_quantize_part *part, uint64_t rows);
 /* Multiplies n values by a power of 2. */
 void organ_quantize_multiply(float *values, size_t n, float factor);
-
-/* ---- rounded inputs (quantize_inputs.c) ---- */
-
 /* Returns whether --activation-scale is static. */
 bool organ_quantize_static(const organ_quantize_options *options);
 /* Returns whether static scales are those with the least squared error (--activation-observer mse). */
 bool organ_quantize_by_error(const organ_quantize_options *options);
 /* Returns whether parts get tensors of scales of their inputs, from a text. */
 bool organ_quantize_measures(const organ_quantize_options *options);
-/* Checks the options --activation-* and --activations. Returns ORGAN_USAGE if they are invalid. */
-organ_status organ_quantize_inputs_check(const organ_quantize_options *options, organ_error *error);
+/* Returns whether the options ask for scheme mixed of a GGUF model. */
+bool organ_quantize_types_wanted(const organ_quantize_options *options);
+/* Returns `path`, without slashes at its end, with `end` in place of ".gguf" or at its end. The caller frees it. NULL
+ * if memory runs out. */
+char *organ_quantize_name_beside(const char *path, const char *end);
+
+/* ---- targets and tensors of the output ---- */
+
+/* Returns whether the output is for MLX. */
+static inline bool organ_quantize_is_mlx(const organ_quantize_job *job)
+{
+    return organ_encoding_kind(job->encoding) == ORGAN_KIND_MLX;
+}
+/* Returns whether a tensor is a target without --select: for MLX also token embeddings and output head. */
+bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor);
+/* A set of tensors that loaders read alike. */
+typedef bool organ_quantize_alike(const organ_model *model, const organ_tensor *tensor);
+/* Returns whether --select has the tensor's name or role, or a pattern that matches only tensors of the set `alike`;
+ * false also after an error. */
+bool organ_quantize_is_named(const organ_quantize_job *job, const organ_tensor *tensor, organ_quantize_alike *alike,
+                             organ_error *error);
+/* Returns whether the tensor is one of the block's matrices, and the option gives them another scheme than --scheme. */
+static inline bool organ_quantize_has_own_scheme(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return job->block.encoding && job->block.chosen && job->block.chosen[tensor - job->model->tensors];
+}
+/* Returns the encoding that the options ask for, for a target of a safetensors model. */
+static inline const organ_encoding *organ_quantize_scheme_of(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return organ_quantize_has_own_scheme(job, tensor) ? job->block.encoding : job->encoding;
+}
+/* Returns whether config.json must list several encodings: with mixed widths, or if parts have smaller groups than
+ * job->encoding. */
+bool organ_quantize_has_several_encodings(const organ_quantize_job *job);
+/* Returns the index in job->list.pieces of a new tensor of the output, whose `shape` must outlive the job. */
+size_t organ_quantize_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
+                                const uint64_t *shape);
+/* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
+ * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
+const char *organ_quantize_name_next_to(organ_quantize_job *job, const char *weight, const char *end);
 /* Returns whether nearest codes have the scale of the greatest magnitude, without a search: rows of int8-channel. A
  * smaller scale would cut off the largest weights of a row, which often meet the largest inputs: the outputs then lose
  * more than the squares of the weights' errors tell. */
@@ -350,54 +388,12 @@ static inline bool organ_quantize_keeps_scale(const organ_grid *grid)
 {
     return grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits;
 }
-
-/* Returns the row that the options choose; NULL: servers do not round inputs, or no row has these options. */
-const organ_quantize_inputs *organ_quantize_inputs_wanted(const organ_quantize_options *options);
-/* Sets job->inputs. Returns ORGAN_USAGE if no loader knows the inputs that the options ask for. */
-organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *error);
-/* Returns ORGAN_USAGE if routed experts are quantised and no loader multiplies them by such inputs. */
-organ_status organ_quantize_inputs_check_experts(const organ_quantize_job *job, organ_error *error);
-/* Returns the member input_activations of config_groups; JSON null if `kind` is NULL: inputs are not rounded. */
-json_t *organ_quantize_inputs_json(const organ_quantize_job *job, const organ_quantize_inputs *kind);
-/* Returns the member "activations" of the report, NULL if inputs are not rounded. */
-json_t *organ_quantize_inputs_document(const organ_quantize_job *job);
-/* Notes the loaders of inputs that options ask for. */
-void organ_quantize_inputs_note(const organ_quantize_job *job);
-
-/* ---- measured scales of inputs (quantize_activations.c) ---- */
-
-/* Open, run and close the run that measures the inputs of the parts, in the unquantised model; do nothing if there is
- * nothing to measure, and for NVFP4 with method gptq, whose run sets `greatest_input`. Return the errors of
- * organ_calibration_run_open and _layers, and ORGAN_BAD_INPUT if the text reaches no expert of a layer. */
-organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_error *error);
-organ_status organ_quantize_activations_run(organ_quantize_job *job, organ_error *error);
-void organ_quantize_activations_close(organ_quantize_job *job);
 /* Returns the scale by which servers multiply inputs before they round their block scales: 448 x 6 / `greatest`. */
 static inline float organ_quantize_input_scale(float greatest) { return fminf(448 * 6 / greatest, FLT_MAX); }
-
-/* ---- scales of the KV cache (quantize_cache.c) ---- */
-
-/* Checks the value of --kv-cache. Returns ORGAN_USAGE if it is unknown, or there is no text. */
-organ_status organ_quantize_cache_check(const organ_quantize_options *options, organ_error *error);
-/* Open, run and close the run that measures keys and values; do nothing without --kv-cache. If a run measures inputs,
- * it serves both, and is opened before and closed after. Opening adds the tensors to
- * job->list as one unit, which the run writes. Return the errors of organ_calibration_run_open and _layers;
- * ORGAN_USAGE for a model without keys and values of heads; ORGAN_BAD_INPUT if it has such scales, or if keys or values
- * are not finite. */
-organ_status organ_quantize_cache_open(organ_quantize_job *job, organ_error *error);
-organ_status organ_quantize_cache_run(organ_quantize_job *job, organ_error *error);
-void organ_quantize_cache_close(organ_quantize_job *job);
-/* `enter`, `leave` and `extra` of the work that measures keys and values; `context` is the job. Every rank calls
- * `leave`, also after an error. */
-organ_status organ_quantize_cache_enter(void *context, const organ_calibration_layer *layer, organ_error *error);
-organ_status organ_quantize_cache_leave(void *context, const organ_calibration_layer *layer, organ_error *error);
-uint64_t organ_quantize_cache_memory(void *context, const organ_calibration_run *calib, bool scratch);
-/* Returns the member kv_cache_scheme of quantization_config; JSON null without --kv-cache. */
-json_t *organ_quantize_cache_config(const organ_quantize_job *job);
-/* Returns the member "kv_cache" of the report; NULL without --kv-cache. */
-json_t *organ_quantize_cache_document(const organ_quantize_job *job);
-/* Notes the loaders of the scales. */
-void organ_quantize_cache_note(const organ_quantize_job *job);
+/* Computes the weight of each column of matrix number `matrix` of the part from the imatrix, and the root of the
+ * weight. `weights` and `roots` get part->cols numbers each. Returns the errors of organ_importance_norms. */
+organ_status organ_quantize_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
+                                  float *weights, float *roots, organ_error *error);
 
 /* ---- a calibration text ---- */
 
@@ -426,149 +422,33 @@ void organ_quantize_close_text(organ_quantize_job *job);
 
 /* ---- codes with an adapter (quantize_repair.c) ---- */
 
-/* Checks the options that --repair-rank excludes; does nothing without it. */
-organ_status organ_quantize_repair_check(const organ_quantize_options *options, organ_error *error);
 /* Opens the adapter of the calibrated targets. Returns the errors of organ_repair_adapter_open. */
 organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *error);
-/* Sets job->repair.pair if there is an adapter. Called when job->along.run is open. */
-organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *error);
 /* Makes the adapter with the codes of the calibrated targets, or takes the complete one of the interrupted run. */
 organ_status organ_quantize_repair_write(organ_quantize_job *job, organ_status (*make)(void *job, organ_error *error),
                                          organ_error *error);
-/* Returns the member "repair" of the report: {"rank", "adapter", "outputs_before", "outputs_after"}. */
-json_t *organ_quantize_repair_json(const organ_quantize_job *job);
 void organ_quantize_repair_close(organ_quantize_job *job);
 
 /* ---- encodings of safetensors models ---- */
 
+/* Implements organ_quantize_format.open for models that are not quantised. Returns ORGAN_USAGE for others. */
+organ_status organ_quantize_open_safetensors(organ_quantize_job *job, organ_error *error);
 /* Returns the reason why a safetensors encoding cannot represent a target, as a constant sentence; NULL if the job's
  * encoding can, or the one with the same bits and smaller groups. */
-const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_weight *weight);
-/* A set of tensors that loaders read alike. */
-typedef bool organ_quantize_alike(const organ_model *model, const organ_tensor *tensor);
-/* Returns whether --select has the tensor's name or role, or a pattern that matches only tensors of the set `alike`;
- * false also after an error. */
-bool organ_quantize_is_named(const organ_quantize_job *job, const organ_tensor *tensor, organ_quantize_alike *alike,
-                             organ_error *error);
-bool organ_quantize_is_embedding(const organ_tensor *tensor);
-/* organ_quantize_obstacle of an embedding in a scheme of compressed-tensors. */
-const char *organ_quantize_embedding_obstacle(const organ_quantize_job *job, const organ_weight *weight);
-/* Sets job->own_head if an embedding is a target. Returns the errors of organ_head_find. */
-organ_status organ_quantize_embedding_open(organ_quantize_job *job, organ_error *error);
+const char *organ_quantize_obstacle(organ_quantize_job *job, const organ_weight *weight, organ_error *error);
+/* Returns the encoding that the options ask for a tensor of a safetensors model; NULL: it is no target. */
+const organ_encoding *organ_quantize_preferred(const organ_quantize_job *job, const organ_tensor *tensor);
+/* Notes targets with smaller groups than the scheme's, if there are any. Valid after the parts are listed. */
+void organ_quantize_note_regrouped(const organ_quantize_job *job);
+/* Returns the number of quantised tensors of routed experts. */
+size_t organ_quantize_packed_experts(const organ_quantize_job *job);
 /* Returns the number of matrices of routed experts that are not quantised. Does not count stacks, which store all
  * experts of a layer in one tensor. Valid after the parts are listed. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job);
-/* Returns whether config.json must list several encodings: with mixed widths, or if parts have smaller groups than
- * job->encoding. */
-bool organ_quantize_has_several_encodings(const organ_quantize_job *job);
-/* Returns whether the configuration of a model in safetensors has at most one group of encodings. */
-bool organ_quantize_has_one_group(const organ_quantize_job *job);
-/* Prints a note if the model's type has quantised matrices that transformers opens only if it dequantises all weights
- * as it loads, which config.json then requests, and a warning if it does not open them. */
-void organ_quantize_note_type(const organ_quantize_job *job);
 /* Sets job->encodings of a safetensors model. Returns ORGAN_USAGE if --select matches only some of the routed experts
- * of a layer, or names an embedding that has an obstacle, ORGAN_BAD_INPUT if no single encoding fits all routed
+ * of a layer, ORGAN_BAD_INPUT if no single encoding fits all routed
  * experts, ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
-/* Prints notes about targets with smaller groups than the scheme's, and about outputs that transformers cannot open.
- * Valid after the parts are listed. */
-void organ_quantize_note_loaders(const organ_quantize_job *job);
-/* Implements organ_write.edit: adds quantization_config to config.json. */
-organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
-
-/* Returns whether a tensor is a target without --select: for MLX also token embeddings and output head. */
-bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor);
-
-/* ---- encodings of GGUF models: recipes ---- */
-
-/* Returns the recipe that a value of --scheme names in any case: "recipe:q4_k_m", also without "recipe:" unless that
- * names an encoding. NULL: it names none, or one with a type that organ does not write. */
-const organ_recipe *organ_recipe_named(const char *scheme);
-/* Returns recipe k of all, also of those that organ_recipe_named does not return; NULL after the last. */
-const organ_recipe *organ_recipe_at(size_t k);
-/* Returns whether llama-quantize quantises the tensor of a GGUF model: a matrix or a stack of matrices that is no norm,
- * router, position or other small table. */
-bool organ_recipe_quantises(const organ_model *model, const organ_tensor *tensor);
-/* Returns the encoding of a matrix of a block for multi-token prediction: `usual`, but Q8_0 for the projection if
- * `usual` has fewer bits. NULL: it is of no block, or none that is quantised. */
-const organ_encoding *organ_recipe_block_type(const organ_model *model, const organ_tensor *tensor,
-                                              const organ_encoding *usual);
-/* Sets types[t] to the type that the recipe gives tensor t of the model, before the lengths of rows are checked; NULL:
- * it stays unchanged. `weighed`: there is an imatrix. Tensors with an entry in `fixed` (NULL: none) get NULL and do not
- * count in rules on the order of tensors, as with --tensor-type of llama-quantize. Returns ORGAN_IO if memory cannot be
- * allocated. */
-organ_status organ_recipe_types(const organ_recipe *recipe, const organ_model *model, bool weighed,
-                                const organ_encoding *const *fixed, const organ_encoding **types, organ_error *error);
-
-/* ---- types of single tensors ---- */
-
-/* Returns the encoding of GGUF models with this name; NULL if there is none. */
-const organ_encoding *organ_quantize_type_named(const char *name);
-/* An entry of job->fixed: the tensor stays unchanged. */
-extern const organ_encoding organ_quantize_keep;
-/* Sets job->fixed from --type-of. Returns ORGAN_USAGE for a malformed word, an unknown type, and a pattern that matches
- * no matrix that organ_recipe_quantises; ORGAN_IO if memory cannot be allocated. */
-organ_status organ_quantize_fix_types(organ_quantize_job *job, organ_error *error);
-
-/* Returns the encoding that a word in lower case names in --type-of: a scheme for GGUF, f16, bf16, f32, or
- * organ_quantize_keep; NULL: none. */
-const organ_encoding *organ_quantize_type_of_word(const char *word);
-
-/* ---- the block for multi-token prediction ---- */
-
-/* Reads --mtp-scheme when job->encoding is known; opens it when the targets are selected, which it changes. Return
- * ORGAN_USAGE if it has no meaning for the scheme or the model; ORGAN_IO if memory cannot be allocated. */
-organ_status organ_quantize_block_check(organ_quantize_job *job, organ_error *error);
-organ_status organ_quantize_block_open(organ_quantize_job *job, organ_error *error);
-/* Sets the entries of job->fixed of the block's matrices of a GGUF model that have none. */
-organ_status organ_quantize_block_types(organ_quantize_job *job, organ_error *error);
-/* Returns whether the tensor is one of the block's matrices, and the option gives them another scheme than --scheme. */
-static inline bool organ_quantize_has_own_scheme(const organ_quantize_job *job, const organ_tensor *tensor)
-{
-    return job->block.encoding && job->block.chosen && job->block.chosen[tensor - job->model->tensors];
-}
-/* Returns the encoding that the options ask for, for a target of a safetensors model. */
-static inline const organ_encoding *organ_quantize_scheme_of(const organ_quantize_job *job, const organ_tensor *tensor)
-{
-    return organ_quantize_has_own_scheme(job, tensor) ? job->block.encoding : job->encoding;
-}
-/* Sets the encoding of the block's matrices of a safetensors model, which one entry of config.json states. Returns
- * ORGAN_USAGE if it does not fit one of them. Called before other encodings are chosen. */
-organ_status organ_quantize_block_forms(organ_quantize_job *job, organ_error *error);
-/* Notes what loaders do with the block. */
-void organ_quantize_block_note(const organ_quantize_job *job);
-
-/* ---- tensors of GGUF models ---- */
-
-/* Returns the encoding that --scheme asks for this tensor, before its rows are checked; NULL if the tensor is not a
- * target. Without --select, embeddings and output head are targets too, and the head has an encoding of its own. */
-const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor);
-/* Returns the reason why GGUF blocks cannot represent a target, as a sentence in the job's arena; NULL if they can.
- * Also returns NULL, and sets *error, if memory cannot be allocated. */
-const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);
-/* Sets job->encodings of a GGUF model. Returns ORGAN_IO if memory cannot be allocated. */
-organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error);
-/* Returns ORGAN_USAGE if a part gets a type that needs importances of the columns: for runs without --imatrix and text.
- */
-organ_status organ_quantize_gguf_check_weighed(const organ_quantize_job *job, organ_error *error);
-/* Opens --imatrix, if it is set, and finds the entry of each part. Returns ORGAN_BAD_INPUT if a part needs an entry and
- * has none, and the errors of organ_imatrix_open. */
-organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error);
-/* Returns the errors of organ_importance_check, with advice. */
-organ_status organ_quantize_gguf_check_entry(const organ_quantize_job *job, const organ_tensor *tensor,
-                                             uint64_t experts, organ_error *error);
-/* Computes the weight of each column of matrix number `matrix` of the part from the imatrix, and the root of the
- * weight. `weights` and `roots` get part->cols numbers each. Returns the errors of organ_importance_norms. */
-organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
-                                       float *weights, float *roots, organ_error *error);
-/* Creates job->writer: the key-values of the model, and those that name the encoding and the imatrix. */
-organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error);
-/* Prints notes about tensors whose block type differs from that of the scheme. */
-void organ_quantize_gguf_note(const organ_quantize_job *job);
-
-/* Returns whether the tensor is the table of token embeddings; whether it is the output head, which may be the same. */
-bool organ_quantize_gguf_is_embedding(const organ_tensor *tensor);
-bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *tensor);
 
 /* ---- journal and report ---- */
 
@@ -577,14 +457,5 @@ json_t *organ_quantize_results(const organ_quantize_part *part);
 /* Implements organ_write.recall: restores the figures of part number `part` from its journal line. Returns false if
  * they are malformed. */
 bool organ_quantize_recall(void *job, size_t part, const json_t *results);
-
-/* Implements organ_write.parameters: the options that have an effect in this run. */
-json_t *organ_quantize_parameters(void *job);
-/* Implements organ_write.identity: further settings that must be equal in a resumed run. */
-json_t *organ_quantize_identity(void *job);
-/* Returns the member "definitions" of the report, a new object; NULL if memory runs out. */
-json_t *organ_quantize_definitions(const organ_quantize_job *job);
-/* Implements organ_write.document: the members of the report. */
-json_t *organ_quantize_document(void *job, const organ_writing *made);
 
 #endif

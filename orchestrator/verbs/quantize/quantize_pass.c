@@ -97,7 +97,7 @@ static organ_status buffers_for_strip(const organ_quantize_job *job, const organ
     /* a strip begins at a band; strip->first counts rows over all matrices of the target */
     b->pending_at = (grid->scale_of == ORGAN_SCALE_BLOCK ? strip->first / grid->size : strip->first) * part->groups *
                     organ_encoding_scale_bytes(part->encoding);
-    return part->entry ? organ_quantize_gguf_weigh(job, part, strip->first / part->rows, b->weights, b->roots, error)
+    return part->entry ? organ_quantize_weigh(job, part, strip->first / part->rows, b->weights, b->roots, error)
                        : ORGAN_OK;
 }
 
@@ -291,16 +291,6 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* quantize_divisors.c counts the rest. */
-uint64_t organ_quantize_counted_bytes(const organ_quantize_part *part, uint64_t rows)
-{
-    const uint64_t all = part->rows * organ_weight_matrices(part->weight).count;
-    const uint64_t bytes = organ_quantize_source_bytes(part->weight) / (all ? all : 1) * rows;
-    if (organ_encoding_has_divisor(part->encoding))
-        return bytes / 2;
-    return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 3 : bytes;
-}
-
 static organ_status retire_codes(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -315,21 +305,6 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     organ_progress_advance(job->progress, organ_quantize_counted_bytes(part, strip->rows),
                            strip->last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
-}
-
-void organ_quantize_multiply(float *values, size_t n, float factor)
-{
-    for (size_t k = 0; k < n && factor != 1; k++)
-        values[k] *= factor;
-}
-
-organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)
-{
-    return organ_fail(
-        error, ORGAN_BAD_INPUT,
-        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: leave it out with `targets`, or in a "
-        "GGUF model with `type_of` '%s=keep'",
-        tensor, tensor);
 }
 
 /* Static scales have the type of the weight's scales. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Recipes: which block type each tensor of a GGUF model gets in the files that llama-quantize calls Q4_K_M, IQ3_XS and
  * so on. The rules are those of llama.cpp 0c1e57098 (src/llama-quant.cpp), as tables. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_gguf.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
@@ -273,6 +273,37 @@ const organ_recipe *organ_recipe_named(const char *scheme)
 }
 
 const organ_recipe *organ_recipe_at(size_t k) { return k < COUNT(recipes) ? &recipes[k] : NULL; }
+
+/* ---- embeddings and output head ---- */
+
+static bool name_starts_with(const char *name, const char *start) { return strncmp(name, start, strlen(start)) == 0; }
+
+/* Returns whether the tensor is a table of tokens. Those of positions and types are small and stay unchanged. */
+bool organ_quantize_gguf_is_table(const organ_tensor *tensor)
+{
+    return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
+           (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
+}
+
+bool organ_quantize_gguf_is_embedding(const organ_tensor *tensor)
+{
+    return tensor->anatomy.layer < 0 && name_starts_with(tensor->name, "token_embd.");
+}
+
+static bool has_head(const organ_model *model)
+{
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (model->tensors[t].anatomy.role == ORGAN_ROLE_OUTPUT && model->tensors[t].anatomy.layer < 0)
+            return true;
+    return false;
+}
+
+bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *tensor)
+{
+    if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
+        return true;
+    return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
+}
 
 /* ---- tensors that stay unquantised ---- */
 

@@ -2,7 +2,7 @@
  * --repair-rank: while GPTQ chooses the codes of a matrix, organ chooses a correction of low rank for it (arXiv
  * 2606.01412), and later layers run with both. The adapter is written by a run of its own that encloses the calibrated
  * part of this one. */
-#include "orchestrator/verbs/quantize/quantize_types.h"
+#include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/files.h"
 #include "formats/base/text.h"
@@ -14,15 +14,6 @@
 #include <unistd.h>
 
 #define LARGEST_REPORT ((size_t)1 << 28) /* bytes; a larger one is not read */
-
-organ_status organ_quantize_repair_check(const organ_quantize_options *o, organ_error *error)
-{
-    return o->repair_rank && o->write.evaluate
-               ? organ_fail(error, ORGAN_USAGE,
-                            "`evaluate` would score the model without its adapter: use organ lora merge, "
-                            "then organ evaluate")
-               : ORGAN_OK;
-}
 
 /* The adapter gets its name before the model: a run that was interrupted in between left it complete, and the model
  * unfinished. */
@@ -99,16 +90,6 @@ organ_status organ_quantize_repair_write(organ_quantize_job *job,
     return job->repair.named ? take_named(job, error)
                              : organ_repair_adapter_write(job->repair.adapter, job->repair.pair, calibrated, job,
                                                           &job->repair.report, error);
-}
-
-json_t *organ_quantize_repair_json(const organ_quantize_job *job)
-{
-    const json_t *const totals = json_object_get(job->repair.report, "totals");
-    return ORGAN_OBJECT(SET_COUNT("rank", job->options->repair_rank), SET_BYTES("adapter", job->repair.output),
-                        SET_HELD("outputs_before", json_object_get(totals, "outputs_before")),
-                        SET_HELD("outputs_after", json_object_get(totals, "outputs_after")),
-                        SET_HELD("parameters", json_object_get(totals, "parameters")),
-                        SET_IF(!job->writer, "forward_first", json_boolean(!organ_quantize_has_one_group(job))));
 }
 
 void organ_quantize_repair_close(organ_quantize_job *job)

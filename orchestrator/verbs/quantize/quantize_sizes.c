@@ -3,8 +3,7 @@
  * that only the first size measures. OUT.sizes.json records of which inputs and options each size was made.
  *
  * Ranks: rank 0 writes the record, and all ranks must have read it before it changes. */
-#include "orchestrator/verbs/quantize/quantize_types.h"
-#include "orchestrator/verbs/quantize/quantize_source.h"
+#include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/output/publish.h"
@@ -44,13 +43,6 @@ static int by_bytes(const void *a, const void *b)
 {
     const sizes_one *const x = a, *const y = b;
     return ORGAN_ORDER(x->bytes, y->bytes);
-}
-
-char *organ_quantize_name_beside(const char *path, const char *end)
-{
-    size_t length = organ_path_length(path);
-    organ_cut_end(path, &length, ".gguf");
-    return organ_format("%.*s%s", (int)length, path, end);
 }
 
 /* The name of one of several outputs is NAME-SIZE.gguf; a single one has the name that was given. */

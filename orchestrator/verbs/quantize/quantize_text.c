@@ -61,14 +61,43 @@ static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
                             "`method` gptq: none of the targets is in a layer; embeddings and head are not calibrated");
 }
 
+/* ---- sizes of the output ---- */
+
+/* The bytes follow from type and shape, because organ_piece.bytes is set only later. */
+static uint64_t piece_bytes(const organ_piece *piece)
+{
+    uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
+    for (unsigned k = 0; k < piece->rank; k++)
+        bytes *= piece->shape[k];
+    return bytes;
+}
+
+static organ_status open_pruning(void *context, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_held held = {.model = job->model, .targets = &job->along.targets};
+    for (size_t k = 0; k < job->model->tensor_count; k++)
+        held.other_bytes += job->model->tensors[k].bytes;
+    for (size_t k = 0; k < job->list.part_count; k++) {
+        const organ_quantize_part *const p = organ_quantize_next_part(job, k);
+        held.codes += piece_bytes(&job->list.pieces[p->codes]);
+        held.scales += piece_bytes(&job->list.pieces[p->scale]);
+        /* adds the shape, and removes the target's own bytes, which the loop above has counted */
+        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->list.pieces[p->shape]) : 0) +
+                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->list.pieces[p->global]) : 0) -
+                            p->weight->codes->bytes;
+    }
+    return job->pruning->open(job->pruning->context, &held, error);
+}
+
+/* ---- the walk ---- */
+
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
 {
     if (list_calibrated(job, error) != ORGAN_OK || organ_quantize_repair_open(job, error) != ORGAN_OK)
         return error->status;
-    if (open_walk(job, &job->along.targets, error) == ORGAN_OK)
-        organ_quantize_repair_pair(job, error);
-    return job->pruning && job->pruning->open ? organ_memory_check_also(organ_quantize_open_pruning, job, error)
-                                              : error->status;
+    open_walk(job, &job->along.targets, error);
+    return job->pruning && job->pruning->open ? organ_memory_check_also(open_pruning, job, error) : error->status;
 }
 
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * --type-of: types of single tensors of a GGUF model, by patterns on their names. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+ * Types of single tensors of a GGUF model: by patterns on their names (--type-of), and of the block for multi-token
+ * prediction (--mtp-scheme). */
+#include "orchestrator/verbs/quantize/quantize_gguf.h"
 
 #include "formats/base/text.h"
 
@@ -85,4 +86,20 @@ organ_status organ_quantize_fix_types(organ_quantize_job *job, organ_error *erro
         fix_word(job, word, error);
     free(words);
     return error->status;
+}
+
+organ_status organ_quantize_block_types(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_block *const b = &job->block;
+    if (!b->keep && !b->encoding)
+        return ORGAN_OK;
+    if (!job->fixed && !(job->fixed = calloc(job->model->tensor_count + 1, sizeof *job->fixed)))
+        return organ_fail_memory(error, job->model->path);
+    for (size_t t = 0; t < job->model->tensor_count; t++) {
+        if (!b->chosen[t] || job->fixed[t])
+            continue;
+        job->fixed[t] =
+            b->keep ? &organ_quantize_keep : organ_recipe_block_type(job->model, &job->model->tensors[t], b->encoding);
+    }
+    return ORGAN_OK;
 }

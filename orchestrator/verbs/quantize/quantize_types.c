@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Scheme mixed of GGUF: chooses a block type for each tensor, so that the file has a given size and the sum of the
  * measured costs (quantize_costs.c) is least: an integer programme with a class for each tensor. */
-#include "orchestrator/verbs/quantize/quantize_types.h"
+#include "orchestrator/verbs/quantize/quantize_gguf.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
@@ -15,41 +15,6 @@
 #include <unistd.h>
 
 /* ---- options ---- */
-
-static organ_status check_budget_option(const organ_quantize_options *o, organ_error *error)
-{
-    organ_budget budget;
-    if (!o->target_size == !o->allocate.budget)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "scheme mixed needs `target_size`, the size of the file (12GB), or `allocate.budget`, bits per weight "
-            "(3.5bpw) or bytes (12GB) of all tensors%s",
-            o->target_size ? ", not both" : "");
-    if (o->target_size)
-        return ORGAN_OK; /* checked by organ_quantize_sizes */
-    return organ_budget_parse(o->allocate.budget, &budget, &(organ_error){0}) == ORGAN_OK &&
-                   budget.unit != ORGAN_BUDGET_PERCENT
-               ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE,
-                            "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (12GB)",
-                            o->allocate.budget);
-}
-
-organ_status organ_quantize_types_check(const organ_quantize_options *o, organ_error *error)
-{
-    if (check_budget_option(o, error) || organ_allocate_check(&o->allocate, error))
-        return error->status;
-    if (o->write.output && !organ_ends_with(o->write.output, ".gguf"))
-        return organ_fail(error, ORGAN_USAGE, "%s: the output of `target_size` is one GGUF file: name a .gguf",
-                          o->write.output);
-    return o->calibration.text || access(o->allocate.file, F_OK) == 0
-               ? ORGAN_OK
-               : organ_fail(
-                     error, ORGAN_USAGE,
-                     "scheme mixed needs `calibration.text` FILE, a text on which the cost of each type is measured: "
-                     "%s does not exist yet",
-                     o->allocate.file);
-}
 
 /* Returns whether `name` is in the comma-separated list. */
 static bool is_listed(const char *list, const char *name)

@@ -2,7 +2,7 @@
  * Mixed widths: measures on a text what codes of 2 and 4 bits for each target cost, derives the cost of 3 and 8 bits,
  * and divides one budget of bits. A level is a width with its group size; a curve has the cost of a tensor at each
  * level; a choice is a set of targets that get the same level. */
-#include "orchestrator/verbs/quantize/quantize_types.h"
+#include "orchestrator/verbs/quantize/quantize_compressed.h"
 
 #include "formats/tensor/fused.h"
 #include "orchestrator/machine/quantity.h"
@@ -38,32 +38,6 @@ static const organ_encoding *encoding_at(size_t level, const organ_quantize_choi
 static const organ_quantize_choice *details_of(const organ_quantize_widths *w, size_t target)
 {
     return &w->details[w->choice_of[target]];
-}
-
-/* ---- options ---- */
-
-organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
-{
-    const organ_allocate_options *const a = &o->allocate;
-    organ_budget budget;
-    if (!mixed)
-        return ORGAN_OK;
-    if (!a->allocate || !a->budget)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "scheme %s needs `allocate.allocate` global and `allocate.budget`, bits per weight (3.5bpw) or bytes (9GB)",
-            o->scheme);
-    if (!o->method || strcmp(o->method, "gptq") != 0)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "scheme %s needs `method` gptq: the cost of each width is measured on a part of the calibration text",
-            o->scheme);
-    if (organ_budget_parse(a->budget, &budget, error) != ORGAN_OK)
-        return error->status;
-    return budget.unit != ORGAN_BUDGET_PERCENT
-               ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE,
-                            "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (9GB)", a->budget);
 }
 
 /* ---- how a curve is measured ---- */
@@ -147,14 +121,14 @@ static uint64_t tensor_memory(void *context, const organ_tensor *tensor)
 
 static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 {
-    const organ_quantize_job *const job = w->job;
+    organ_quantize_job *const job = w->job;
     w->targets.tensors = calloc(job->targets.count + 1, sizeof *w->targets.tensors);
     w->curve_of = calloc(job->targets.count + 1, sizeof *w->curve_of);
     if (!w->targets.tensors || !w->curve_of)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->targets.count; k++) {
         const organ_weight weight = organ_weight_plain(job->targets.tensors[k]);
-        if (!organ_quantize_obstacle(job, &weight)) {
+        if (!organ_quantize_obstacle(job, &weight, error)) {
             w->targets.tensors[w->targets.count++] = job->targets.tensors[k];
             w->targets.elements += job->targets.tensors[k]->elements;
             w->targets.bytes += job->targets.tensors[k]->bytes;
