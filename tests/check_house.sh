@@ -140,7 +140,11 @@ surgery/scoring calibration
 surgery/write scoring
 verbs/autopsy
 verbs/lora
-verbs/quantize lora
+verbs/quantize/codes lora
+verbs/quantize/compressed quantize/codes
+verbs/quantize/gguf quantize/codes
+verbs/quantize/mlx quantize/codes
+verbs/quantize quantize/codes quantize/compressed quantize/gguf quantize/mlx
 verbs/prune quantize
 verbs/evaluate
 verbs/fetch
@@ -200,7 +204,11 @@ surgery/write write.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
 verbs/lora repair_adapter.h
-verbs/quantize quantize_parts.h quantize_source.h
+verbs/quantize quantize_source.h
+verbs/quantize/codes quantize_parts.h
+verbs/quantize/compressed quantize_compressed.h
+verbs/quantize/gguf quantize_gguf.h
+verbs/quantize/mlx quantize_mlx.h
 LAW
 # The topics of include/organ that hold declarations of a layer: this layer and those above may include them.
 cat >"$scratch/topics" <<'LAW'
@@ -695,7 +703,7 @@ prune/allocation.c
 prune/prune_units.c
 prune/sparsegpt.c
 prune/tiles.c
-quantize/quantize_costs.c
+quantize/gguf/quantize_costs.c
 quantize/quantize_sizes.c
 quantize/quantize_source.c
 shrink/choices.c

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
-#include "orchestrator/verbs/quantize/quantize_mlx.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/mlx/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/base/results.h"

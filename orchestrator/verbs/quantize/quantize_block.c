@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * --mtp-scheme: the scheme of the block for multi-token prediction (MTP), another one than that of the model's layers.
  * In safetensors models config.json states it by a group of its own, in GGUF models it is a type of each tensor. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 #include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/architecture/mtp_types.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
  * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
-#include "orchestrator/verbs/quantize/quantize_mlx.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/mlx/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/architecture/mtp_types.h"

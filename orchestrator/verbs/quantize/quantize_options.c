@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Checks the options of organ quantize that do not depend on the model, and finds the encoding of --scheme. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 #include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/base/text.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * --smooth: checks its options, and writes the smoothed model alone with --scheme none. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 #include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "orchestrator/surgery/folds/smooth.h"

@@ -5,7 +5,7 @@
  * place of that file; since it has the same tensors, the donor serves for a dry run.
  *
  * Ranks: the file must have its name before a rank opens it, and all ranks must have closed it before it is removed. */
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/text.h"

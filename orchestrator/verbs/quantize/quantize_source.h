@@ -8,7 +8,7 @@
 #include "orchestrator/output/plan.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/folds/smooth.h"
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 struct organ_quantize_source {
     const char *model;                /* path of the safetensors model */

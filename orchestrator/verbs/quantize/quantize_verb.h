@@ -3,7 +3,7 @@
 #ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_VERB_H
 #define ORGAN_VERBS_QUANTIZE_QUANTIZE_VERB_H
 
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 /* ---- options ---- */

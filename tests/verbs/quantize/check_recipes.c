@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the recipes of quantize: the types of fixtures/recipes/types.txt, which llama-quantize chose for the models
  * of fixtures/recipes/models.txt. */
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 #include "tests/kit/suite_table.h"
 
 #include <organ/quantize.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * --kv-cache: scales of a KV cache in FP8, from the greatest magnitudes of keys (after their rotation) and values on a
  * text, in the unquantised model. Names, shapes and configuration are those of compressed-tensors. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/forward/mixers.h"

@@ -2,7 +2,7 @@
  * Chooses the encoding of each target of a safetensors model. Loaders store the routed experts of a layer as one or two
  * stacked tensors, and transformers reads one encoding for the experts of all layers. So all routed experts get one
  * encoding; if none fits, organ quantize fails before it writes anything. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Outputs for MLX, shared by the sources of quantize. */
-#ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_MLX_H
-#define ORGAN_VERBS_QUANTIZE_QUANTIZE_MLX_H
+#ifndef ORGAN_VERBS_QUANTIZE_MLX_QUANTIZE_MLX_H
+#define ORGAN_VERBS_QUANTIZE_MLX_QUANTIZE_MLX_H
 
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 extern const organ_quantize_format organ_quantize_mlx_format;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions of quantisation that all kinds of output share (encoding.h). */
-#ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
-#define ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
+#ifndef ORGAN_VERBS_QUANTIZE_CODES_QUANTIZE_PARTS_H
+#define ORGAN_VERBS_QUANTIZE_CODES_QUANTIZE_PARTS_H
 
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * How servers round the inputs of quantised matrices (--activations, --activation-type, --activation-scale): the choice
  * of a row of formats/weights/served.c, its members of quantization_config, and notes about loaders. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"

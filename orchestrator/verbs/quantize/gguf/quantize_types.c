@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Scheme mixed of GGUF: chooses a block type for each tensor, so that the file has a given size and the sum of the
  * measured costs (quantize_costs.c) is least: an integer programme with a class for each tensor. */
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"

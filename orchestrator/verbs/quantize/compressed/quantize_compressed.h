@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Outputs for compressed-tensors, and in the form of DeepSeek-V3. */
-#ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_COMPRESSED_H
-#define ORGAN_VERBS_QUANTIZE_QUANTIZE_COMPRESSED_H
+#ifndef ORGAN_VERBS_QUANTIZE_COMPRESSED_QUANTIZE_COMPRESSED_H
+#define ORGAN_VERBS_QUANTIZE_COMPRESSED_QUANTIZE_COMPRESSED_H
 
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 extern const organ_quantize_format organ_quantize_compressed;
 

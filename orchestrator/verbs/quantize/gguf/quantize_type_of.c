@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Types of single tensors of a GGUF model: by patterns on their names (--type-of), and of the block for multi-token
  * prediction (--mtp-scheme). */
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 
 #include "formats/base/text.h"
 

@@ -2,7 +2,7 @@
  * Quantises with a calibration text: GPTQ chooses the codes of each matrix for its inputs, and later layers get the
  * inputs that the quantised earlier layers compute. A part is a target: one matrix, or in GGUF models also a stack of
  * matrices. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Recipes: which block type each tensor of a GGUF model gets in the files that llama-quantize calls Q4_K_M, IQ3_XS and
  * so on. The rules are those of llama.cpp 0c1e57098 (src/llama-quant.cpp), as tables. */
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "orchestrator/surgery/layers/layer_settings.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Adds the members of config.json that mlx-lm 0.32 needs, and notes on models that mlx-lm refuses or computes with
  * other values than transformers. */
-#include "orchestrator/verbs/quantize/quantize_mlx.h"
+#include "orchestrator/verbs/quantize/mlx/quantize_mlx.h"
 
 #include "formats/base/text.h"
 #include "formats/base/word_lists.h"

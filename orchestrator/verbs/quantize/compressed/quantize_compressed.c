@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Outputs for compressed-tensors: which matrices servers read quantised, the tensors that each becomes, and notes about
  * loaders. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize for GGUF: chooses the block type of each tensor, computes column weights from the importance matrix,
  * and makes the key-values of the output. */
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 
 #include "formats/architecture/pairing.h"
 #include "formats/base/plain_numbers.h"

@@ -2,7 +2,7 @@
  * --repair-rank: while GPTQ chooses the codes of a matrix, organ chooses a correction of low rank for it (arXiv
  * 2606.01412), and later layers run with both. The adapter is written by a run of its own that encloses the calibrated
  * part of this one. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "formats/base/files.h"
 #include "formats/base/text.h"

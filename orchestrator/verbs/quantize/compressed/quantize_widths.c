@@ -2,7 +2,7 @@
  * Mixed widths: measures on a text what codes of 2 and 4 bits for each target cost, derives the cost of 3 and 8 bits,
  * and divides one budget of bits. A level is a width with its group size; a curve has the cost of a tensor at each
  * level; a choice is a set of targets that get the same level. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/tensor/fused.h"
 #include "orchestrator/machine/quantity.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What all sources of quantize use: what options ask for, which tensors are targets, tensors of the output, and the
  * figures of a part in the journal. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "formats/base/text.h"
 

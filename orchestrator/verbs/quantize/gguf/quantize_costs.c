@@ -7,7 +7,7 @@
  * measure, are measured in every type.
  *
  * Ranks: each measures some types of embeddings and head; the tensors of layers are divided by surgery/allocate. */
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"

@@ -2,7 +2,7 @@
  * Scales of whole tensors: that of NVFP4 by which its E4M3 scales are divided (weight_global_scale), and that of
  * fp8-tensor. Servers multiply some matrices as one (formats/tensor/fused.h) and read one such scale for them, so these
  * matrices have equal ones. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "formats/tensor/fused.h"
 #include "orchestrator/stream/weight_pass.h"

@@ -4,7 +4,7 @@
  * input_global_scale. --activation-scale static: they divide the inputs by input_scale and round them to INT8 or E4M3.
  * Matrices that servers multiply as one have one scale: q, k and v; gate and up; and the same matrices of all experts
  * of a layer. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/tensor/fused.h"
 

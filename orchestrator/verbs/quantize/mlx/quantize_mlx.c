@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize for MLX: model types that mlx-lm loads with the names of their files, targets, and the settings in
  * config.json by which mlx-lm rebuilds the layers. */
-#include "orchestrator/verbs/quantize/quantize_mlx.h"
+#include "orchestrator/verbs/quantize/mlx/quantize_mlx.h"
 
 #include "formats/config/model_config.h"
 #include "formats/base/text.h"

@@ -2,7 +2,7 @@
  * Tensors of outputs for MLX that have other rows or other values than the tensor of the model from which they are
  * made: gate, up and down of gpt-oss, whose stacks are stored experts x in_features x out_features with the columns of
  * gate and up in turn, and norms to which mlx-lm adds 1. */
-#include "orchestrator/verbs/quantize/quantize_mlx.h"
+#include "orchestrator/verbs/quantize/mlx/quantize_mlx.h"
 
 #include "formats/base/text.h"
 #include "formats/weights/weight_search.h"

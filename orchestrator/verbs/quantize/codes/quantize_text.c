@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Opens, runs and closes the walk over a calibration text with which quantize changes matrices
  * (quantize_calibrated.c). */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 

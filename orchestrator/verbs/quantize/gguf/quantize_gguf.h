@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Outputs in GGUF: recipes, types of single tensors, importance matrix, types that fit a size. */
-#ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_GGUF_H
-#define ORGAN_VERBS_QUANTIZE_QUANTIZE_GGUF_H
+#ifndef ORGAN_VERBS_QUANTIZE_GGUF_QUANTIZE_GGUF_H
+#define ORGAN_VERBS_QUANTIZE_GGUF_QUANTIZE_GGUF_H
 
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 extern const organ_quantize_format organ_quantize_gguf;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Outputs in GGUF: the entry of the importance matrix for each tensor, and the key-values of the file. */
-#include "orchestrator/verbs/quantize/quantize_gguf.h"
+#include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"

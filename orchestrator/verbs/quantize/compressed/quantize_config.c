@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes quantization_config of config.json, which states for loaders how the quantised weights of a safetensors model
  * are stored. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/quant_sections.h"

@@ -3,7 +3,7 @@
  * targets or none. In fp8-block128 servers read the scales of a set as those of one matrix, whose blocks of rows follow
  * each other: if a part ends within a block, its last scales are those of the next part, without a message in vLLM.
  * Such sets stay unquantised. */
-#include "orchestrator/verbs/quantize/quantize_compressed.h"
+#include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"

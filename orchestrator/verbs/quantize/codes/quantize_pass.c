@@ -2,7 +2,7 @@
  * Quantises to the nearest codes, strip by strip on all workers. The rows of a strip are processed in bands that share
  * their scales: 128 rows if a scale covers a block of the matrix, else one row. Short rows of GGUF blocks are encoded
  * several at a time. A part is a target that is quantised. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
