@@ -431,6 +431,22 @@ awk '
     function floor(path) { sub(/^orchestrator\//, "", path); sub(/\/.*/, "", path); return path }
     FILENAME ~ /floors$/ { for (k = 1; k <= NF; k++) may[$1, $k]; next }
     !((floor($1), floor($2)) in may) { print $1 " calls " $2 }' "$scratch/floors" "$scratch/calls" | check "calls point down only"
+# Files of quantize on floors: a file is on the floor above the highest one that it calls.
+# shellcheck disable=SC2016
+floors_of() {
+    awk -v most="$1" '
+        { from[NR] = $1; to[NR] = $2 }
+        END {
+            for (k in from) floor[from[k]] = floor[to[k]] = 1
+            do {
+                rises = 0
+                for (k in from) if (floor[from[k]] <= floor[to[k]] && floor[to[k]] < 100) { floor[from[k]] = floor[to[k]] + 1; rises = 1 }
+            } while (rises)
+            for (file in floor) if (floor[file] > most) print file " is on floor " floor[file]
+        }'
+}
+printf 'a b\nb c\na c\n' | floors_of 2 | diff - <(echo 'a is on floor 3') | check "the check of floors finds them"
+grep -E '^[^ ]*/verbs/quantize/[^ ]* [^ ]*/verbs/quantize/' "$scratch/calls" | floors_of 8 | check "files of quantize call each other over 8 floors at most"
 # forward/mixers is a part of forward.
 sed -E 's,/[^/ ]*( |$),\1,g; s,forward/mixers,forward,g' "$scratch/calls" | awk '$1 != $2' | peel | check "no rooms call each other in a circle"
 

@@ -11,7 +11,6 @@
 #include "orchestrator/machine/quantity.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static organ_status check_model(const organ_quantize_job *job, organ_error *error)
 {

@@ -5,7 +5,6 @@
 
 #include "formats/base/text.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- options ---- */

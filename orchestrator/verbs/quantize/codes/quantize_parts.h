@@ -239,7 +239,7 @@ typedef struct organ_quantize_job {
     const organ_quantize_inputs *inputs; /* how servers round inputs; NULL: they do not */
     organ_quantize_ranges ranges;
     organ_quantize_block block;
-    bool own_head;               /* the output head is not the embedding; set by organ_quantize_embedding_open */
+    bool own_head;               /* the output head is not the embedding; known if an embedding is a target */
     organ_quantize_fused *fused; /* the sets that stay unquantised (quantize_fused.c); NULL: none */
     organ_quantize_walk along, measured;
     organ_quantize_cache cache;
