@@ -6,8 +6,6 @@
 
 #include "orchestrator/stream/read_ahead.h"
 
-#include <xxhash.h>
-
 typedef struct organ_transfer organ_transfer;
 
 /* Bytes [at, at + bytes) of a tensor in the output, and their XXH3, seed 0. */
@@ -26,23 +24,18 @@ struct organ_transfer {
     organ_dtype as;
     const organ_kernels *kernels; /* for the conversion; may be NULL if `as` is the tensor's type */
     organ_overflow *overflow;     /* what the conversion does with values beyond the range; NULL only without one */
-    /* The digest of all bytes is needed, so the only extent that is reported is the whole tensor. Its bytes are hashed
-     * in order: a worker that has bytes of its middle waits until those before them are hashed. false: each extent has
-     * a digest of its own, and no worker waits for another. */
+    /* The digest of all bytes is needed, so the only extent is the whole tensor. The bytes of an extent are hashed in
+     * order: a worker that has bytes of its middle waits until those before them are hashed. */
     bool whole;
-    /* Called after the bytes of an extent were written, once for every byte of the tensor and not for an empty one, in
-     * any order of extents. May be NULL. An error ends the run. The calls of `written` and `done` are made by workers,
-     * one at a time. */
+    /* Called after the bytes of an extent were written, once for every byte of the tensor and not for an empty one. May
+     * be NULL. An error ends the run. The calls of `written` and `done` are made on the thread that runs
+     * organ_transfer_run, in the order of the transfers and their bytes. */
     organ_status (*written)(void *context, const organ_transfer *transfer, const organ_transfer_extent *extent,
                             organ_error *error);
     /* Called after all bytes of the tensor were written, and after `written`. An error ends the run. May be NULL. */
     organ_status (*done)(void *context, const organ_transfer *transfer, organ_error *error);
     void *context; /* first argument of `written` and `done` */
     size_t number; /* for the caller's use */
-    /* Used by organ_transfer_run, zero before: bytes that are not written yet, bytes that are hashed, and the state of
-     * the digest if `whole` is set. */
-    uint64_t left, hashed;
-    XXH3_state_t *hash;
 };
 
 /* Creates `path` with `size` zero bytes. `reserved`: reserves space on the disk for them if the file system supports
@@ -58,11 +51,11 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
  * of tensors, except that writers wait in direct writes if the memory has room for two buffers
  * for each worker. The files are not synchronised with the disk (organ_transfer_sync does so). Returns ORGAN_IO if a
  * file cannot be read or written, ORGAN_BAD_INPUT if a model's file was changed or a value exceeds the range of its new
- * type, ORGAN_INTERRUPTED if a stop is requested through `stop`, or the error of a callback. If several extents fail,
- * the error is that of the first in the order of the transfers, for any number of workers. After an error some of the
- * bytes may have been written. */
-organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_engine *engine,
-                                const organ_progress *progress, const organ_stop *stop, organ_error *error);
+ * type, ORGAN_INTERRUPTED if a stop is requested through engine->stop, or the error of a callback. If several extents
+ * fail, the error is that of the first in the order of the transfers, for any number of workers. After an error some of
+ * the bytes may have been written. */
+organ_status organ_transfer_run(const organ_transfer *transfers, size_t count, const organ_engine *engine,
+                                const organ_progress *progress, organ_error *error);
 
 /* Synchronises the file system of `directory`: everything written to it so far is then on the disk. One call is enough
  * for any number of small files. */

@@ -20,7 +20,7 @@ typedef struct behind_slot {
 /* The open file of a worker, and its buffers for copies. */
 typedef struct behind_lane {
     pthread_mutex_t lock;   /* protects `queued`, and `queues` of the parts */
-    pthread_cond_t ended;   /* a write has ended */
+    pthread_cond_t ended;   /* a write has ended; wakes the worker, and the thread that awaits a part */
     size_t queued;          /* writes that writers have */
     organ_direct_file file; /* path NULL: none */
     char *memory;           /* NULL: the worker has written no copies yet */
@@ -46,7 +46,7 @@ static void write_part(void *context, organ_queued_write *queued)
     ORGAN_LOCKED(&lane->lock);
     part->queues = false;
     lane->queued--;
-    pthread_cond_signal(&lane->ended);
+    pthread_cond_broadcast(&lane->ended);
 }
 
 /* Waits until no writer has the part; NULL: any of the lane. */

@@ -32,7 +32,8 @@ typedef struct organ_behind_part {
  * organ_behind_destroy. Workers may call it at the same time, each with its own number; ranges must not overlap. */
 void organ_behind_begin(organ_behind *behind, size_t worker, organ_behind_part *part, const char *path,
                         const void *data, size_t bytes, uint64_t offset);
-/* Waits until the write has ended. Returns ORGAN_IO if it failed or the file could not be opened. */
+/* Waits until the write has ended; any thread may call it after organ_behind_begin. Returns ORGAN_IO if it failed or
+ * the file could not be opened. */
 organ_status organ_behind_await(organ_behind_part *part, organ_error *error);
 
 /* Like organ_behind_begin for a copy of the bytes, which joins those before it to longer writes. `path` must stay valid

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 static void setup(void) { scratch_make(); }
 
@@ -75,7 +76,7 @@ START_TEST(elements_of_64_bits_are_converted_whole)
                                .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
     organ_engine *engine;
     ck_assert_int_eq(organ_engine_create(NULL, 2, 0, &engine, &error), ORGAN_OK);
-    ck_assert_msg(organ_transfer_run(&transfer, 1, engine, NULL, NULL, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_transfer_run(&transfer, 1, engine, NULL, &error) == ORGAN_OK, "%s", error.message);
     size_t size;
     char *const out = slurp(path, &size);
     ck_assert_uint_eq(size, 4 * COUNT);
@@ -165,7 +166,7 @@ START_TEST(extents_cover_a_tensor_with_any_threads)
                                    .written = extent_is_written,
                                    .done = tensor_is_done,
                                    .context = &r};
-        ck_assert_msg(organ_transfer_run(&transfer, 1, engine, NULL, NULL, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_msg(organ_transfer_run(&transfer, 1, engine, NULL, &error) == ORGAN_OK, "%s", error.message);
         size_t size;
         char *const out = slurp(path, &size);
         ck_assert_uint_eq(size, 1001 + 4 * FLOATS);
@@ -208,7 +209,7 @@ START_TEST(the_error_is_that_of_the_first_extent)
                                    .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why),
                                    .overflow = &overflow,
                                    .whole = k % 2};
-        ck_assert_int_eq(organ_transfer_run(&transfer, 1, engine, NULL, NULL, &error), ORGAN_BAD_INPUT);
+        ck_assert_int_eq(organ_transfer_run(&transfer, 1, engine, NULL, &error), ORGAN_BAD_INPUT);
         ck_assert_ptr_nonnull(strstr(error.message, "'x': at least 1 value "));
         ck_assert_int_eq(unlink(path), 0);
         organ_engine_destroy(engine);
@@ -245,7 +246,7 @@ START_TEST(a_failed_write_is_that_of_the_first_extent)
                                    .written = extent_is_written,
                                    .done = tensor_is_done,
                                    .context = &r};
-        ck_assert_int_eq(organ_transfer_run(&transfer, 1, engine, NULL, NULL, &error), ORGAN_IO);
+        ck_assert_int_eq(organ_transfer_run(&transfer, 1, engine, NULL, &error), ORGAN_IO);
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
         ck_assert_int_eq(error.errnum, EFBIG);
         ck_assert_msg(strstr(error.message, " bytes at 9437184"), "%s", error.message);

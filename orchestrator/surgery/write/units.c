@@ -199,8 +199,7 @@ organ_status organ_units_copy(organ_writing *w, organ_error *error)
         transfer->done = finish_copied;
         transfer->context = w;
     }
-    return count ? organ_transfer_run(transfers, count, w->write->engine, w->write->progress, w->stop, error)
-                 : ORGAN_OK;
+    return count ? organ_transfer_run(transfers, count, w->write->engine, w->write->progress, error) : ORGAN_OK;
 }
 
 /* ---- reading back ---- */
