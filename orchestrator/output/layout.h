@@ -123,6 +123,13 @@ organ_status organ_layout_plan(const organ_model *model, organ_piece *pieces, si
 organ_status organ_layout_plan_gguf(const organ_model *model, organ_piece *pieces, size_t count, const char *name,
                                     organ_gguf_writer *writer, organ_layout *layout, organ_error *error);
 
+/* Plans one safetensors file named `name`, whose "__metadata__" is `metadata`. The pieces keep their order, and their
+ * data begin at byte `begin`, a multiple of 8: blanks fill up the header. Sets bytes, file and offset in `pieces`,
+ * which must outlive the layout with their names and the model. Returns ORGAN_BAD_INPUT for two tensors of one name, an
+ * impossible size, or a longer header. The caller releases *layout also after an error. */
+organ_status organ_layout_plan_file(const organ_model *model, organ_piece *pieces, size_t count, const char *name,
+                                    const char *metadata, uint64_t begin, organ_layout *layout, organ_error *error);
+
 /* Makes the layout that writes a model's files unchanged. For an organ directory: the files of its donor, with the
  * present bytes of the .bin files. `model` must outlive the layout. Returns ORGAN_BAD_INPUT or ORGAN_IO if headers and
  * bytes between tensors cannot be loaded. The caller releases *layout also after an error. */

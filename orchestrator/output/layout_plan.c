@@ -52,7 +52,7 @@ static organ_status add_file(organ_layout *layout, const char *name, void *heade
 typedef struct safetensors_form {
     const char *metadata; /* value of the member "__metadata__"; NULL: none */
     int metadata_bytes;
-    unsigned multiple;   /* the data begin at a multiple of so many bytes */
+    uint64_t multiple;   /* the data begin at a multiple of so many bytes */
     const size_t *order; /* indices of the pieces, sorted by place; NULL: the list itself is sorted */
 } safetensors_form;
 
@@ -99,7 +99,7 @@ static organ_status write_header(const organ_layout *layout, const safetensors_f
         at += piece->bytes;
     }
     fputc('}', text.out);
-    for (long here = ftell(text.out); here > 0 && here % form->multiple; here++)
+    for (long here = ftell(text.out); here > 0 && (uint64_t)here % form->multiple; here++)
         fputc(' ', text.out);
     organ_text_end(&text, header, error);
     *length = text.size;
@@ -315,6 +315,20 @@ organ_status organ_layout_plan_gguf(const organ_model *model, organ_piece *piece
 {
     *layout = (organ_layout){.model = model, .pieces = pieces, .piece_count = count};
     return measure_pieces(layout, error) ? error->status : add_gguf(layout, name, writer, error);
+}
+
+organ_status organ_layout_plan_file(const organ_model *model, organ_piece *pieces, size_t count, const char *name,
+                                    const char *metadata, uint64_t begin, organ_layout *layout, organ_error *error)
+{
+    const safetensors_form form = {metadata, (int)strlen(metadata), begin, NULL};
+    *layout = (organ_layout){.model = model, .pieces = pieces, .piece_count = count};
+    if (measure_pieces(layout, error) || add_safetensors(layout, name, &form, 0, count, error))
+        return error->status;
+    return layout->files->fillers->bytes == begin
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_BAD_INPUT,
+                            "%s: the header of %s does not fit into the %" PRIu64 " bytes reserved for it", model->path,
+                            name, begin);
 }
 
 /* ---- organ directories ---- */

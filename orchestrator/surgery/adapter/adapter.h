@@ -158,25 +158,16 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count);
  * units: groups of tensors that are made together, such as the factors of a module. The ranks of factors need not be
  * known in advance. */
 
-/* A unit of an adapter. */
-typedef struct organ_adapter_unit {
-    const char *name;      /* in the journal; the names of all units differ */
-    uint64_t source_bytes; /* bytes that are read for it, for the progress */
-    uint64_t most;         /* upper bound of the bytes of its tensors */
-    /* The unit is a copy of this tensor of `model`, which gets the name `key`. `key` may be set as late as in `config`.
-     * NULL: `fill` makes the unit. */
-    const organ_tensor *same;
-    const organ_model *model;
-    const char *key;
-} organ_adapter_unit;
-
 typedef struct organ_adapter_writer organ_adapter_writer;
 
 /* An adapter that organ_adapter_make makes. The callbacks get write.context. */
 typedef struct organ_adapter_making {
     organ_write write; /* with the members that no comment of organ_adapter_make names */
-    /* In the order of the adapter: units of wider elements first, because readers require aligned tensors. */
-    const organ_adapter_unit *units;
+    /* In the order of the adapter: units of wider elements first, because readers require aligned tensors. The verb
+     * sets name, cost and calib of a unit. A copied tensor is a piece of organ_piece_same; `config` may change its name
+     * from that in the journal to that in the adapter. Of other units, which `fill` makes, `bytes` is an upper bound.
+     */
+    organ_piece *units;
     size_t unit_count;
     size_t tensors, name_bytes;    /* upper bounds of the number of tensors, and of the bytes of all their names */
     const char *architecture;      /* general.architecture of a GGUF adapter; NULL: an adapter of peft */
@@ -184,7 +175,6 @@ typedef struct organ_adapter_making {
     double alpha;                  /* adapter.lora.alpha of a GGUF adapter; 0: that of scale 1 */
     const char *base_name;         /* general.base_model.0.name of a GGUF adapter; NULL: none */
     const char *repair_pair;       /* digest that the adapter shares with its model; NULL: none */
-    bool calib;                    /* value of organ_unit.calib for the units that `fill` makes */
     const organ_adapter *files_of; /* adapter whose tokenizer and similar files are copied; NULL: none */
     /* Makes the units that are no copies and for which organ_adapter_done returns false, in any order: calls
      * organ_adapter_begin, organ_adapter_add and organ_adapter_end, and advances the progress. */

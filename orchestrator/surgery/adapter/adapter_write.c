@@ -2,8 +2,7 @@
  * Makes adapters with organ_write. All units have their places in adapter_model.safetensors, in the order of the
  * adapter, each with room for the most bytes that it can have. When all units are written, rank 0 moves their bytes
  * together and writes the header, in the room that was kept for it. A run that is killed meanwhile makes those units
- * again whose bytes have moved. A GGUF adapter is a copy of that file, because its header precedes the tensors and
- * depends on all of them.
+ * again whose bytes have moved. In a GGUF adapter the tensors move into a file of their own.
  *
  * Ranks: rank 0 alone completes the adapter, after all ranks have synchronised the file. */
 #include "orchestrator/surgery/adapter/adapter.h"
@@ -28,22 +27,28 @@
 #include <string.h>
 
 #define ENTRY_BYTES 160               /* upper bound of a tensor's bytes in the header, in addition to its name */
-#define CHUNK       ((size_t)1 << 18) /* bytes that are converted, moved or copied at once */
-
-enum { ROW_BYTES = 2 }; /* index of the last member of a row of `tensors` */
+#define CHUNK       ((size_t)1 << 18) /* bytes that are converted or moved at once */
+#define MOST_RANK   4                 /* dimensions of a tensor that `fill` makes */
 
 struct organ_adapter_writer {
     organ_adapter_making *making;
     organ_writing *writing;
-    organ_piece *pieces; /* a piece for each unit, which is its place in the file */
-    /* For each unit: its tensors as rows [name, {"dtype", "shape"}, bytes] (ROW_BYTES); NULL: the unit is a copy, or
-     * not made. */
-    json_t **tensors;
+    organ_piece *units; /* of the making; a unit is a piece of the file with room for its tensors */
+    /* For each unit: its tensors as rows [name, {"dtype", "shape"}, bytes]; NULL: the unit is a copy, or not made. */
+    json_t **rows;
+    organ_piece *tensors; /* when all units are made: the tensors of the adapter, in its order */
+    uint64_t (*shapes)[MOST_RANK];
+    size_t tensor_count;
     unsigned char *buffer; /* of CHUNK bytes */
     uint64_t room;         /* bytes of the header's JSON, which blanks fill up */
     uint64_t at;           /* bytes that the current unit has so far */
     size_t unit;           /* the current unit */
 };
+
+static const char *weights_file(const organ_adapter_making *making)
+{
+    return making->mlx ? ORGAN_ADAPTER_MLX : ORGAN_ADAPTER_WEIGHTS;
+}
 
 /* ---- filling a unit ---- */
 
@@ -51,16 +56,10 @@ bool organ_adapter_done(const organ_adapter_writer *w, size_t unit) { return org
 
 organ_status organ_adapter_begin(organ_adapter_writer *w, size_t unit, organ_error *error)
 {
-    json_decref(w->tensors[unit]);
+    json_decref(w->rows[unit]);
     w->unit = unit;
     w->at = 0;
-    return (w->tensors[unit] = json_array()) ? ORGAN_OK : organ_fail_memory(error, w->making->write.requested->output);
-}
-
-static json_t *entry_json(organ_dtype dtype, unsigned rank, const uint64_t *shape)
-{
-    return ORGAN_OBJECT(SET_TEXT("dtype", organ_dtype_describe(dtype)->name),
-                        SET("shape", organ_counts_json(rank, shape)));
+    return (w->rows[unit] = json_array()) ? ORGAN_OK : organ_fail_memory(error, w->making->write.requested->output);
 }
 
 static organ_status fail_value(const organ_adapter_writer *w, const char *name, uint64_t at, double value,
@@ -83,11 +82,12 @@ organ_status organ_adapter_add(organ_adapter_writer *w, const char *name, organ_
     uint64_t count = 1, bytes;
     for (unsigned k = 0; k < rank; k++)
         count *= shape[k];
-    if (!organ_dtype_bytes(dtype, count, &bytes) || bytes > w->pieces[w->unit].bytes - w->at)
+    if (!organ_dtype_bytes(dtype, count, &bytes) || bytes > w->units[w->unit].bytes - w->at)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is too large", w->making->write.requested->output,
                           name);
-    if (json_array_append_new(w->tensors[w->unit],
-                              json_pack("[s, o, I]", name, entry_json(dtype, rank, shape), (json_int_t)bytes)))
+    json_t *const entry = ORGAN_OBJECT(SET_TEXT("dtype", organ_dtype_describe(dtype)->name),
+                                       SET("shape", organ_counts_json(rank, shape)));
+    if (json_array_append_new(w->rows[w->unit], json_pack("[s, o, I]", name, entry, (json_int_t)bytes)))
         return organ_fail_memory(error, w->making->write.requested->output);
     for (uint64_t at = 0; at < count && !error->status; at += step) {
         const size_t n = count - at < step ? (size_t)(count - at) : step;
@@ -150,28 +150,44 @@ organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adap
     return error->status;
 }
 
+/* Sets name, type, shape and bytes of tensor `index` of a unit. */
+static organ_status read_row(const organ_adapter_writer *w, size_t unit, size_t index, organ_piece *piece,
+                             uint64_t shape[MOST_RANK], organ_error *error)
+{
+    const char *name, *type;
+    json_int_t bytes;
+    json_t *sizes;
+    if (json_unpack(organ_json_row_at(w->rows[unit], index), "[s, {s:s, s:o}, I]", &name, "dtype", &type, "shape",
+                    &sizes, &bytes) ||
+        bytes < 0 || organ_dtype_from_name(type) == ORGAN_DTYPE_COUNT || json_array_size(sizes) > MOST_RANK)
+        return organ_fail(error, ORGAN_IO, "%s: the journal's line of '%s' is malformed",
+                          w->making->write.requested->output, w->units[unit].name);
+    *piece = (organ_piece){.name = name,
+                           .dtype = organ_dtype_from_name(type),
+                           .rank = (unsigned)json_array_size(sizes),
+                           .shape = shape,
+                           .bytes = (uint64_t)bytes};
+    for (unsigned k = 0; k < piece->rank; k++)
+        shape[k] = (uint64_t)json_integer_value(json_array_get(sizes, k));
+    return ORGAN_OK;
+}
+
 /* Reads tensor `index` of the unit, of *count values, from byte *at of the unit on, and advances *at. */
 static float *read_tensor(const organ_adapter_writer *w, size_t unit, size_t index, size_t *count, uint64_t *at,
                           organ_error *error)
 {
-    const char *name, *type;
-    json_int_t bytes;
-    json_t *entry;
-    organ_dtype dtype;
-    if (json_unpack(organ_json_row_at(w->tensors[unit], index), "[s, o, I]", &name, &entry, &bytes) || bytes <= 0 ||
-        json_unpack(entry, "{s:s}", "dtype", &type) || (dtype = organ_dtype_from_name(type)) == ORGAN_DTYPE_COUNT) {
-        organ_fail(error, ORGAN_IO, "%s: the journal's line of '%s' is malformed", w->making->write.requested->output,
-                   w->pieces[unit].name);
+    organ_piece piece;
+    uint64_t shape[MOST_RANK];
+    if (read_row(w, unit, index, &piece, shape, error))
         return NULL;
-    }
-    *count = (size_t)bytes / organ_dtype_describe(dtype)->bytes;
-    float *const values = calloc(*count, sizeof *values);
-    ORGAN_OWNED void *const stored = malloc((size_t)bytes);
+    *count = (size_t)piece.bytes / organ_dtype_describe(piece.dtype)->bytes;
+    float *const values = calloc(*count + 1, sizeof *values);
+    ORGAN_OWNED void *const stored = malloc((size_t)piece.bytes + 1);
     if (!values || !stored)
-        organ_fail_memory(error, name);
-    else if (organ_write_read(w->writing, unit, stored, (size_t)bytes, *at, error) == ORGAN_OK)
-        organ_widen(w->making->write.engine->kernels, dtype, stored, values, *count);
-    *at += (uint64_t)bytes;
+        organ_fail_memory(error, piece.name);
+    else if (organ_write_read(w->writing, unit, stored, (size_t)piece.bytes, *at, error) == ORGAN_OK)
+        organ_widen(w->making->write.engine->kernels, piece.dtype, stored, values, *count);
+    *at += piece.bytes;
     return values;
 }
 
@@ -187,32 +203,60 @@ organ_status organ_adapter_read_factors(const organ_adapter_writer *w, size_t un
     f->rank = count / (f->experts * f->in);
     if (f->rank == 0 || f->rank * f->experts * f->in != count || f->rank * f->experts * f->out != b_count)
         return organ_fail(error, ORGAN_IO, "%s: the journal's line of '%s' is malformed",
-                          w->making->write.requested->output, w->pieces[unit].name);
+                          w->making->write.requested->output, w->units[unit].name);
     if (parameter && f->experts > 1) {
         float *const b = organ_lora_transposed(f->b, f->out * f->rank, f->experts);
         free(f->b);
         f->b = b;
     }
-    return f->b ? ORGAN_OK : organ_fail_memory(error, w->pieces[unit].name);
+    return f->b ? ORGAN_OK : organ_fail_memory(error, w->units[unit].name);
 }
 
 organ_status organ_adapter_end(organ_adapter_writer *w, json_t *results, organ_error *error)
 {
     return organ_write_finish(w->writing, w->unit,
-                              ORGAN_OBJECT(SET("tensors", json_incref(w->tensors[w->unit])), SET("results", results)),
+                              ORGAN_OBJECT(SET("tensors", json_incref(w->rows[w->unit])), SET("results", results)),
                               error);
 }
 
-/* ---- the GGUF file ---- */
+/* ---- the tensors of the adapter ---- */
+
+static size_t tensors_of(const organ_adapter_writer *w, size_t unit)
+{
+    return w->units[unit].same ? 1 : json_array_size(w->rows[unit]);
+}
+
+/* All ranks know the tensors of all units. */
+static organ_status list_tensors(organ_adapter_writer *w, organ_error *error)
+{
+    const organ_adapter_making *const m = w->making;
+    size_t count = 0;
+    for (size_t k = 0; k < m->unit_count; k++)
+        count += tensors_of(w, k);
+    w->tensors = organ_rows_take(count + 1, sizeof *w->tensors);
+    w->shapes = organ_rows_take(count + 1, sizeof *w->shapes);
+    if (!w->tensors || !w->shapes)
+        return organ_fail_memory(error, m->write.requested->output);
+    for (size_t k = 0; k < m->unit_count; k++)
+        for (size_t t = 0; t < tensors_of(w, k) && !error->status; t++, w->tensor_count++) {
+            organ_piece *const tensor = &w->tensors[w->tensor_count];
+            if (w->units[k].same)
+                *tensor = w->units[k];
+            else
+                read_row(w, k, t, tensor, w->shapes[w->tensor_count], error);
+            organ_rows_passed();
+        }
+    return error->status;
+}
 
 /* With this value of adapter.lora.alpha llama.cpp applies every pair with scale 1. If all pairs have the same rank,
  * it is the rank, because the scale is alpha / rank. If ranks differ, it is 0, with which llama.cpp does not scale. */
-static float alpha_of(const organ_model *model)
+static float alpha_of(const organ_adapter_writer *w)
 {
     uint64_t rank = 0;
     organ_adapter_name name;
-    for (size_t k = 0; k < model->tensor_count; k++) {
-        const organ_tensor *const t = &model->tensors[k];
+    for (size_t k = 0; k < w->tensor_count; k++) {
+        const organ_piece *const t = &w->tensors[k];
         if (!organ_adapter_name_read(t->name, /*gguf=*/true, &name) || !name.is_b)
             continue;
         if (rank && rank != t->shape[t->rank - 1])
@@ -222,13 +266,12 @@ static float alpha_of(const organ_model *model)
     return (float)rank;
 }
 
-/* `model` is the safetensors file. */
-static organ_status gguf_describe(const organ_adapter_making *making, const organ_model *model, organ_gguf_writer *gguf,
-                                  organ_error *error)
+static organ_status describe_gguf(const organ_adapter_writer *w, organ_gguf_writer *gguf, organ_error *error)
 {
+    const organ_adapter_making *const making = w->making;
     const char *const texts[][2] = {
         {"general.architecture", making->architecture}, {"general.type", "adapter"}, {"adapter.type", "lora"}};
-    const float alpha = making->alpha != 0 ? (float)making->alpha : alpha_of(model);
+    const float alpha = making->alpha != 0 ? (float)making->alpha : alpha_of(w);
     const organ_gguf *const old = making->files_of ? making->files_of->model->gguf : NULL;
     for (size_t k = 0; old && k < old->kv_count && !error->status; k++)
         if (organ_adapter_key_is_carried(old->kvs[k].key))
@@ -244,181 +287,79 @@ static organ_status gguf_describe(const organ_adapter_making *making, const orga
         organ_gguf_writer_set_integer(gguf, "general.base_model.count", ORGAN_GGUF_U32, 1, error) == ORGAN_OK)
         organ_gguf_writer_set_string(gguf, "general.base_model.0.name", making->base_name, strlen(making->base_name),
                                      error);
-    for (size_t k = 0; k < model->tensor_count && !error->status; k++) {
-        const organ_tensor *const t = &model->tensors[k];
-        organ_gguf_writer_tensor(gguf, t->name, t->dtype, t->rank, t->shape, error);
-    }
-    return error->status;
-}
-
-/* `model` is the safetensors file. */
-static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout *layout, organ_direct_file *to,
-                              organ_error *error)
-{
-    enum { STEP = 1 << 18 }; /* bytes that are copied at once */
-    ORGAN_OWNED unsigned char *const bytes = malloc(STEP);
-    if (!bytes)
-        return organ_fail_memory(error, to->path);
-    organ_direct_resize(to, layout->file_size, error); /* zeros between the tensors */
-    if (!error->status)
-        organ_direct_write(to, layout->bytes, layout->size, 0, error);
-    for (size_t k = 0; k < model->tensor_count && !error->status; k++) {
-        const organ_tensor *const t = &model->tensors[k];
-        for (uint64_t at = 0, n; at < t->bytes && !error->status; at += n) {
-            n = t->bytes - at < STEP ? t->bytes - at : STEP;
-            if (organ_model_read(model, t->file, bytes, n, t->offset + at, error) == ORGAN_OK)
-                organ_direct_write(to, bytes, (size_t)n, layout->offsets[k] + at, error);
-        }
-    }
-    return error->status ? error->status : organ_direct_sync(to, error);
-}
-
-/* The safetensors file at `path` is removed at the end. */
-static organ_status gguf_write(const char *directory, const char *path, const organ_adapter_making *making,
-                               organ_error *error)
-{
-    ORGAN_OWNED char *const name = organ_format("%s/" ORGAN_ADAPTER_GGUF, directory);
-    organ_model *model = NULL;
-    organ_gguf_writer *gguf = NULL;
-    organ_gguf_layout layout;
-    ORGAN_RELEASED_BY(organ_direct_close) organ_direct_file to = {.fd = -1, .direct = -1};
-    if (!name)
-        organ_fail_memory(error, path);
-    else if (organ_model_open(path, &model, error) == ORGAN_OK && organ_gguf_writer_create(&gguf, error) == ORGAN_OK &&
-             gguf_describe(making, model, gguf, error) == ORGAN_OK &&
-             organ_gguf_writer_finish(gguf, &layout, error) == ORGAN_OK &&
-             organ_direct_open(name, 0666, &to, error) == ORGAN_OK)
-        gguf_fill(model, &layout, &to, error);
-    organ_gguf_writer_destroy(gguf);
-    organ_model_close(model);
-    if (!error->status)
-        organ_remove_file(path);
     return error->status;
 }
 
 /* ---- completing the adapter ---- */
 
-/* `used` bytes of `bytes` belong at offset `at` of the file. */
-typedef struct adapter_header {
-    organ_adapter_writer *writer;
-    organ_direct_file file;
-    char bytes[4096];
-    size_t used;
-    uint64_t at;
-    uint64_t data;          /* bytes of the tensors that the header has so far */
-    organ_name_table names; /* of these tensors; points into the rows of the units */
-} adapter_header;
-
-static organ_status header_flush(adapter_header *h, organ_error *error)
+static organ_status plan_tensors(const organ_adapter_writer *w, const char *name, organ_layout *layout,
+                                 organ_error *error)
 {
-    if (organ_direct_write(&h->file, h->bytes, h->used, h->at, error) == ORGAN_OK) {
-        h->at += h->used;
-        h->used = 0;
+    const organ_adapter_making *const m = w->making;
+    organ_gguf_writer *gguf = NULL;
+    if (m->architecture) {
+        if (organ_gguf_writer_create(&gguf, error) == ORGAN_OK && describe_gguf(w, gguf, error) == ORGAN_OK)
+            organ_layout_plan_gguf(m->write.model, w->tensors, w->tensor_count, name, gguf, layout, error);
+        organ_gguf_writer_destroy(gguf);
+        return error->status;
     }
-    return error->status;
+    ORGAN_OWNED char *const metadata =
+        organ_format("{\"format\":\"pt\"%s%s%s}", m->repair_pair ? ",\"" ORGAN_REPAIR_PAIR "\":\"" : "",
+                     m->repair_pair ? m->repair_pair : "", m->repair_pair ? "\"" : "");
+    return metadata ? organ_layout_plan_file(m->write.model, w->tensors, w->tensor_count, name, metadata, 8 + w->room,
+                                             layout, error)
+                    : organ_fail_memory(error, name);
 }
 
-static organ_status header_text(adapter_header *h, const char *text, size_t length, organ_error *error)
+/* In one file the bytes move towards its beginning; the ranges may overlap. */
+static organ_status move_data(const organ_adapter_writer *w, const organ_direct_file *from, uint64_t offset,
+                              organ_direct_file *to, const organ_piece *piece, organ_error *error)
 {
-    for (size_t k = 0; k < length; k++) {
-        if (h->used == sizeof h->bytes && header_flush(h, error))
-            return error->status;
-        h->bytes[h->used++] = text[k];
-    }
-    return error->status;
-}
-
-/* The entry is ,"NAME":ENTRY; its data follow those of the tensors before. */
-static organ_status header_entry(adapter_header *h, const char *name, json_t *entry, uint64_t bytes, organ_error *error)
-{
-    const char *const output = h->writer->making->write.requested->output;
-    json_t *const place = json_pack("[I, I]", (json_int_t)h->data, (json_int_t)(h->data + bytes));
-    ORGAN_OWNED_JSON json_t *const member = json_object();
-    const bool made = ORGAN_ADD(entry, SET("data_offsets", place)) && json_object_set(member, name, entry) == 0;
-    ORGAN_OWNED char *const text = made ? organ_json_dump(member, JSON_COMPACT) : NULL;
-    const size_t length = text ? strlen(text) - 1 : 0; /* `{` becomes `,`, `}` is left out */
-    if (organ_name_table_find(&h->names, name))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': occurs twice", output, name);
-    else if (!text || !organ_name_table_put(&h->names, name, 0))
-        organ_fail_memory(error, output);
-    else if (length >= 8 + h->writer->room - h->at - h->used)
-        organ_fail(error, ORGAN_BAD_INPUT,
-                   "%s: tensor '%s': its entry does not fit into the %" PRIu64 " bytes reserved for the header", output,
-                   name, h->writer->room);
-    else if (header_text(h, ",", 1, error) == ORGAN_OK)
-        header_text(h, text + 1, length - 1, error);
-    h->data += bytes;
-    organ_rows_passed();
-    return error->status;
-}
-
-/* The bytes move towards the beginning of the file; the ranges may overlap. */
-static organ_status move_data(adapter_header *h, uint64_t from, uint64_t to, uint64_t bytes, organ_error *error)
-{
-    for (uint64_t at = 0, n; at < bytes && from != to && !error->status; at += n) {
+    const uint64_t bytes = from == to && offset == piece->offset ? 0 : piece->bytes;
+    for (uint64_t at = 0, n; at < bytes && !error->status; at += n) {
         n = bytes - at < CHUNK ? bytes - at : CHUNK;
-        const ssize_t got = organ_pread_full(h->file.fd, h->writer->buffer, (size_t)n, (off_t)(from + at));
+        const ssize_t got = organ_pread_full(from->fd, w->buffer, (size_t)n, (off_t)(offset + at));
         if (got != (ssize_t)n)
-            return organ_fail_errno(error, got < 0 ? errno : EIO, "%s: cannot be read", h->file.path);
-        organ_direct_write(&h->file, h->writer->buffer, (size_t)n, to + at, error);
+            return organ_fail_errno(error, got < 0 ? errno : EIO, "%s: cannot be read", from->path);
+        organ_direct_write(to, w->buffer, (size_t)n, piece->offset + at, error);
     }
     return error->status;
 }
 
-static organ_status place_unit(adapter_header *h, size_t unit, organ_error *error)
+static organ_status place_tensors(const organ_adapter_writer *w, const organ_layout *layout,
+                                  const organ_direct_file *from, organ_direct_file *to, organ_error *error)
 {
-    organ_adapter_writer *const w = h->writer;
-    const organ_adapter_unit *const u = &w->making->units[unit];
-    const uint64_t first = h->data;
-    if (u->same) {
-        ORGAN_OWNED_JSON json_t *const entry = entry_json(u->same->dtype, u->same->rank, u->same->shape);
-        header_entry(h, u->key, entry, u->same->bytes, error);
-    }
-    for (size_t k = 0; k < json_array_size(w->tensors[unit]) && !error->status; k++) {
-        const char *name;
-        json_int_t bytes;
-        json_t *entry;
-        if (json_unpack(organ_json_row_at(w->tensors[unit], k), "[s, o, I]", &name, &entry, &bytes) || bytes < 0)
-            return organ_fail(error, ORGAN_IO, "%s: the journal's line of '%s' is malformed",
-                              w->making->write.requested->output, u->name);
-        header_entry(h, name, entry, (uint64_t)bytes, error);
-    }
-    const uint64_t data = 8 + w->room;
-    return error->status ? error->status : move_data(h, w->pieces[unit].offset, data + first, h->data - first, error);
-}
-
-static organ_status place_metadata(adapter_header *h, organ_error *error)
-{
-    static const char begin[] = "{\"__metadata__\":{\"format\":\"pt\"", repair[] = ",\"" ORGAN_REPAIR_PAIR "\":\"";
-    const char *const pair = h->writer->making->repair_pair;
-    header_text(h, begin, sizeof begin - 1, error);
-    if (pair) {
-        header_text(h, repair, sizeof repair - 1, error);
-        header_text(h, pair, strlen(pair), error);
-        header_text(h, "\"", 1, error);
-    }
-    return header_text(h, "}", 1, error);
-}
-
-static organ_status place_units(adapter_header *h, organ_error *error)
-{
-    const organ_adapter_writer *const w = h->writer;
-    char length[8];
-    for (unsigned k = 0; k < 8; k++)
-        length[k] = (char)(w->room >> 8 * k); /* little-endian */
-    header_text(h, length, 8, error);
-    place_metadata(h, error);
-    for (size_t k = 0; k < w->making->unit_count && !error->status; k++)
+    const organ_filler *const header = layout->files->fillers;
+    const organ_piece *piece = w->tensors;
+    for (size_t k = 0; k < w->making->unit_count && !error->status; k++) {
+        uint64_t at = w->units[k].offset;
         if (organ_stop_is_requested(w->making->write.engine->stop))
-            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        else
-            place_unit(h, k, error);
-    header_text(h, "}", 1, error);
-    while (!error->status && h->at + h->used < 8 + w->room)
-        header_text(h, " ", 1, error);
-    if (!error->status && header_flush(h, error) == ORGAN_OK &&
-        organ_direct_resize(&h->file, 8 + w->room + h->data, error) == ORGAN_OK)
-        organ_direct_sync(&h->file, error);
+            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        for (size_t t = 0; t < tensors_of(w, k) && !error->status; t++, at += piece++->bytes)
+            move_data(w, from, at, to, piece, error);
+    }
+    if (!error->status && organ_direct_write(to, header->data, header->bytes, 0, error) == ORGAN_OK &&
+        organ_direct_resize(to, layout->files->size, error) == ORGAN_OK)
+        organ_direct_sync(to, error);
+    return error->status;
+}
+
+/* Moves the tensors to their places in the file, or into a GGUF file, which replaces it. */
+static organ_status move_all(const organ_adapter_writer *w, const char *directory, organ_direct_file *file,
+                             organ_error *error)
+{
+    const bool gguf = w->making->architecture != NULL;
+    const char *const name = gguf ? ORGAN_ADAPTER_GGUF : weights_file(w->making);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", directory, name);
+    ORGAN_RELEASED_BY(organ_direct_close) organ_direct_file other = {.fd = -1, .direct = -1};
+    ORGAN_RELEASED_BY(organ_layout_release) organ_layout layout = {0};
+    if (!path)
+        organ_fail_memory(error, directory);
+    else if (plan_tensors(w, name, &layout, error) == ORGAN_OK &&
+             (!gguf || organ_direct_open(path, 0666, &other, error) == ORGAN_OK))
+        place_tensors(w, &layout, file, gguf ? &other : file, error);
+    if (gguf && !error->status)
+        organ_remove_file(file->path);
     return error->status;
 }
 
@@ -444,16 +385,16 @@ static organ_status copy_files(const organ_adapter *adapter, const char *to, org
 }
 
 /* The result is opened at the end, so that no unreadable adapter is published. */
-static organ_status complete_adapter(adapter_header *h, const char *directory, const json_t *config, organ_error *error)
+static organ_status complete_adapter(const organ_adapter_writer *w, organ_direct_file *file, const char *directory,
+                                     const json_t *config, organ_error *error)
 {
-    const organ_adapter_making *const m = h->writer->making;
+    const organ_adapter_making *const m = w->making;
     ORGAN_OWNED char *const path = organ_format("%s/" ORGAN_ADAPTER_CONFIG, directory);
     organ_adapter *made = NULL;
     if (!path)
         organ_fail_memory(error, directory);
-    else if (place_units(h, error) == ORGAN_OK &&
-             (m->architecture ? gguf_write(directory, h->file.path, m, error)
-                              : organ_document_write(path, config, error)) == ORGAN_OK &&
+    else if (move_all(w, directory, file, error) == ORGAN_OK &&
+             (m->architecture || organ_document_write(path, config, error) == ORGAN_OK) &&
              organ_adapter_open(directory, &made, error) == ORGAN_OK && m->files_of && !m->architecture &&
              !m->files_of->model->gguf)
         copy_files(m->files_of, directory, error);
@@ -463,45 +404,23 @@ static organ_status complete_adapter(adapter_header *h, const char *directory, c
 
 /* ---- callbacks of organ_write ---- */
 
-static uint64_t bytes_written(const organ_adapter_writer *w)
-{
-    uint64_t bytes = 0;
-    for (size_t k = 0; k < w->making->unit_count; k++) {
-        bytes += w->making->units[k].same ? w->making->units[k].same->bytes : 0;
-        for (size_t t = 0; t < json_array_size(w->tensors[k]); t++)
-            bytes += (uint64_t)json_integer_value(json_array_get(json_array_get(w->tensors[k], t), ROW_BYTES));
-    }
-    return bytes;
-}
-
-static const char *weights_file(const organ_adapter_making *making)
-{
-    return making->mlx ? ORGAN_ADAPTER_MLX : ORGAN_ADAPTER_WEIGHTS;
-}
-
 static organ_status adapter_written(void *inner, const char *directory, organ_error *error)
 {
     organ_adapter_writer *const w = inner;
     organ_adapter_making *const m = w->making;
     organ_ranks *const ranks = m->write.engine->ranks;
-    ORGAN_OWNED adapter_header *const h = calloc(1, sizeof *h);
     ORGAN_OWNED char *const path = organ_format("%s/%s", directory, weights_file(m));
+    ORGAN_RELEASED_BY(organ_direct_close) organ_direct_file file = {.fd = -1, .direct = -1};
     ORGAN_OWNED_JSON json_t *const config = m->config(m->write.context, error);
-    if (!h || !path)
+    if (!path)
         organ_fail_memory(error, directory);
-    const bool opened = !error->status && organ_direct_open(path, 0666, &h->file, error) == ORGAN_OK;
-    if (opened && ranks)
-        organ_direct_sync(&h->file, error);
-    if (organ_ranks_agree(ranks, "writing all tensors", error) == ORGAN_OK && organ_ranks_first(ranks)) {
-        h->writer = w;
-        complete_adapter(h, directory, config, error);
-    }
-    if (!error->status)
-        m->bytes += bytes_written(w);
-    if (opened)
-        organ_direct_close(&h->file);
-    if (h)
-        organ_name_table_release(&h->names);
+    if (!error->status && list_tensors(w, error) == ORGAN_OK &&
+        organ_direct_open(path, 0666, &file, error) == ORGAN_OK && ranks)
+        organ_direct_sync(&file, error);
+    if (organ_ranks_agree(ranks, "writing all tensors", error) == ORGAN_OK && organ_ranks_first(ranks))
+        complete_adapter(w, &file, directory, config, error);
+    for (size_t k = 0; k < w->tensor_count && !error->status; k++)
+        m->bytes += w->tensors[k].bytes;
     return error->status;
 }
 
@@ -520,36 +439,28 @@ static bool adapter_recall(void *inner, size_t unit, const json_t *results)
     json_t *const tensors = json_object_get(results, "tensors"), *const of = json_object_get(results, "results");
     if (!json_is_array(tensors) || !json_is_object(of) || !m->recall(m->write.context, unit, of))
         return false;
-    json_decref(w->tensors[unit]);
-    w->tensors[unit] = json_incref(tensors);
+    json_decref(w->rows[unit]);
+    w->rows[unit] = json_incref(tensors);
     return true;
 }
 
 /* ---- the run ---- */
 
-static organ_status place_all(organ_adapter_writer *w, uint64_t *end, organ_error *error)
+static organ_status place_units(organ_adapter_writer *w, uint64_t *end, organ_error *error)
 {
     const organ_adapter_making *const m = w->making;
-    w->pieces = organ_rows_take(m->unit_count + 1, sizeof *w->pieces);
-    w->tensors = organ_rows_take(m->unit_count + 1, sizeof *w->tensors);
+    w->rows = organ_rows_take(m->unit_count + 1, sizeof *w->rows);
     w->buffer = malloc(CHUNK);
-    if (!w->pieces || !w->tensors || !w->buffer)
+    if (!w->rows || !w->buffer)
         return organ_fail_memory(error, m->write.requested->output);
     /* 64 bytes for the metadata and the braces; a multiple of 8, so that the data after the header are aligned */
     w->room = (m->tensors * ENTRY_BYTES + m->name_bytes + (m->repair_pair ? 128 : 64) + 7) & ~(uint64_t)7;
     *end = 8 + w->room;
     for (size_t k = 0; k < m->unit_count; k++) {
-        const organ_adapter_unit *const u = &m->units[k];
-        w->pieces[k] = u->same ? organ_piece_same(u->same) : (organ_piece){0};
-        w->pieces[k].name = u->name;
-        w->pieces[k].model = u->model;
-        w->pieces[k].bytes = u->same ? u->same->bytes : u->most;
-        w->pieces[k].file = 0;
-        w->pieces[k].offset = *end;
-        w->pieces[k].item = k;
-        w->pieces[k].cost = u->source_bytes;
-        w->pieces[k].calib = m->calib && !u->same;
-        *end += w->pieces[k].bytes;
+        w->units[k].file = 0;
+        w->units[k].offset = *end;
+        w->units[k].item = k;
+        *end += w->units[k].bytes;
     }
     return ORGAN_OK;
 }
@@ -557,14 +468,14 @@ static organ_status place_all(organ_adapter_writer *w, uint64_t *end, organ_erro
 organ_status organ_adapter_make(organ_adapter_making *making, json_t **report, organ_error *error)
 {
     static const organ_written_file none = {0};
-    organ_adapter_writer w = {.making = making};
+    organ_adapter_writer w = {.making = making, .units = making->units};
     organ_layout_file file = {.name = weights_file(making)};
     organ_write write = making->write;
-    if (place_all(&w, &file.size, error) == ORGAN_OK) {
+    if (place_units(&w, &file.size, error) == ORGAN_OK) {
         organ_layout layout = {.model = write.model,
                                .files = &file,
                                .file_count = 1,
-                               .pieces = w.pieces,
+                               .pieces = w.units,
                                .piece_count = making->unit_count,
                                .kernels = write.engine->kernels};
         write.layout = &layout;
@@ -576,10 +487,11 @@ organ_status organ_adapter_make(organ_adapter_making *making, json_t **report, o
         organ_write_run(&write, report, error);
         organ_layout_release(&layout);
     }
-    for (size_t k = 0; k < making->unit_count && w.tensors; k++)
-        organ_json_release_rows(w.tensors[k]);
+    for (size_t k = 0; k < making->unit_count && w.rows; k++)
+        organ_json_release_rows(w.rows[k]);
+    organ_rows_free(w.rows);
     organ_rows_free(w.tensors);
-    organ_rows_free(w.pieces);
+    organ_rows_free(w.shapes);
     free(w.buffer);
     return error->status;
 }

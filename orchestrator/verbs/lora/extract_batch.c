@@ -145,7 +145,7 @@ static void compute_module(void *context, size_t k, organ_workers *team)
 
 static organ_status advance(organ_lora_job *job, size_t unit, const char *remark)
 {
-    organ_progress_advance(job->progress, job->units[unit].source_bytes, job->units[unit].name, remark);
+    organ_progress_advance(job->progress, job->units[unit].cost, job->units[unit].name, remark);
     return ORGAN_OK;
 }
 

@@ -167,7 +167,7 @@ static organ_status finish_unit(organ_lora_job *job, organ_lora_module *m, size_
     organ_snprintf(remark, sizeof remark, "rank %zu, error of outputs %.2f -> %.2f %%", m->rank,
                    100 * sqrt(m->outputs_before / fmax(m->outputs, 1e-300)),
                    100 * sqrt(m->outputs_after / fmax(m->outputs, 1e-300)));
-    organ_progress_advance(job->progress, job->units[unit].source_bytes, job->units[unit].name, remark);
+    organ_progress_advance(job->progress, job->units[unit].cost, job->units[unit].name, remark);
     return ORGAN_OK;
 }
 

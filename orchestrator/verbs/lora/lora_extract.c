@@ -109,11 +109,12 @@ static void list_units(organ_lora_job *job, unsigned width)
             continue;
         const bool plain = o->tuned->scheme == ORGAN_SCHEME_PLAIN;
         job->contents[job->making.unit_count].other = o;
-        job->units[job->making.unit_count++] = (organ_adapter_unit){.name = o->tuned->name,
-                                                                    .source_bytes = organ_weight_bytes(o->tuned),
-                                                                    .most = o->tuned->elements * width,
-                                                                    .same = plain ? o->tuned->codes : NULL,
-                                                                    .model = job->tuned};
+        organ_piece *const unit = &job->units[job->making.unit_count++];
+        *unit = plain ? organ_piece_same(o->tuned->codes)
+                      : (organ_piece){.bytes = o->tuned->elements * width, .calib = job->repairs};
+        unit->name = o->tuned->name;
+        unit->cost = organ_weight_bytes(o->tuned);
+        unit->model = job->tuned;
     }
     for (size_t k = 0; k < job->module_count && organ_dtype_describe(job->dtype)->bytes == width; k++) {
         organ_lora_module *const m = &job->modules[k];
@@ -121,9 +122,10 @@ static void list_units(organ_lora_job *job, unsigned width)
         const uint64_t rank = organ_lora_max_rank(job, m->base);
         job->contents[job->making.unit_count].module = m;
         job->units[job->making.unit_count++] =
-            (organ_adapter_unit){.name = m->name,
-                                 .source_bytes = m->tuned->codes->bytes,
-                                 .most = shape.count * (shape.rows + shape.cols) * rank * width};
+            (organ_piece){.name = m->name,
+                          .cost = m->tuned->codes->bytes,
+                          .bytes = shape.count * (shape.rows + shape.cols) * rank * width,
+                          .calib = job->repairs};
         job->making.name_bytes += 2 * (strlen(m->key) + sizeof "base_model.model..lora_A.weight");
         organ_rows_passed();
     }
@@ -191,7 +193,7 @@ static json_t *extract_config(void *context, organ_error *error)
     organ_lora_notes_written(job);
     for (size_t k = 0; k < job->making.unit_count; k++)
         if (job->contents[k].other)
-            named = (job->units[k].key = organ_lora_kept_name(job, job->contents[k].other)) && named;
+            named = (job->units[k].name = organ_lora_kept_name(job, job->contents[k].other)) && named;
     if (!named || !(config = organ_lora_config(job)))
         organ_fail_memory(error, job->options->write.output);
     return config;
@@ -219,7 +221,6 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
     making->tensors = 2 * job->module_count + job->other_count;
     making->architecture = job->base->gguf ? job->base->config.model_type : NULL;
     making->base_name = organ_path_name(job->options->base);
-    making->calib = job->repairs;
     job->fill = fill;
     job->fill_context = context;
     making->fill = extract_fill_by;

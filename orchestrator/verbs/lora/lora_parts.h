@@ -104,7 +104,7 @@ typedef struct organ_lora_job {
     char **note_target;
     bool comparing; /* the comparison of organ_lora_compare is running */
     /* Units of the adapter, and for each the module or, if `module` is NULL, the other weight that it stores. */
-    organ_adapter_unit *units;
+    organ_piece *units;
     struct organ_lora_content {
         organ_lora_module *module;
         organ_lora_other *other;

@@ -308,7 +308,7 @@ typedef struct rewriting {
     const organ_lora_output *output;
     organ_adapter_making making;
     char repair_pair[17]; /* of the old adapter */
-    organ_adapter_unit *units;
+    organ_piece *units;
     organ_lora_row **row_of; /* the row of each unit; NULL: a copied tensor */
     organ_adapter_writer *writer;
 } rewriting;
@@ -397,8 +397,8 @@ static organ_status list_units(rewriting *w, unsigned width, organ_error *error)
         const organ_tensor *const t = w->output->rest[k];
         if (organ_dtype_describe(t->dtype)->bytes != width)
             continue;
-        w->units[m->unit_count++] = (organ_adapter_unit){
-            .name = t->name, .source_bytes = t->bytes, .same = t, .model = rw->adapter->model, .key = t->name};
+        w->units[m->unit_count] = organ_piece_same(t);
+        w->units[m->unit_count++].model = rw->adapter->model;
         m->name_bytes += strlen(t->name);
     }
     for (size_t k = 0; k < rw->count; k++) {
@@ -414,9 +414,9 @@ static organ_status list_units(rewriting *w, unsigned width, organ_error *error)
         row->unit = m->unit_count;
         w->row_of[m->unit_count] = row;
         w->units[m->unit_count++] =
-            (organ_adapter_unit){.name = pair->module,
-                                 .source_bytes = pair->a->bytes + pair->b->bytes,
-                                 .most = (pair->in_features + pair->out_features) * pair->experts * rw->rank * width};
+            (organ_piece){.name = pair->module,
+                          .cost = pair->a->bytes + pair->b->bytes,
+                          .bytes = (pair->in_features + pair->out_features) * pair->experts * rw->rank * width};
     }
     return ORGAN_OK;
 }

@@ -390,14 +390,14 @@ static organ_status make_given(given_adapter *given, organ_error *error)
 {
     run_engine room;
     json_t *report = NULL;
-    organ_adapter_unit units[4] = {{0}};
+    organ_piece units[4] = {{0}};
     static const char *const names[4] = {"one", "two", "three", "four"};
     organ_adapter *const old = open_adapter("adapter");
     const organ_model whole = organ_adapter_whole(old);
     const organ_write_options requested = {.output = scratch_path("out")};
     run_engine_open(&room, (run_way){0});
     for (size_t k = 0; k < given->count; k++)
-        units[k] = (organ_adapter_unit){.name = names[k], .most = 64};
+        units[k] = (organ_piece){.name = names[k], .bytes = 64};
     organ_adapter_making making = {.write = {.model = &whole,
                                              .requested = &requested,
                                              .engine = &room.engine,
@@ -430,7 +430,7 @@ START_TEST(writer_refuses)
         const float *values;
         uint64_t rows;
         const char *text;
-    } rows[] = {{ORGAN_F32, "a", good, 1, "'a': occurs twice"},
+    } rows[] = {{ORGAN_F32, "a", good, 1, "two tensors would have the name 'a'"},
                 {ORGAN_F32, "b", good, 9, "tensor 'b' is too large"},
                 {ORGAN_F32, "b", bad, 1, "tensor 'b': value 1 is nan"},
                 {ORGAN_BF16, "b", large, 1, "tensor 'b': value 1 is 3.4e+38, which exceeds the range of BF16"}};
