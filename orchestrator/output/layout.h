@@ -44,12 +44,14 @@ typedef struct organ_piece {
     /* Tensor of another model whose bytes are copied in place of those of `same`; NULL: none. */
     const organ_tensor *values;
     const organ_model *values_model;
-    /* Work of a piece that is a unit by itself (organ_write_pieces.units). `item`: index in the verb's own list, passed
-     * to `recall`; `cost`: bytes that are read for the piece, for the progress and the division among ranks; `calib`:
-     * see organ_unit. */
-    size_t item;
+    /* Work. A unit is a piece and the `more` pieces after it, which are made together from one source tensor; the other
+     * members are those of the first. `item`: index in the verb's own list, passed to `recall`; `cost`: bytes that are
+     * read for the unit, for the progress and the division among ranks; `calib`: organ_calibration_run_layers assigns
+     * the unit to a rank; `done`, set by surgery/write: this rank need not make the unit, because its bytes are in the
+     * output or another rank makes them. */
+    size_t more, item;
     uint64_t cost;
-    bool calib;
+    bool calib, done;
     /* Place, set by the plan or, in a layout that the verb has planned, by the verb: */
     uint64_t bytes;
     size_t file;           /* index of its file */

@@ -65,7 +65,7 @@ static const repack_part *take_part(repack_pass *pass)
 {
     ORGAN_LOCKED(&pass->lock);
     const repack_job *const job = pass->job;
-    while (pass->next < job->part_count && organ_write_done(job->run, job->parts[pass->next].unit))
+    while (pass->next < job->part_count && organ_write_done(job->run, job->parts[pass->next].pieces[REPACK_CODES]))
         pass->next++;
     return pass->next < job->part_count && !pass->error->status ? &job->parts[pass->next++] : NULL;
 }
@@ -74,7 +74,8 @@ static void retire_part(repack_pass *pass, const repack_part *part, organ_error 
 {
     ORGAN_LOCKED(&pass->lock);
     const size_t k = (size_t)(part - pass->job->parts);
-    if (!error->status && organ_write_finish(pass->job->run, part->unit, json_object(), error) == ORGAN_OK)
+    if (!error->status &&
+        organ_write_finish(pass->job->run, part->pieces[REPACK_CODES], json_object(), error) == ORGAN_OK)
         organ_progress_advance(pass->job->progress, organ_weight_bytes(part->weight), part->weight->name, NULL);
     if (error->status && (!pass->error->status || k < pass->failed)) {
         *pass->error = *error;
@@ -216,8 +217,6 @@ static organ_status repack_model(repack_job *job, json_t **report, organ_error *
         ORGAN_WRITE_BY(job),
         .pieces.list = job->pieces,
         .pieces.count = job->piece_count,
-        .pieces.units = job->units,
-        .pieces.unit_count = job->unit_count,
         .pieces.repacked = true,
         .names = {"convert/1", &organ_convert_view, "converting", "model", NULL},
         .left_out = organ_packed_files,

@@ -39,7 +39,6 @@ typedef struct repack_part {
     bool plus_one;  /* the model stores zero points minus 1 */
     bool indexed;   /* groups are not runs of columns: the index is needed */
     size_t setting; /* index in job->settings */
-    size_t unit;
     uint64_t shapes[REPACK_TENSORS][2];
     size_t pieces[REPACK_TENSORS]; /* index of each tensor's piece; SIZE_MAX: the output does not have it */
 } repack_part;
@@ -59,8 +58,6 @@ typedef struct repack_job {
     size_t part_count;
     organ_piece *pieces;
     size_t piece_count;
-    organ_unit *units;
-    size_t unit_count;
     repack_setting settings[REPACK_SETTINGS];
     size_t setting_count;
     bool symmetric;  /* all zero points are half of the range */

@@ -167,7 +167,6 @@ static organ_status add_part(repack_job *job, repack_part *p, organ_error *error
     size_t length = strlen(p->weight->name);
     set_shapes(job, p, has);
     organ_cut_end(p->weight->name, &length, "weight");
-    p->unit = job->unit_count;
     const size_t first = job->piece_count;
     for (unsigned k = 0; k < REPACK_TENSORS; k++) {
         const char *const leaf = leaves[job->to][k];
@@ -186,18 +185,10 @@ static organ_status add_part(repack_job *job, repack_part *p, organ_error *error
         job->pieces[job->piece_count++] =
             (organ_piece){.name = name, .dtype = dtype, .rank = p->shapes[k][1] ? 2 : 1, .shape = p->shapes[k]};
     }
-    job->units[job->unit_count++] = (organ_unit){.first = first,
-                                                 .count = job->piece_count - first,
-                                                 .item = (size_t)(p - job->parts),
-                                                 .bytes = organ_weight_bytes(p->weight)};
+    job->pieces[first].more = job->piece_count - first - 1;
+    job->pieces[first].item = (size_t)(p - job->parts);
+    job->pieces[first].cost = organ_weight_bytes(p->weight);
     return ORGAN_OK;
-}
-
-static void keep_tensor(repack_job *job, const organ_tensor *tensor)
-{
-    job->units[job->unit_count++] =
-        (organ_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = tensor->bytes};
-    job->pieces[job->piece_count++] = organ_piece_same(tensor);
 }
 
 /* ---- the model ---- */
@@ -244,7 +235,7 @@ static organ_status list_pieces(repack_job *job, organ_error *error)
         if (part < job->part_count && job->parts[part].weight == w)
             add_part(job, &job->parts[part++], error);
         else
-            keep_tensor(job, w->codes);
+            job->pieces[job->piece_count++] = organ_piece_same(w->codes);
     }
     return error->status;
 }
@@ -260,9 +251,8 @@ organ_status organ_repack_plan(repack_job *job, organ_error *error)
         return error->status;
     const size_t room = job->model->tensor_count + 1;
     job->parts = organ_rows_take(room, sizeof *job->parts);
-    job->units = organ_rows_take(room, sizeof *job->units);
     job->pieces = organ_rows_take(room * REPACK_TENSORS, sizeof *job->pieces);
-    if (!job->parts || !job->units || !job->pieces)
+    if (!job->parts || !job->pieces)
         return organ_fail_memory(error, o->model);
     if (organ_repack_check_config(job, error) || find_parts(job, error) || find_settings(job, error) ||
         scan_zeros(job, error))
@@ -273,7 +263,6 @@ organ_status organ_repack_plan(repack_job *job, organ_error *error)
 void organ_repack_release(repack_job *job)
 {
     organ_rows_free(job->parts);
-    organ_rows_free(job->units);
     organ_rows_free(job->pieces);
     organ_arena_release(&job->arena);
     organ_weights_free(job->weights);

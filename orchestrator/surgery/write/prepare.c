@@ -123,21 +123,6 @@ static organ_status plan_new_files(organ_writing *w, organ_error *error)
                : organ_layout_plan(m->model, w->made.list, w->made.count, most, name, w->output.single, w->plan, error);
 }
 
-/* Makes each piece a unit. */
-static organ_status list_units(organ_writing *w, organ_error *error)
-{
-    w->unit_count = w->plan->piece_count;
-    if (!(w->units = w->own_units = organ_rows_take(w->unit_count + 1, sizeof *w->units)))
-        return organ_fail_memory(error, w->write->requested->output);
-    for (size_t k = 0; k < w->unit_count; k++) {
-        const organ_piece *const piece = &w->plan->pieces[k];
-        w->units[k] =
-            (organ_unit){.first = k, .count = 1, .item = piece->item, .bytes = piece->cost, .calib = piece->calib};
-        organ_rows_passed();
-    }
-    return ORGAN_OK;
-}
-
 static organ_status plan_files(organ_writing *w, organ_error *error)
 {
     w->plan = w->write->layout ? w->write->layout : &w->own_plan;
@@ -146,19 +131,19 @@ static organ_status plan_files(organ_writing *w, organ_error *error)
     return w->write->replaced.chosen ? plan_in_place(w, error) : plan_new_files(w, error);
 }
 
-/* For new files w->source_bytes counts all tensors of the model. */
+/* An earlier run may have used the pieces. For new files w->source_bytes counts all tensors of the model. */
 static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     if (plan_files(w, error))
         return error->status;
-    w->units = w->made.units;
-    w->unit_count = w->made.unit_count;
-    if (!w->units && list_units(w, error))
-        return error->status;
     const bool new_files = !m->layout && !w->plan->in_place;
-    for (size_t u = 0; u < w->unit_count && !new_files; u++)
-        w->source_bytes += w->units[u].bytes;
+    ORGAN_EACH_UNIT (u, w) {
+        w->plan->pieces[u].done = false;
+        w->source_bytes += new_files ? 0 : w->plan->pieces[u].cost;
+        w->unit_count++;
+        organ_rows_passed();
+    }
     for (size_t t = 0; t < m->model->tensor_count && new_files; t++)
         w->source_bytes += m->model->tensors[t].bytes;
     return ORGAN_OK;

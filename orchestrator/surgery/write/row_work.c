@@ -177,7 +177,7 @@ static void list_rows(row_walk *walk)
 {
     const organ_stretches *const stretches = walk->w->stretches;
     for (size_t k = 0; k < stretches->count; k++)
-        if (!walk->w->units[k].done) {
+        if (!walk->w->plan->pieces[k].done) {
             walk->todo[walk->count] = k;
             walk->items[walk->count++].tensor = &stretches->list[k].tensor;
         }

@@ -14,7 +14,7 @@
 
 /* ---- functions for callbacks ---- */
 
-bool organ_write_done(const organ_writing *w, size_t unit) { return w->units[unit].done; }
+bool organ_write_done(const organ_writing *w, size_t unit) { return w->plan->pieces[unit].done; }
 
 const json_t *organ_write_lines(const organ_writing *w) { return w->journal.lines; }
 
@@ -130,9 +130,9 @@ static json_t *extents_json(organ_unit_extents *all)
  * organ_units_join sends to the other ranks. */
 organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, organ_error *error)
 {
-    organ_unit *const u = &w->units[unit];
-    for (size_t k = u->first; k < u->first + u->count && !error->status; k++)
-        organ_layout_settle(w->plan, k, error);
+    organ_piece *const u = &w->plan->pieces[unit];
+    for (size_t k = 0; k <= u->more && !error->status; k++)
+        organ_layout_settle(w->plan, unit + k, error);
     if (error->status) {
         json_decref(results);
         return error->status;
@@ -140,13 +140,12 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
     ORGAN_OWNED_JSON json_t *const pieces = json_array();
     bool complete = pieces && results;
     pthread_mutex_lock(&w->log.lock);
-    for (size_t k = 0; k < u->count && complete; k++)
-        complete = json_array_append_new(pieces, extents_json(&w->log.of_piece[u->first + k])) == 0;
+    for (size_t k = 0; k <= u->more && complete; k++)
+        complete = json_array_append_new(pieces, extents_json(&w->log.of_piece[unit + k])) == 0;
     pthread_mutex_unlock(&w->log.lock);
-    json_t *const line = complete
-                             ? ORGAN_OBJECT(SET_TEXT("unit", w->plan->pieces[u->first].name),
-                                            SET("pieces", json_incref(pieces)), SET("results", json_incref(results)))
-                             : NULL;
+    json_t *const line = complete ? ORGAN_OBJECT(SET_TEXT("unit", u->name), SET("pieces", json_incref(pieces)),
+                                                 SET("results", json_incref(results)))
+                                  : NULL;
     json_decref(results);
     if (line && w->log.own_lines &&
         (json_dumpf(line, w->log.own_lines, JSON_COMPACT) || fputc('\n', w->log.own_lines) == EOF))
@@ -178,7 +177,7 @@ static organ_status finish_copied(void *context, const organ_transfer *transfer,
     organ_piece *const piece = &w->plan->pieces[transfer->number];
     if (piece->bytes == 0)
         piece->xxh3 = XXH3_64bits(NULL, 0);
-    return organ_write_finish(w, w->log.unit_of[transfer->number], json_object(), error);
+    return organ_write_finish(w, transfer->number, json_object(), error);
 }
 
 organ_status organ_units_copy(organ_writing *w, organ_error *error)
@@ -190,7 +189,7 @@ organ_status organ_units_copy(organ_writing *w, organ_error *error)
     if (!transfers)
         return organ_fail_memory(error, w->write->model->path);
     for (size_t k = 0; k < w->plan->piece_count; k++) {
-        if (!w->plan->pieces[k].same || w->units[w->log.unit_of[k]].done)
+        if (!w->plan->pieces[k].same || w->plan->pieces[k].done)
             continue;
         organ_transfer *const transfer = &transfers[count++];
         *transfer = organ_layout_transfer(w->plan, k);
@@ -213,8 +212,8 @@ organ_status organ_write_read(const organ_writing *w, size_t piece, void *data, 
 uint64_t organ_units_bytes(const organ_writing *w, size_t unit)
 {
     uint64_t bytes = 0;
-    for (size_t k = 0; k < w->units[unit].count; k++)
-        bytes += w->plan->pieces[w->units[unit].first + k].bytes;
+    for (size_t k = 0; k <= w->plan->pieces[unit].more; k++)
+        bytes += w->plan->pieces[unit + k].bytes;
     return bytes;
 }
 

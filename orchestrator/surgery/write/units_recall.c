@@ -55,11 +55,11 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
 static organ_status check_unit(const organ_writing *w, size_t unit, const json_t *line, bool *intact,
                                organ_error *error)
 {
-    const organ_unit *const u = &w->units[unit];
     const json_t *const pieces = json_object_get(line, "pieces");
-    *intact = json_array_size(pieces) == u->count;
-    for (size_t k = 0; k < u->count && *intact; k++)
-        if (check_piece(w, u->first + k, json_array_get(pieces, k), intact, error))
+    const size_t count = 1 + w->plan->pieces[unit].more;
+    *intact = json_array_size(pieces) == count;
+    for (size_t k = 0; k < count && *intact; k++)
+        if (check_piece(w, unit + k, json_array_get(pieces, k), intact, error))
             return error->status;
     return ORGAN_OK;
 }
@@ -73,16 +73,15 @@ static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
 /* A unit with malformed results stays undone. */
 static void units_recall(organ_writing *w, size_t unit, const json_t *line)
 {
-    organ_unit *const u = &w->units[unit];
+    organ_piece *const u = &w->plan->pieces[unit];
     const json_t *const results = json_object_get(line, "results");
-    organ_piece *const first = &w->plan->pieces[u->first];
     /* With organ_layout.only_copies the line of a piece has one extent with its digest, or none if the piece is empty.
      */
     const char *const digits =
         json_string_value(json_array_get(json_array_get(json_array_get(json_object_get(line, "pieces"), 0), 0), 2));
-    if (first->same)
-        first->xxh3 = digits ? strtoull(digits, NULL, 16) : XXH3_64bits(NULL, 0);
-    u->done = json_is_object(results) && (first->same || recall_unit(w, u->item, results));
+    if (u->same)
+        u->xxh3 = digits ? strtoull(digits, NULL, 16) : XXH3_64bits(NULL, 0);
+    u->done = json_is_object(results) && (u->same || recall_unit(w, u->item, results));
     w->done += u->done;
 }
 
@@ -92,8 +91,8 @@ static organ_status find_lines(const organ_writing *w, const json_t **line_of, o
     ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table names = {0};
     size_t k;
     json_t *line;
-    for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        if (!organ_name_table_put(&names, w->plan->pieces[w->units[u].first].name, u))
+    ORGAN_EACH_UNIT (u, w)
+        if (!error->status && !organ_name_table_put(&names, w->plan->pieces[u].name, u))
             organ_fail_memory(error, w->journal.path);
     json_array_foreach(w->journal.lines, k, line)
     {
@@ -117,7 +116,7 @@ typedef struct inventory {
 /* The units that have a journal line are divided among the ranks, which check about equally many bytes each. */
 static organ_status make_inventory(organ_writing *w, inventory *list, organ_error *error)
 {
-    const size_t capacity = w->unit_count + 1;
+    const size_t capacity = w->plan->piece_count + 1;
     *list = (inventory){.line_of = calloc(capacity, sizeof *list->line_of),
                         .bytes = calloc(capacity, sizeof *list->bytes),
                         .owner = calloc(capacity, sizeof *list->owner),
@@ -128,9 +127,9 @@ static organ_status make_inventory(organ_writing *w, inventory *list, organ_erro
         return organ_fail_memory(error, w->journal.path);
     if (find_lines(w, list->line_of, error))
         return error->status;
-    for (size_t u = 0; u < w->unit_count; u++)
+    ORGAN_EACH_UNIT (u, w)
         list->bytes[u] = list->line_of[u] ? organ_units_bytes(w, u) : 0;
-    return organ_ranks_assign(w->output.ranks, list->bytes, w->unit_count, list->owner, error);
+    return organ_ranks_assign(w->output.ranks, list->bytes, w->plan->piece_count, list->owner, error);
 }
 
 static void free_inventory(inventory *list)
@@ -156,17 +155,17 @@ static void check_found_units(inventory *list, organ_error *error)
     const organ_writing *const w = list->w;
     uint64_t bytes = 0;
     size_t lines = 0;
-    for (size_t u = 0; u < w->unit_count; u++) {
+    ORGAN_EACH_UNIT (u, w) {
         bytes += list->bytes[u];
         lines += list->line_of[u] != NULL;
     }
     organ_progress_begin(w->write->progress, "checking the unfinished output", bytes, lines);
-    organ_share_try(w->write->engine, w->unit_count, check_found_unit, list, error);
-    for (size_t u = 0; u < w->unit_count && !error->status; u++)
+    organ_share_try(w->write->engine, w->plan->piece_count, check_found_unit, list, error);
+    for (size_t u = 0; u < w->plan->piece_count && !error->status; u++)
         if (list->line_of[u] && list->owner[u] == organ_ranks_rank(w->output.ranks) && !list->intact[u])
             organ_progress_note(w->write->progress,
                                 "%s: its bytes in the unfinished output differ from the journal: it is written again",
-                                w->plan->pieces[w->units[u].first].name);
+                                w->plan->pieces[u].name);
     organ_progress_end(w->write->progress);
 }
 
@@ -177,8 +176,8 @@ static organ_status recall_units(organ_writing *w, organ_error *error)
     if (make_inventory(w, &listed, error) == ORGAN_OK)
         check_found_units(&listed, error);
     organ_ranks_gather(w->output.ranks, "checking the unfinished output", listed.intact,
-                       listed.intact ? w->unit_count : 0, &verdicts, error);
-    for (size_t u = 0; u < w->unit_count && !error->status; u++)
+                       listed.intact ? w->plan->piece_count : 0, &verdicts, error);
+    for (size_t u = 0; u < w->plan->piece_count && !error->status; u++)
         if (listed.line_of[u] && verdicts.of[listed.owner[u]][u])
             units_recall(w, u, listed.line_of[u]);
     free_inventory(&listed);
@@ -196,14 +195,10 @@ organ_status organ_units_begin(organ_writing *w, organ_error *error)
     pthread_mutex_init(&log->lock, NULL);
     log->open = true;
     log->of_piece = calloc(w->plan->piece_count + 1, sizeof *log->of_piece);
-    log->unit_of = calloc(w->plan->piece_count + 1, sizeof *log->unit_of);
-    log->elsewhere = calloc(w->unit_count + 1, sizeof *log->elsewhere);
+    log->elsewhere = calloc(w->plan->piece_count + 1, sizeof *log->elsewhere);
     log->own_lines = w->output.ranks ? open_memstream(&log->text, &log->length) : NULL;
-    if (!log->of_piece || !log->unit_of || !log->elsewhere || (w->output.ranks && !log->own_lines))
+    if (!log->of_piece || !log->elsewhere || (w->output.ranks && !log->own_lines))
         return organ_fail_memory(error, w->journal.path);
-    for (size_t u = 0; u < w->unit_count; u++)
-        for (size_t k = 0; k < w->units[u].count; k++)
-            log->unit_of[w->units[u].first + k] = u;
     return json_array_size(w->journal.lines) > 0 ? recall_units(w, error) : ORGAN_OK;
 }
 
@@ -214,7 +209,7 @@ void organ_units_end(organ_writing *w)
         return;
     for (size_t k = 0; log->of_piece && k < w->plan->piece_count; k++)
         free(log->of_piece[k].list);
-    ORGAN_FREE_ARRAYS(log->of_piece, log->unit_of, log->elsewhere);
+    ORGAN_FREE_ARRAYS(log->of_piece, log->elsewhere);
     if (log->own_lines)
         fclose(log->own_lines);
     free(log->text);
@@ -227,18 +222,20 @@ void organ_units_end(organ_writing *w)
 /* The bytes are those of source and output. Units that other ranks make get `done` and `elsewhere`. */
 organ_status organ_units_assign(organ_writing *w, organ_error *error)
 {
-    const size_t capacity = w->unit_count + 1;
+    organ_piece *const pieces = w->plan->pieces;
+    const size_t capacity = w->plan->piece_count + 1;
     ORGAN_OWNED uint64_t *const bytes = calloc(capacity, sizeof *bytes);
     ORGAN_OWNED uint32_t *const owner = calloc(capacity, sizeof *owner);
     if (!bytes || !owner)
         organ_fail_memory(error, w->journal.path);
-    for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        bytes[u] = w->units[u].done || w->units[u].calib ? 0 : w->units[u].bytes + organ_units_bytes(w, u);
-    if (!error->status)
-        organ_ranks_assign(w->output.ranks, bytes, w->unit_count, owner, error);
-    for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        if (!w->units[u].done && !w->units[u].calib && owner[u] != organ_ranks_rank(w->output.ranks))
-            w->units[u].done = w->log.elsewhere[u] = true;
+    if (error->status)
+        return error->status;
+    ORGAN_EACH_UNIT (u, w)
+        bytes[u] = pieces[u].done || pieces[u].calib ? 0 : pieces[u].cost + organ_units_bytes(w, u);
+    organ_ranks_assign(w->output.ranks, bytes, w->plan->piece_count, owner, error);
+    ORGAN_EACH_UNIT (u, w)
+        if (!error->status && !pieces[u].done && !pieces[u].calib && owner[u] != organ_ranks_rank(w->output.ranks))
+            pieces[u].done = w->log.elsewhere[u] = true;
     return error->status;
 }
 
@@ -252,9 +249,9 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
         ORGAN_OWNED_JSON json_t *const line = organ_json_load(lines, (size_t)(end - lines), 0, &fault, &no_memory);
         const char *const name = json_string_value(json_object_get(line, "unit"));
         const size_t *const unit = name ? organ_name_table_find(names, name) : NULL;
-        if (unit && !w->units[*unit].done)
+        if (unit && !w->plan->pieces[*unit].done)
             units_recall(w, *unit, line);
-        if (!unit || !w->units[*unit].done)
+        if (!unit || !w->plan->pieces[*unit].done)
             organ_fail(error, ORGAN_IO, "%s: %s", w->journal.path,
                        no_memory ? "no memory for the list of another rank's units"
                                  : "another rank's list of units is malformed");
@@ -268,11 +265,12 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
 static organ_status recall_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table names = {0};
-    for (size_t u = 0; u < w->unit_count; u++) {
-        if (!w->log.elsewhere[u] && (!w->units[u].calib || w->units[u].done))
+    ORGAN_EACH_UNIT (u, w) {
+        organ_piece *const unit = &w->plan->pieces[u];
+        if (!w->log.elsewhere[u] && (!unit->calib || unit->done))
             continue;
-        w->units[u].done = w->log.elsewhere[u] = false;
-        if (!error->status && !organ_name_table_put(&names, w->plan->pieces[w->units[u].first].name, u))
+        unit->done = w->log.elsewhere[u] = false;
+        if (!error->status && !organ_name_table_put(&names, unit->name, u))
             organ_fail_memory(error, w->journal.path);
     }
     for (size_t r = 0; r < all->count && !error->status; r++)

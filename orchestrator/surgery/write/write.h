@@ -77,24 +77,14 @@ size_t organ_row_longest(const organ_model *model, const bool *chosen);
 /* ---- functions for the callbacks ---- */
 
 /* Functions that the callbacks of organ_write call while organ_write_run writes an output. The output is divided into
- * units: one piece (a tensor, or a row range of a tensor) or several consecutive pieces, which are made together. The
- * journal has a line for each finished unit with digests of its bytes. A run that continues an interrupted one makes
- * only those units again whose bytes in the output do not have these digests. */
-
-/* A unit: the pieces of the output that are made from one source tensor. `first` and `count` give their range in the
- * list of pieces. */
-typedef struct organ_unit {
-    size_t first, count; /* range of pieces: first .. first + count - 1 */
-    size_t item;         /* index of the source tensor in the verb's own list; passed to `recall` */
-    uint64_t bytes;      /* bytes of the source tensor, for the progress bar */
-    bool done;           /* this rank need not make the unit: its bytes are in the output, or another rank makes it */
-    bool calib; /* organ_calibration_run_layers assigns this unit to a rank, so organ_units_assign leaves it out */
-} organ_unit;
+ * units: one piece (a tensor, or a row range of a tensor) or several consecutive pieces, which are made together; the
+ * index of a unit is that of its first piece. The journal has a line for each finished unit with digests of its bytes.
+ * A run that continues an interrupted one makes only those units again whose bytes in the output do not have these
+ * digests. */
 
 typedef struct organ_writing organ_writing; /* state of organ_write_run for one output (writing.h) */
 
-/* Returns organ_unit.done: this rank need not make the unit, because its bytes are in the output or another rank makes
- * them. */
+/* Returns organ_piece.done of the unit. */
 bool organ_write_done(const organ_writing *writing, size_t unit);
 
 /* Writes bytes [at, at + bytes) of a piece into the output and keeps their XXH3 for the journal. `scratch`: as in
@@ -216,7 +206,7 @@ typedef struct organ_write_replaced {
     /* Row ranges of these tensors: unit k and piece k are row range k. NULL with `rows`: the driver then makes the row
      * ranges. */
     organ_stretches *stretches;
-    bool calib;           /* value of organ_unit.calib for all units */
+    bool calib;           /* value of organ_piece.calib for all units */
     organ_row_work *rows; /* work on each row; replaces `fill` and `recall`. NULL: `fill` writes the bytes */
 } organ_write_replaced;
 
@@ -224,8 +214,6 @@ typedef struct organ_write_replaced {
 typedef struct organ_write_pieces {
     organ_piece *list;
     size_t count;
-    organ_unit *units; /* they cover all pieces, in their order. NULL: each piece is a unit */
-    size_t unit_count;
     organ_gguf_writer *gguf; /* writer that has the key-values of a GGUF output; NULL: the output is safetensors */
     /* Texts to write as files; the list ends with a NULL name. If it is set, no other file of the model is copied and
      * config.json is not edited. NULL: the files of the model are copied. */
@@ -314,7 +302,7 @@ typedef struct organ_write {
     organ_status (*decide)(void *inner, organ_writing *writing, organ_write_pieces *pieces, organ_error *error);
     organ_write_replaced replaced;
     organ_write_pieces pieces;
-    /* Files and pieces that the verb has laid out, and releases; `pieces` then has only units and files. Its `model` is
+    /* Files and pieces that the verb has laid out, and releases; `pieces` then has only files. Its `model` is
      * the same. If not all pieces are copied, a unit may write fewer bytes than its piece has, from the first on, and
      * `written` completes the file. NULL: the driver plans the files of `pieces`. */
     organ_layout *layout;

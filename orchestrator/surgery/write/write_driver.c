@@ -91,8 +91,8 @@ static organ_status write_fill(organ_writing *w, organ_error *error)
 static organ_status write_units(organ_writing *w, organ_error *error)
 {
     uint64_t bytes = w->source_bytes;
-    for (size_t u = 0; u < w->unit_count; u++)
-        bytes -= w->units[u].done ? w->units[u].bytes : 0;
+    ORGAN_EACH_UNIT (u, w)
+        bytes -= w->plan->pieces[u].done ? w->plan->pieces[u].cost : 0;
     organ_progress_begin(w->write->progress, w->write->names.stage, bytes, w->unit_count - w->done);
     if (organ_units_assign(w, error) == ORGAN_OK && write_fill(w, error) == ORGAN_OK)
         organ_units_copy(w, error);
@@ -286,7 +286,6 @@ static void write_release(organ_writing *w)
     organ_run_journal_close(&w->journal);
     organ_stretches_release(&w->own_stretches);
     free(w->tensors);
-    organ_rows_free(w->own_units);
     organ_list_release(&w->extra);
     organ_json_edit_release(&w->config);
     ORGAN_FREE_ARRAYS(w->choices, w->root, w->config_path);

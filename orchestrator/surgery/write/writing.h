@@ -27,7 +27,6 @@ typedef struct organ_unit_log {
     pthread_mutex_t lock;         /* guards of_piece: any thread may call organ_write_put */
     bool open;                    /* organ_units_begin was called, so organ_units_end must release the log */
     organ_unit_extents *of_piece; /* extents of each piece */
-    size_t *unit_of;              /* index of the unit of each piece */
     bool *elsewhere; /* a flag for each unit: another rank makes it, and its `done` is set until organ_units_join */
     FILE *own_lines; /* stream that collects in `text` the journal lines of this rank's units; NULL: one process */
     char *text;      /* these lines */
@@ -43,7 +42,6 @@ struct organ_writing {
     const organ_stop *stop;
     organ_layout *plan;      /* files and pieces of the output, once it is planned */
     organ_layout own_plan;   /* what `plan` points to, unless the verb has laid out the files */
-    organ_unit *units;       /* in the order of their pieces; each piece belongs to one unit */
     size_t unit_count, done; /* number of units, and of those that are done */
     organ_unit_log log;
     uint64_t source_bytes;      /* sum of the source bytes of all units, for the progress */
@@ -52,17 +50,19 @@ struct organ_writing {
     /* Released by organ_write_run: */
     organ_stretches own_stretches; /* for organ_write.rows: made by the driver; `stretches` then points here */
     const organ_tensor **tensors;  /* the tensors of own_stretches */
-    organ_unit *own_units;
-    organ_file_list extra; /* files without tensors to copy */
-    char *choices;         /* path of organ_write_choices; NULL: nothing is written */
-    char *root;            /* directory from which they are copied */
-    char *config_path;     /* path of the model's config.json; NULL: the output gets none from here */
+    organ_file_list extra;         /* files without tensors to copy */
+    char *choices;                 /* path of organ_write_choices; NULL: nothing is written */
+    char *root;                    /* directory from which they are copied */
+    char *config_path;             /* path of the model's config.json; NULL: the output gets none from here */
     organ_json_edit config;
     bool config_changed; /* `config` differs from the file */
     size_t stripped;     /* number of obsolete settings removed from config.json */
     organ_evaluation evaluation;
     organ_overflow overflow;
 };
+
+/* Runs the statement for the index of each unit, that of its first piece. */
+#define ORGAN_EACH_UNIT(u, w) for (size_t u = 0; u < (w)->plan->piece_count; u += 1 + (w)->plan->pieces[u].more)
 
 /* Returns whether the output gets the report of an earlier step, as it has no `lines` of its own. */
 static inline bool organ_writing_has_origin(const organ_writing *w)

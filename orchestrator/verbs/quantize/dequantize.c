@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ dequantize: opens the model, plans the tensors of the output, and writes it with packed weights decoded. A
- * piece is a tensor of the output with a unit of its own (organ_unit), and a part is a weight that is decoded. */
+ * piece is a tensor of the output, and a part is a weight that is decoded. */
 #include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "formats/base/results.h"

@@ -35,15 +35,6 @@ static organ_status step(organ_quantize_job *job, organ_status (*work)(organ_qua
 /* For each target its codes, scales and shape, or its GGUF blocks; all other tensors unchanged. A piece is a tensor of
  * the output, a unit is the pieces that are made from one source tensor, and a part is a target that is quantised. */
 
-/* The unit consists of pieces first .. first + count - 1 and belongs to the last planned part. `bytes`: bytes of the
- * source tensor. */
-static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
-{
-    job->list.units[job->list.unit_count] =
-        (organ_unit){.first = first, .count = count, .item = job->list.part_count - 1, .bytes = bytes};
-    return job->list.unit_count++;
-}
-
 /* Embeddings, and in models of GGUF and MLX head, matrices that no layer multiplies inputs by, and matrices that only a
  * recipe or --type-of selects get the nearest codes, because the calibration run has no inputs for them. */
 static bool is_calibrated(const organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding)
@@ -76,17 +67,18 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     job->list.regrouped += encoding != preferred;
     if (job->format->add(job, part, error) != ORGAN_OK)
         return error->status;
-    part->unit = add_unit(job, first, job->list.piece_count - first, organ_quantize_source_bytes(weight));
-    job->list.units[part->unit].calib = part->calibrated;
+    organ_piece *const unit = &job->list.pieces[first];
+    unit->more = job->list.piece_count - first - 1;
+    unit->item = job->list.part_count - 1;
+    unit->cost = organ_quantize_source_bytes(weight);
+    unit->calib = part->calibrated;
     return ORGAN_OK;
 }
 
-/* `recall` is not called for a copied tensor, so the item of its unit does not matter. `made`: the weight for MLX that
- * is made of the tensor; NULL: the tensor itself. */
+/* `made`: the weight for MLX that is made of the tensor; NULL: the tensor itself. */
 static organ_status keep_tensor(organ_quantize_job *job, const organ_tensor *tensor, const organ_weight *made,
                                 organ_error *error)
 {
-    add_unit(job, job->list.piece_count, 1, made ? organ_quantize_source_bytes(made) : tensor->bytes);
     job->list.pieces[job->list.piece_count++] = organ_piece_same(tensor);
     return job->format->keep ? job->format->keep(job, tensor, made, error) : ORGAN_OK;
 }
@@ -133,10 +125,9 @@ static organ_status list_parts(organ_quantize_job *job, organ_error *error)
     const size_t capacity = (listed > job->model->tensor_count ? listed : job->model->tensor_count) + 1;
     const size_t of_cache = job->options->kv_cache ? 2 * capacity : 0; /* a layer has at least one tensor */
     job->list.pieces = organ_rows_take(4 * capacity + of_cache, sizeof *job->list.pieces);
-    job->list.units = organ_rows_take(capacity + 1, sizeof *job->list.units);
     job->list.parts = organ_rows_take(capacity, sizeof *job->list.parts);
     job->list.left_out = organ_rows_take(capacity, sizeof *job->list.left_out);
-    if (!job->list.pieces || !job->list.units || !job->list.parts || !job->list.left_out)
+    if (!job->list.pieces || !job->list.parts || !job->list.left_out)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count && !error->status; k++) {
         organ_rows_passed();
@@ -231,7 +222,6 @@ static void close_quantize(organ_quantize_job *job)
     organ_quantize_repair_close(job);
     ORGAN_FREE_ARRAYS(job->block.chosen, job->untapped, job->encodings);
     organ_rows_free(job->list.pieces);
-    organ_rows_free(job->list.units);
     for (size_t k = 0; k < job->list.part_count; k++)
         ORGAN_DECREF(job->list.parts[k].fallback, job->list.parts[k].unmeasured, job->list.parts[k].unreached);
     organ_rows_free(job->list.parts);
@@ -314,8 +304,6 @@ static organ_status quantize_decide(void *context, organ_writing *writing, organ
         return error->status;
     pieces->list = job->list.pieces;
     pieces->count = job->list.piece_count;
-    pieces->units = job->list.units;
-    pieces->unit_count = job->list.unit_count;
     pieces->gguf = job->writer;
     note_before_pass(job);
     return ORGAN_OK;

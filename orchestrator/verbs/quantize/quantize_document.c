@@ -133,7 +133,7 @@ typedef struct quantize_document_sums {
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     uint64_t bytes = 0;
-    for (size_t k = 0; k < job->list.units[part->unit].count; k++)
+    for (size_t k = 0; k <= job->list.pieces[part->codes].more; k++)
         bytes += job->list.pieces[part->codes + k].bytes;
     return bytes;
 }
@@ -466,10 +466,10 @@ static json_t *converted_json(const organ_quantize_job *job)
 static json_t *mlx_json(const organ_quantize_job *job)
 {
     json_int_t changed = 0, bytes = 0, dropped = 0;
-    for (size_t k = 0; k < job->list.unit_count; k++)
-        if (job->list.units[k].item == SIZE_MAX && organ_quantize_mlx_raises(job)) {
+    for (size_t k = 0; k < job->list.piece_count; k++)
+        if (job->list.pieces[k].item == SIZE_MAX && organ_quantize_mlx_raises(job)) {
             changed++;
-            bytes += (json_int_t)job->list.units[k].bytes;
+            bytes += (json_int_t)job->list.pieces[k].cost;
         }
     for (size_t k = 0; k < job->model->tensor_count; k++)
         dropped += job->format->drops(job, &job->model->tensors[k]);

@@ -306,7 +306,7 @@ static bool is_done(void *context, size_t target)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = job->along.parts[target];
-    return job->list.units[part->unit].done &&
+    return job->list.pieces[part->codes].done &&
            (!is_repaired(job, part) || organ_repair_adapter_done(job->repair.adapter, part->weight->name));
 }
 
@@ -378,7 +378,7 @@ static organ_status finish_matrix(const quantize_calibrated_storing *s, const or
     part->gptq_loss += m->gptq_loss;
     part->output_loss += m->loss;
     const bool last = ++part->matrices_done == count;
-    if (last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
+    if (last && organ_write_finish(job->run, part->codes, organ_quantize_results(part), error))
         return error->status;
     organ_progress_advance(job->progress, part->weight->codes->bytes / count, last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;

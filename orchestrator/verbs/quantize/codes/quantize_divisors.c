@@ -29,7 +29,7 @@ static bool has_scale(const organ_quantize_job *job, size_t part)
 
 static bool is_missing(const organ_quantize_job *job, size_t part)
 {
-    return !job->list.units[job->list.parts[part].unit].done;
+    return !job->list.pieces[job->list.parts[part].codes].done;
 }
 
 /* ---- passes over the weights ---- */
@@ -43,7 +43,7 @@ typedef struct scale_sums {
 /* The bytes of parts that the nearest codes are written for. */
 static void advance(const organ_quantize_job *job, const organ_quantize_part *part, const organ_weight_strip *strip)
 {
-    if (!part->calibrated && !job->list.units[part->unit].done)
+    if (!part->calibrated && !job->list.pieces[part->codes].done)
         organ_progress_advance(job->progress, organ_quantize_counted_bytes(part, strip->rows), NULL, NULL);
 }
 
@@ -94,7 +94,7 @@ static organ_status retire_tries(void *context, const organ_weight_strip *strip,
     organ_quantize_part *const part = job->todo[strip->item];
     const scale_sums *const sums = result;
     (void)error;
-    if (!job->list.units[part->unit].done)
+    if (!job->list.pieces[part->codes].done)
         part->unsearched += sums->tries[0];
     for (size_t k = 0; k < 16; k++)
         part->tries[k] += sums->tries[k];

@@ -72,9 +72,8 @@ typedef struct organ_quantize_part {
     uint64_t words[2];       /* shape of the tensor of packed codes: rows, 32-bit words per row */
     /* Indices in job->list.pieces of the tensors of codes, scales, shape, tensor scale, minima and input scale. `scale`
      * is unused for GGUF, `shape` unless codes are packed, `global` unless organ_encoding_has_divisor, `minimum` unless
-     * organ_grid_is_free, `input` unless organ_quantize_measures. */
+     * organ_grid_is_free, `input` unless organ_quantize_measures. Those of a part follow each other, codes first. */
     size_t codes, scale, shape, global, minimum, input;
-    size_t unit;          /* index in job->list.units of the unit of these pieces */
     float greatest;       /* greatest magnitude in its set; used only if one scale covers the target, or with divisor */
     float greatest_input; /* nvfp4 --activations: greatest magnitude of an input on the text */
     float input_scale;    /* --activation-scale static: the scale of inputs */
@@ -141,12 +140,9 @@ typedef struct organ_quantize_importance {
 
 /* The tensors of the output, which are listed when all encodings are known. */
 typedef struct organ_quantize_list {
-    organ_piece *pieces; /* tensors of the output */
+    /* tensors of the output; a unit is the pieces of a part, whose index is organ_piece.item, or another tensor */
+    organ_piece *pieces;
     size_t piece_count;
-    /* a unit is the pieces that are made from one source tensor; organ_unit.item is an index of `parts`, except for
-     * copied tensors */
-    organ_unit *units;
-    size_t unit_count;
     organ_quantize_part *parts; /* the targets that are quantised */
     size_t part_count;
     size_t regrouped;              /* number of parts whose `encoding` differs from `preferred` */
@@ -193,7 +189,7 @@ typedef struct organ_quantize_cache {
     float *scales;       /* for each layer `heads` numbers of keys, then of values; the first counts if not by_head */
     float *chunk;        /* greatest magnitudes of the heads in the chunk that runs, in the same order */
     double *rows, *sums; /* those of all chunks in the layer that runs; room for organ_calibration_sum_rows */
-    size_t unit;         /* index in job->list.units of the tensors of scales */
+    size_t unit;         /* index in job->list.pieces of the first tensor of scales */
     size_t zero;         /* number of scales for which all keys or values were zero */
 } organ_quantize_cache;
 
@@ -288,7 +284,7 @@ struct organ_quantize_format {
     const char *(*unreadable)(const organ_quantize_job *job, const organ_weight *weight);
     /* Appends the tensors that a part becomes to job->list.pieces and sets their indices and shapes in the part. */
     organ_status (*add)(organ_quantize_job *job, organ_quantize_part *part, organ_error *error);
-    /* The last piece is an unchanged tensor, and the last unit is its unit: makes it what loaders have in its place.
+    /* The last piece is an unchanged tensor: makes it what loaders have in its place.
      * `made`: the weight that is made of a part of the tensor; NULL: the tensor itself. */
     organ_status (*keep)(organ_quantize_job *job, const organ_tensor *tensor, const organ_weight *made,
                          organ_error *error);

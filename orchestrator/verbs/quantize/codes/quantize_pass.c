@@ -300,7 +300,7 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     part->unsearched += sums->unsearched;
     if (strip->last && !isfinite(part->unsearched))
         part->unsearched = -1;
-    if (strip->last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
+    if (strip->last && organ_write_finish(job->run, part->codes, organ_quantize_results(part), error))
         return error->status;
     organ_progress_advance(job->progress, organ_quantize_counted_bytes(part, strip->rows),
                            strip->last ? part->weight->name : NULL, NULL);
@@ -412,7 +412,7 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->list.part_count && !error->status; k++) {
         organ_quantize_part *const part = organ_quantize_next_part(job, k);
-        if (part->calibrated || job->list.units[part->unit].done)
+        if (part->calibrated || job->list.pieces[part->codes].done)
             continue;
         todo[count] = part;
         items[count++].weight = part->weight;

@@ -66,7 +66,7 @@ static organ_status take_named(organ_quantize_job *job, organ_error *error)
     size_t length = 0;
     bool no_memory = false, whole = true;
     for (size_t k = 0; k < job->along.targets.count; k++)
-        whole = whole && job->list.units[job->along.parts[k]->unit].done;
+        whole = whole && job->list.pieces[job->along.parts[k]->codes].done;
     if (!path)
         organ_fail_memory(error, job->repair.output);
     else if (organ_adapter_open(job->repair.output, &named, error) == ORGAN_OK)

@@ -157,9 +157,8 @@ static organ_status add_piece(organ_quantize_job *job, const char *attention, co
 static organ_status add_pieces(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_cache *const c = &job->cache;
-    organ_unit *const unit = &job->list.units[job->list.unit_count];
-    c->unit = job->list.unit_count++;
-    *unit = (organ_unit){.first = job->list.piece_count, .item = SIZE_MAX};
+    uint64_t bytes = 0;
+    c->unit = job->list.piece_count;
     for (unsigned l = 0; l < c->config->layers && !error->status; l++) {
         const organ_layer_kind *const kind = &c->config->kinds[l];
         uint64_t *const shape = organ_arena_take(&job->list.arena, 3 * sizeof *shape);
@@ -171,10 +170,12 @@ static organ_status add_pieces(organ_quantize_job *job, organ_error *error)
         if (!c->name[l] || error->status || add_piece(job, c->name[l], "k_scale", shape, error) != ORGAN_OK)
             continue;
         add_piece(job, c->name[l], "v_scale", shape, error);
-        unit->bytes += 2 * shape[0] * sizeof(uint16_t);
+        bytes += 2 * shape[0] * sizeof(uint16_t);
     }
-    unit->count = job->list.piece_count - unit->first;
-    if (!error->status && !unit->count)
+    organ_piece *const unit = &job->list.pieces[c->unit];
+    unit->more = job->list.piece_count - c->unit - 1;
+    unit->cost = bytes;
+    if (!error->status && job->list.piece_count == c->unit)
         organ_fail(error, ORGAN_USAGE, "%s: `kv_cache` knows no names of its layers' attention", job->model->path);
     return error->status;
 }
@@ -275,8 +276,8 @@ organ_status organ_quantize_cache_run(organ_quantize_job *job, organ_error *erro
     const organ_quantize_cache *const c = &job->cache;
     if (!c->run || (c->run != job->measured.run && organ_calibration_run_layers(c->run, error) != ORGAN_OK))
         return error->status;
-    size_t piece = job->list.units[c->unit].first;
-    if (job->list.units[c->unit].done)
+    size_t piece = c->unit;
+    if (job->list.pieces[piece].done)
         return ORGAN_OK;
     for (unsigned l = 0; l < c->config->layers && !error->status; l++) {
         const organ_layer_kind *const kind = &c->config->kinds[l];
@@ -333,7 +334,7 @@ json_t *organ_quantize_cache_document(const organ_quantize_job *job)
                                                      SET("values", numbers_json(scales + c->heads, count))));
     }
     return ORGAN_OBJECT(SET_TEXT("scales_of", c->by_head ? "head" : "layer"),
-                        SET_COUNT("tensors", job->list.units[c->unit].count), SET_COUNT("zero", c->zero),
+                        SET_COUNT("tensors", 1 + job->list.pieces[c->unit].more), SET_COUNT("zero", c->zero),
                         SET_TEXT("loaders", loaders), SET("layers", rows),
                         SET("calibration", organ_calibration_run_json(c->run, "keys and values of the unquantised "
                                                                               "layers")));

@@ -233,9 +233,13 @@ static organ_status make_piece(organ_quantize_job *job, const organ_weight *made
     organ_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
     if (!made || !organ_grow(&m->made, m->made_count, &m->made_capacity, sizeof *m->made))
         return organ_fail_memory(error, job->options->model);
-    m->made[m->made_count++] = (organ_mlx_made){made, job->list.piece_count - 1, job->list.unit_count - 1};
-    *piece = (organ_piece){.name = made->name, .dtype = made->codes->dtype, .rank = made->rank, .shape = made->shape};
-    job->list.units[job->list.unit_count - 1].item = SIZE_MAX;
+    m->made[m->made_count++] = (organ_mlx_made){made, job->list.piece_count - 1};
+    *piece = (organ_piece){.name = made->name,
+                           .dtype = made->codes->dtype,
+                           .rank = made->rank,
+                           .shape = made->shape,
+                           .item = SIZE_MAX,
+                           .cost = organ_quantize_source_bytes(made)};
     return ORGAN_OK;
 }
 
@@ -261,7 +265,7 @@ static organ_status mlx_keep(organ_quantize_job *job, const organ_tensor *tensor
 static organ_status mlx_write(organ_quantize_job *job, organ_error *error)
 {
     for (size_t k = 0; job->mlx && k < job->mlx->made_count && !error->status; k++)
-        if (!organ_write_done(job->run, job->mlx->made[k].unit))
+        if (!organ_write_done(job->run, job->mlx->made[k].piece))
             organ_quantize_mlx_write_made(job, &job->mlx->made[k], error);
     return error->status;
 }

@@ -10,7 +10,7 @@ extern const organ_quantize_format organ_quantize_mlx_format;
 /* A tensor of the output that is not quantised but has other rows or values than its source in the model. */
 typedef struct organ_mlx_made {
     const organ_weight *weight; /* its rows are read from the source: organ_weight.made */
-    size_t piece, unit;         /* indices in job->list.pieces and job->list.units */
+    size_t piece;               /* index in job->list.pieces */
 } organ_mlx_made;
 
 /* Sets *view to the weights of the job, but with gate, up and down, and their biases, in place of the stacks of

@@ -176,7 +176,7 @@ organ_status organ_quantize_mlx_write_made(organ_quantize_job *job, const organ_
     organ_weight_reader *reader = NULL;
     if (organ_weight_reader_open(job->model, weight, job->engine->kernels, note, &reader, error) == ORGAN_OK &&
         write_rows(job, made, reader, (size_t)organ_min(organ_max(m.count * m.rows, 1), fit), error) == ORGAN_OK &&
-        organ_write_finish(job->run, made->unit, json_object(), error) == ORGAN_OK)
+        organ_write_finish(job->run, made->piece, json_object(), error) == ORGAN_OK)
         organ_progress_advance(job->progress, organ_quantize_source_bytes(weight), weight->name, NULL);
     organ_weight_reader_close(reader);
     return error->status;
