@@ -115,51 +115,56 @@ organ_status organ_hidden_model_name(organ_hidden_model *m, const char *output, 
     return m->partial ? organ_hidden_path_check(m->folder, error) : organ_fail_memory(error, output);
 }
 
-organ_status organ_hidden_model_sketch(organ_hidden_model *m, const char *ending, const char *name, organ_error *error)
-{
-    if (organ_outline_folder_open(m->output, ending, m->ranks, &m->sketch, error))
-        return error->status;
-    m->outline = organ_format("%s/%s", m->sketch.path, name);
-    return m->outline ? ORGAN_OK : organ_fail_memory(error, m->sketch.path);
-}
+/* ---- the steps ---- */
 
-organ_status organ_hidden_model_drop_outline(organ_hidden_model *m, organ_error *error)
+static organ_status drop_outline(organ_hidden_model *m, organ_error *error)
 {
     organ_clear(&m->outline);
     return organ_hidden_folder_remove(&m->sketch, error);
 }
 
-organ_status organ_hidden_model_enter(organ_hidden_model *m, organ_error *error)
+static organ_status make_outline(organ_hidden_model *m, const organ_steps *steps, const organ_progress *progress,
+                                 organ_error *error)
 {
-    if (m->begun || organ_ranks_agree(m->ranks, "the end of the outline", error))
+    if (steps->sketch && organ_outline_folder_open(m->output, steps->sketch, m->ranks, &m->sketch, error))
         return error->status;
+    if (steps->sketch && !(m->outline = organ_format("%s/%s", m->sketch.path, steps->name)))
+        return organ_fail_memory(error, m->sketch.path);
+    return steps->outline(steps->context, progress, error);
+}
+
+static organ_status enter_folder(organ_hidden_model *m, const organ_steps *steps, organ_error *error)
+{
+    const bool begun = access(m->folder, F_OK) == 0;
     m->begun = true;
     organ_hidden_folder_open(m->folder, m->output, m->ranks, &m->entered, error);
-    return organ_ranks_agree(m->ranks, "the directory of the temporary model", error);
+    if (!organ_ranks_agree(m->ranks, "the directory of the temporary model", error) && steps->enter)
+        steps->enter(steps->context, begun, error);
+    return organ_ranks_agree(m->ranks, "what the temporary model needs", error);
 }
 
 /* A model that is not in the record of its inputs is removed. */
-static organ_status settle_model(organ_hidden_model *m, const organ_hidden_making *making, const char *record,
-                                 bool *whole, organ_error *error)
+static organ_status settle_model(organ_hidden_model *m, const organ_steps *steps, const char *record, bool *whole,
+                                 organ_error *error)
 {
-    if (making->resume)
-        organ_run_record_check(record, making->inputs, json_object(), m->output, making->key, m->path, whole, error);
+    if (steps->resume)
+        organ_run_record_check(record, steps->inputs, json_object(), m->output, steps->key, m->path, whole, error);
     m->refused = error->status == ORGAN_USAGE;
     if (!error->status && !*whole && organ_ranks_first(m->ranks)) {
         if (access(m->path, F_OK) == 0 && organ_remove_tree(m->path))
             organ_fail_errno(error, errno, "%s: cannot be removed", m->path);
         else
-            organ_run_record_begin(record, making->inputs, json_object(), error);
+            organ_run_record_begin(record, steps->inputs, json_object(), error);
     }
     return organ_ranks_agree(m->ranks, "the record of the temporary model", error);
 }
 
-static organ_status reuse_model(const organ_hidden_model *m, const organ_hidden_making *making,
-                                const organ_progress *progress, json_t **report, organ_error *error)
+static organ_status reuse_model(const organ_hidden_model *m, const organ_steps *steps, const organ_progress *progress,
+                                json_t **report, organ_error *error)
 {
     organ_model *model = NULL;
     if (organ_model_open(m->path, &model, error) == ORGAN_OK &&
-        !(*report = organ_own_report(model, making->report, error)) && !error->status)
+        !(*report = organ_own_report(model, steps->report, error)) && !error->status)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has no report: `force` starts over", m->path);
     if (*report)
         json_object_del(*report, "file"); /* as the run that finished the model had it */
@@ -168,25 +173,45 @@ static organ_status reuse_model(const organ_hidden_model *m, const organ_hidden_
     return error->status;
 }
 
-organ_status organ_hidden_model_make(organ_hidden_model *m, const organ_hidden_making *making,
-                                     const organ_progress *progress, json_t **report, organ_error *error)
+static organ_status make_model(organ_hidden_model *m, const organ_steps *steps, const organ_progress *progress,
+                               json_t **report, organ_error *error)
 {
     bool whole = false;
     organ_error own = {0}; /* the model is not the output that a later error would call complete */
-    if (organ_hidden_model_enter(m, error))
+    if (enter_folder(m, steps, error))
         return error->status;
     ORGAN_OWNED char *const record = organ_format("%s/inputs.json", m->folder);
     if (!record)
         organ_fail_memory(error, m->folder);
-    else if (settle_model(m, making, record, &whole, error) == ORGAN_OK && whole)
-        reuse_model(m, making, progress, report, error);
+    else if (settle_model(m, steps, record, &whole, error) == ORGAN_OK && whole)
+        reuse_model(m, steps, progress, report, error);
     else if (!error->status &&
-             making->make(making->context, making->resume && organ_publish_is_begun(m->path), report, &own))
+             steps->make(steps->context, steps->resume && organ_publish_is_begun(m->path), report, &own))
         *error = own;
     else if (!error->status && organ_ranks_first(m->ranks))
-        organ_run_record_end(record, making->key, m->path, error);
+        organ_run_record_end(record, steps->key, m->path, error);
     return organ_ranks_agree(m->ranks, "the end of the temporary model", error);
 }
+
+organ_status organ_steps_run(organ_hidden_model *m, const organ_steps *steps, const organ_progress *progress,
+                             json_t **made, json_t **report, organ_error *error)
+{
+    ORGAN_OWNED_JSON json_t *tried = NULL;
+    const organ_progress *const shown = steps->dry ? progress : NULL;
+    if (steps->outline)
+        make_outline(m, steps, shown, error);
+    if (organ_ranks_agree(m->ranks, "the outline of the temporary model", error) == ORGAN_OK &&
+        (steps->tries || steps->dry))
+        steps->last(steps->context, m->outline, /*try=*/true, shown, steps->dry ? report : &tried, error);
+    if (steps->dry)
+        return error->status;
+    drop_outline(m, error);
+    if (organ_ranks_agree(m->ranks, "the try of the last step", error) || make_model(m, steps, progress, made, error))
+        return error->status;
+    return steps->last(steps->context, m->path, /*try=*/false, progress, report, error);
+}
+
+/* ---- the end ---- */
 
 /* The message says that the model stays. */
 static void say_kept(const organ_hidden_model *m, organ_error *error)
@@ -201,7 +226,7 @@ void organ_hidden_model_close(organ_hidden_model *m, bool keep, organ_error *err
 {
     const bool stopped = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
     organ_error met = *error;
-    organ_hidden_model_drop_outline(m, error);
+    drop_outline(m, error);
     if (m->begun) /* waits until all ranks have closed the model; `error` stays that of this rank */
         organ_ranks_agree(m->ranks, "the end of the steps", &met);
     if (m->entered.path && !m->refused && !(stopped && keep))

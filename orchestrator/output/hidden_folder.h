@@ -44,11 +44,10 @@ void organ_hidden_folder_leave(organ_hidden_folder *folder);
 /* Returns ORGAN_USAGE if `path` is a symbolic link or a file where a run would have its hidden directory. */
 organ_status organ_hidden_path_check(const char *path, organ_error *error);
 
-/* ---- a temporary model: what a run makes before its last step, and removes at the end ----
+/* ---- a run of two steps: the first makes a temporary model, which the last reads and which is removed at the end ----
  *
- * Before the model is made, the last step may be tried on an outline, the same model without data. All ranks call the
- * functions below: the model must have its name before a rank opens it, and all ranks must have closed it before it is
- * removed. */
+ * All ranks call the functions below: the model must have its name before a rank opens it, and all ranks must have
+ * closed it before it is removed. A last step may have two steps of its own. */
 
 /* The caller sets the members up to `partial`, and frees them with organ_hidden_model_close. */
 typedef struct organ_hidden_model {
@@ -57,39 +56,47 @@ typedef struct organ_hidden_model {
     char *folder;                /* path of the hidden directory; NULL: there is no temporary model */
     char *path, *partial;        /* of the model in it, and of its partial directory (organ_publish_partial) */
     organ_run_names names;       /* the outputs, reserved for this run */
-    organ_hidden_folder sketch;  /* hidden directory of the outline */
+    organ_hidden_folder sketch;  /* hidden directory of the outline, the same model without data */
     char *outline;               /* the outline; NULL: there is none */
     organ_hidden_folder entered; /* `folder`, locked by this run */
     bool begun;                  /* the ranks have begun to use it */
     bool refused;                /* the model there is of another run and stays */
 } organ_hidden_model;
 
-/* How a temporary model is made. */
-typedef struct organ_hidden_making {
-    const organ_run_inputs *inputs; /* all files from which it is made */
+/* The two steps. */
+typedef struct organ_steps {
+    const organ_run_inputs *inputs; /* all files from which the model is made */
     bool resume;                    /* keep a finished model, or continue an unfinished one, with the same inputs */
     const char *key;                /* of the model in the record of its directory (organ_run_record_begin) */
     const organ_view *report;       /* of the verb that makes it */
-    void *context;                  /* first argument of `make` */
+    const char *sketch; /* ending of the directory of the outline; NULL: the last step is tried without one */
+    const char *name;   /* of the outline in it */
+    bool tries;         /* try the last step before the model is made; a dry run only does that */
+    bool dry;
+    void *context; /* first argument of the functions */
+    /* Writes the outline to m->outline, or finds errors of the first step before it begins. NULL: nothing to do */
+    organ_status (*outline)(void *context, const organ_progress *progress, organ_error *error);
+    /* Called when m->folder is locked; `begun`: an earlier run has made it. May be NULL. */
+    organ_status (*enter)(void *context, bool begun, organ_error *error);
     /* Writes the model to m->path, and gives its report. */
     organ_status (*make)(void *context, bool resume, json_t **report, organ_error *error);
-} organ_hidden_making;
+    /* The last step with the model at `path`; a dry run if it is tried (`try`), with the outline or, if there is none,
+     * NULL. */
+    organ_status (*last)(void *context, const char *path, bool try, const organ_progress *progress, json_t **report,
+                         organ_error *error);
+} organ_steps;
 
 /* Sets m->folder to organ_hidden_path(output, ending), m->path to `name` in it, and m->partial. Returns the errors of
  * organ_hidden_path_check. */
 organ_status organ_hidden_model_name(organ_hidden_model *m, const char *output, const char *ending, const char *name,
                                      organ_error *error);
-/* Makes the directory of the outline (organ_outline_folder_open), and m->outline, the path of `name` in it. */
-organ_status organ_hidden_model_sketch(organ_hidden_model *m, const char *ending, const char *name, organ_error *error);
-/* Removes the outline, if there is one. Returns ORGAN_IO if it cannot be removed and `error` was not set. */
-organ_status organ_hidden_model_drop_outline(organ_hidden_model *m, organ_error *error);
 
-/* Makes and locks m->folder, unless it is done. Returns the errors of organ_hidden_folder_open. */
-organ_status organ_hidden_model_enter(organ_hidden_model *m, organ_error *error);
-/* Enters m->folder and makes the model. One that an earlier run has finished is kept, and its warnings are repeated.
- * Returns the errors of `make`, and ORGAN_USAGE if the model there is of other inputs. */
-organ_status organ_hidden_model_make(organ_hidden_model *m, const organ_hidden_making *making,
-                                     const organ_progress *progress, json_t **report, organ_error *error);
+/* Runs the steps: both on the outline first, so that errors of options, models, paths and memory are found before the
+ * first step, which may take long; then with the model. A model that an earlier run has finished is kept, and its
+ * warnings are repeated. *made becomes the report of the model, *report that of the last step, or of its try if the run
+ * is dry. Returns the errors of the steps, ORGAN_USAGE if the model in m->folder is of other inputs. */
+organ_status organ_steps_run(organ_hidden_model *m, const organ_steps *steps, const organ_progress *progress,
+                             json_t **made, json_t **report, organ_error *error);
 
 /* Removes outline and model, and releases `m`. The model stays after an interruption or ORGAN_IO with `keep`, and
  * without it if it is of another run. Allocates nothing: memory may have run out. */

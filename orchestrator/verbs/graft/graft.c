@@ -357,6 +357,15 @@ static void close_graft(organ_graft_job *job, organ_error *error)
     free(job->taken);
 }
 
+static organ_status graft_from(void *context, const char *source, json_t **report, organ_error *error)
+{
+    organ_graft_job *const job = context;
+    job->source_path = source;
+    graft_model(job, report, error);
+    close_graft(job, error);
+    return error->status;
+}
+
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {
@@ -366,17 +375,10 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
         return error->status;
     organ_report_work work = organ_report_begin(report);
     organ_graft_job job = {.options = options,
-                           .source_path = options->source,
                            .single = organ_output_is_file(options->write.output),
                            .kernels = kernels,
                            .progress = organ_warnings_begin(&work.kept, progress),
                            .stop = stop};
-    organ_graft_across across;
-    if (organ_graft_across_open(&across, options, job.progress, error) == ORGAN_OK) {
-        job.source_path = across.path;
-        graft_model(&job, report, error);
-    }
-    close_graft(&job, error);
-    organ_graft_across_close(&across, error);
+    organ_graft_across(options, job.progress, graft_from, &job, report, error);
     return organ_report_end_partial(&work, options->target, error);
 }

@@ -14,25 +14,38 @@
 #include <string.h>
 #include <unistd.h>
 
+typedef struct graft_across {
+    const organ_graft_options *options;
+    const organ_progress *progress;
+    organ_graft_from *graft;
+    void *job;
+    organ_hidden_model hidden;
+    organ_run_inputs inputs;
+    bool converts, to_gguf;
+} graft_across;
+
 /* Whether the block must be converted. An organ directory is no input of a conversion. */
 static bool crosses(const organ_model *source, const organ_model *target)
 {
     return (source->gguf != NULL) != (target->gguf != NULL) && !source->manifest;
 }
 
-static organ_status name_block(organ_graft_across *a, const organ_graft_options *o, const organ_model *source,
-                               organ_error *error)
+static const char *name_of(const graft_across *a) { return a->to_gguf ? "block.gguf" : "block"; }
+
+static organ_status name_block(graft_across *a, const organ_model *source, organ_error *error)
 {
+    const char *const output = a->options->write.output;
     char fingerprint[17];
     if (organ_model_fingerprint(source, fingerprint, error))
         return error->status;
     ORGAN_OWNED char *const ending = organ_format("organ-block-%s", fingerprint);
-    return ending ? organ_hidden_model_name(&a->hidden, o->write.output ? o->write.output : "grafted", ending,
-                                            a->to_gguf ? "block.gguf" : "block", error)
-                  : organ_fail_memory(error, o->source);
+    return ending ? organ_hidden_model_name(&a->hidden, output ? output : "grafted", ending, name_of(a), error)
+                  : organ_fail_memory(error, a->options->source);
 }
 
-static organ_convert_options conversion_of(const organ_graft_across *a)
+/* ---- the steps ---- */
+
+static organ_convert_options conversion_of(const graft_across *a)
 {
     organ_convert_options c = organ_convert_defaults();
     c.model = a->options->source;
@@ -42,9 +55,17 @@ static organ_convert_options conversion_of(const organ_graft_across *a)
     return c;
 }
 
+static organ_status outline_block(void *context, const organ_progress *progress, organ_error *error)
+{
+    const graft_across *const a = context;
+    const organ_convert_options c = conversion_of(a);
+    uint64_t bytes = 0;
+    return organ_convert_outline(&c, a->options->engine, progress, a->hidden.outline, &bytes, error);
+}
+
 static organ_status convert_block(void *context, bool resume, json_t **report, organ_error *error)
 {
-    const organ_graft_across *const a = context;
+    const graft_across *const a = context;
     organ_convert_options c = conversion_of(a);
     c.write.resume = resume;
     c.write.force = !resume;
@@ -53,59 +74,66 @@ static organ_status convert_block(void *context, bool resume, json_t **report, o
     return organ_convert(&c, a->options->engine, a->progress, report, error);
 }
 
-static organ_status make_block(organ_graft_across *a, organ_error *error)
+static organ_status graft_converted(void *context, const char *path, bool try, const organ_progress *progress,
+                                json_t **report, organ_error *error)
+{
+    const graft_across *const a = context;
+    (void)try, (void)progress; /* those of the job */
+    return a->graft(a->job, path, report, error);
+}
+
+static organ_status run_both(graft_across *a, json_t **report, organ_error *error)
+{
+    const organ_write_options *const w = &a->options->write;
+    ORGAN_OWNED_JSON json_t *made = NULL;
+    const organ_steps steps = {.inputs = &a->inputs,
+                               .resume = w->resume,
+                               .key = "block",
+                               .report = &organ_convert_view,
+                               .sketch = "organ-block-outline",
+                               .name = name_of(a),
+                               .dry = w->dry_run,
+                               .context = a,
+                               .outline = w->dry_run ? outline_block : NULL,
+                               .make = convert_block,
+                               .last = graft_converted};
+    return organ_steps_run(&a->hidden, &steps, a->progress, &made, report, error);
+}
+
+static organ_status find_step(graft_across *a, organ_error *error)
 {
     const organ_graft_options *const o = a->options;
-    const organ_hidden_making making = {.inputs = &a->inputs,
-                                        .resume = o->write.resume,
-                                        .key = "block",
-                                        .report = &organ_convert_view,
-                                        .context = a,
-                                        .make = convert_block};
-    const organ_convert_options c = conversion_of(a);
-    ORGAN_OWNED_JSON json_t *report = NULL;
-    uint64_t bytes = 0;
-    if (o->write.dry_run) {
-        a->path =
-            organ_hidden_model_sketch(&a->hidden, "organ-block-outline", a->to_gguf ? "block.gguf" : "block", error)
-                ? NULL
-                : a->hidden.outline;
-        return error->status ? error->status
-                             : organ_convert_outline(&c, o->engine, a->progress, a->hidden.outline, &bytes, error);
-    }
-    organ_hidden_model_make(&a->hidden, &making, a->progress, &report, error);
-    a->path = a->hidden.path;
+    organ_model *source = NULL, *target = NULL;
+    if (!o->types || strcmp(o->types, "mtp") != 0)
+        return ORGAN_OK;
+    if (organ_model_open_with(o->source, o->access, &source, error) == ORGAN_OK &&
+        organ_model_open_with(o->target, o->access, &target, error) == ORGAN_OK)
+        a->converts = crosses(source, target);
+    a->to_gguf = target && target->gguf;
+    if (!error->status && a->converts && !o->engine)
+        organ_fail(error, ORGAN_USAGE, "`engine` is missing: a block of the other format is converted first");
+    else if (!error->status && a->converts &&
+             organ_output_check_not_input(o->write.output, source, error) == ORGAN_OK &&
+             organ_run_inputs_add_model(&a->inputs, "source", source, error) == ORGAN_OK)
+        name_block(a, source, error);
+    organ_model_close(source);
+    organ_model_close(target);
     return error->status;
 }
 
-organ_status organ_graft_across_open(organ_graft_across *a, const organ_graft_options *options,
-                                     const organ_progress *progress, organ_error *error)
+organ_status organ_graft_across(const organ_graft_options *options, const organ_progress *progress,
+                                organ_graft_from *graft, void *job, json_t **report, organ_error *error)
 {
-    organ_model *source = NULL, *target = NULL;
-    *a = (organ_graft_across){.options = options, .progress = progress, .path = options->source};
-    a->hidden.output = options->write.output;
-    a->hidden.ranks = options->ranks;
-    if (!options->types || strcmp(options->types, "mtp") != 0)
-        return ORGAN_OK;
-    if (organ_model_open_with(options->source, options->access, &source, error) == ORGAN_OK &&
-        organ_model_open_with(options->target, options->access, &target, error) == ORGAN_OK)
-        a->converts = crosses(source, target);
-    a->to_gguf = target && target->gguf;
-    if (!error->status && a->converts && !options->engine)
-        organ_fail(error, ORGAN_USAGE, "`engine` is missing: a block of the other format is converted first");
-    else if (!error->status && a->converts &&
-             organ_output_check_not_input(options->write.output, source, error) == ORGAN_OK &&
-             organ_run_inputs_add_model(&a->inputs, "source", source, error) == ORGAN_OK)
-        name_block(a, options, source, error);
-    organ_model_close(source);
-    organ_model_close(target);
-    return error->status || !a->converts ? error->status : make_block(a, error);
-}
-
-void organ_graft_across_close(organ_graft_across *a, organ_error *error)
-{
-    const bool begun = a->converts && a->options->write.output && organ_publish_is_begun(a->options->write.output);
-    if (a->converts)
-        organ_hidden_model_close(&a->hidden, begun, error);
-    organ_run_inputs_release(&a->inputs);
+    const char *const output = options->write.output;
+    graft_across a = {.options = options,
+                      .progress = progress,
+                      .graft = graft,
+                      .job = job,
+                      .hidden = {.output = output, .ranks = options->ranks}};
+    if (find_step(&a, error) == ORGAN_OK)
+        a.converts ? run_both(&a, report, error) : graft(job, options->source, report, error);
+    if (a.converts)
+        organ_hidden_model_close(&a.hidden, output && organ_publish_is_begun(output), error);
+    organ_run_inputs_release(&a.inputs);
+    return error->status;
 }

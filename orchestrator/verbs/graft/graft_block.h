@@ -24,21 +24,14 @@ void organ_graft_check_side(const graft_block_side *side, bool needed, json_t *m
 organ_status organ_graft_select_block(const organ_model *model, const char *select, const char *name,
                                       organ_layout *layout, bool *block, organ_error *error);
 
-/* The block of a source in the other format than the target's, converted. All zero: none. */
-typedef struct organ_graft_across {
-    const organ_graft_options *options;
-    const organ_progress *progress;
-    organ_hidden_model hidden;
-    organ_run_inputs inputs;
-    bool converts, to_gguf;
-    const char *path; /* of the model from which the block is taken: the converted one, or options->source */
-} organ_graft_across;
-/* If the source has another format than the target and only blocks are grafted, converts its block. Returns the errors
- * of organ_convert. The caller closes *across, also after an error. */
-organ_status organ_graft_across_open(organ_graft_across *across, const organ_graft_options *options,
-                                     const organ_progress *progress, organ_error *error);
-/* Removes the converted block; after an interruption it stays for --resume. */
-void organ_graft_across_close(organ_graft_across *across, organ_error *error);
+/* Grafts from the model at `source` and closes what the job has opened. */
+typedef organ_status organ_graft_from(void *job, const char *source, json_t **report, organ_error *error);
+
+/* Calls `graft` with options->source or, if the source has another format than the target and only blocks are grafted,
+ * with its block in that format, which is converted first and removed at the end; after an interruption it stays for
+ * --resume. Returns the errors of organ_steps_run and organ_convert, and of `graft`, which is not called after them. */
+organ_status organ_graft_across(const organ_graft_options *options, const organ_progress *progress,
+                                organ_graft_from *graft, void *job, json_t **report, organ_error *error);
 
 /* Finds out which weights of the block are packed, and appends a mismatch for those that the target's
  * quantization_config does not describe. */

@@ -29,6 +29,8 @@ typedef struct merge_steps {
     merge_made made;
     char *stem;               /* name of the merged model, which GGUF files repeat */
     organ_hidden_model model; /* the merged model */
+    json_t *merged;           /* report of the merge */
+    uint64_t needs;           /* bytes of all that the steps write; known when the last one is tried */
     bool whole;               /* the output has its name */
 } merge_steps;
 
@@ -74,14 +76,14 @@ static organ_status name_paths(merge_steps *s, organ_error *error)
 
 /* ---- the outline ---- */
 
-static organ_status make_outline(merge_steps *s, organ_error *error)
+static organ_status make_outline(void *context, const organ_progress *progress, organ_error *error)
 {
+    merge_steps *const s = context;
     organ_hidden_model *const m = &s->model;
     organ_merge_options inner = *s->options;
     organ_engine engine = *s->engine;
     ORGAN_OWNED_JSON json_t *report = NULL;
-    if (organ_hidden_model_sketch(m, "organ-merge-outline", s->stem, error))
-        return error->status;
+    (void)progress;
     inner.write = (organ_write_options){.output = m->outline, .max_shard_size = s->options->write.max_shard_size};
     engine.ranks = NULL;
     s->made = (merge_made){.outline = true, .last = s->options->write.output};
@@ -115,18 +117,6 @@ static organ_status run_last(const merge_steps *s, const char *model, bool dry, 
     c.write = write;
     c.write.resume = write.resume && begun;
     return organ_convert_from(&c, origin, s->engine, progress, report, error);
-}
-
-/* Finds errors of options, models, paths and memory before the merge, which may take long. */
-static organ_status try_last(const merge_steps *s, json_t **report, organ_error *error)
-{
-    const organ_write_origin origin = {.scored = s->made.base, .name = ORGAN_MERGE_RECIPE_NAME, .text = s->made.recipe};
-    const bool dry = s->options->write.dry_run;
-    if (run_last(s, s->model.outline, /*dry=*/true, &origin, dry ? s->progress : NULL, report, error) || dry)
-        return error->status;
-    const json_t *const plan = json_object_get(*report, "plan");
-    return organ_memory_claim(s->engine, (uint64_t)json_integer_value(json_object_get(plan, "memory_enough")), error,
-                              "the step after the merge");
 }
 
 /* ---- reports ---- */
@@ -209,25 +199,7 @@ static organ_status join_reports(const merge_steps *s, json_t *report, json_t *l
     return done ? ORGAN_OK : organ_fail_memory(error, s->stem);
 }
 
-/* ---- a dry run ---- */
-
-/* The name of the merged model, which is not written, is free in the directory of the outline. */
-static organ_status plan_steps(merge_steps *s, json_t **report, organ_error *error)
-{
-    organ_merge_options inner = *s->options;
-    ORGAN_OWNED_JSON json_t *last = NULL;
-    ORGAN_OWNED char *const planned = organ_format("%s/%s.planned", s->model.sketch.path, s->stem);
-    inner.write.output = planned;
-    inner.write.evaluate = NULL;
-    if (!planned)
-        organ_fail_memory(error, s->stem);
-    else if (try_last(s, &last, error) == ORGAN_OK &&
-             organ_merge_once(&inner, NULL, s->engine, s->progress, report, error) == ORGAN_OK)
-        join_reports(s, *report, last, error);
-    return error->status;
-}
-
-/* ---- a run ---- */
+/* ---- the merge ---- */
 
 /* The hidden directory of an interrupted run stays with --resume and is removed with --force. */
 static organ_status settle_folder(const merge_steps *s, organ_error *error)
@@ -265,17 +237,16 @@ static organ_status make_folder(const char *path, organ_error *error)
     return organ_hidden_path_check(path, error);
 }
 
-static organ_status enter_folder(merge_steps *s, const json_t *last, organ_error *error)
+static organ_status enter_folder(void *context, bool begun, organ_error *error)
 {
-    organ_hidden_model *const m = &s->model;
-    ORGAN_OWNED char *const mine = organ_format("%s/%s", m->folder, s->made.print);
-    const bool begun = access(m->folder, F_OK) == 0;
+    const merge_steps *const s = context;
+    ORGAN_OWNED char *const mine = organ_format("%s/%s", s->model.folder, s->made.print);
     if (!mine)
-        organ_fail_memory(error, m->folder);
-    if (organ_hidden_model_enter(m, error) == ORGAN_OK && make_folder(mine, error) == ORGAN_OK && !begun)
-        organ_transfer_room(m->folder, m->output, "the merged model and the output need",
-                            temporary_bytes(s, last) + count_of(last, "plan", "output_bytes"), error);
-    return organ_ranks_agree(m->ranks, "the directory of the merged model", error);
+        return organ_fail_memory(error, s->model.folder);
+    return make_folder(mine, error) || begun
+               ? error->status
+               : organ_transfer_room(s->model.folder, s->model.output, "the merged model and the output need", s->needs,
+                                     error);
 }
 
 static organ_status merge_hidden(void *context, bool resume, json_t **report, organ_error *error)
@@ -292,17 +263,44 @@ static organ_status merge_hidden(void *context, bool resume, json_t **report, or
     return organ_merge_once(&inner, NULL, s->engine, s->progress, report, error);
 }
 
-static organ_status make_output(merge_steps *s, const json_t *tried, json_t **report, json_t **last, organ_error *error)
+/* ---- the last step with an outline or the merged model ---- */
+
+/* The name of the merged model, which is not written, is free in the directory of the outline. */
+static organ_status plan_merge(merge_steps *s, const organ_progress *progress, json_t *last, json_t **report,
+                               organ_error *error)
 {
-    const organ_hidden_making making = {.inputs = &s->made.inputs,
-                                        .resume = s->options->write.resume,
-                                        .key = "merged",
-                                        .report = &organ_merge_view,
-                                        .context = s,
-                                        .make = merge_hidden};
-    if (enter_folder(s, tried, error) || organ_hidden_model_make(&s->model, &making, s->progress, report, error))
+    organ_merge_options inner = *s->options;
+    ORGAN_OWNED char *const planned = organ_format("%s/%s.planned", s->model.sketch.path, s->stem);
+    inner.write.output = planned;
+    inner.write.evaluate = NULL;
+    if (!planned)
+        organ_fail_memory(error, s->stem);
+    else if (organ_merge_once(&inner, NULL, s->engine, progress, report, error) == ORGAN_OK)
+        join_reports(s, *report, last, error);
+    return error->status;
+}
+
+static organ_status try_last(merge_steps *s, const organ_progress *progress, json_t **report, organ_error *error)
+{
+    const organ_write_origin origin = {.scored = s->made.base, .name = ORGAN_MERGE_RECIPE_NAME, .text = s->made.recipe};
+    const bool dry = s->options->write.dry_run;
+    ORGAN_OWNED_JSON json_t *last = NULL;
+    if ((!dry && settle_folder(s, error)) ||
+        run_last(s, s->model.outline, /*dry=*/true, &origin, progress, &last, error))
         return error->status;
-    ORGAN_OWNED_JSON json_t *const document = json_copy(*report);
+    s->needs = temporary_bytes(s, last) + count_of(last, "plan", "output_bytes");
+    return dry ? plan_merge(s, progress, last, report, error)
+               : organ_memory_claim(s->engine, count_of(last, "plan", "memory_enough"), error,
+                                    "the step after the merge");
+}
+
+static organ_status make_last(void *context, const char *path, bool try, const organ_progress *progress,
+                              json_t **report, organ_error *error)
+{
+    merge_steps *const s = context;
+    if (try)
+        return try_last(s, progress, report, error);
+    ORGAN_OWNED_JSON json_t *const document = json_copy(s->merged);
     const organ_write_origin origin = {.scored = s->made.base,
                                        .name = ORGAN_MERGE_RECIPE_NAME,
                                        .text = s->made.recipe,
@@ -311,23 +309,35 @@ static organ_status make_output(merge_steps *s, const json_t *tried, json_t **re
     if (!document)
         return organ_fail_memory(error, s->stem);
     json_object_del(document, "run"); /* a report has one, at its end */
-    run_last(s, s->model.path, /*dry=*/false, &origin, s->progress, last, error);
-    s->whole = !error->status || *last; /* with a report and an error, the evaluation failed */
+    run_last(s, path, /*dry=*/false, &origin, progress, report, error);
+    s->whole = !error->status || *report; /* with a report and an error, the evaluation failed */
     return error->status;
 }
 
 /* If only the evaluation of the output failed, there is a report too. */
 static organ_status make_steps(merge_steps *s, json_t **report, organ_error *error)
 {
-    ORGAN_OWNED_JSON json_t *tried = NULL, *last = NULL;
-    try_last(s, &tried, error);
-    organ_hidden_model_drop_outline(&s->model, error);
-    if (organ_ranks_agree(s->engine->ranks, "the try of the last step", error) == ORGAN_OK)
-        make_output(s, tried, report, &last, error);
-    if (last)
-        join_reports(s, *report, last, error);
-    else {
-        organ_clear_json(report);
+    const organ_write_options *const w = &s->options->write;
+    ORGAN_OWNED_JSON json_t *last = NULL;
+    const organ_steps steps = {.inputs = &s->made.inputs,
+                               .resume = w->resume,
+                               .key = "merged",
+                               .report = &organ_merge_view,
+                               .sketch = "organ-merge-outline",
+                               .name = s->stem,
+                               .tries = true,
+                               .dry = w->dry_run,
+                               .context = s,
+                               .outline = make_outline,
+                               .enter = enter_folder,
+                               .make = merge_hidden,
+                               .last = make_last};
+    organ_steps_run(&s->model, &steps, s->progress, &s->merged, &last, error);
+    if (last && w->dry_run)
+        *report = json_incref(last);
+    else if (last) {
+        join_reports(s, s->merged, last, error);
+        *report = json_incref(s->merged);
     }
     return error->status;
 }
@@ -338,6 +348,7 @@ static void close_steps(merge_steps *s, organ_error *error)
 {
     const bool left = s->model.partial && (access(s->model.path, F_OK) == 0 || access(s->model.partial, F_OK) == 0);
     organ_hidden_model_close(&s->model, left && !s->whole, error);
+    json_decref(s->merged);
     ORGAN_FREE_ARRAYS(s->stem, s->made.recipe);
     organ_run_inputs_release(&s->made.inputs);
     free(s->made.base);
@@ -348,16 +359,11 @@ static organ_status run_steps(const void *given, const organ_engine *engine, con
 {
     merge_steps s = {.options = given, .engine = engine, .progress = progress, .model.ranks = engine->ranks};
     const organ_report_work work = organ_report_begin(report);
-    const bool dry = s.options->write.dry_run;
     s.model.output = s.options->write.output;
     if (check_then(s.options, error) == ORGAN_OK)
         name_paths(&s, error);
-    if (organ_run_names_reserve(&s.model.names, &s.options->write.output, !dry, s.options->write.force, engine->ranks,
-                                error) == ORGAN_OK)
-        make_outline(&s, error);
-    if (organ_ranks_agree(engine->ranks, "the outline of the merge", error) == ORGAN_OK && dry)
-        plan_steps(&s, report, error);
-    else if (!error->status && settle_folder(&s, error) == ORGAN_OK)
+    if (organ_run_names_reserve(&s.model.names, &s.options->write.output, !s.options->write.dry_run,
+                                s.options->write.force, engine->ranks, error) == ORGAN_OK)
         make_steps(&s, report, error);
     organ_report_end_partial(&work, s.options->write.output, error);
     close_steps(&s, error);

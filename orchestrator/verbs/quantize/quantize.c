@@ -146,7 +146,8 @@ static organ_status list_parts(organ_quantize_job *job, organ_error *error)
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (organ_model_open(o->model, &job->model, error) != ORGAN_OK)
+    job->model = job->opened;
+    if (!job->model && organ_model_open(o->model, &job->model, error) != ORGAN_OK)
         return error->status;
     if (!job->model->gguf)
         organ_progress_warn_of_model(job->progress, job->model);
@@ -229,7 +230,8 @@ static void close_quantize(organ_quantize_job *job)
     organ_targets_release(&job->targets);
     organ_arena_release(&job->list.arena);
     organ_weights_free(job->weights);
-    organ_model_close(job->model);
+    if (!job->opened)
+        organ_model_close(job->model);
 }
 
 /* Work of GPTQ and of pruning, if there is any, on one matrix. GPTQ's operations per weight are averaged over the
@@ -343,6 +345,7 @@ organ_status organ_quantize_run(const void *given, const organ_engine *engine, c
     organ_quantize_job job = {.options = call->options,
                               .pruning = call->pruning,
                               .source = call->source,
+                              .opened = call->opened,
                               .origin = call->origin,
                               .engine = engine,
                               .progress = progress};
@@ -352,106 +355,11 @@ organ_status organ_quantize_run(const void *given, const organ_engine *engine, c
     return organ_report_end_partial(&work, call->options->model, error);
 }
 
-/* Returns what makes the outputs: one, or the sizes of scheme mixed. */
-static organ_plan_verb *maker_of(const organ_quantize_options *options)
-{
-    return organ_quantize_types_wanted(options) ? organ_quantize_sizes : organ_quantize_run;
-}
-
-/* Without a text only the conversion uses --scratch. A smoothed model is not smoothed again, and its text may serve
- * only the smoothing. */
-static organ_quantize_options options_of_converted(const organ_quantize_options *options)
-{
-    organ_quantize_options inner = *options;
-    inner.smooth = 0;
-    inner.smooth_scales = NULL;
-    if (options->smooth != 0 && !organ_quantize_by_text(options) && !organ_quantize_measures(options))
-        inner.calibration = organ_quantize_defaults().calibration;
-    if (!organ_quantize_by_text(options) && !options->calibration.text)
-        inner.calibration.scratch = NULL;
-    return inner;
-}
-
-/* Finds errors of the smoothing, such as a model without folds, before it begins. */
-static organ_status check_smoothing(const organ_quantize_options *options, const organ_quantize_source *source,
-                                    const organ_engine *engine, organ_error *error)
-{
-    ORGAN_OWNED_JSON json_t *checked = NULL;
-    ORGAN_OWNED char *const planned = organ_format("%s.planned", source->hidden.folder);
-    organ_smooth_options smoothing = organ_quantize_smoothing(options);
-    smoothing.write = (organ_write_options){.output = planned, .dry_run = true};
-    if (!planned)
-        return organ_fail_memory(error, options->model);
-    return organ_smooth(&smoothing, engine, /*progress=*/NULL, &checked, error);
-}
-
-/* Errors of options, imatrix, text and memory are found before the conversion, which may take long. Scheme mixed of a
- * file without data would measure it, so that only its dry run uses one. */
-static organ_status check_outline(const organ_quantize_options *options, organ_quantize_source *source,
-                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                  organ_error *error)
-{
-    const bool dry = options->write.dry_run;
-    organ_quantize_options inner = options_of_converted(options);
-    if (organ_quantize_source_outline(source, engine, dry ? progress : NULL, error) ||
-        (source->smooths && check_smoothing(options, source, engine, error)))
-        return error->status;
-    inner.model = source->smooths ? options->model : source->hidden.outline;
-    inner.write.dry_run = true;
-    inner.write.evaluate = NULL;
-    const organ_quantize_call call = {.options = &inner,
-                                      .source = source->smooths ? NULL : source,
-                                      .origin = source->origin,
-                                      .one = organ_quantize_run};
-    if (dry)
-        return organ_plan_run(maker_of(&inner), &call, /*dry_run=*/true, engine, progress, report, error);
-    ORGAN_OWNED_JSON json_t *checked = NULL;
-    maker_of (&inner)(&call, engine, /*progress=*/NULL, &checked, error);
-    return organ_hidden_model_drop_outline(&source->hidden, error);
-}
-
-static organ_status convert_and_quantize(const organ_quantize_options *options, organ_quantize_source *source,
-                                         const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                         organ_error *error)
-{
-    const bool measures = organ_quantize_types_wanted(options);
-    organ_quantize_options inner = options_of_converted(options);
-    const bool dry = options->write.dry_run;
-    if ((!measures || dry) && (check_outline(options, source, engine, progress, report, error) || dry))
-        return error->status;
-    if (measures && organ_quantize_source_outline(source, engine, NULL, error))
-        return error->status;
-    organ_hidden_model_drop_outline(&source->hidden, error);
-    if (organ_quantize_source_make(source, options->write.resume || source->waits, engine, progress, error))
-        return error->status;
-    inner.model = source->hidden.path;
-    if (!measures && !organ_publish_is_begun(options->write.output))
-        inner.write.resume = false; /* the conversion was interrupted */
-    organ_write_origin smoothed = {.scored = options->model, .document = source->smoothed, .member = "smoothed"};
-    const organ_quantize_call call = {.options = &inner,
-                                      .source = source->smooths ? NULL : source,
-                                      .origin = source->smooths ? &smoothed : source->origin,
-                                      .one = organ_quantize_run};
-    return organ_plan_run(maker_of(&inner), &call, options->write.dry_run, engine, progress, report, error);
-}
-
-/* The report lists the warnings of both steps. */
-static organ_status quantize_converted(const organ_quantize_options *options, organ_quantize_source *source,
-                                       const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                       organ_error *error)
-{
-    organ_kept_warnings kept;
-    convert_and_quantize(options, source, engine, organ_warnings_begin(&kept, progress), report, error);
-    organ_warnings_end(&kept);
-    return error->status;
-}
-
 organ_status organ_quantize_from(const organ_quantize_options *options, const organ_write_origin *origin,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error)
 {
     char scheme[ORGAN_SCHEME_ROOM];
-    organ_quantize_source source;
     if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
                          options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
@@ -466,14 +374,7 @@ organ_status organ_quantize_from(const organ_quantize_options *options, const or
         return organ_quantize_smooth_only(&named, engine, progress, report, error);
     if (organ_quantize_types_wanted(&named) && organ_quantize_sizes_check(&named, error))
         return error->status;
-    organ_quantize_source_find(&named, &source, error);
-    source.origin = origin;
-    if (!error->status && organ_quantize_source_reserve(&named, &source, engine->ranks, error) == ORGAN_OK)
-        source.hidden.folder
-            ? quantize_converted(&named, &source, engine, progress, report, error)
-            : organ_plan_run(maker_of(&named), &call, options->write.dry_run, engine, progress, report, error);
-    organ_quantize_source_close(&source, error);
-    return error->status;
+    return organ_quantize_steps(&call, engine, progress, report, error);
 }
 
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,

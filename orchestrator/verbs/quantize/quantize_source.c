@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * organ quantize from safetensors to GGUF: the model is first converted to a GGUF file, in a hidden directory next to
- * the output or in --scratch, which is removed at the end. A dry run, and the check of the options before a conversion,
- * use a file with the same header and a hole instead of the data. With --smooth a smoothed copy of the model takes the
- * place of that file; since it has the same tensors, the donor serves for a dry run.
+ * The steps of organ quantize. From safetensors to GGUF the model is first converted to a GGUF file, in a hidden
+ * directory next to the output or in --scratch, which is removed at the end. A dry run, and the check of the options
+ * before a conversion, use a file with the same header and a hole instead of the data. With --smooth a smoothed copy of
+ * the model takes the place of that file; since it has the same tensors, the donor serves for a dry run.
  *
  * Ranks: the file must have its name before a rank opens it, and all ranks must have closed it before it is removed. */
 #include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
-#include "orchestrator/verbs/quantize/quantize_source.h"
+#include "orchestrator/verbs/quantize/quantize_verb.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/output/output.h"
@@ -19,7 +19,68 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- whether a conversion is needed ---- */
+/* ---- the first step ---- */
+
+static organ_convert_options conversion(const organ_quantize_source *s)
+{
+    organ_convert_options c = organ_convert_defaults();
+    c.model = s->model;
+    c.to = "gguf";
+    c.write.output = s->hidden.path;
+    return c;
+}
+
+static organ_status outline_converted(void *context, const organ_progress *progress, organ_error *error)
+{
+    organ_quantize_source *const s = context;
+    const organ_convert_options c = conversion(s);
+    return organ_convert_outline(&c, s->engine, progress, s->hidden.outline, &s->bytes, error);
+}
+
+static organ_status convert(void *context, bool resume, json_t **report, organ_error *error)
+{
+    const organ_quantize_source *const s = context;
+    char size[16];
+    organ_convert_options c = conversion(s);
+    c.write.resume = resume;
+    c.write.force = !resume;
+    organ_progress_note_once(s->progress, "the model is first converted to %s (%s), which is removed at the end",
+                             s->hidden.path, organ_quantity_text(s->bytes, size));
+    return organ_convert(&c, s->engine, s->progress, report, error);
+}
+
+/* Finds errors of the smoothing, such as a model without folds, before it begins. */
+static organ_status check_smoothing(void *context, const organ_progress *progress, organ_error *error)
+{
+    const organ_quantize_source *const s = context;
+    ORGAN_OWNED_JSON json_t *checked = NULL;
+    ORGAN_OWNED char *const planned = organ_format("%s.planned", s->hidden.folder);
+    organ_smooth_options smoothing = organ_quantize_smoothing(s->call.options);
+    (void)progress;
+    smoothing.write = (organ_write_options){.output = planned, .dry_run = true};
+    return planned ? organ_smooth(&smoothing, s->engine, /*progress=*/NULL, &checked, error)
+                   : organ_fail_memory(error, s->model);
+}
+
+static organ_status smooth(void *context, bool resume, json_t **report, organ_error *error)
+{
+    const organ_quantize_source *const s = context;
+    organ_smooth_options o = organ_quantize_smoothing(s->call.options);
+    o.write = (organ_write_options){.output = s->hidden.path, .resume = resume, .force = !resume};
+    organ_progress_note_once(s->progress, "the model is first smoothed to %s, which is removed at the end",
+                             s->hidden.path);
+    return organ_smooth(&o, s->engine, s->progress, report, error);
+}
+
+static const organ_steps converts = {.key = "converted",
+                                     .report = &organ_convert_view,
+                                     .sketch = "organ-source-outline",
+                                     .outline = outline_converted,
+                                     .make = convert};
+static const organ_steps smooths = {
+    .key = "smoothed", .report = &organ_smooth_view, .outline = check_smoothing, .make = smooth};
+
+/* ---- whether there is one ---- */
 
 static bool writes_gguf(const organ_quantize_options *o)
 {
@@ -30,43 +91,53 @@ static bool writes_gguf(const organ_quantize_options *o)
            (encoding && organ_encoding_is_gguf(encoding));
 }
 
-static organ_status name_paths(organ_quantize_source *s, const organ_quantize_options *o, const organ_model *model,
-                               organ_error *error)
+static organ_status name_paths(organ_quantize_source *s, const organ_model *model, organ_error *error)
 {
+    const organ_quantize_options *const o = s->call.options;
     const char *const output = o->write.output ? o->write.output : "model.gguf";
     const char *const scratch = o->calibration.scratch;
     char fingerprint[17];
     if (organ_model_fingerprint(model, fingerprint, error) != ORGAN_OK)
         return error->status;
     const char *const own = organ_path_name(model->directory);
-    ORGAN_OWNED char *const ending = organ_format(s->smooths ? "organ-smooth-%s" : "organ-source-%s", fingerprint);
+    const bool converted = s->first == &converts;
+    ORGAN_OWNED char *const ending = organ_format(converted ? "organ-source-%s" : "organ-smooth-%s", fingerprint);
     ORGAN_OWNED char *const at = scratch ? organ_format("%s/%s", scratch, organ_path_name(output)) : strdup(output);
-    s->name = organ_format("%s%s", *own && *own != '.' ? own : "model", s->smooths ? "" : ".gguf");
+    s->name = organ_format("%s%s", *own && *own != '.' ? own : "model", converted ? ".gguf" : "");
     s->partial = organ_publish_partial(output);
     return ending && at && s->name && s->partial ? organ_hidden_model_name(&s->hidden, at, ending, s->name, error)
                                                  : organ_fail_memory(error, model->path);
 }
 
-organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_quantize_source *s, organ_error *error)
+static organ_status check_output(organ_quantize_source *s, const organ_model *model, organ_error *error)
 {
-    organ_model *model = NULL;
-    *s = (organ_quantize_source){
-        .model = o->model, .options = o, .hidden.output = o->write.output, .measures = organ_quantize_types_wanted(o)};
-    s->smooths = o->smooth != 0;
-    if (!s->smooths && (!writes_gguf(o) || o->format)) /* organ_quantize_check_options refuses such a --format */
+    const organ_quantize_options *const o = s->call.options;
+    if (s->first == &converts && !o->write.dry_run && !organ_output_is_file(o->write.output))
+        return organ_fail(error, ORGAN_USAGE, "%s: the output of scheme %s is one GGUF file: name a .gguf",
+                          o->write.output, o->scheme);
+    if (name_paths(s, model, error) || o->write.dry_run ||
+        organ_output_check_not_input(o->write.output, model, error) || !organ_output_like(model))
+        return error->status;
+    s->like = strdup(organ_output_like(model));
+    return s->like ? ORGAN_OK : organ_fail_memory(error, model->path);
+}
+
+/* A model in GGUF needs no conversion: the last step takes it as it is opened here. */
+static organ_status find_step(organ_quantize_source *s, organ_error *error)
+{
+    const organ_quantize_options *const o = s->call.options;
+    if (o->smooth != 0)
+        s->first = &smooths;
+    else if (!writes_gguf(o) || o->format) /* organ_quantize_check_options refuses such a --format */
         return ORGAN_OK;
-    if (organ_model_open(o->model, &model, error) == ORGAN_OK && (s->smooths || !model->gguf) &&
-        organ_model_is_here(model, "quantised", error) == ORGAN_OK &&
-        organ_run_inputs_add_model(&s->inputs, "model", model, error) == ORGAN_OK) {
-        if (!s->smooths && !o->write.dry_run && !organ_output_is_file(o->write.output))
-            organ_fail(error, ORGAN_USAGE, "%s: the output of scheme %s is one GGUF file: name a .gguf",
-                       o->write.output, o->scheme);
-        else if (name_paths(s, o, model, error) == ORGAN_OK && !o->write.dry_run &&
-                 organ_output_check_not_input(o->write.output, model, error) == ORGAN_OK && organ_output_like(model) &&
-                 !(s->like = strdup(organ_output_like(model))))
-            organ_fail_memory(error, model->path);
-    }
-    organ_model_close(model);
+    if (organ_model_open(o->model, &s->opened, error) || (!s->first && s->opened->gguf))
+        return error->status;
+    s->first = s->first ? s->first : &converts;
+    if (organ_model_is_here(s->opened, "quantised", error) == ORGAN_OK &&
+        organ_run_inputs_add_model(&s->inputs, "model", s->opened, error) == ORGAN_OK)
+        check_output(s, s->opened, error);
+    organ_model_close(s->opened);
+    s->opened = NULL;
     return error->status;
 }
 
@@ -81,25 +152,36 @@ static void tidy(const organ_quantize_source *s, const organ_quantize_outputs *o
         organ_publish_tidy(outputs->of[outputs->count - 1], s->hidden.folder, s->hidden.path);
 }
 
+static void close_steps(organ_quantize_source *s, organ_error *error)
+{
+    const organ_hidden_model *const m = &s->hidden;
+    const bool begun = s->partial && (access(m->partial, F_OK) == 0 || organ_partial_is_begun(s->partial)),
+               measured = s->measures && m->path && access(m->path, F_OK) == 0;
+    organ_hidden_model_close(&s->hidden, begun || measured, error);
+    organ_run_inputs_release(&s->inputs);
+    ORGAN_FREE_ARRAYS(s->like, s->name, s->partial);
+    json_decref(s->made);
+    organ_model_close(s->opened);
+}
+
 void organ_quantize_source_tidy(const char *model, const char *output, const char *scheme)
 {
     organ_quantize_options o = organ_quantize_defaults();
-    organ_quantize_source s;
+    organ_quantize_source s = {.model = model, .call.options = &o};
     ORGAN_RELEASED_BY(organ_quantize_outputs_release) organ_quantize_outputs outputs = {0};
     o.model = model;
     o.scheme = scheme;
     o.write.output = output;
-    if (organ_quantize_source_find(&o, &s, &(organ_error){0}) == ORGAN_OK && s.hidden.folder &&
+    if (find_step(&s, &(organ_error){0}) == ORGAN_OK && s.hidden.folder &&
         organ_quantize_outputs_list(&o, &outputs, &(organ_error){0}) == ORGAN_OK)
         tidy(&s, &outputs);
-    organ_quantize_source_close(&s, &(organ_error){0});
+    close_steps(&s, &(organ_error){0});
 }
 
-organ_status organ_quantize_source_reserve(const organ_quantize_options *o, organ_quantize_source *s,
-                                           organ_ranks *ranks, organ_error *error)
+static organ_status reserve(organ_quantize_source *s, organ_ranks *ranks, organ_error *error)
 {
+    const organ_quantize_options *const o = s->call.options;
     ORGAN_RELEASED_BY(organ_quantize_outputs_release) organ_quantize_outputs outputs = {0};
-    s->hidden.ranks = ranks;
     const bool early = !o->write.dry_run && (s->hidden.folder || s->measures || o->repair_rank);
     if (early)
         organ_quantize_outputs_list(o, &outputs, error);
@@ -116,84 +198,92 @@ organ_status organ_quantize_source_reserve(const organ_quantize_options *o, orga
     return error->status;
 }
 
-/* ---- the file ---- */
+/* ---- the last step ---- */
 
-static organ_convert_options conversion(const organ_quantize_source *s)
+/* Without a text only the conversion uses --scratch. A smoothed model is not smoothed again, and its text may serve
+ * only the smoothing. */
+static organ_quantize_options options_of_last(const organ_quantize_source *s)
 {
-    organ_convert_options c = organ_convert_defaults();
-    c.model = s->model;
-    c.to = "gguf";
-    c.write.output = s->hidden.path;
-    return c;
+    const organ_quantize_options *const options = s->call.options;
+    organ_quantize_options inner = *options;
+    inner.smooth = 0;
+    inner.smooth_scales = NULL;
+    if (s->first == &smooths && !organ_quantize_by_text(options) && !organ_quantize_measures(options))
+        inner.calibration = organ_quantize_defaults().calibration;
+    if (!organ_quantize_by_text(options) && !options->calibration.text)
+        inner.calibration.scratch = NULL;
+    return inner;
 }
 
-organ_status organ_quantize_source_outline(organ_quantize_source *s, const organ_engine *engine,
-                                           const organ_progress *progress, organ_error *error)
+/* Makes one output, or the sizes of scheme mixed. */
+static organ_plan_verb *maker_of(const organ_quantize_source *s)
 {
-    const organ_convert_options c = conversion(s);
-    if (s->smooths)
-        return error->status;
-    return organ_hidden_model_sketch(&s->hidden, "organ-source-outline", s->name, error)
-               ? error->status
-               : organ_convert_outline(&c, engine, progress, s->hidden.outline, &s->bytes, error);
+    return s->measures ? organ_quantize_sizes : s->call.one;
 }
 
-typedef struct converting {
-    const organ_quantize_source *source;
-    const organ_engine *engine;
-    const organ_progress *progress;
-} converting;
-
-static organ_status convert(void *context, bool resume, json_t **report, organ_error *error)
+static organ_status quantize_model(void *context, const char *path, bool try, const organ_progress *progress,
+                                   json_t **report, organ_error *error)
 {
-    const converting *const run = context;
-    const organ_quantize_source *const s = run->source;
-    char size[16];
-    organ_convert_options c = conversion(s);
-    c.write.resume = resume;
-    c.write.force = !resume;
-    organ_progress_note_once(run->progress, "the model is first converted to %s (%s), which is removed at the end",
-                             s->hidden.path, organ_quantity_text(s->bytes, size));
-    return organ_convert(&c, run->engine, run->progress, report, error);
+    organ_quantize_source *const s = context;
+    const organ_write_options *const w = &s->call.options->write;
+    organ_quantize_options inner = options_of_last(s);
+    const organ_write_origin smoothed = {.scored = s->model, .document = s->made, .member = "smoothed"};
+    organ_quantize_call call = s->call;
+    call.options = &inner;
+    call.source = s->first == &smooths ? NULL : s;
+    inner.model = path ? path : s->model;
+    if (try) {
+        inner.write.dry_run = true;
+        inner.write.evaluate = NULL;
+    } else {
+        if (s->first == &smooths)
+            call.origin = &smoothed;
+        json_object_del(s->made, "run"); /* a report has one, at its end */
+        if (!s->measures && !organ_publish_is_begun(w->output))
+            inner.write.resume = false; /* the first step was interrupted */
+    }
+    return try && !w->dry_run ? maker_of(s)(&call, s->engine, progress, report, error)
+                              : organ_plan_run(maker_of(s), &call, w->dry_run, s->engine, progress, report, error);
 }
 
-static organ_status smooth(void *context, bool resume, json_t **report, organ_error *error)
+/* Scheme mixed would measure a file without data, so that only its dry run is tried on one. The report lists the
+ * warnings of both steps. */
+static organ_status run_both(organ_quantize_source *s, const organ_progress *progress, json_t **report,
+                             organ_error *error)
 {
-    const converting *const run = context;
-    const organ_quantize_source *const s = run->source;
-    organ_smooth_options o = organ_quantize_smoothing(s->options);
-    o.write = (organ_write_options){.output = s->hidden.path, .resume = resume, .force = !resume};
-    organ_progress_note_once(run->progress, "the model is first smoothed to %s, which is removed at the end",
-                             s->hidden.path);
-    return organ_smooth(&o, run->engine, run->progress, report, error);
-}
-
-organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, const organ_engine *engine,
-                                        const organ_progress *progress, organ_error *error)
-{
-    json_t *report = NULL;
-    const organ_hidden_making making = {.inputs = &s->inputs,
-                                        .resume = resume,
-                                        .key = s->smooths ? "smoothed" : "converted",
-                                        .report = s->smooths ? &organ_smooth_view : &organ_convert_view,
-                                        .context = &(converting){s, engine, progress},
-                                        .make = s->smooths ? smooth : convert};
-    organ_hidden_model_make(&s->hidden, &making, progress, &report, error);
-    json_decref(s->smoothed);
-    s->smoothed = report;
-    if (report)
-        json_object_del(report, "run"); /* a report has one, at its end */
+    organ_kept_warnings kept;
+    const organ_write_options *const w = &s->call.options->write;
+    organ_steps steps = *s->first;
+    steps.inputs = &s->inputs;
+    steps.resume = w->resume || s->waits;
+    steps.name = s->name;
+    steps.tries = !s->measures;
+    steps.dry = w->dry_run;
+    steps.context = s;
+    steps.last = quantize_model;
+    s->progress = organ_warnings_begin(&kept, progress);
+    organ_steps_run(&s->hidden, &steps, s->progress, &s->made, report, error);
+    organ_warnings_end(&kept);
     return error->status;
 }
 
-void organ_quantize_source_close(organ_quantize_source *s, organ_error *error)
+organ_status organ_quantize_steps(const organ_quantize_call *call, const organ_engine *engine,
+                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
-    const organ_hidden_model *const m = &s->hidden;
-    const bool begun = s->partial && (access(m->partial, F_OK) == 0 || organ_partial_is_begun(s->partial)),
-               measured = s->measures && m->path && access(m->path, F_OK) == 0;
-    organ_hidden_model_close(&s->hidden, begun || measured, error);
-    organ_run_inputs_release(&s->inputs);
-    ORGAN_FREE_ARRAYS(s->like, s->name, s->partial);
-    json_decref(s->smoothed);
-    *s = (organ_quantize_source){0};
+    const organ_quantize_options *const o = call->options;
+    organ_quantize_source s = {.call = *call,
+                               .model = o->model,
+                               .engine = engine,
+                               .measures = organ_quantize_types_wanted(o),
+                               .hidden = {.output = o->write.output, .ranks = engine->ranks}};
+    find_step(&s, error);
+    s.call.opened = s.opened;
+    if (!error->status && reserve(&s, engine->ranks, error) == ORGAN_OK) {
+        if (s.hidden.folder)
+            run_both(&s, progress, report, error);
+        else
+            organ_plan_run(maker_of(&s), &s.call, o->write.dry_run, engine, progress, report, error);
+    }
+    close_steps(&s, error);
+    return error->status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The temporary model that is made before it is quantised: a GGUF file to which a safetensors model is converted, or a
- * smoothed copy of it (surgery/folds). */
+ * The steps of a run: before a model is quantised, a temporary one may be made of it, a GGUF file to which a
+ * safetensors model is converted, or a smoothed copy (surgery/folds). */
 #ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_SOURCE_H
 #define ORGAN_VERBS_QUANTIZE_QUANTIZE_SOURCE_H
 
@@ -10,31 +10,34 @@
 #include "orchestrator/surgery/folds/smooth.h"
 #include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
-struct organ_quantize_source {
-    const char *model;                /* path of the safetensors model */
-    const char *output;               /* path of the output */
-    const organ_write_origin *origin; /* of the model, as in organ_write; set by the caller */
-    organ_run_inputs inputs;          /* the files of the model, for the record of the conversion */
-    const organ_quantize_options *options;
-    bool smooths;              /* the temporary model is a smoothed copy */
-    json_t *smoothed;          /* its report */
-    bool measures;             /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
-    organ_hidden_model hidden; /* the converted file; `folder` NULL: no conversion is needed */
-    char *like;                /* organ_output.like of the output */
-    char *name;                /* name of the converted file */
-    char *partial;             /* partial directory of the output; set with hidden.partial */
-    bool waits;                /* the output of a killed run is complete and waits for its name */
-    uint64_t bytes;            /* bytes of the converted file; set with the outline */
-};
-
 /* One call of quantize. */
 typedef struct organ_quantize_call {
     const organ_quantize_options *options;
     const organ_quantize_source *source;   /* the conversion to GGUF that came first; NULL: there was none */
+    organ_model *opened;                   /* the model of the options; NULL: it is not open yet */
     const organ_write_origin *origin;      /* as in organ_write */
     const organ_quantize_pruning *pruning; /* NULL: none */
     organ_plan_verb *one;                  /* makes one of several sizes (organ_quantize_sizes): organ_quantize_run */
 } organ_quantize_call;
+
+/* The steps of a run. */
+struct organ_quantize_source {
+    organ_quantize_call call; /* of the user */
+    const organ_engine *engine;
+    const organ_progress *progress;
+    const char *model;         /* path of the model that the user gave */
+    organ_model *opened;       /* a model in GGUF, which needs no first step; NULL: another */
+    const organ_steps *first;  /* converts or smooths the model; NULL: there is no such step */
+    organ_run_inputs inputs;   /* the files of the model, for the record of the first step */
+    json_t *made;              /* report of the first step */
+    bool measures;             /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
+    organ_hidden_model hidden; /* what the first step makes */
+    char *like;                /* organ_output.like of the output */
+    char *name;                /* name of the temporary model */
+    char *partial;             /* partial directory of the output; set with hidden.partial */
+    bool waits;                /* the output of a killed run is complete and waits for its name */
+    uint64_t bytes;            /* bytes of the converted file; set with the outline */
+};
 
 /* Implements organ_plan_verb: quantises one model; `call` is an organ_quantize_call, whose options are checked by
  * organ_quantize_from. With `pruning` each matrix is pruned first; the options must name method gptq, and a target that
@@ -61,36 +64,17 @@ organ_status organ_quantize_outputs_check(const organ_quantize_options *options,
                                           bool waits, organ_error *error);
 void organ_quantize_outputs_release(organ_quantize_outputs *outputs);
 
-/* Finds out whether the options ask for GGUF blocks of a model that is not GGUF, or for a smoothed model; if not,
- * source->hidden.folder is NULL.
- * Checks that the output can be written. Returns the errors of organ_model_open, ORGAN_USAGE if the output is no file
- * or exists. The caller calls organ_quantize_source_close, also after an error. */
-organ_status organ_quantize_source_find(const organ_quantize_options *options, organ_quantize_source *source,
-                                        organ_error *error);
-/* Reserves the outputs of a run that converts, measures or writes several of them, before that work, and removes the
- * converted file of a run that was killed after its last output got its name. Sets source->waits; with --force it
- * removes such outputs instead, because the run converts and measures again. Returns the errors of
- * organ_run_names_reserve. */
-organ_status organ_quantize_source_reserve(const organ_quantize_options *options, organ_quantize_source *source,
-                                           organ_ranks *ranks, organ_error *error);
+/* Runs the steps of a call with checked options: a conversion first, if they ask for GGUF blocks of a model that is not
+ * GGUF, or a smoothing; then one output or several sizes. Reserves the outputs before, and removes the temporary model
+ * of a run that was killed after its last output got its name. Returns the errors of organ_steps_run and of the steps,
+ * ORGAN_USAGE if the output is no file or exists. */
+organ_status organ_quantize_steps(const organ_quantize_call *call, const organ_engine *engine,
+                                  const organ_progress *progress, json_t **report, organ_error *error);
 /* Removes the converted file of a run of `scheme` from `model` that was killed after `output` got its name. The caller
  * has reserved the output. */
 void organ_quantize_source_tidy(const char *model, const char *output, const char *scheme);
 /* Returns the options of the smoothing of a run with `smooth`; the caller sets `write`. */
 organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *options);
-/* Makes the outline and sets source->bytes. Returns the errors of organ_convert_outline, ORGAN_IO if the directory
- * for temporary files cannot be written. */
-organ_status organ_quantize_source_outline(organ_quantize_source *source, const organ_engine *engine,
-                                           const organ_progress *progress, organ_error *error);
-/* Converts the model to source->hidden.path, unless a rank has an error already. With `resume`, keeps a finished file
- * and continues an unfinished one, if their record (organ_run_record_begin) has the same inputs; else returns
- * ORGAN_USAGE. Returns the errors of organ_convert. */
-organ_status organ_quantize_source_make(organ_quantize_source *source, bool resume, const organ_engine *engine,
-                                        const organ_progress *progress, organ_error *error);
-/* Removes the files and releases the source. After an error with which the run can be resumed, the converted file
- * stays. All ranks call it. */
-void organ_quantize_source_close(organ_quantize_source *source, organ_error *error);
-
 /* Returns ORGAN_USAGE for options that --smooth and scheme none do not permit. */
 organ_status organ_quantize_smooth_check(const organ_quantize_options *options, organ_error *error);
 /* Writes the smoothed model (scheme none). */

@@ -209,6 +209,7 @@ typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
     const organ_quantize_source *source;   /* the conversion of the model (quantize_source.h); NULL: there was none */
+    organ_model *opened;                   /* the model, if the caller has opened it and will close it; else NULL */
     const organ_write_origin *origin;      /* as in organ_write */
     const organ_engine *engine;
     const organ_progress *progress;
