@@ -18,7 +18,7 @@ in_part || same 2 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}"
 same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-group32 "${text[@]}" --select '*.[02].*_proj.weight'
 same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}" --select '*.[23].*_proj.weight'
 same 29 quantize tiny-qwen2 --scheme nvfp4 --activations "${text[@]}" --select '*.[13].mlp.*_proj.weight'
-same 30 quantize "${model%/*}/tiny-moe" --scheme fp8-channel --activation-scale static --activation-observer mse --kv-cache head "${text[@]}" --select '*layers.1.*_proj.weight'
+same 30 quantize "${model%/*}/tiny-moe" --scheme fp8-tensor --activation-scale static --activation-observer mse --kv-cache head "${text[@]}" --select '*layers.1.*_proj.weight'
 same 31 quantize tiny-qwen2 --scheme int8-channel --kv-cache head --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 --select '*.[01].mlp.down_proj.weight'
 same 32 quantize "${model%/*}/tiny-moe" --scheme int8-channel --smooth auto --calibration tiny-qwen2/calibration.txt --samples 24 --context 128
 in_part || same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
