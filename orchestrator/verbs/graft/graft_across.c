@@ -75,7 +75,7 @@ static organ_status convert_block(void *context, bool resume, json_t **report, o
 }
 
 static organ_status graft_converted(void *context, const char *path, bool try, const organ_progress *progress,
-                                json_t **report, organ_error *error)
+                                    json_t **report, organ_error *error)
 {
     const graft_across *const a = context;
     (void)try, (void)progress; /* those of the job */
