@@ -20,26 +20,26 @@
 
 /* A kind a row. */
 static const organ_served_inputs kinds[] = {
-    {.schemes = {"fp8-block128"}, .asked = "`activation_type` fp8", .declared = true,
+    {.schemes = {"fp8-block128"}, .asked = "`activations.type` fp8", .declared = true,
      .rounding = BY_GROUP(E4M3, 128, REAL), .loaders = "vLLM" EMULATED},
-    {.schemes = {"fp8-channel"}, .asked = "`activation_type` fp8", .declared = true,
+    {.schemes = {"fp8-channel"}, .asked = "`activations.type` fp8", .declared = true,
      .rounding = BY_TOKEN(E4M3), .loaders = VLLM_FP8},
-    {.schemes = {"fp8-tensor"}, .asked = "`activation_type` fp8", .declared = true,
-     .instead = "scheme fp8-channel, `activation_scale` static",
+    {.schemes = {"fp8-tensor"}, .asked = "`activations.type` fp8", .declared = true,
+     .instead = "scheme fp8-channel, `activations.scale` static",
      .rounding = BY_TOKEN(E4M3), .loaders = VLLM_FP8},
-    {.schemes = {"fp8-channel"}, .asked = "`activation_type` fp8 `activation_scale` static",
-     .instead = "scheme fp8-tensor, `activation_scale` dynamic",
+    {.schemes = {"fp8-channel"}, .asked = "`activations.type` fp8 `activations.scale` static",
+     .instead = "scheme fp8-tensor, `activations.scale` dynamic",
      .rounding = BY_TENSOR(E4M3), .loaders = VLLM_FP8},
-    {.schemes = {"fp8-tensor"}, .asked = "`activation_type` fp8 `activation_scale` static",
+    {.schemes = {"fp8-tensor"}, .asked = "`activations.type` fp8 `activations.scale` static",
      .rounding = BY_TENSOR(E4M3), .loaders = VLLM_FP8},
-    {.schemes = {"int8-channel"}, .asked = "`activation_type` int8", .declared = true,
+    {.schemes = {"int8-channel"}, .asked = "`activations.type` int8", .declared = true,
      .rounding = BY_TOKEN(INT8), .loaders = VLLM_INT},
-    {.schemes = {"int8-channel"}, .asked = "`activation_type` int8 `activation_scale` static",
-     .instead = "scheme fp8-tensor, `activation_scale` dynamic",
+    {.schemes = {"int8-channel"}, .asked = "`activations.type` int8 `activations.scale` static",
+     .instead = "scheme fp8-tensor, `activations.scale` dynamic",
      .rounding = BY_TENSOR(INT8), .loaders = VLLM_INT},
-    {.schemes = {"int4-group128"}, .asked = "`activation_type` fp8", .one_group = true,
+    {.schemes = {"int4-group128"}, .asked = "`activations.type` fp8", .one_group = true,
      .rounding = BY_TOKEN(E4M3), .loaders = "vLLM on GPUs of compute capability 9.0 only" EMULATED},
-    {.schemes = {"int?-group*", "mixed"}, .asked = "`activation_type` int8",
+    {.schemes = {"int?-group*", "mixed"}, .asked = "`activations.type` int8",
      .rounding = BY_TOKEN(INT8),
      .experts = "vLLM multiplies experts by such activations only with 4 bits on Arm CPUs",
      .loaders = "vLLM from June 2026 on (Humming), on GPUs of compute capability 7.5 or later" EMULATED},
@@ -51,7 +51,7 @@ static const organ_served_inputs kinds[] = {
      .rounding = BY_GROUP(E2M1, 32, E8M0),
      .loaders = "vLLM on GPUs of compute capability 10.0 or later; older ones and transformers round no inputs, and "
                 "vLLM none of experts"},
-    {.schemes = {"mxfp8"}, .asked = "`activation_type` fp8", .declared = true,
+    {.schemes = {"mxfp8"}, .asked = "`activations.type` fp8", .declared = true,
      .rounding = BY_GROUP(E4M3, 32, E8M0), .loaders = VLLM_MX}};
 
 /* The types whose class in vLLM 0.32 passes the quantisation to embed_tokens. */

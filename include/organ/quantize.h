@@ -14,6 +14,55 @@ ORGAN_API_BEGIN
 /* Safetensors models get scales and a quantization_config that inference servers load; GGUF models get blocks that
  * llama.cpp reads. */
 
+/* With method "gptq", and scheme "mixed", which measures with it. */
+typedef struct organ_quantize_gptq_options {
+    bool all_experts; /* calibrate every expert on all tokens of its layer, not only on those that the router sends to
+                         it */
+    bool no_refit;    /* keep the scales and codes that GPTQ chooses, without refitting them */
+    /* Second moments of the inputs, "whole" (also NULL), or "blocks" of 256 inputs, which need less memory */
+    const char *moments;
+    /* Also write an adapter (LoRA) of this rank that corrects the outputs of the quantised matrices, to the directory
+     * write.output with "-adapter" in place of ".gguf" or at its end; codes and factors are chosen together. 0: none */
+    unsigned repair_rank;
+} organ_quantize_gptq_options;
+
+/* For outputs in GGUF. */
+typedef struct organ_quantize_gguf_options {
+    /* File of an importance matrix, which weighs the errors of columns; NULL: equal weights, or with gptq those of the
+     * calibration text. */
+    const char *imatrix;
+    /* Types of single matrices, "GLOB=TYPE,GLOB=TYPE": a word as in `targets`, and a GGUF scheme, f16, bf16, f32 or
+     * "keep" for an unchanged tensor. The first match applies. NULL: none */
+    const char *type_of;
+    /* For scheme "mixed": bytes that the file may have ("12GB"), or several sizes, separated by commas; NULL:
+     * `allocate.budget` limits the bytes of the tensors. */
+    const char *target_size;
+    const char *types; /* for scheme "mixed": comma-separated types that tensors may get; NULL: all */
+} organ_quantize_gguf_options;
+
+/* How servers quantise activations, for compressed-tensors. */
+typedef struct organ_quantize_activation_options {
+    /* nvfp4 and mxfp4: like weights. For nvfp4 each matrix gets the scale of its inputs, from their greatest magnitude
+     * on `calibration`, which method "nearest" needs then too. */
+    bool like_weights;
+    /* "int8" or "fp8" (NULL: as the scheme declares), with scales that are "dynamic" (also NULL: computed at run time)
+     * or "static": one for each matrix, measured on `calibration`. */
+    const char *type, *scale;
+    /* Of static scales: "extremes" (also NULL), from the greatest magnitude, or "mse", the scale with the least squared
+     * error of the rounded inputs. */
+    const char *observer;
+} organ_quantize_activation_options;
+
+/* First scales channels so that the inputs of matrices have fewer outliers, without a change of the model's function.
+ */
+typedef struct organ_quantize_smooth_options {
+    /* 0.01 .. 1: with 1 the inputs are levelled, which are measured on `calibration`, with less also the weights.
+     * ORGAN_SMOOTH_AUTO: the factors have the least predicted error of the outputs of the matrices with the codes of
+     * `scheme`; with scheme "none", of int8-channel. 0: no channel is scaled. Scheme "none" writes the scaled model. */
+    double alpha;
+    const char *factors; /* "exact" (also NULL), powers of two with which no value is rounded, or "any" */
+} organ_quantize_smooth_options;
+
 /* Options of organ quantize. */
 typedef struct organ_quantize_options {
     size_t size;       /* see ORGAN_DEFAULTS */
@@ -25,61 +74,28 @@ typedef struct organ_quantize_options {
     /* Comma-separated globs on names of matrices; NULL: the projections, and for GGUF also embeddings and output head.
      */
     const char *targets;
-    /* GGUF: file of an importance matrix, which weighs the errors of columns; NULL: equal weights, or with gptq those
-     * of the calibration text. */
-    const char *imatrix;
-    organ_write_options write;
-    const char *method;                 /* "nearest" (also NULL), or "gptq", which needs `calibration` */
-    organ_calibration_text calibration; /* for gptq and `activations`: text, number and length of its windows, scratch
-                                           directory */
-    bool all_experts; /* calibrate every expert on all tokens of its layer, not only on those that the router sends to
-                         it */
-    bool no_refit;    /* gptq: keep the scales and codes that GPTQ chooses, without refitting them */
-    organ_allocate_options allocate; /* for scheme "mixed"; `allocate.way` is not used */
-    /* For scheme "mixed": q, k and v of a layer get the same width, and so do gate and up, because servers fuse them
-     * into one matrix. */
-    bool one_width;
-    /* gptq: second moments of the inputs, "whole" (also NULL), or "blocks" of 256 inputs, which need less memory */
-    const char *moments;
-    /* GGUF: types of single matrices, "GLOB=TYPE,GLOB=TYPE": a word as in `targets`, and a GGUF scheme, f16, bf16, f32
-     * or "keep" for an unchanged tensor. The first match applies. NULL: none */
-    const char *type_of;
-    /* gptq: also write an adapter (LoRA) of this rank that corrects the outputs of the quantised matrices, to the
-     * directory write.output with "-adapter" in place of ".gguf" or at its end; codes and factors are chosen together.
-     * 0: none */
-    unsigned repair_rank;
-    /* For scheme "mixed" of a GGUF model: bytes that the file may have ("12GB"), or several sizes, separated by commas;
-     * NULL: `allocate.budget` limits the bytes of the tensors. */
-    const char *target_size;
-    const char *types; /* for scheme "mixed" of a GGUF model: comma-separated types that tensors may get; NULL: all */
     /* "mlx": a model for mlx-lm, in a directory, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4; NULL:
      * GGUF if the output ends in .gguf, else compressed-tensors */
     const char *format;
-    /* nvfp4 and mxfp4 for compressed-tensors: servers quantise activations like weights. For nvfp4 each matrix gets the
-     * scale of its inputs, from their greatest magnitude on `calibration`, which method "nearest" needs then too. */
-    bool activations;
-    /* For compressed-tensors: how servers quantise activations: "int8" or "fp8" (NULL: as the scheme declares), with
-     * scales that are "dynamic" (also NULL: computed at run time) or "static": one for each matrix, measured on
-     * `calibration`. */
-    const char *activation_type, *activation_scale;
-    /* Of static scales: "extremes" (also NULL), from the greatest magnitude, or "mse", the scale with the least squared
-     * error of the rounded inputs. */
-    const char *activation_observer;
-    /* 0.01 .. 1: first scale channels so that the inputs of matrices have fewer outliers, without a change of the
-     * model's function: with 1 the inputs are levelled, which are measured on `calibration`, with less also the
-     * weights. ORGAN_SMOOTH_AUTO: the factors have the least predicted error of the outputs of the matrices with the
-     * codes of `scheme`; with scheme "none", of int8-channel. 0: no channel is scaled. Scheme "none" writes the scaled
-     * model. */
-    double smooth;
-    /* Factors of `smooth`: "exact" (also NULL), powers of two with which no value is rounded, or "any". */
-    const char *smooth_scales;
-    /* For compressed-tensors: scales of a KV cache in FP8, measured on `calibration`: "tensor": one for the keys and
-     * one for the values of a layer; "head": one for each head of keys; NULL: none */
-    const char *kv_cache;
     /* The block for multi-token prediction (MTP): "keep": unquantised; "same": its projections have `scheme`; else the
      * name of a scheme for the same kind of output, for GGUF also f16, bf16 or f32. NULL: for GGUF "same", else "keep",
      * but for what `targets` names. */
     const char *mtp_scheme;
+    organ_write_options write;
+    const char *method;                 /* "nearest" (also NULL), or "gptq", which needs `calibration` */
+    organ_calibration_text calibration; /* for gptq and what is measured: text, number and length of its windows,
+                                           scratch directory */
+    organ_quantize_gptq_options gptq;
+    organ_quantize_gguf_options gguf;
+    organ_allocate_options allocate; /* for scheme "mixed"; `allocate.way` is not used */
+    /* For scheme "mixed": q, k and v of a layer get the same width, and so do gate and up, because servers fuse them
+     * into one matrix. */
+    bool one_width;
+    organ_quantize_activation_options activations;
+    organ_quantize_smooth_options smooth;
+    /* For compressed-tensors: scales of a KV cache in FP8, measured on `calibration`: "tensor": one for the keys and
+     * one for the values of a layer; "head": one for each head of keys; NULL: none */
+    const char *kv_cache;
 } organ_quantize_options;
 #define ORGAN_QUANTIZE_SMOOTHS 0.01, 1.0
 #define ORGAN_SMOOTH_AUTO      (-1.0)

@@ -66,10 +66,10 @@ static const organ_option quantize_options[] = {
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
          "--calibration. Default: nearest; with --scheme mixed of a GGUF model: gptq if there is a --calibration",
          .choices = &ORGAN_CHOICE_TEXTS(ORGAN_QUANTIZE_METHODS)[1], .common = true),
-    INPUT("imatrix", "FILE", quantize.imatrix,
+    INPUT("imatrix", "FILE", quantize.gguf.imatrix,
           "importance matrix of llama.cpp: weights the error of each column by the mean square of its input"),
     SELECT(quantize.targets, "quantise these matrices instead of the projections", .former = "targets"),
-    TEXT("type-of", "GLOB=TYPE,...", quantize.type_of,
+    TEXT("type-of", "GLOB=TYPE,...", quantize.gguf.type_of,
          "type of the matrices whose names match GLOB (or another word of --select); the first match applies. "
          "TYPE is a scheme for GGUF, f16, bf16, f32, or keep for no change"),
     TEXT("mtp-scheme", "SCHEME", quantize.mtp_scheme,
@@ -82,41 +82,41 @@ static const organ_option quantize_options[] = {
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
           "calibration text; do not use a text on which the model is evaluated", .common = true),
-    WINDOWS_CALIBRATION(quantize), MOMENTS(quantize.moments), ALL_EXPERTS(quantize),
-    NUMBER("repair-rank", "R", quantize.repair_rank,
+    WINDOWS_CALIBRATION(quantize), MOMENTS(quantize.gptq.moments), ALL_EXPERTS(quantize.gptq),
+    NUMBER("repair-rank", "R", quantize.gptq.repair_rank,
            "also write an adapter of rank R to OUT-adapter that gives back most of the outputs which the codes lose; "
            "codes and adapter are chosen together, and the model needs it", .range = {RANKS}),
-    FLAG("activations", quantize.activations,
+    FLAG("activations", quantize.activations.like_weights,
          "let servers quantise activations like weights (W4A4); for nvfp4 the scale of each matrix's inputs is "
          "measured on --calibration, with either method"),
-    CHOICE("activation-type", "int8|fp8", quantize.activation_type,
+    CHOICE("activation-type", "int8|fp8", quantize.activations.type,
            "let servers quantise activations to this type: int8 with int8-channel and groups (W4A8), fp8 with the FP8 "
            "schemes and int4-group128 (W4AFP8)"),
-    CHOICE("activation-scale", "dynamic|static", quantize.activation_scale,
+    CHOICE("activation-scale", "dynamic|static", quantize.activations.scale,
            "scales of activations: dynamic: computed at run time, the default; static, for int8-channel, fp8-channel "
            "and fp8-tensor (with experts only fp8-tensor): one for each matrix, measured on --calibration, with either "
            "method"),
-    CHOICE("activation-observer", "extremes|mse", quantize.activation_observer,
+    CHOICE("activation-observer", "extremes|mse", quantize.activations.observer,
            "static scales follow from the greatest magnitude (the default) or have the least squared error"),
-    REAL("smooth", "ALPHA", quantize.smooth,
+    REAL("smooth", "ALPHA", quantize.smooth.alpha,
          "first scale channels so that activations have fewer outliers, without a change of the model's function; "
          "auto: with the least predicted error on --calibration; 1 levels the activations, less also the weights",
          .range = {ORGAN_QUANTIZE_SMOOTHS}, .automatic = true, .automatic_as = ORGAN_SMOOTH_AUTO),
-    CHOICE("smooth-scales", "exact|any", quantize.smooth_scales,
+    CHOICE("smooth-scales", "exact|any", quantize.smooth.factors,
            "factors of --smooth: exact: powers of two with which no value is rounded, the default; any"),
     CHOICE("kv-cache", "tensor|head", quantize.kv_cache,
            "also write scales of a KV cache in FP8, from keys and values on --calibration: one for each layer, or for "
            "each head of keys"),
-    FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
+    FLAG("no-refit", quantize.gptq.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 
 static const organ_option width_options[] = {
     ALLOCATION_OF(quantize.allocate,
                   "3.5bpw (bits per weight of the targets, with scales) or 9GB (bytes of all tensors)"),
-    TEXT("target-size", "SIZES", quantize.target_size,
+    TEXT("target-size", "SIZES", quantize.gguf.target_size,
          "of a GGUF model: bytes of the file (12GB); several sizes (8GB,12GB) make OUT-8GB.gguf "
          "and OUT-12GB.gguf", .common = true),
-    TEXT("types", "LIST", quantize.types,
+    TEXT("types", "LIST", quantize.gguf.types,
          "of a GGUF model: types that tensors may get, separated by commas; default: all"),
     ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
     FLAG("one-width", quantize.one_width,

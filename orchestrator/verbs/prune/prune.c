@@ -126,8 +126,7 @@ static organ_status prune_then(organ_prune_job *job, json_t **report, organ_erro
                                           .targets = o->targets,
                                           .method = "gptq",
                                           .calibration = c->calibration,
-                                          .all_experts = c->all_experts,
-                                          .moments = o->moments};
+                                          .gptq = {.all_experts = c->all_experts, .moments = o->moments}};
     const organ_quantize_pruning pruning = {.context = job,
                                             .method = job->method->name,
                                             .streams = job->two_streams ? ORGAN_INPUTS_BOTH : ORGAN_INPUTS_CHANGED,

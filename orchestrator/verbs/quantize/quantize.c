@@ -275,7 +275,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
         return "sparse-gptq-resolved/3";
     if (!organ_quantize_by_text(job->options))
         return gguf ? "quantize-gguf/1" : "quantize/2";
-    if (job->options->no_refit)
+    if (job->options->gptq.no_refit)
         return gguf ? "gptq-gguf/2" : "gptq/3";
     return gguf ? "gptq-gguf-resolved/2" : "gptq-resolved/3";
 }
@@ -284,7 +284,7 @@ static organ_status quantize_inputs(void *context, organ_run_inputs *inputs, org
 {
     const organ_quantize_options *const o = ((const organ_quantize_job *)context)->options;
     organ_run_inputs_add(inputs, "text", o->calibration.text, error);
-    organ_run_inputs_add(inputs, "imatrix", o->imatrix, error);
+    organ_run_inputs_add(inputs, "imatrix", o->gguf.imatrix, error);
     return organ_run_inputs_add(inputs, "allocation", o->calibration.text ? NULL : o->allocate.file, error);
 }
 

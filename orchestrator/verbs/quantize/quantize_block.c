@@ -31,14 +31,14 @@ static organ_status check_compressed(organ_quantize_job *job, organ_error *error
                           "states one scheme for all matrices; `mtp_scheme` can be keep or same, or both schemes can "
                           "be others, such as fp8-channel",
                           job->block.encoding->name, job->encoding->name);
-    if (organ_quantize_measures(o) || o->activations)
-        return refuse_with(o->activations ? "`activations`" : "`activation_scale` static",
+    if (organ_quantize_measures(o) || o->activations.like_weights)
+        return refuse_with(o->activations.like_weights ? "`activations.like_weights`" : "`activations.scale` static",
                            "which measures inputs for one scheme: use keep or same", error);
-    if (o->repair_rank)
+    if (o->gptq.repair_rank)
         return refuse_with("`repair_rank`", "with which transformers loads one scheme: use keep or same", error);
     organ_quantize_options own = *o;
     own.scheme = job->block.encoding->name;
-    own.activation_type = own.activation_scale = NULL;
+    own.activations.type = own.activations.scale = NULL;
     job->block.inputs = organ_quantize_inputs_wanted(&own);
     return ORGAN_OK;
 }
@@ -201,8 +201,8 @@ organ_status organ_quantize_block_forms(organ_quantize_job *job, organ_error *er
     organ_quantize_block *const b = &job->block;
     const organ_encoding *const asked = b->encoding ? b->encoding : job->encoding;
     uint64_t divisor = 0;
-    const bool other =
-        organ_quantize_measures(o) || o->activations || o->repair_rank || asked->grid.scale_of == ORGAN_SCALE_BLOCK;
+    const bool other = organ_quantize_measures(o) || o->activations.like_weights || o->gptq.repair_rank ||
+                       asked->grid.scale_of == ORGAN_SCALE_BLOCK;
     if (!b->chosen || b->keep || (b->same && other) || organ_encoding_is_gguf(job->encoding))
         return ORGAN_OK;
     for (size_t k = 0; k < job->weights->count; k++) {

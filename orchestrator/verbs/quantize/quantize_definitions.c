@@ -52,7 +52,7 @@ static json_t *codes_facts(const organ_quantize_job *job)
                                      [ORGAN_SCALE_CHANNEL] = "a row",
                                      [ORGAN_SCALE_GROUP] = "a group of columns of a row"};
     const organ_grid *const grid = &job->encoding->grid;
-    const bool text = job->along.run, solved = text && !job->options->no_refit;
+    const bool text = job->along.run, solved = text && !job->options->gptq.no_refit;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
     const bool refits = solved && (job->widths || grid->scale_of >= ORGAN_SCALE_GROUP);
     const bool small = grid->scale_of > ORGAN_SCALE_GROUP;
@@ -73,7 +73,7 @@ static json_t *blocks_facts(const organ_quantize_job *job)
 {
     const bool text = job->along.run, imatrix = job->imatrix.file;
     return ORGAN_OBJECT(SET_FLAG("text", text), SET_FLAG("imatrix", imatrix), SET_FLAG("weighted", text || imatrix),
-                        SET_FLAG("solved", text && !job->options->no_refit), SET_FLAG("recipe", job->recipe));
+                        SET_FLAG("solved", text && !job->options->gptq.no_refit), SET_FLAG("recipe", job->recipe));
 }
 
 json_t *organ_quantize_definitions(const organ_quantize_job *job)

@@ -80,8 +80,8 @@ static json_t *widths_json(const organ_quantize_widths *w)
 static json_t *types_parameters(const organ_quantize_job *job)
 {
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(SET_BYTES_OF("target_size", o->target_size), SET_BYTES_OF("budget", o->allocate.budget),
-                        SET_BYTES_OF("types", o->types));
+    return ORGAN_OBJECT(SET_BYTES_OF("target_size", o->gguf.target_size), SET_BYTES_OF("budget", o->allocate.budget),
+                        SET_BYTES_OF("types", o->gguf.types));
 }
 
 static json_t *types_tensor_json(const void *context, size_t t)
@@ -104,14 +104,14 @@ static json_t *types_json(const organ_quantize_types *w)
 {
     const organ_quantize_options *const o = w->job->options;
     const organ_programme *const p = &w->programme;
-    const uint64_t tensors = w->bytes - (o->target_size ? w->header : 0);
+    const uint64_t tensors = w->bytes - (o->gguf.target_size ? w->header : 0);
     size_t measured = 0;
     for (size_t t = 0; t < w->curves.count; t++)
         measured += w->curves.tensors[t].known && !w->curves.tensors[t].between;
     return ORGAN_OBJECT(
         SET_TEXT("definition", ORGAN_TYPES_DEFINITION), SET_IF(w->provisional, "provisional", json_true()),
-        SET_TEXT("requested", o->target_size ? o->target_size : o->allocate.budget),
-        SET_FLAG("of_file", o->target_size != NULL), SET_COUNT("requested_bytes", w->requested),
+        SET_TEXT("requested", o->gguf.target_size ? o->gguf.target_size : o->allocate.budget),
+        SET_FLAG("of_file", o->gguf.target_size != NULL), SET_COUNT("requested_bytes", w->requested),
         SET_COUNT("bytes", w->bytes), SET_REAL("bits_per_weight_of_all", 8.0 * (double)tensors / (double)w->elements),
         SET_BYTES("file", organ_path_name(o->allocate.file)), SET_COUNT("tokens", w->tokens),
         SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count), SET_COUNT("measured", measured),
@@ -321,23 +321,23 @@ json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(SET("scheme", scheme_json(job)), SET_IF(o->format, "format", json_string(o->format)),
-                        SET_IF(job->along.run, "method", json_string(o->method)),
-                        SET_IF(job->along.run, "resolve", json_boolean(!o->no_refit)),
-                        SET_IF(o->activations, "activations", json_true()),
-                        SET_IF(o->activation_type, "activation_type", json_string(o->activation_type)),
-                        SET_IF(o->activation_scale, "activation_scale", json_string(o->activation_scale)),
-                        SET_IF(o->activation_observer, "activation_observer", json_string(o->activation_observer)),
-                        SET_IF(o->kv_cache, "kv_cache", json_string(o->kv_cache)),
-                        SET_IF(organ_quantize_text(job), "samples", json_integer((json_int_t)o->calibration.samples)),
-                        SET_IF(organ_quantize_text(job), "context", json_integer((json_int_t)o->calibration.context)),
-                        SET_IF(job->repair.adapter, "repair_rank", json_integer((json_int_t)o->repair_rank)),
-                        SET_BYTES_OF("targets", o->targets), SET_IF(o->type_of, "type_of", json_string(o->type_of)),
-                        SET_IF(o->mtp_scheme, "mtp_scheme", json_string(o->mtp_scheme)),
-                        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
-                        SET_IF(job->widths, "allocation", widths_parameters(o)),
-                        SET_IF(job->types, "choice", types_parameters(job)),
-                        SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
+    return ORGAN_OBJECT(
+        SET("scheme", scheme_json(job)), SET_IF(o->format, "format", json_string(o->format)),
+        SET_IF(job->along.run, "method", json_string(o->method)),
+        SET_IF(job->along.run, "resolve", json_boolean(!o->gptq.no_refit)),
+        SET_IF(o->activations.like_weights, "activations", json_true()),
+        SET_IF(o->activations.type, "activation_type", json_string(o->activations.type)),
+        SET_IF(o->activations.scale, "activation_scale", json_string(o->activations.scale)),
+        SET_IF(o->activations.observer, "activation_observer", json_string(o->activations.observer)),
+        SET_IF(o->kv_cache, "kv_cache", json_string(o->kv_cache)),
+        SET_IF(organ_quantize_text(job), "samples", json_integer((json_int_t)o->calibration.samples)),
+        SET_IF(organ_quantize_text(job), "context", json_integer((json_int_t)o->calibration.context)),
+        SET_IF(job->repair.adapter, "repair_rank", json_integer((json_int_t)o->gptq.repair_rank)),
+        SET_BYTES_OF("targets", o->targets), SET_IF(o->gguf.type_of, "type_of", json_string(o->gguf.type_of)),
+        SET_IF(o->mtp_scheme, "mtp_scheme", json_string(o->mtp_scheme)),
+        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
+        SET_IF(job->widths, "allocation", widths_parameters(o)), SET_IF(job->types, "choice", types_parameters(job)),
+        SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
 }
 
 /* Equal runs have equal digests, and only they: of the model, the text and all parameters that change codes. */
@@ -416,7 +416,7 @@ static json_t *inputs_json(const organ_quantize_job *job)
 
 static bool asks_inputs(const organ_quantize_options *o)
 {
-    return o->activations || o->activation_type || o->activation_scale;
+    return o->activations.like_weights || o->activations.type || o->activations.scale;
 }
 
 json_t *organ_quantize_identity(void *context)
@@ -481,7 +481,7 @@ static json_t *mlx_json(const organ_quantize_job *job)
 static json_t *repair_json(const organ_quantize_job *job)
 {
     const json_t *const totals = json_object_get(job->repair.report, "totals");
-    return ORGAN_OBJECT(SET_COUNT("rank", job->options->repair_rank), SET_BYTES("adapter", job->repair.output),
+    return ORGAN_OBJECT(SET_COUNT("rank", job->options->gptq.repair_rank), SET_BYTES("adapter", job->repair.output),
                         SET_HELD("outputs_before", json_object_get(totals, "outputs_before")),
                         SET_HELD("outputs_after", json_object_get(totals, "outputs_after")),
                         SET_HELD("parameters", json_object_get(totals, "parameters")),

@@ -27,8 +27,8 @@ const char *organ_quantize_scheme_named(const char *typed, char name[ORGAN_SCHEM
 
 #define OPTION(path, ...) ORGAN_REQUIREMENT(organ_quantize_options, path, __VA_ARGS__)
 /* A text is read by these. Of static scales and NVFP4 the inputs are measured. */
-#define MEASURING "method=gptq|activation_scale=static|activations=nvfp4|kv_cache|scheme=mixed"
-#define READING   MEASURING "|smooth"
+#define MEASURING "method=gptq|activations.scale=static|activations.like_weights=nvfp4|kv_cache|scheme=mixed"
+#define READING   MEASURING "|smooth.alpha"
 
 /* The names of the files decide about schemes that exist for several kinds of output. */
 static const char *kind_of_output(const organ_quantize_options *o)
@@ -56,7 +56,8 @@ static void find_facts(const void *options, organ_facts *facts)
     organ_facts_add(facts, "outputs in", none ? "none" : kind, o->format ? "`format` mlx" : facts->text);
     organ_facts_add(facts, "method", none ? "none" : o->method, none ? facts->text : NULL);
     organ_facts_assume(facts, "method", none || o->method ? NULL : "nearest", "nearest, the default method");
-    organ_facts_add(facts, "activations", o->activations && measures ? o->scheme : NULL, NULL);
+    organ_facts_add(facts, "activations.like_weights", o->activations.like_weights && measures ? o->scheme : NULL,
+                    NULL);
     organ_facts_add(facts, "a conversion to GGUF", converts ? "" : NULL, NULL);
 }
 
@@ -66,33 +67,33 @@ ORGAN_REQUIREMENTS(quantize, find_facts,
     OPTION(method, .never = "scheme=none"),
     OPTION(targets, .never = "scheme=none,recipe:*", .why = "`type_of` 'GLOB=keep' leaves tensors unchanged"),
     OPTION(format, .never = "scheme=none"),
-    OPTION(imatrix, .with = "outputs in=GGUF"),
-    OPTION(type_of, .with = "outputs in=GGUF"),
+    OPTION(gguf.imatrix, .with = "outputs in=GGUF"),
+    OPTION(gguf.type_of, .with = "outputs in=GGUF"),
     OPTION(calibration.text, .with = READING),
     OPTION(calibration.samples, .with = READING),
     OPTION(calibration.context, .with = READING),
     OPTION(calibration.scratch, .with = READING "|a conversion to GGUF"),
-    OPTION(all_experts, .with = MEASURING),
-    OPTION(moments, .with = "method=gptq|scheme=mixed"),
-    OPTION(no_refit, .with = "method=gptq"),
-    OPTION(repair_rank, .never = "scheme=mixed,nvfp4|format=mlx"),
-    OPTION(repair_rank, .with = "method=gptq",
+    OPTION(gptq.all_experts, .with = MEASURING),
+    OPTION(gptq.moments, .with = "method=gptq|scheme=mixed"),
+    OPTION(gptq.no_refit, .with = "method=gptq"),
+    OPTION(gptq.repair_rank, .never = "scheme=mixed,nvfp4|format=mlx"),
+    OPTION(gptq.repair_rank, .with = "method=gptq",
         .why = "codes and adapter are chosen together, on the calibration text; for finished models see organ "
                "lora extract --repair"),
-    OPTION(activations, .with = "outputs in=compressed-tensors"),
-    OPTION(activations, .with = "scheme=nvfp4,mxfp4", .why = "other schemes have `activation_type`"),
-    OPTION(activation_type, .with = "outputs in=compressed-tensors", .never = "activations"),
-    OPTION(activation_scale, .with = "outputs in=compressed-tensors", .never = "activations"),
-    OPTION(activation_observer, .with = "activation_scale=static", .why = "dynamic scales are computed at run time"),
-    OPTION(smooth, .never = "outputs in=GGUF", .why = "its loaders do not quantise activations"),
-    OPTION(smooth_scales, .with = "smooth"),
+    OPTION(activations.like_weights, .with = "outputs in=compressed-tensors"),
+    OPTION(activations.like_weights, .with = "scheme=nvfp4,mxfp4", .why = "other schemes have `activations.type`"),
+    OPTION(activations.type, .with = "outputs in=compressed-tensors", .never = "activations.like_weights"),
+    OPTION(activations.scale, .with = "outputs in=compressed-tensors", .never = "activations.like_weights"),
+    OPTION(activations.observer, .with = "activations.scale=static", .why = "dynamic scales are computed at run time"),
+    OPTION(smooth.alpha, .never = "outputs in=GGUF", .why = "its loaders do not quantise activations"),
+    OPTION(smooth.factors, .with = "smooth.alpha"),
     OPTION(kv_cache, .with = "outputs in=compressed-tensors"),
     OPTION(kv_cache, .never = "scheme=fp8-block128",
         .why = "its configuration (that of DeepSeek-V3) declares no KV cache: use fp8-channel"),
     OPTION(mtp_scheme, .never = "scheme=none"),
     OPTION(mtp_scheme, .never = "scheme=mixed", .why = "mixed chooses the width or type of each matrix"),
-    OPTION(target_size, .with = "scheme=mixed"),
-    OPTION(types, .with = "scheme=mixed"),
+    OPTION(gguf.target_size, .with = "scheme=mixed"),
+    OPTION(gguf.types, .with = "scheme=mixed"),
     OPTION(allocate.allocate, .with = "scheme=mixed"),
     OPTION(allocate.rounds, .never = "outputs in=GGUF"),
     ORGAN_ALLOCATE_NEEDS(organ_quantize_options, allocate, "scheme=mixed"),
@@ -144,7 +145,7 @@ static organ_status check_format(const organ_quantize_job *job, organ_error *err
 
 static organ_status check_repair(const organ_quantize_options *o, organ_error *error)
 {
-    return o->repair_rank && o->write.evaluate
+    return o->gptq.repair_rank && o->write.evaluate
                ? organ_fail(error, ORGAN_USAGE,
                             "`evaluate` would score the model without its adapter: use organ lora merge, "
                             "then organ evaluate")
@@ -178,13 +179,13 @@ static organ_status check_widths(const organ_quantize_options *o, bool mixed, or
 static organ_status check_budget_option(const organ_quantize_options *o, organ_error *error)
 {
     organ_budget budget;
-    if (!o->target_size == !o->allocate.budget)
+    if (!o->gguf.target_size == !o->allocate.budget)
         return organ_fail(
             error, ORGAN_USAGE,
             "scheme mixed needs `target_size`, the size of the file (12GB), or `allocate.budget`, bits per weight "
             "(3.5bpw) or bytes (12GB) of all tensors%s",
-            o->target_size ? ", not both" : "");
-    if (o->target_size)
+            o->gguf.target_size ? ", not both" : "");
+    if (o->gguf.target_size)
         return ORGAN_OK; /* checked by organ_quantize_sizes */
     return organ_budget_parse(o->allocate.budget, &budget, &(organ_error){0}) == ORGAN_OK &&
                    budget.unit != ORGAN_BUDGET_PERCENT
@@ -213,7 +214,7 @@ static organ_status check_types(const organ_quantize_options *o, organ_error *er
 organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) || check_repair(o, error) ||
+    if (organ_calibration_moments_parse(o->gptq.moments, &job->blocks, error) || check_repair(o, error) ||
         organ_quantize_inputs_check(o, error) || organ_quantize_cache_check(o, error))
         return error->status;
     if (!job->pruning && organ_quantize_types_wanted(o)) {

@@ -76,12 +76,12 @@ static organ_status add_size(sizes_list *sizes, const char *list, const char *te
 /* Sizes ascend, so that a size below that of the smallest types is refused before anything is written. */
 static organ_status list_sizes(const organ_quantize_options *o, sizes_list *sizes, organ_error *error)
 {
-    for (const char *at = o->target_size; at && !error->status; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        add_size(sizes, o->target_size, at, strcspn(at, ","), error);
+    for (const char *at = o->gguf.target_size; at && !error->status; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        add_size(sizes, o->gguf.target_size, at, strcspn(at, ","), error);
     qsort(sizes->of, sizes->count, sizeof *sizes->of, by_bytes);
     for (size_t k = 1; k < sizes->count && !error->status; k++)
         if (sizes->of[k].bytes == sizes->of[k - 1].bytes)
-            return organ_fail(error, ORGAN_USAGE, "`target_size` %s: %s and %s are the same size", o->target_size,
+            return organ_fail(error, ORGAN_USAGE, "`target_size` %s: %s and %s are the same size", o->gguf.target_size,
                               sizes->of[k - 1].text, sizes->of[k].text);
     return error->status;
 }
@@ -102,7 +102,7 @@ organ_status organ_quantize_outputs_list(const organ_quantize_options *o, organ_
     const char *const output = o->write.output;
     ORGAN_RELEASED_BY(sizes_release) sizes_list sizes = {0};
     *outputs = (organ_quantize_outputs){0};
-    const bool several = o->target_size && strchr(o->target_size, ',');
+    const bool several = o->gguf.target_size && strchr(o->gguf.target_size, ',');
     if (several && list_sizes(o, &sizes, error) == ORGAN_OK && name_outputs(o, &sizes, error) == ORGAN_OK)
         for (; outputs->count < sizes.count; outputs->count++) {
             outputs->of[outputs->count] = sizes.of[outputs->count].output;
@@ -112,7 +112,7 @@ organ_status organ_quantize_outputs_list(const organ_quantize_options *o, organ_
     sizes.record = NULL;
     if (!error->status && !several && !(outputs->of[outputs->count++] = strdup(output)))
         organ_fail_memory(error, output);
-    if (!error->status && o->repair_rank &&
+    if (!error->status && o->gptq.repair_rank &&
         !(outputs->of[outputs->count++] = organ_quantize_name_beside(output, "-adapter")))
         organ_fail_memory(error, output);
     return error->status;
@@ -176,14 +176,15 @@ static organ_status fill_in(organ_quantize_options *o, const char *model, sizes_
 static json_t *record_options(const organ_quantize_options *o)
 {
     const bool text = o->calibration.text != NULL;
-    return ORGAN_OBJECT(
-        SET_TEXT("scheme", o->scheme), SET_BYTES_OF("targets", o->targets), SET_BYTES_OF("types", o->types),
-        SET_BYTES_OF("type_of", o->type_of), SET_BYTES_OF("method", o->method), SET_BYTES_OF("moments", o->moments),
-        SET_FLAG("resolve", !o->no_refit), SET_FLAG("all_experts", o->all_experts), SET_FLAG("one_width", o->one_width),
-        SET_FLAG("saturate", o->write.saturate), SET_TEXT("allocate", o->allocate.allocate),
-        SET_COUNT("rounds", o->allocate.rounds), SET_COUNT("tokens", o->allocate.tokens),
-        SET_COUNT("layers", o->allocate.layers), SET_IF(text, "samples", json_integer(o->calibration.samples)),
-        SET_IF(text, "context", json_integer(o->calibration.context)));
+    return ORGAN_OBJECT(SET_TEXT("scheme", o->scheme), SET_BYTES_OF("targets", o->targets),
+                        SET_BYTES_OF("types", o->gguf.types), SET_BYTES_OF("type_of", o->gguf.type_of),
+                        SET_BYTES_OF("method", o->method), SET_BYTES_OF("moments", o->gptq.moments),
+                        SET_FLAG("resolve", !o->gptq.no_refit), SET_FLAG("all_experts", o->gptq.all_experts),
+                        SET_FLAG("one_width", o->one_width), SET_FLAG("saturate", o->write.saturate),
+                        SET_TEXT("allocate", o->allocate.allocate), SET_COUNT("rounds", o->allocate.rounds),
+                        SET_COUNT("tokens", o->allocate.tokens), SET_COUNT("layers", o->allocate.layers),
+                        SET_IF(text, "samples", json_integer(o->calibration.samples)),
+                        SET_IF(text, "context", json_integer(o->calibration.context)));
 }
 
 static organ_status find_inputs(const organ_quantize_options *o, const char *path, organ_run_inputs *inputs,
@@ -193,7 +194,7 @@ static organ_status find_inputs(const organ_quantize_options *o, const char *pat
     if (organ_model_open(path, &model, error) == ORGAN_OK &&
         organ_run_inputs_add_model(inputs, "model", model, error) == ORGAN_OK) {
         organ_run_inputs_add(inputs, "text", o->calibration.text, error);
-        organ_run_inputs_add(inputs, "imatrix", o->imatrix, error);
+        organ_run_inputs_add(inputs, "imatrix", o->gguf.imatrix, error);
         organ_run_inputs_add(inputs, "text of --evaluate", o->write.evaluate ? o->write.evaluate->text : NULL, error);
     }
     organ_model_close(model);
@@ -297,7 +298,7 @@ static organ_status make_recorded(organ_quantize_options *one, const organ_quant
         return error->status;
     if (made) {
         organ_progress_note_once(progress, "%s: exists already, so size %s is not made again", one->write.output,
-                                 one->target_size);
+                                 one->gguf.target_size);
         return ORGAN_OK;
     }
     note_made(one, sizes->record, /*made=*/NULL, engine, error);
@@ -314,7 +315,7 @@ static organ_status make_recorded(organ_quantize_options *one, const organ_quant
 static json_t *sizes_json(const organ_quantize_options *o, const char *model, json_t *reports)
 {
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.quantize_sizes/1"), SET_BYTES("model", organ_path_name(model)),
-                        SET_TEXT("target_size", o->target_size), SET_FLAG("dry_run", o->write.dry_run),
+                        SET_TEXT("target_size", o->gguf.target_size), SET_FLAG("dry_run", o->write.dry_run),
                         SET("outputs", reports));
 }
 
@@ -338,7 +339,7 @@ static organ_status make_sizes(const organ_quantize_call *call, sizes_list *size
         organ_figures own = {0};
         ORGAN_OWNED_JSON json_t *made = NULL;
         one.write.figures = o->write.figures ? &own : NULL;
-        one.target_size = sizes->of[k].text;
+        one.gguf.target_size = sizes->of[k].text;
         one.write.output = sizes->of[k].output;
         of_size.options = &one;
         if (sizes->record)

@@ -28,9 +28,9 @@ static organ_smooth_rounding rounding_of(const organ_quantize_options *o)
 organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *o)
 {
     return (organ_smooth_options){.model = o->model,
-                                  .alpha = o->smooth,
+                                  .alpha = o->smooth.alpha,
                                   .rounding = rounding_of(o),
-                                  .reals = o->smooth_scales && strcmp(o->smooth_scales, "any") == 0,
+                                  .reals = o->smooth.factors && strcmp(o->smooth.factors, "any") == 0,
                                   .calibration = o->calibration};
 }
 
@@ -38,29 +38,30 @@ organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *o)
 static organ_status check_automatic(const organ_quantize_options *o, organ_error *error)
 {
     const organ_smooth_rounding rounding = rounding_of(o);
-    if (o->smooth != ORGAN_SMOOTH_AUTO || rounding.weight_levels > 0 || rounding.input_levels > 0)
+    if (o->smooth.alpha != ORGAN_SMOOTH_AUTO || rounding.weight_levels > 0 || rounding.input_levels > 0)
         return ORGAN_OK;
     return organ_fail(
         error, ORGAN_USAGE,
-        "`smooth` auto has no meaning with scheme %s: the errors of its floating-point codes hardly depend "
+        "`smooth.alpha` auto has no meaning with scheme %s: the errors of its floating-point codes hardly depend "
         "on the scales of channels; use int8-channel or groups of integers, or give ALPHA",
         o->scheme);
 }
 
 organ_status organ_quantize_smooth_check(const organ_quantize_options *o, organ_error *error)
 {
-    const bool none = strcmp(o->scheme, "none") == 0, smooths = o->smooth != 0;
+    const bool none = strcmp(o->scheme, "none") == 0, smooths = o->smooth.alpha != 0;
     const double range[] = {ORGAN_QUANTIZE_SMOOTHS};
-    if (smooths && o->smooth != ORGAN_SMOOTH_AUTO && !(o->smooth >= range[0] && o->smooth <= range[1]))
-        return organ_fail(error, ORGAN_USAGE, "`smooth` %g is outside %g .. %g, and not auto", o->smooth, range[0],
-                          range[1]);
-    if (o->smooth_scales && strcmp(o->smooth_scales, "exact") != 0 && strcmp(o->smooth_scales, "any") != 0)
-        return organ_fail(error, ORGAN_USAGE, "`smooth_scales` '%s' is unknown: exact or any", o->smooth_scales);
+    if (smooths && o->smooth.alpha != ORGAN_SMOOTH_AUTO &&
+        !(o->smooth.alpha >= range[0] && o->smooth.alpha <= range[1]))
+        return organ_fail(error, ORGAN_USAGE, "`smooth.alpha` %g is outside %g .. %g, and not auto", o->smooth.alpha,
+                          range[0], range[1]);
+    if (o->smooth.factors && strcmp(o->smooth.factors, "exact") != 0 && strcmp(o->smooth.factors, "any") != 0)
+        return organ_fail(error, ORGAN_USAGE, "`smooth.factors` '%s' is unknown: exact or any", o->smooth.factors);
     if (none && !smooths)
-        return organ_fail(error, ORGAN_USAGE, "`scheme` none writes a smoothed model: add `smooth` auto");
+        return organ_fail(error, ORGAN_USAGE, "`scheme` none writes a smoothed model: add `smooth.alpha` auto");
     if (smooths && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
-                          "`smooth` needs `calibration.text` FILE, a text on which the inputs are measured");
+                          "`smooth.alpha` needs `calibration.text` FILE, a text on which the inputs are measured");
     return check_automatic(o, error);
 }
 

@@ -126,7 +126,7 @@ static organ_status check_output(organ_quantize_source *s, const organ_model *mo
 static organ_status find_step(organ_quantize_source *s, organ_error *error)
 {
     const organ_quantize_options *const o = s->call.options;
-    if (o->smooth != 0)
+    if (o->smooth.alpha != 0)
         s->first = &smooths;
     else if (!writes_gguf(o) || o->format) /* organ_quantize_check_options refuses such a --format */
         return ORGAN_OK;
@@ -182,7 +182,7 @@ static organ_status reserve(organ_quantize_source *s, organ_ranks *ranks, organ_
 {
     const organ_quantize_options *const o = s->call.options;
     ORGAN_RELEASED_BY(organ_quantize_outputs_release) organ_quantize_outputs outputs = {0};
-    const bool early = !o->write.dry_run && (s->hidden.folder || s->measures || o->repair_rank);
+    const bool early = !o->write.dry_run && (s->hidden.folder || s->measures || o->gptq.repair_rank);
     if (early)
         organ_quantize_outputs_list(o, &outputs, error);
     outputs.of[outputs.count] = outputs.record;
@@ -206,8 +206,8 @@ static organ_quantize_options options_of_last(const organ_quantize_source *s)
 {
     const organ_quantize_options *const options = s->call.options;
     organ_quantize_options inner = *options;
-    inner.smooth = 0;
-    inner.smooth_scales = NULL;
+    inner.smooth.alpha = 0;
+    inner.smooth.factors = NULL;
     if (s->first == &smooths && !organ_quantize_by_text(options) && !organ_quantize_measures(options))
         inner.calibration = organ_quantize_defaults().calibration;
     if (!organ_quantize_by_text(options) && !options->calibration.text)

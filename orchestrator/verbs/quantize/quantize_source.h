@@ -73,7 +73,7 @@ organ_status organ_quantize_steps(const organ_quantize_call *call, const organ_e
 /* Removes the converted file of a run of `scheme` from `model` that was killed after `output` got its name. The caller
  * has reserved the output. */
 void organ_quantize_source_tidy(const char *model, const char *output, const char *scheme);
-/* Returns the options of the smoothing of a run with `smooth`; the caller sets `write`. */
+/* Returns the options of the smoothing of a run with `smooth.alpha`; the caller sets `write`. */
 organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *options);
 /* Returns ORGAN_USAGE for options that --smooth and scheme none do not permit. */
 organ_status organ_quantize_smooth_check(const organ_quantize_options *options, organ_error *error);

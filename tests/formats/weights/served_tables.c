@@ -31,14 +31,15 @@ static void print_fused(void)
             printf("|%s: alone|%s|\n", organ_fused_set_at(s)->parts, organ_fused_set_at(s)->types);
 }
 
-/* "`activation_type` fp8" of a message is the option "`--activation-type` fp8". */
+/* "`activations.type` fp8" of a message is the option "`--activation-type` fp8". */
 static void print_option(const organ_served_inputs *row)
 {
     bool open = false;
     const char *const asked = row->asked && !row->declared ? row->asked : "none";
     putchar('|');
     for (const char *at = asked; *at; at++) {
-        putchar(*at == '_' ? '-' : *at);
+        at += strncmp(at, "s.", 2) == 0;
+        putchar(*at == '.' ? '-' : *at);
         open = *at == '`' ? !open : open;
         if (*at == '`' && open)
             fputs("--", stdout);

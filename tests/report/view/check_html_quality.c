@@ -89,7 +89,7 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
     const organ_quantize_options to_blocks = {.model = "fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf",
                                               .write.output = at("blocks.gguf"),
                                               .scheme = "q4_k",
-                                              .imatrix = "fixtures/imatrix/tiny-qwen2.gguf"};
+                                              .gguf.imatrix = "fixtures/imatrix/tiny-qwen2.gguf"};
     const organ_quantize_options by_text = {.model = MODEL,
                                             .write.output = at("by-text"),
                                             .scheme = "int4-group32",

@@ -299,7 +299,7 @@ START_TEST(what_cannot_be_is_refused)
                   error.message);
     way = way_of("fp8-block128", "imatrix.gguf");
     way.model = NULL;
-    convert_refused(way, ORGAN_USAGE, "`imatrix` has no meaning with scheme fp8-block128");
+    convert_refused(way, ORGAN_USAGE, "`gguf.imatrix` has no meaning with scheme fp8-block128");
     way.scheme = "q4_k";
     convert_refused(way, ORGAN_BAD_INPUT, "num_hidden_layers is missing"); /* it is converted first */
     ck_assert_int_eq(convert("out", way, &error), ORGAN_USAGE);

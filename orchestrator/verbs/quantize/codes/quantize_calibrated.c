@@ -295,7 +295,7 @@ static uint64_t matrix_memory(void *context, const organ_calibration_run *calib,
     if (job->repair.adapter)
         return gptq + stored + sizeof(float) * (2 * weights + m.cols * m.cols) +
                organ_donor_target_memory(job->engine, m.cols, m.cols) +
-               organ_repair_adapter_memory(job->engine, m.rows, m.cols, job->options->repair_rank);
+               organ_repair_adapter_memory(job->engine, m.rows, m.cols, job->options->gptq.repair_rank);
     if (!job->pruning)
         return gptq + stored;
     const uint64_t pruning = job->pruning->memory(job->pruning->context, m.rows, m.cols);
@@ -434,7 +434,7 @@ static organ_status code_matrix(calibrated_result *r, organ_gptq_inputs *inputs,
     quantize_calibrated_storing *const s = &r->storing;
     r->gptq = (organ_gptq){.name = s->part->weight->name,
                            .grid = s->part->encoding->grid,
-                           .no_refit = s->job->options->no_refit,
+                           .no_refit = s->job->options->gptq.no_refit,
                            .rows = s->rows,
                            .cols = s->cols,
                            .ranks = matrix->ranks,
@@ -479,7 +479,7 @@ static organ_status reopen_inputs(organ_quantize_job *job, const organ_calibrati
 {
     return job->repair.adapter
                ? organ_gptq_inputs_reopen_flat(job->engine, matrix->calibration, matrix->name,
-                                               job->options->repair_rank, &job->along.inputs, error)
+                                               job->options->gptq.repair_rank, &job->along.inputs, error)
                : organ_gptq_inputs_reopen(job->engine, matrix->calibration, matrix->name, &job->along.inputs, error);
 }
 

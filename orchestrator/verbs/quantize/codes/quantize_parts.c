@@ -13,17 +13,17 @@ bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method 
 
 bool organ_quantize_static(const organ_quantize_options *o)
 {
-    return o->activation_scale && strcmp(o->activation_scale, "static") == 0;
+    return o->activations.scale && strcmp(o->activations.scale, "static") == 0;
 }
 
 bool organ_quantize_by_error(const organ_quantize_options *o)
 {
-    return o->activation_observer && strcmp(o->activation_observer, "mse") == 0;
+    return o->activations.observer && strcmp(o->activations.observer, "mse") == 0;
 }
 
 bool organ_quantize_measures(const organ_quantize_options *o)
 {
-    return organ_quantize_static(o) || (o->activations && strcmp(o->scheme, "nvfp4") == 0);
+    return organ_quantize_static(o) || (o->activations.like_weights && strcmp(o->scheme, "nvfp4") == 0);
 }
 
 bool organ_quantize_names_gguf(const organ_quantize_options *o)
@@ -33,7 +33,7 @@ bool organ_quantize_names_gguf(const organ_quantize_options *o)
 
 bool organ_quantize_types_wanted(const organ_quantize_options *o)
 {
-    return strcmp(o->scheme, "mixed") == 0 && (o->target_size || o->types || organ_quantize_names_gguf(o));
+    return strcmp(o->scheme, "mixed") == 0 && (o->gguf.target_size || o->gguf.types || organ_quantize_names_gguf(o));
 }
 
 char *organ_quantize_name_beside(const char *path, const char *end)

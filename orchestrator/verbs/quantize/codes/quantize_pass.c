@@ -328,7 +328,7 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
         for (uint64_t k = 0; k < count && !error->status; k++)
             organ_write_put(job->run, part->global, &global, sizeof global, k * sizeof global, NULL, error);
         const float input = organ_quantize_input_scale(part->greatest_input);
-        if (job->options->activations && !error->status)
+        if (job->options->activations.like_weights && !error->status)
             organ_write_put(job->run, part->input, &input, sizeof input, 0, NULL, error);
         return error->status;
     }

@@ -34,7 +34,7 @@ organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *er
 {
     const organ_quantize_options *const o = job->options;
     const char *const output = o->write.output ? o->write.output : "";
-    if (!o->repair_rank)
+    if (!o->gptq.repair_rank)
         return ORGAN_OK;
     job->repair.output = organ_quantize_name_beside(output, "-adapter");
     job->repair.changed = calloc(job->model->tensor_count + 1, sizeof *job->repair.changed);
@@ -48,7 +48,7 @@ organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *er
                                                   .base = output,
                                                   .output = job->repair.output,
                                                   .dtype = "bf16",
-                                                  .rank = o->repair_rank,
+                                                  .rank = o->gptq.repair_rank,
                                                   .force = o->write.force || job->repair.named,
                                                   .resume = o->write.resume,
                                                   .dry_run = o->write.dry_run,

@@ -20,7 +20,7 @@ static organ_status open_walk(organ_quantize_job *job, const organ_targets *targ
     job->along.options =
         (organ_calibration_run_options){.calibration = o->calibration,
                                         .unpacked = true,
-                                        .all_experts = o->all_experts,
+                                        .all_experts = o->gptq.all_experts,
                                         .blocks = job->blocks,
                                         .method = pruning ? pruning->method : o->method,
                                         .verb = pruning ? "prune" : "quantise",

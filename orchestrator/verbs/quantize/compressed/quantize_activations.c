@@ -217,16 +217,17 @@ organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_erro
     for (size_t k = 0; k < job->list.part_count; k++)
         m->targets.tensors[k] = organ_quantize_next_part(job, k)->weight->codes;
     job->ranges.counted = fixed && organ_quantize_by_error(o);
-    m->options = (organ_calibration_run_options){.calibration = o->calibration,
-                                                 .method = fixed ? "`activation_scale` static" : "`activations`",
-                                                 .verb = "measure",
-                                                 .doing = "measuring",
-                                                 .streams = ORGAN_INPUTS_DONOR,
-                                                 .moments_only = true,
-                                                 .magnitudes = job->ranges.counted,
-                                                 .ranges_only = true,
-                                                 .reruns = true,
-                                                 .all_experts = o->all_experts};
+    m->options =
+        (organ_calibration_run_options){.calibration = o->calibration,
+                                        .method = fixed ? "`activations.scale` static" : "`activations.like_weights`",
+                                        .verb = "measure",
+                                        .doing = "measuring",
+                                        .streams = ORGAN_INPUTS_DONOR,
+                                        .moments_only = true,
+                                        .magnitudes = job->ranges.counted,
+                                        .ranges_only = true,
+                                        .reruns = true,
+                                        .all_experts = o->gptq.all_experts};
     m->work = (organ_calibration_work){.context = job,
                                        .memory = matrix_memory,
                                        .change = take_inputs,

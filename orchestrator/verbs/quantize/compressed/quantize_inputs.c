@@ -31,12 +31,12 @@ static const char *type_of(const organ_input_rounding *rounding)
 /* Without --activation-type, static scales are of the type that the scheme declares. */
 static bool is_wanted(const organ_quantize_inputs *kind, const organ_quantize_options *o)
 {
-    if (o->activations)
+    if (o->activations.like_weights)
         return kind->flag;
-    if (!o->activation_type && !o->activation_scale)
+    if (!o->activations.type && !o->activations.scale)
         return kind->declared;
     return !kind->flag && !kind->unasked &&
-           (!o->activation_type || strcmp(o->activation_type, type_of(&kind->rounding)) == 0) &&
+           (!o->activations.type || strcmp(o->activations.type, type_of(&kind->rounding)) == 0) &&
            (kind->rounding.span == ORGAN_INPUTS_TENSOR) == organ_quantize_static(o);
 }
 
@@ -59,7 +59,7 @@ static organ_status refuse_kind(const organ_quantize_options *o, organ_error *er
     return organ_fail(error, ORGAN_USAGE,
                       "no loader multiplies weights of scheme %s by activations of %s%s%s scales; this scheme has %s; "
                       "schemes with such activations: %s",
-                      o->scheme, o->activation_type ? o->activation_type : "", o->activation_type ? " with " : "",
+                      o->scheme, o->activations.type ? o->activations.type : "", o->activations.type ? " with " : "",
                       organ_quantize_static(o) ? "static" : "dynamic", *same ? same : "none", *other ? other : "none");
 }
 
@@ -67,9 +67,9 @@ static organ_status check_words(const organ_quantize_options *o, organ_error *er
 {
     const struct {
         const char *given, *option, *words[3];
-    } options[] = {{o->activation_type, "`activation_type`", {"int8", "fp8"}},
-                   {o->activation_scale, "`activation_scale`", {"dynamic", "static"}},
-                   {o->activation_observer, "`activation_observer`", {"extremes", "mse"}}};
+    } options[] = {{o->activations.type, "`activations.type`", {"int8", "fp8"}},
+                   {o->activations.scale, "`activations.scale`", {"dynamic", "static"}},
+                   {o->activations.observer, "`activations.observer`", {"extremes", "mse"}}};
     for (size_t k = 0; k < sizeof options / sizeof *options; k++)
         if (options[k].given && !organ_is_one_of(options[k].given, options[k].words))
             return organ_fail(error, ORGAN_USAGE, "%s '%s' is unknown: %s or %s", options[k].option, options[k].given,
@@ -83,11 +83,12 @@ organ_status organ_quantize_inputs_check(const organ_quantize_options *o, organ_
         return error->status;
     if (organ_quantize_static(o) && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
-                          "`activation_scale` static needs `calibration.text` FILE, a text on which the activations "
+                          "`activations.scale` static needs `calibration.text` FILE, a text on which the activations "
                           "are measured");
-    if (o->activations && organ_quantize_measures(o) && !o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`activations` needs `calibration.text` FILE, a text on which the inputs are measured");
+    if (o->activations.like_weights && organ_quantize_measures(o) && !o->calibration.text)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "`activations.like_weights` needs `calibration.text` FILE, a text on which the inputs are measured");
     return ORGAN_OK;
 }
 
@@ -107,7 +108,7 @@ organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *er
     if (organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS)
         return ORGAN_OK;
     job->inputs = organ_quantize_inputs_wanted(o);
-    return job->inputs || (!o->activation_type && !o->activation_scale) ? ORGAN_OK : refuse_kind(o, error);
+    return job->inputs || (!o->activations.type && !o->activations.scale) ? ORGAN_OK : refuse_kind(o, error);
 }
 
 /* ---- quantization_config ---- */
@@ -180,7 +181,7 @@ void organ_quantize_inputs_note(const organ_quantize_job *job)
     const organ_quantize_inputs *const kind = job->inputs;
     const organ_quantize_options *const o = job->options;
     char text[ORGAN_INPUT_TEXT];
-    if (!kind || (!kind->unasked && !o->activation_type && !o->activation_scale && !o->activations))
+    if (!kind || (!kind->unasked && !o->activations.type && !o->activations.scale && !o->activations.like_weights))
         return;
     organ_input_text(&kind->rounding, text, sizeof text);
     if (kind->unasked)
@@ -194,7 +195,7 @@ void organ_quantize_inputs_note(const organ_quantize_job *job)
     if (kind->one_group && job->list.regrouped)
         organ_progress_warn(job->progress,
                             "vLLM multiplies by FP8 inputs only groups of 128, and %zu tensor%s smaller ones: use "
-                            "`activation_type` int8",
+                            "`activations.type` int8",
                             job->list.regrouped, job->list.regrouped == 1 ? " has" : "s have");
     if (kind->experts && has_experts(job))
         organ_progress_warn(job->progress, "%s", kind->experts);

@@ -71,7 +71,7 @@ static organ_status make_matrix(void *context, const organ_calibration_matrix *m
     const organ_grid grid = encoding_at(level, details_of(w, target_named(w, m->name)))->grid;
     organ_gptq g = {.name = m->name,
                     .grid = grid,
-                    .no_refit = w->job->options->no_refit,
+                    .no_refit = w->job->options->gptq.no_refit,
                     .rows = rows,
                     .cols = cols,
                     .weights = weights,
@@ -253,14 +253,15 @@ static organ_status identify_curves(organ_quantize_widths *w, organ_error *error
     char fingerprint[17];
     if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
-    w->identity = ORGAN_OBJECT(
-        SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
-        SET_TEXT("method", o->no_refit ? "gptq/3" : "gptq-resolved/3"),
-        SET_TEXT("text", organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest),
-        SET_COUNT("samples", o->calibration.samples), SET_COUNT("context", o->calibration.context),
-        SET_FLAG("one_width", o->one_width), SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
-        SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)),
-        SET_IF(o->all_experts, "all_experts", json_true()), SET_IF(w->job->blocks, "moments", json_string("blocks")));
+    w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
+                               SET_TEXT("method", o->gptq.no_refit ? "gptq/3" : "gptq-resolved/3"),
+                               SET_TEXT("text", organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest),
+                               SET_COUNT("samples", o->calibration.samples),
+                               SET_COUNT("context", o->calibration.context), SET_FLAG("one_width", o->one_width),
+                               SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
+                               SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)),
+                               SET_IF(o->gptq.all_experts, "all_experts", json_true()),
+                               SET_IF(w->job->blocks, "moments", json_string("blocks")));
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
@@ -269,7 +270,7 @@ static organ_calibration_run_options walk_of(const organ_quantize_job *job)
     const organ_quantize_options *const o = job->options;
     return (organ_calibration_run_options){.calibration = o->calibration,
                                            .unpacked = true,
-                                           .all_experts = o->all_experts,
+                                           .all_experts = o->gptq.all_experts,
                                            .blocks = job->blocks,
                                            .method = "`allocate.allocate`",
                                            .verb = "quantise",

@@ -51,7 +51,7 @@ double organ_quantize_type_cost(const organ_quantize_types *types, size_t curve,
         return 0;
     if (types->curves.tensors[curve].layer < 0)
         return level[ORGAN_TYPES_FIRST + type];
-    const organ_types_way nearest = types->job->options->imatrix ? ORGAN_TYPES_WEIGHTED : ORGAN_TYPES_NEAREST;
+    const organ_types_way nearest = types->job->options->gguf.imatrix ? ORGAN_TYPES_WEIGHTED : ORGAN_TYPES_NEAREST;
     return cost_of_error(level,
                          level[organ_quantize_type_level(types, types->by_text ? ORGAN_TYPES_GPTQ : nearest, type)]);
 }
@@ -227,7 +227,7 @@ static organ_status error_of_gptq(const costs_sample *s, size_t type, double *lo
     const organ_grid *const grid = &s->types->types[type]->grid;
     organ_gptq g = {.name = s->matrix->name,
                     .grid = *grid,
-                    .no_refit = s->types->job->options->no_refit,
+                    .no_refit = s->types->job->options->gptq.no_refit,
                     .rows = s->rows,
                     .cols = s->cols,
                     .weights = s->values,

@@ -107,7 +107,7 @@ static const char *gguf_obstacle(organ_quantize_job *job, const organ_weight *we
 static organ_status find_recipe_types(organ_quantize_job *job, organ_error *error)
 {
     job->recipe_types = calloc(job->model->tensor_count + 1, sizeof *job->recipe_types);
-    return job->recipe_types ? organ_recipe_types(job->recipe, job->model, job->options->imatrix, job->fixed,
+    return job->recipe_types ? organ_recipe_types(job->recipe, job->model, job->options->gguf.imatrix, job->fixed,
                                                   job->recipe_types, error)
                              : organ_fail_memory(error, job->options->model);
 }
@@ -180,7 +180,7 @@ static organ_status gguf_add(organ_quantize_job *job, organ_quantize_part *part,
 
 static organ_status gguf_list(organ_quantize_job *job, organ_error *error)
 {
-    const bool weighed = job->options->imatrix || organ_quantize_by_text(job->options);
+    const bool weighed = job->options->gguf.imatrix || organ_quantize_by_text(job->options);
     return organ_quantize_gguf_open_imatrix(job, error) || weighed ? error->status
                                                                    : organ_quantize_gguf_check_weighed(job, error);
 }
@@ -312,8 +312,8 @@ static size_t count_others(const organ_quantize_job *job, const organ_recipe *re
     size_t count = 0;
     organ_error error = {0};
     ORGAN_OWNED const organ_encoding **const types = calloc(job->model->tensor_count + 1, sizeof *types);
-    if (!types ||
-        organ_recipe_types(recipe, job->model, job->options->imatrix != NULL, job->fixed, types, &error) != ORGAN_OK)
+    if (!types || organ_recipe_types(recipe, job->model, job->options->gguf.imatrix != NULL, job->fixed, types,
+                                     &error) != ORGAN_OK)
         count = SIZE_MAX;
     for (size_t t = 0; count != SIZE_MAX && t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];

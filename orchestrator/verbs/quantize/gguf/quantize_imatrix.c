@@ -137,10 +137,10 @@ static organ_status check_layers(const organ_quantize_job *job, organ_error *err
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
-    if (!job->options->imatrix)
+    if (!job->options->gguf.imatrix)
         return ORGAN_OK;
     if (!job->imatrix.file &&
-        (organ_imatrix_open(job->options->imatrix, &job->imatrix.file, error) || check_layers(job, error) ||
+        (organ_imatrix_open(job->options->gguf.imatrix, &job->imatrix.file, error) || check_layers(job, error) ||
          organ_importance_digest(job->imatrix.file, job->imatrix.digest, error)))
         return error->status;
     for (size_t k = 0; k < job->list.part_count && !error->status; k++)

@@ -75,7 +75,7 @@ static organ_status fix_word(organ_quantize_job *job, char *word, organ_error *e
 
 organ_status organ_quantize_fix_types(organ_quantize_job *job, organ_error *error)
 {
-    const char *const given = job->options->type_of;
+    const char *const given = job->options->gguf.type_of;
     if (!given)
         return ORGAN_OK;
     char *const words = strdup(given), *rest = words;

@@ -43,7 +43,7 @@ static organ_status check_listed(const organ_quantize_types *w, const char *list
 
 static organ_status list_types(organ_quantize_types *w, organ_error *error)
 {
-    const char *const list = w->job->options->types;
+    const char *const list = w->job->options->gguf.types;
     w->type_count = organ_encodings_of_mixed(w->types, ORGAN_TYPES);
     for (size_t k = 0; k < w->type_count; k++) {
         const size_t at = strlen(w->names);
@@ -155,7 +155,7 @@ static uint64_t padded(const organ_quantize_types *w, uint64_t bytes)
 /* Bytes that a tensor counts in the unit of the budget: in a file it is padded. */
 static uint64_t counted(const organ_quantize_types *w, uint64_t bytes)
 {
-    return w->job->options->target_size ? padded(w, bytes) : bytes;
+    return w->job->options->gguf.target_size ? padded(w, bytes) : bytes;
 }
 
 static uint64_t bytes_as(const organ_tensor *t, const organ_encoding *encoding)
@@ -221,7 +221,7 @@ static void find_sizes(organ_quantize_types *w)
 /* Bytes of the request that do not belong to classes. */
 static uint64_t fixed_bytes(const organ_quantize_types *w)
 {
-    return w->other + (w->job->options->target_size ? w->header : 0);
+    return w->other + (w->job->options->gguf.target_size ? w->header : 0);
 }
 
 static organ_status refuse_small(const organ_quantize_types *w, uint64_t bytes, organ_error *error)
@@ -229,10 +229,10 @@ static organ_status refuse_small(const organ_quantize_types *w, uint64_t bytes, 
     const organ_quantize_options *const o = w->job->options;
     const uint64_t least = w->programme.least + fixed_bytes(w);
     char text[16];
-    if (o->target_size)
+    if (o->gguf.target_size)
         return organ_fail(error, ORGAN_USAGE,
                           "`target_size` %s: with the smallest types the file has %llu bytes (%s), %llu more than that",
-                          o->target_size, (unsigned long long)least, organ_quantity_text(least, text),
+                          o->gguf.target_size, (unsigned long long)least, organ_quantity_text(least, text),
                           (unsigned long long)(least - bytes));
     return organ_fail(error, ORGAN_USAGE,
                       "`allocate.budget` %s: with the smallest types the tensors have %llu bytes, %.4f bits per weight",
@@ -245,8 +245,8 @@ static organ_status find_capacity(organ_quantize_types *w, organ_error *error)
     const organ_quantize_options *const o = w->job->options;
     organ_budget budget = {0};
     uint64_t bytes = 0;
-    if (o->target_size)
-        organ_quantity_parse(o->target_size, &bytes);
+    if (o->gguf.target_size)
+        organ_quantity_parse(o->gguf.target_size, &bytes);
     else if (organ_budget_parse(o->allocate.budget, &budget, error) == ORGAN_OK)
         bytes = (uint64_t)(budget.unit == ORGAN_BUDGET_BITS ? budget.amount * (double)w->elements / 8 : budget.amount);
     w->requested = bytes;
@@ -290,14 +290,14 @@ static organ_status identify(organ_quantize_types *w, organ_error *error)
         SET_TEXT("definition", ORGAN_TYPES_DEFINITION), SET_TEXT("types", w->names),
         SET_IF(!outline, "model", json_string(fingerprint)),
         SET_IF(text, "method", json_string(w->by_text ? "gptq" : "nearest")),
-        SET_IF(text, "resolve", json_boolean(!o->no_refit)),
+        SET_IF(text, "resolve", json_boolean(!o->gptq.no_refit)),
         SET_IF(text, "text",
                json_string(text ? organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest : "")),
         SET_IF(text, "samples", json_integer((json_int_t)o->calibration.samples)),
         SET_IF(text, "context", json_integer((json_int_t)o->calibration.context)),
         SET_IF(text, "allocate_tokens", json_integer((json_int_t)organ_allocate_tokens(&o->allocate))),
         SET_IF(text, "allocate_layers", json_integer((json_int_t)organ_allocate_layers(&o->allocate))),
-        SET_IF(text && o->all_experts, "all_experts", json_true()),
+        SET_IF(text && o->gptq.all_experts, "all_experts", json_true()),
         SET_IF(text && w->job->blocks, "moments", json_string("blocks")));
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
@@ -308,7 +308,7 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
     const organ_curves_options options = {.walk = {.calibration = o->calibration,
-                                                   .all_experts = o->all_experts,
+                                                   .all_experts = o->gptq.all_experts,
                                                    .blocks = w->job->blocks,
                                                    .method = "`scheme` mixed",
                                                    .verb = "quantise",
@@ -449,12 +449,12 @@ static organ_status solve(organ_quantize_types *w, organ_error *error)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: no type of `types` '%s' makes a tensor smaller: its rows must be whole blocks of the "
                           "type, and it must have more bits per weight than the type",
-                          w->job->model->path, o->types ? o->types : w->names);
+                          w->job->model->path, o->gguf.types ? o->gguf.types : w->names);
     if (w->programme.copied)
         organ_progress_warn(w->job->progress,
                             "the model fits into %s unquantised, and a copy is no quantisation: the output has only "
                             "the one change that is predicted to cost least; give a smaller size for a smaller file",
-                            o->target_size ? o->target_size : o->allocate.budget);
+                            o->gguf.target_size ? o->gguf.target_size : o->allocate.budget);
     return ORGAN_OK;
 }
 
