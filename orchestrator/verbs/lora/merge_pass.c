@@ -24,7 +24,6 @@ _Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH,
 typedef struct merge_pass_run {
     organ_merge_job *job;
     organ_writing *units; /* the output */
-    size_t items;         /* number of weights that the weight pass merges or dequantises */
     size_t block;         /* values of the largest block */
     json_t *noted;        /* has a member for each note that was printed */
     size_t rank;          /* largest rank of a pair with --feedback; else 0 */
@@ -245,7 +244,7 @@ static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_
     return organ_write_finish(r->units, weight, ORGAN_STRUCT_ADD(json_object(), stored_sums, sums), error);
 }
 
-/* ---- weights of the base ---- */
+/* ---- strips of weights ---- */
 
 /* The directions are the columns of A or, if the weight is transposed, the rows of B. */
 static organ_status merge_directions(organ_merge_part *part, organ_error *error)
@@ -339,18 +338,21 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
     organ_merge_job *const job = r->job;
     const size_t piece = job->item_of[strip->item];
     organ_merge_part *const part = part_of_piece(job, piece);
+    const organ_tensor *const saved = part ? part->saved : NULL;
     const organ_weight *const w = weight_of_piece(job, piece);
+    const char *const name = saved ? saved->name : w->name;
     const organ_merge_sums *const more = result;
-    const uint64_t rows = strip->cols ? w->elements / strip->cols : 0, bytes = w->codes->bytes;
-    /* stored bytes of the weight up to the first row of the strip, and up to its last row, for the progress */
+    const uint64_t rows = strip->cols ? (saved ? saved->elements : w->elements) / strip->cols : 0,
+                   bytes = job->pieces[piece].cost;
+    /* bytes of the weight up to the first row of the strip, and up to its last row, for the progress */
     const uint64_t before = rows ? (uint64_t)((double)bytes * ((double)strip->first / (double)rows)) : 0;
     const uint64_t after =
         strip->last ? bytes : (uint64_t)((double)bytes * ((double)(strip->first + strip->rows) / (double)rows));
     if (strip->first == 0 && *strip->note && !json_object_get(r->noted, strip->note)) {
-        organ_progress_note(job->progress, "%s: %s", w->name, strip->note); /* once for all weights of its kind */
+        organ_progress_note(job->progress, "%s: %s", name, strip->note); /* once for all weights of its kind */
         json_object_set_new(r->noted, strip->note, json_true());
     }
-    organ_progress_advance(job->progress, after - before, strip->last ? w->name : NULL, NULL);
+    organ_progress_advance(job->progress, after - before, strip->last ? name : NULL, saved ? "replaced" : NULL);
     if (part) {
         merge_add_sums(&part->sums, more);
         if (strip->last)
@@ -359,86 +361,6 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
     if (check_range(job, piece, more, error))
         return error->status;
     return strip->last ? finish_weight(r, piece, error) : ORGAN_OK;
-}
-
-/* ---- weights that the adapter replaces ---- */
-
-typedef struct merge_replacement {
-    size_t piece;
-    organ_weight weight;    /* the adapter's tensor */
-    organ_merge_part *part; /* the adapter may have factors for the weight too; NULL: it has none */
-} merge_replacement;
-
-typedef struct merge_replacing {
-    merge_pass_run *r;
-    merge_replacement *list;
-    size_t count;
-} merge_replacing;
-
-static organ_status replace_begin(void *context, size_t item, const char *note, organ_error *error)
-{
-    const merge_replacing *const c = context;
-    organ_merge_part *const part = c->list[item].part;
-    (void)note;
-    return part ? load_part(c->r->job, part, error) : ORGAN_OK;
-}
-
-static organ_status replace_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
-                                  organ_error *error)
-{
-    const merge_replacing *const c = context;
-    return merge_rows(c->r, c->list[strip->item].piece, strip->first, strip->rows, strip->cols, strip->values, scratch,
-                      result, error);
-}
-
-static organ_status replace_retire(void *context, const organ_weight_strip *strip, const void *result,
-                                   organ_error *error)
-{
-    const merge_replacing *const c = context;
-    const merge_replacement *const one = &c->list[strip->item];
-    if (one->part)
-        merge_add_sums(&one->part->sums, result);
-    if (check_range(c->r->job, one->piece, result, error) || !strip->last)
-        return error->status;
-    if (one->part)
-        unload_part(one->part);
-    finish_weight(c->r, one->piece, error);
-    organ_progress_advance(c->r->job->progress, c->r->job->pieces[one->piece].cost, one->weight.name, "replaced");
-    return error->status;
-}
-
-static void add_replacement(merge_replacing *c, size_t piece, const organ_tensor *tensor, organ_merge_part *part)
-{
-    if (tensor && tensor->elements && !organ_write_done(c->r->units, piece))
-        c->list[c->count++] = (merge_replacement){piece, organ_weight_plain(tensor), part};
-}
-
-/* If the adapter also has factors for such a weight, their change is added. */
-static organ_status merge_replacements(merge_pass_run *r, organ_error *error)
-{
-    organ_merge_job *const job = r->job;
-    merge_replacing c = {.r = r, .list = calloc(job->part_count + 1, sizeof *c.list)};
-    ORGAN_OWNED organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
-    if (!c.list || !items)
-        organ_fail_memory(error, job->base->path);
-    for (size_t k = 0; k < job->part_count && !error->status; k++)
-        add_replacement(&c, organ_merge_piece_of(job, &job->parts[k]), job->parts[k].saved, &job->parts[k]);
-    for (size_t k = 0; k < c.count; k++)
-        items[k].weight = &c.list[k].weight;
-    const organ_weight_pass pass = {.model = job->adapter->model,
-                                    .items = items,
-                                    .item_count = c.count,
-                                    .as = ORGAN_F32,
-                                    .scratch_bytes = scratch_bytes(r),
-                                    .result_bytes = sizeof(organ_merge_sums),
-                                    .context = &c,
-                                    .begin = replace_begin,
-                                    .work = replace_strip,
-                                    .retire = replace_retire};
-    if (c.count && !error->status)
-        organ_weight_pass_run(&pass, job->engine, error);
-    free(c.list);
-    return error->status;
 }
 
 /* ---- memory of the factors ---- */
@@ -485,22 +407,37 @@ static organ_status room_of_pass(organ_merge_job *job, const organ_weight_pass *
 
 /* ---- all weights ---- */
 
-static organ_status run_pass(merge_pass_run *r, organ_error *error)
+/* Returns whether the pass over the weights of the base, or over the tensors of the adapter that replace weights, makes
+ * the piece. */
+static bool is_in_pass(const merge_pass_run *r, size_t piece, bool replaced)
+{
+    const organ_merge_part *const part = part_of_piece(r->job, piece);
+    const organ_tensor *const saved = part ? part->saved : NULL;
+    return !r->job->pieces[piece].same && !(r->units && organ_write_done(r->units, piece)) &&
+           (saved != NULL) == replaced && !(saved && !saved->elements);
+}
+
+/* If the adapter also has factors for a weight that it replaces, their change is added. */
+static organ_status run_pass(merge_pass_run *r, bool replaced, organ_error *error)
 {
     organ_merge_job *const job = r->job;
     ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->weights->count + 2, sizeof *items);
-    if (!items)
+    ORGAN_OWNED organ_weight *const saved = calloc(job->part_count + 1, sizeof *saved);
+    size_t count = 0;
+    if (!items || !saved)
         return organ_fail_memory(error, job->base->path);
     for (size_t k = 0; k < job->piece_count; k++) {
-        const organ_merge_part *const part = part_of_piece(job, k);
-        if (job->pieces[k].same || (r->units && organ_write_done(r->units, k)) || (part && part->saved))
+        if (!is_in_pass(r, k, replaced))
             continue;
-        job->item_of[r->items] = k;
-        items[r->items++].weight = weight_of_piece(job, k);
+        if (replaced)
+            saved[count] = organ_weight_plain(part_of_piece(job, k)->saved);
+        job->item_of[count] = k;
+        items[count].weight = replaced ? &saved[count] : weight_of_piece(job, k);
+        count++;
     }
-    const organ_weight_pass pass = {.model = job->base,
+    const organ_weight_pass pass = {.model = replaced ? job->adapter->model : job->base,
                                     .items = items,
-                                    .item_count = r->items,
+                                    .item_count = count,
                                     .as = ORGAN_F32,
                                     .scratch_bytes = scratch_bytes(r),
                                     .result_bytes = sizeof(organ_merge_sums),
@@ -509,7 +446,7 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
                                     .work = merge_strip,
                                     .retire = merge_retire_strip};
     organ_engine engine = *job->engine;
-    if (r->items && room_of_pass(job, &pass, &engine.memory, error) == ORGAN_OK && r->units)
+    if (count && (replaced || room_of_pass(job, &pass, &engine.memory, error) == ORGAN_OK) && r->units)
         organ_weight_pass_run(&pass, &engine, error);
     return error->status;
 }
@@ -538,7 +475,7 @@ organ_status organ_merge_estimate(organ_merge_job *job, organ_error *error)
         if (!job->pieces[k].same)
             job->plan.products += (MERGED + 2 * rank) * (double)weight_of_piece(job, k)->elements;
     }
-    return run_pass(&r, error);
+    return run_pass(&r, /*replaced=*/false, error);
 }
 
 organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_error *error)
@@ -546,8 +483,8 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_e
     merge_pass_run r = blocks_of(job, units);
     if (!(r.noted = json_object()))
         organ_fail_memory(error, job->base->path);
-    else if (run_pass(&r, error) == ORGAN_OK)
-        merge_replacements(&r, error);
+    else if (run_pass(&r, /*replaced=*/false, error) == ORGAN_OK)
+        run_pass(&r, /*replaced=*/true, error);
     json_decref(r.noted);
     for (size_t k = 0; k < job->part_count; k++) /* parts that an error left loaded */
         unload_part(&job->parts[k]);
