@@ -242,8 +242,6 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
 static organ_status read_hf_root(const char *label, json_t *root, const char *name, organ_forward_config *config,
                                  organ_error *error)
 {
-    if (!json_is_object(root))
-        return organ_refuse(error, label, "is not an object");
     const json_t *const text = organ_config_text(root, &name);
     const forward_family *const family = organ_forward_family_named(name, /*gguf=*/false);
     if (!family)
@@ -251,20 +249,25 @@ static organ_status read_hf_root(const char *label, json_t *root, const char *na
     return read_hf_config(&(config_hf_source){label, root, text, family, error}, config);
 }
 
-organ_status organ_forward_config_text(const char *label, const char *bytes, size_t length, const char *architecture,
-                                       organ_forward_config *config, organ_error *error)
+organ_status organ_config_parse(const char *label, const char *bytes, size_t length, json_t **root, organ_error *error)
 {
     ORGAN_OWNED char *const copy = malloc(length + 1);
-    ORGAN_OWNED_JSON json_t *root = NULL;
+    *root = NULL;
     if (!copy)
         return organ_fail_memory(error, label);
     memcpy(copy, bytes, length);
     copy[length] = '\0';
     organ_hf_config_tidy(copy, length);
-    const organ_json_source text = {label, copy, length};
-    if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK)
-        read_hf_root(label, root, architecture, config, error);
-    return error->status;
+    return organ_json_parse_object(&(organ_json_source){label, copy, length}, root, error);
+}
+
+organ_status organ_forward_config_text(const char *label, const char *bytes, size_t length, const char *architecture,
+                                       organ_forward_config *config, organ_error *error)
+{
+    ORGAN_OWNED_JSON json_t *root = NULL;
+    return organ_config_parse(label, bytes, length, &root, error)
+               ? error->status
+               : read_hf_root(label, root, architecture, config, error);
 }
 
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error)

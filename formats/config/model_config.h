@@ -8,6 +8,10 @@
 
 #include <organ/weights.h>
 
+/* Parses the text of a config.json, in a copy that organ_hf_config_tidy has changed. The caller releases *root, the
+ * object, which is NULL after an error. */
+organ_status organ_config_parse(const char *label, const char *bytes, size_t length, json_t **root, organ_error *error);
+
 /* Does the work of organ_forward_config_read on the text of a config.json, which `label` names in messages;
  * `architecture` is the first item of its `architectures`. */
 organ_status organ_forward_config_text(const char *label, const char *bytes, size_t length, const char *architecture,

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CARD_LIMIT = 16 << 20 }; /* largest size, in bytes, of README.md and generation_config.json */
+enum { CARD_LIMIT = 16 << 20 }; /* largest size, in bytes, of README.md */
 
 /* Keys of GGUF and the members of the model card with the same meaning; a list in the card is an array of strings in
  * GGUF. `other` is a second name of the member, which is read. */
@@ -251,18 +251,6 @@ static json_t *card_parse(const char *text)
     return card;
 }
 
-/* Returns NULL if the file does not exist, or with an error. The caller frees the text. */
-static char *card_load(const organ_convert_job *job, const char *name, organ_error *error)
-{
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
-    organ_model_load(job->model, name, CARD_LIMIT, &bytes, &length, error);
-    char *const text = bytes ? strndup(bytes, length) : NULL;
-    if (bytes && !text)
-        organ_fail_memory(error, name);
-    return text;
-}
-
 static organ_status card_set_list(const organ_convert_job *job, const char *key, const json_t *value,
                                   organ_error *error)
 {
@@ -350,13 +338,9 @@ static bool sampling_fits(const json_t *value, organ_gguf_type type)
 
 static organ_status card_set_samplings(const organ_convert_job *job, organ_error *error)
 {
-    ORGAN_OWNED char *const text = card_load(job, "generation_config.json", error);
+    static const char name[] = "generation_config.json";
     ORGAN_OWNED_JSON json_t *root = NULL;
-    const organ_json_source source = {"generation_config.json", text, text ? strlen(text) : 0};
-    if (text)
-        organ_hf_config_tidy(text, source.length);
-    if (text && !error->status)
-        organ_json_parse_object(&source, &root, error);
+    organ_model_load_json(job->model, name, name, &root, error);
     for (size_t k = 0; k < SAMPLINGS && !error->status; k++) {
         const json_t *const value = json_object_get(root, samplings[k].member);
         if (!sampling_fits(value, samplings[k].type))
@@ -368,7 +352,9 @@ static organ_status card_set_samplings(const organ_convert_job *job, organ_error
 
 organ_status organ_convert_put_card(const organ_convert_job *job, organ_error *error)
 {
-    ORGAN_OWNED char *const text = card_load(job, "README.md", error);
+    ORGAN_OWNED char *text = NULL;
+    size_t length;
+    organ_model_load(job->model, "README.md", CARD_LIMIT, &text, &length, error);
     ORGAN_OWNED_JSON json_t *const card = text ? card_parse(text) : NULL;
     if (!error->status)
         card_set_name(job, card, error);

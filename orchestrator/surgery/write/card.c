@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONFIG_BYTES ((size_t)16 << 20) /* of the longest config.json that is read */
 
 /* The verbs whose outputs get a card (organ_view.made_by), the hub's word for what they do, and a tag. */
 static const struct {
@@ -40,14 +39,9 @@ static void add_hub_names(json_t *names, const json_t *rows)
 /* The name by which transformers loaded the model that it saved. */
 static organ_status add_configured_name(const organ_model *model, json_t *names, organ_error *error)
 {
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
     organ_error ignored = {0};
     ORGAN_OWNED_JSON json_t *config = NULL;
-    if (organ_model_load(model, "config.json", CONFIG_BYTES, &bytes, &length, error) || !bytes)
-        return error->status;
-    const organ_json_source source = {"config.json", bytes, length};
-    if (organ_json_parse_object(&source, &config, &ignored) == ORGAN_OK)
+    if (organ_model_load_json(model, "config.json", "config.json", &config, &ignored) == ORGAN_OK)
         add_hub_name(names, json_object_get(config, "_name_or_path"));
     return ignored.status == ORGAN_IO ? organ_fail(error, ORGAN_IO, "%s", ignored.message) : ORGAN_OK;
 }

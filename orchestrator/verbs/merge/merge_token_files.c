@@ -30,14 +30,9 @@ static organ_status edit_ids(const model_merge *job, const organ_model *home, or
                              organ_error *error)
 {
     static const char *const ids[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
-    organ_json_source text = {.label = home->path};
-    ORGAN_OWNED char *bytes = NULL;
     ORGAN_OWNED_JSON json_t *object = NULL;
-    if (home == job->donors[job->host].model ||
-        organ_model_load(home, "config.json", FILE_BYTES, &bytes, &text.length, error) || !bytes)
-        return error->status;
-    text.bytes = bytes;
-    organ_json_parse_object(&text, &object, error);
+    if (home != job->donors[job->host].model)
+        organ_model_load_json(home, "config.json", home->path, &object, error);
     const json_t *const inner = json_object_get(object, "text_config");
     for (size_t k = 0; k < sizeof ids / sizeof *ids && !error->status; k++) {
         json_t *const outer = json_object_get(object, ids[k]), *const value =

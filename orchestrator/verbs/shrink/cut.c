@@ -3,7 +3,7 @@
 #include "orchestrator/verbs/shrink/cut_parts.h"
 #include "formats/model/recognise.h"
 
-#include "formats/base/json.h"
+#include "formats/config/model_config.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/output/head.h"
 #include "orchestrator/output/layout.h"
@@ -350,16 +350,6 @@ static void check_members(organ_cut_audit *a, const char *inside, const json_t *
         check_member(a, inside, name, /*expected=*/NULL, value);
 }
 
-/* organ_hf_config_tidy changes `bytes` first. The caller releases the result, which is NULL on error. */
-static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ_error *error)
-{
-    json_t *root = NULL;
-    organ_hf_config_tidy(bytes, length);
-    const organ_json_source text = {label, bytes, length};
-    organ_json_parse_object(&text, &root, error);
-    return root;
-}
-
 /* Returns the config.json that the planned cut would write: without leftovers, edited, and untied like the copy's head.
  * The caller releases the result. It is NULL on error, and without an error if the donor has no config.json. */
 static json_t *required_config(organ_cut_audit *a, organ_error *error)
@@ -373,25 +363,23 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
         organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK &&
         (!a->donor.model->config.tie_word_embeddings ||
          organ_head_untie(a->copy.model, a->engine, &edit, &untied, error) == ORGAN_OK))
-        root = parse_tidied(edit.bytes, edit.length, "config.json", error);
+        organ_config_parse("config.json", edit.bytes, edit.length, &root, error);
     organ_json_edit_release(&edit);
     return root;
 }
 
 static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
+    const organ_model *const copy = a->copy.model;
     ORGAN_OWNED_JSON json_t *found = NULL, *const expected = required_config(a, error);
-    if (expected &&
-        organ_model_load(a->copy.model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes)
-        found = parse_tidied(bytes, length, a->copy.model->path, error);
+    if (expected)
+        organ_model_load_json(copy, "config.json", copy->path, &found, error);
     if (error->status == ORGAN_BAD_INPUT) { /* no configuration can describe such a cut */
         organ_problem_add(&a->problems, "%s", error->message);
         *error = (organ_error){0};
     }
-    if (expected && !bytes && !error->status)
-        organ_problem_add(&a->problems, "%s has no config.json", a->copy.model->path);
+    if (expected && !found && !error->status)
+        organ_problem_add(&a->problems, "%s has no config.json", copy->path);
     if (found)
         check_members(a, /*inside=*/"", expected, found);
     return error->status;

@@ -6,6 +6,7 @@
 
 #include "formats/base/json.h"
 #include "formats/base/quant_sections.h"
+#include "formats/config/model_config.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -320,22 +321,15 @@ static void edit_object(organ_cut_config *c, found_settings *f)
     edit_module_names(c);
 }
 
-/* Parses a copy in which organ_hf_config_tidy has replaced NaN and Infinity. */
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     organ_cut_config c = {
         .run = context,
         .s = {.label = config->label, .edit = config, .changed = organ_cut_note, .context = context, .error = error}};
-    ORGAN_OWNED char *const bytes = malloc(config->length + 1);
     ORGAN_OWNED_JSON json_t *root = NULL;
     found_settings f = {0};
     size_t layers = 0; /* of the text model */
-    if (!bytes)
-        return organ_fail_memory(error, config->label);
-    memcpy(bytes, config->bytes, config->length + 1);
-    organ_hf_config_tidy(bytes, config->length);
-    const organ_json_source text = {config->label, bytes, config->length};
-    organ_json_parse_object(&text, &root, error);
+    organ_config_parse(config->label, config->bytes, config->length, &root, error);
     for (size_t k = 0; organ_settings_enter(&c.s, root, &k);) {
         edit_object(&c, &f);
         layers = c.layers ? c.layers : layers;

@@ -219,21 +219,14 @@ organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *
 {
     static const char *const names[] = {"hf_quant_config.json", "quantize_config.json", "quant_config.json"};
     for (size_t k = 0; k < sizeof names / sizeof *names && !run->model->gguf; k++) {
-        char *bytes = NULL;
-        size_t length = 0;
-        json_t *root = NULL;
+        ORGAN_OWNED_JSON json_t *root = NULL;
         bool changed = false;
-        if (organ_model_load(run->model, names[k], ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
-            continue;
-        const organ_json_source text = {names[k], bytes, length};
-        if (organ_json_parse_object(&text, &root, error) == ORGAN_OK)
+        if (organ_model_load_json(run->model, names[k], names[k], &root, error) == ORGAN_OK && root)
             json_decref(organ_cut_renamed(run, names[k], root, &changed, error));
         if (changed)
             organ_fail(error, ORGAN_BAD_INPUT,
                        "%s: %s names modules by numbers that change: move its settings to config.json and remove it",
                        run->model->path, names[k]);
-        json_decref(root);
-        free(bytes);
     }
     return error->status;
 }
