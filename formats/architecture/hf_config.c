@@ -7,6 +7,7 @@
 #include "formats/base/quant_sections.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
+#include "formats/base/word_lists.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -74,10 +75,8 @@ static organ_status read_size_fields(const organ_json_object *from, const organ_
 {
     char key[64];
     read_size_field(from, size, size->member, config, error);
-    for (const char *at = size->others; at && *at && !error->status; at += strcspn(at, " "), at += *at == ' ') {
-        snprintf(key, sizeof key, "%.*s", (int)strcspn(at, " "), at);
+    for (const char *at = size->others; !error->status && organ_next_word(&at, key, sizeof key);)
         read_size_field(from, size, key, config, error);
-    }
     return error->status;
 }
 

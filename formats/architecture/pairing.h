@@ -80,13 +80,6 @@ const organ_layer_kind *organ_pairing_kind(const organ_forward_config *config, b
 /* Returns the number of leading layers without experts; all layers if no layer has experts. */
 unsigned organ_pairing_dense(const organ_forward_config *config);
 
-/* Keys that GGUF files of all architectures have, each if config.json has a member of the key's row. The last row has
- * no key. */
-extern const pairing_key organ_pairing_common[];
-
-/* Returns the row of a key that only some architectures have; NULL if there is none. `key` points to the `length`
- * characters of the key's name in forward_pairing.keys, ':' and what follows included. */
-const pairing_key *organ_pairing_key_named(const char *key, size_t length);
 #define ORGAN_MEMBER_ROOM 96 /* bytes of the name of a member with its NUL */
 /* Members of config.json that name settings in code outside of this folder (surgery/layers/organ_settings.h). */
 #define ORGAN_SETTING_LAYERS   "num_hidden_layers"
@@ -114,8 +107,8 @@ typedef enum pairing_trait {
 typedef struct forward_pairing {
     const char *architecture; /* in config.json: the row in families.h */
     const char *gguf;         /* general.architecture */
-    const char *keys;         /* keys of organ_pairing_key_named, separated by blanks */
-    const char *model_type;   /* model_type of config.json; NULL: the row is not used for GGUF files */
+    const char *keys;       /* keys that only some architectures have, with ':' and what follows, separated by blanks */
+    const char *model_type; /* model_type of config.json; NULL: the row is not used for GGUF files */
     /* a key, without "ARCHITECTURE.": the row is for GGUF files in which it is not 0 or, after '!', in which it is 0 or
      * missing; NULL: the row is for all files */
     const char *when;
@@ -125,6 +118,10 @@ typedef struct forward_pairing {
 
 /* The rows; in the last one `architecture` is NULL. */
 extern const forward_pairing organ_pairing_rows[];
+
+/* Returns key number k of an architecture, or NULL after the last one: those that GGUF files of all architectures have,
+ * each if config.json has a member of the key's row, then those of pairing->keys. */
+const pairing_key *organ_pairing_key_at(const forward_pairing *pairing, size_t k);
 
 /* Returns the row of an architecture in config.json, or NULL. If models with experts have another general.architecture,
  * their row precedes the row for dense models; without `experts` it is skipped. */

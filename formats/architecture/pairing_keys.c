@@ -146,7 +146,7 @@ static double key_cut(const organ_forward_config *c, const organ_layer_kind *kin
 
 /* Tables are laid out by hand. */
 /* clang-format off */
-const pairing_key organ_pairing_common[] = {
+static const pairing_key common_keys[] = {
     {"block_count", U32, OF("num_hidden_layers n_layers n_layer num_layers")},
     {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len model_max_length")},
     {"embedding_length", U32, OF("hidden_size n_embd n_embed dim d_model")},
@@ -173,8 +173,7 @@ const pairing_key organ_pairing_common[] = {
     {"expert_group_count", U32, OF("n_group")},
     {"expert_group_used_count", U32, OF("topk_group")},
     {"attention.key_length", U32, OF("head_dim")},
-    {"attention.value_length", U32, OF("head_dim")},
-    {0}};
+    {"attention.value_length", U32, OF("head_dim")}};
 
 static const pairing_key some_keys[] = {
     {"vocab_size", U32, OF("vocab_size")},
@@ -288,63 +287,75 @@ static const pairing_key some_keys[] = {
 };
 /* clang-format on */
 
-const pairing_key *organ_pairing_key_named(const char *key, size_t length)
+enum { COMMON = sizeof common_keys / sizeof *common_keys, SOME = sizeof some_keys / sizeof *some_keys };
+
+/* Returns row k of both tables, or NULL after the last one. */
+static const pairing_key *row_at(size_t k)
 {
-    for (size_t k = 0; k < sizeof some_keys / sizeof *some_keys; k++)
-        if (strlen(some_keys[k].key) == length && memcmp(some_keys[k].key, key, length) == 0)
+    if (k < COMMON)
+        return &common_keys[k];
+    return k < COMMON + SOME ? &some_keys[k - COMMON] : NULL;
+}
+
+static const pairing_key *some_key(const char *key)
+{
+    for (size_t k = 0; k < SOME; k++)
+        if (strcmp(some_keys[k].key, key) == 0)
             return &some_keys[k];
+    return NULL;
+}
+
+const pairing_key *organ_pairing_key_at(const forward_pairing *pairing, size_t k)
+{
+    const char *keys = pairing->keys;
+    char key[ORGAN_MEMBER_ROOM];
+    if (k < COMMON)
+        return &common_keys[k];
+    while (organ_next_word(&keys, key, sizeof key))
+        if (k-- == COMMON)
+            return some_key(key);
     return NULL;
 }
 
 bool organ_pairing_member(const char *key, size_t index, char member[ORGAN_MEMBER_ROOM])
 {
-    const pairing_key *row = organ_pairing_common;
-    while (row->key && strcmp(row->key, key) != 0)
-        row++;
-    row = row->key ? row : organ_pairing_key_named(key, strlen(key));
+    const pairing_key *row;
+    size_t k = 0;
+    while ((row = row_at(k)) && strcmp(row->key, key) != 0)
+        k++;
     const char *const lists[] = {row ? row->members : NULL, row ? row->more : NULL};
-    for (size_t k = 0; k < 2; k++)
-        for (const char *at = lists[k]; at && *at; at += strcspn(at, " "), at += *at == ' ')
-            if (index-- == 0) {
-                snprintf(member, ORGAN_MEMBER_ROOM, "%.*s", (int)strcspn(at, " "), at);
+    for (k = 0; k < 2; k++)
+        for (const char *at = lists[k]; organ_next_word(&at, member, ORGAN_MEMBER_ROOM);)
+            if (index-- == 0)
                 return true;
-            }
     return false;
 }
 
 static bool has_member(const pairing_key *row, const char *member)
 {
     const size_t length = strlen(member);
-    return (row->members && organ_lists_word(row->members, ' ', member, length)) ||
-           (row->more && organ_lists_word(row->more, ' ', member, length));
+    return organ_lists_word(row->members, ' ', member, length) || organ_lists_word(row->more, ' ', member, length);
 }
 
 bool organ_pairing_key_of(const char *member, char key[ORGAN_MEMBER_ROOM])
 {
-    const pairing_key *row = organ_pairing_common;
-    while (row->key && !has_member(row, member))
-        row++;
-    for (size_t k = 0; k < sizeof some_keys / sizeof *some_keys && !row->key; k++)
-        row = has_member(&some_keys[k], member) ? &some_keys[k] : row;
-    if (row->key)
+    const pairing_key *row;
+    size_t k = 0;
+    while ((row = row_at(k)) && !has_member(row, member))
+        k++;
+    if (row)
         snprintf(key, ORGAN_MEMBER_ROOM, "%.*s", (int)strcspn(row->key, ":"), row->key);
-    return row->key != NULL;
-}
-
-static bool is_key_of(const pairing_key *row, const char *name)
-{
-    const size_t length = strcspn(row->key, ":");
-    return strlen(name) == length && memcmp(row->key, name, length) == 0;
+    return row != NULL;
 }
 
 bool organ_pairing_has_key(const char *name)
 {
-    bool found = false;
-    for (const pairing_key *row = organ_pairing_common; row->key && !found; row++)
-        found = is_key_of(row, name);
-    for (size_t k = 0; k < sizeof some_keys / sizeof *some_keys && !found; k++)
-        found = is_key_of(&some_keys[k], name);
-    return found;
+    const size_t length = strlen(name);
+    const pairing_key *row;
+    size_t k = 0;
+    while ((row = row_at(k)) && (strcspn(row->key, ":") != length || memcmp(row->key, name, length) != 0))
+        k++;
+    return row != NULL;
 }
 
 double organ_pairing_number(const void *at, pairing_number number)

@@ -41,6 +41,16 @@ bool organ_lists_word(const char *list, char separator, const char *word, size_t
     return false;
 }
 
+bool organ_next_word(const char **list, char *word, size_t size)
+{
+    const size_t length = *list ? strcspn(*list, " ") : 0;
+    if (!length)
+        return false;
+    snprintf(word, size, "%.*s", (int)length, *list);
+    *list += length + ((*list)[length] == ' ');
+    return true;
+}
+
 const char *organ_path_name(const char *path)
 {
     const char *const slash = strrchr(path, '/');

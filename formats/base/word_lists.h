@@ -10,4 +10,8 @@
  * them. NULL has no words. */
 bool organ_lists_word(const char *list, char separator, const char *word, size_t length);
 
+/* Copies the first word of *list, in which blanks divide the words, to `word`, which has room for `size` bytes with the
+ * NUL, and moves *list behind it. Returns false if there is none; NULL has no words. */
+bool organ_next_word(const char **list, char *word, size_t size);
+
 #endif

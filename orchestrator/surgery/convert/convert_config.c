@@ -55,57 +55,50 @@ static json_t *config_word(const char *words, const char *value, size_t length)
 
 /* ---- members ---- */
 
-static bool config_is_named(const char *own, const char *name, size_t length)
-{
-    return own && strlen(own) == length && memcmp(own, name, length) == 0;
-}
+static bool config_is_named(const char *own, const char *name) { return own && strcmp(own, name) == 0; }
 
-static bool config_is_dense(const forward_mixture *m, const char *name, size_t length)
+static bool config_is_dense(const forward_mixture *m, const char *name)
 {
     const bool step = m->dense == DENSE_STEP; /* Llama 4 */
-    return config_is_named(m->dense_width, name, length) || config_is_named(m->dense_first, name, length) ||
-           (step && config_is_named("intermediate_size_mlp", name, length)) ||
-           (step && config_is_named("interleave_moe_layer_step", name, length));
+    return config_is_named(m->dense_width, name) || config_is_named(m->dense_first, name) ||
+           (step && config_is_named("intermediate_size_mlp", name)) ||
+           (step && config_is_named("interleave_moe_layer_step", name));
 }
 
-static bool config_has_member(const organ_convert_job *job, const char *name, size_t length)
+static bool config_has_member(const organ_convert_job *job, const char *name)
 {
     const forward_family *const f = job->family;
     const forward_mixture *const m = f->mixture;
     const forward_multipliers *const factors = f->multipliers;
     /* if there are two names, published files have the architecture's own name, or the usual one if the own is old */
     for (size_t k = 0; f->aliases && f->aliases[k][0]; k++) {
-        if (config_is_named(f->aliases[k][!f->old_aliases], name, length))
+        if (config_is_named(f->aliases[k][!f->old_aliases], name))
             return true;
-        if (config_is_named(f->aliases[k][f->old_aliases], name, length))
+        if (config_is_named(f->aliases[k][f->old_aliases], name))
             return false;
     }
-    if (factors &&
-        (config_is_named(factors->logit, name, length) || config_is_named(factors->logit_divisor, name, length)))
+    if (factors && (config_is_named(factors->logit, name) || config_is_named(factors->logit_divisor, name)))
         return true;
-    return config_is_named(f->eps_key, name, length) || config_is_named("intermediate_size", name, length) ||
-           (m && (config_is_named(m->experts, name, length) || config_is_named(m->used, name, length) ||
-                  config_is_named(m->width, name, length) || config_is_named(m->shared_width, name, length) ||
-                  config_is_named(m->shared_count, name, length) || config_is_dense(m, name, length) ||
-                  config_is_named(m->scale, name, length) || config_is_named(m->normalise.key, name, length)));
+    return config_is_named(f->eps_key, name) || config_is_named("intermediate_size", name) ||
+           (m &&
+            (config_is_named(m->experts, name) || config_is_named(m->used, name) || config_is_named(m->width, name) ||
+             config_is_named(m->shared_width, name) || config_is_named(m->shared_count, name) ||
+             config_is_dense(m, name) || config_is_named(m->scale, name) || config_is_named(m->normalise.key, name)));
 }
 
-/* Returns the first of `members`, separated by spaces, that the architecture's row names, else the first that does
- * not begin with "swa."; NULL if there is none. */
-static const char *config_member(const organ_convert_job *job, const char *members, size_t *length)
+/* `name` becomes the first of `members`, separated by blanks, that the architecture's row names, else the first that
+ * does not begin with "swa."; "" if there is none. */
+static void config_member(const organ_convert_job *job, const char *members, char name[ORGAN_MEMBER_ROOM])
 {
-    const char *first = NULL;
-    for (const char *at = members; *at;) {
-        const size_t all = strcspn(at, " ");
-        const bool windowed = strncmp(at, "swa.", strlen("swa.")) == 0;
-        *length = all;
-        if (!windowed && config_has_member(job, at, all))
-            return at;
-        first = first || windowed ? first : at;
-        at += all + (at[all] == ' ');
+    char first[ORGAN_MEMBER_ROOM] = "";
+    while (organ_next_word(&members, name, ORGAN_MEMBER_ROOM)) {
+        const bool windowed = strncmp(name, "swa.", strlen("swa.")) == 0;
+        if (!windowed && config_has_member(job, name))
+            return;
+        if (!windowed && !*first)
+            strcpy(first, name);
     }
-    *length = first ? strcspn(first, " ") : 0;
-    return first;
+    strcpy(name, first);
 }
 
 /* The key's value `tenth` is a tenth of mscale and mscale_all_dim, which are equal: DeepSeek's rotation has the
@@ -121,14 +114,13 @@ static int put_mscales(json_t *rope, const char *member, json_t *tenth)
  * counterpart or is an array of different numbers. Returns 0; nonzero if out of memory. */
 static int config_put_row(const organ_convert_job *job, const pairing_key *row, json_t *config, json_t *rope)
 {
-    char key[160], name[96];
-    size_t length = 0;
+    char key[160], name[ORGAN_MEMBER_ROOM];
     snprintf(key, sizeof key, "%s.%.*s", job->pairing->gguf, (int)strcspn(row->key, ":"), row->key);
     const organ_gguf_kv *const kv = organ_gguf_find_or_default(job->model->gguf, key);
     if (strcmp(row->key, ORGAN_MTP_KEY) == 0)
         return 0; /* organ_convert_put_blocks */
-    const char *const member = row->members ? config_member(job, row->members, &length) : NULL;
-    if (!kv || !organ_convert_is_uniform(kv) || !member)
+    config_member(job, row->members, name);
+    if (!kv || !organ_convert_is_uniform(kv) || !*name)
         return 0;
     const bool text = kv->type == ORGAN_GGUF_STRING; /* its length, then its bytes */
     json_t *value = NULL;
@@ -138,7 +130,6 @@ static int config_put_row(const organ_convert_job *job, const pairing_key *row, 
         value = config_value(kv);
     else if (text)
         value = config_word(row->words, (const char *)kv->bytes + sizeof(uint64_t), kv->size - sizeof(uint64_t));
-    snprintf(name, sizeof name, "%.*s", (int)length, member);
     if (!value)
         return 0;
     if (strcmp(name, "final_logit_softcapping") == 0 &&
@@ -409,14 +400,10 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
 
 static int config_put_rows(const organ_convert_job *job, json_t *config, json_t *rope)
 {
+    const pairing_key *row;
     int failed = 0;
-    for (const pairing_key *row = organ_pairing_common; row->key; row++)
+    for (size_t k = 0; (row = organ_pairing_key_at(job->pairing, k)); k++)
         failed |= config_put_row(job, row, config, rope);
-    for (const char *at = job->pairing->keys; *at;) {
-        const size_t length = strcspn(at, " ");
-        failed |= config_put_row(job, organ_pairing_key_named(at, length), config, rope);
-        at += length + (at[length] == ' ');
-    }
     return failed;
 }
 
@@ -468,9 +455,7 @@ static int config_put_named(const organ_convert_job *job, json_t *config)
     int failed = !ORGAN_ADD(config, SET_TEXT("model_type", job->pairing->model_type),
                             SET_COUNT("vocab_size", job->config.vocabulary),
                             SET_FLAG("tie_word_embeddings", job->config.tied_output));
-    for (const pairing_key *row = organ_pairing_common; row->key; row++)
-        failed |= config_put_row(job, row, config, rope);
-    failed |= organ_convert_put_ids(job, config);
+    failed |= config_put_rows(job, config, rope) | organ_convert_put_ids(job, config);
     failed |= json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
     return failed;
 }

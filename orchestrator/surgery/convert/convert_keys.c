@@ -52,16 +52,11 @@ static const json_t *keys_member_named(const json_t *text, const char *name)
 /* Returns the first of `members`, separated by spaces, that config.json has; NULL: none. */
 static const json_t *keys_member(const json_t *text, const char *members)
 {
-    for (const char *at = members; at && *at;) {
-        char name[96];
-        const size_t length = strcspn(at, " ");
-        snprintf(name, sizeof name, "%.*s", (int)length, at);
-        const json_t *const value = keys_member_named(text, name);
-        if (value)
-            return value;
-        at += length + (at[length] == ' ');
-    }
-    return NULL;
+    const json_t *value = NULL;
+    char name[ORGAN_MEMBER_ROOM];
+    while (!value && organ_next_word(&members, name, sizeof name))
+        value = keys_member_named(text, name);
+    return value;
 }
 
 /* `when` is NULL, which is true, or "MEMBER=WORD". */
@@ -349,13 +344,9 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
 {
     if (organ_gguf_writer_create(&job->gguf, error) || keys_general(job, error))
         return error->status;
-    for (const pairing_key *row = organ_pairing_common; row->key && !error->status; row++)
+    const pairing_key *row;
+    for (size_t k = 0; !error->status && (row = organ_pairing_key_at(job->pairing, k)); k++)
         keys_set(job, row, error);
-    for (const char *at = job->pairing->keys; *at && !error->status;) {
-        const size_t length = strcspn(at, " ");
-        keys_set(job, organ_pairing_key_named(at, length), error);
-        at += length + (at[length] == ' ');
-    }
     if (job->blocks && !error->status) {
         char key[ORGAN_MTP_KEY_ROOM];
         organ_gguf_writer_set_integer(job->gguf, organ_mtp_key(job->pairing->gguf, key), ORGAN_GGUF_U32, job->blocks,

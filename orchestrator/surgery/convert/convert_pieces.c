@@ -468,14 +468,12 @@ bool organ_convert_is_uniform(const organ_gguf_kv *kv)
 
 static bool config_lists_layers(const organ_convert_job *job, const char *key)
 {
-    const size_t own = strlen(key);
-    for (const char *at = job->pairing->keys; *at;) {
-        const size_t length = strcspn(at, " ");
-        if (length > own && strncmp(at, key, own) == 0 && at[own] == ':')
-            return true;
-        at += length + (at[length] == ' ');
-    }
-    return false;
+    const char *keys = job->pairing->keys;
+    char one[ORGAN_MEMBER_ROOM];
+    bool listed = false;
+    while (!listed && organ_next_word(&keys, one, sizeof one))
+        listed = strncmp(one, key, strlen(key)) == 0 && one[strlen(key)] == ':';
+    return listed;
 }
 
 organ_status organ_convert_check_layers(const organ_convert_job *job, organ_error *error)
