@@ -231,6 +231,7 @@ static bool take_strip(void *context, size_t number)
     const weight_pass_cut *const c = &item->cut;
     weight_pass_slot *const s = slot_of(r, number);
     s->strip = (organ_weight_strip){.item = r->item,
+                                    .part = r->pass->items[r->item].part,
                                     .first = r->row,
                                     .cols = c->cols,
                                     .type = type_of(r->pass, r->pass->items[r->item].weight),

@@ -13,14 +13,16 @@
 #include "orchestrator/stream/read_ahead.h"
 
 /* One weight to process. `other` is NULL or its counterpart in another model, with the same number of rows and columns.
- */
+ * `part`: what the caller makes of the weight, for the callbacks. */
 typedef struct organ_weight_item {
     const organ_weight *weight, *other;
+    void *part;
 } organ_weight_item;
 
 /* Consecutive rows of an item's weight, decoded. */
 typedef struct organ_weight_strip {
     size_t item;       /* index into organ_weight_pass.items */
+    void *part;        /* of the item */
     uint64_t first;    /* first row, counted over the matrices of the weight */
     size_t rows, cols; /* number of rows and columns */
     organ_dtype type;  /* of the values */

@@ -131,9 +131,8 @@ typedef struct organ_convert_job {
     organ_gguf_writer *gguf;
     organ_written_file *files; /* of a safetensors output: config.json and tokenizer files; the job owns their bytes */
     size_t file_count;
-    organ_writing *run;          /* the output; valid during organ_convert_pass, else NULL */
-    organ_plan plan;             /* of a dry run, from organ_convert_estimate */
-    const convert_source **todo; /* todo[k] is the source of item k of the running organ_weight_pass */
+    organ_writing *run; /* the output; valid during organ_convert_pass, else NULL */
+    organ_plan plan;    /* of a dry run, from organ_convert_estimate */
 } organ_convert_job;
 
 /* ---- convert_blocks.c ---- */

@@ -240,7 +240,7 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
                               organ_error *error)
 {
     const organ_convert_job *const job = context;
-    const convert_source *const source = job->todo[strip->item];
+    const convert_source *const source = strip->part;
     const organ_matrices m = organ_row_place_matrices(source->weight);
     const uint64_t first = strip->first * strip->cols / m.cols; /* organ_weight_pass reads a vector as one row */
     pass_strip s = {.job = job,
@@ -272,7 +272,7 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
 static organ_status pass_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_convert_job *const job = context;
-    const convert_source *const source = job->todo[strip->item];
+    const convert_source *const source = strip->part;
     const organ_matrices m = organ_row_place_matrices(source->weight);
     /* as in pass_work, a vector is read as one row and counts as a column */
     const uint64_t first = strip->first * strip->cols / m.cols, rows = strip->rows * strip->cols / m.cols;
@@ -316,11 +316,10 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
 {
     size_t count = 0;
     for (size_t k = 0; k < job->source_count; k++) {
-        const convert_source *const source = &job->sources[k];
+        convert_source *const source = &job->sources[k];
         if (source->as != as || source->block != block || !organ_convert_is_left(job, source))
             continue;
-        job->todo[count] = source;
-        items[count++] = (organ_weight_item){source->weight, source->other};
+        items[count++] = (organ_weight_item){source->weight, source->other, source};
     }
     const size_t values = pass_values(job, as, block);
     const organ_weight_pass pass = {.model = job->model,
@@ -394,13 +393,11 @@ static organ_status pass_groups(organ_convert_job *job, use_pass *use, organ_err
 {
     static const organ_dtype types[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16};
     ORGAN_OWNED organ_weight_item *const items = calloc(job->source_count + 1, sizeof *items);
-    ORGAN_OWNED const convert_source **const todo = job->todo = calloc(job->source_count + 1, sizeof *todo);
-    if (!items || !todo)
+    if (!items)
         organ_fail_memory(error, job->options->model);
     for (uint64_t block = 1; block && !error->status; block = pass_next_block(job, block))
         for (size_t k = 0; k < sizeof types / sizeof *types && !error->status; k++)
             pass_group(job, items, types[k], block, use, error);
-    job->todo = NULL;
     return error->status;
 }
 

@@ -89,11 +89,6 @@ const char *organ_lora_name_in_transformers(organ_lora_job *job, const char *nam
     return organ_arena_copy(&job->names, name, strlen(name));
 }
 
-typedef struct extract_rest_comparison {
-    organ_lora_job *job;
-    organ_lora_other **others; /* others[k] is item k of the pass */
-} extract_rest_comparison;
-
 /* The sums over a strip of rows are those of the squares of W_tuned - W_base (change) and of W_base (norm). */
 typedef struct extract_rest_sums {
     double change, norm;
@@ -120,34 +115,33 @@ static organ_status compare_strip(void *context, const organ_weight_strip *strip
 static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result,
                                    organ_error *error)
 {
-    const extract_rest_comparison *const c = context;
+    organ_lora_job *const job = context;
     const extract_rest_sums *const s = result;
-    organ_lora_other *const other = c->others[strip->item];
+    organ_lora_other *const other = strip->part;
     (void)error;
-    if (c->job->comparing) /* else the caller has set job->note_target */
-        c->job->note_target = &other->note;
+    if (job->comparing) /* else the caller has set job->note_target */
+        job->note_target = &other->note;
     if (strip->first == 0)
-        organ_lora_note(c->job, strip->note);
+        organ_lora_note(job, strip->note);
     other->change += s->change;
     other->norm += s->norm;
-    if (c->job->comparing)
-        organ_progress_advance(c->job->progress, (uint64_t)strip->rows * strip->cols, NULL, NULL);
+    if (job->comparing)
+        organ_progress_advance(job->progress, (uint64_t)strip->rows * strip->cols, NULL, NULL);
     return ORGAN_OK;
 }
 
 static organ_status compare_others(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
     ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(count + 1, sizeof *items);
-    extract_rest_comparison c = {job, others};
     for (size_t k = 0; k < count && items; k++)
-        items[k] = (organ_weight_item){others[k]->tuned, others[k]->base};
+        items[k] = (organ_weight_item){others[k]->tuned, others[k]->base, others[k]};
     const organ_weight_pass pass = {.model = job->tuned,
                                     .other_model = job->base,
                                     .items = items,
                                     .item_count = count,
                                     .as = ORGAN_F32,
                                     .result_bytes = sizeof(extract_rest_sums),
-                                    .context = &c,
+                                    .context = job,
                                     .work = compare_strip,
                                     .retire = compare_retire};
     if (!items)

@@ -356,7 +356,6 @@ typedef struct organ_merge_job {
     size_t part_count, piece_count, packed; /* packed: number of packed weights of the base */
     organ_merge_part *parts;                /* in the order of the weights */
     size_t *part_of; /* part_of[w]: index in `parts` of weight w, or ORGAN_NO_PART if the adapter does not change it */
-    size_t *item_of; /* item_of[k]: index of the weight that is item k of the weight pass */
     /* Tensors of the output: pieces[w] is weight w; then come the tensors of the base that belong to no weight. */
     organ_piece *pieces;
     organ_head tie;    /* the head of the base */

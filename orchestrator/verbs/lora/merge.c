@@ -351,7 +351,6 @@ static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_
 static void close_merge(organ_merge_job *job)
 {
     free(job->part_of);
-    free(job->item_of);
     for (size_t k = 0; k < job->part_count; k++)
         free(job->parts[k].token_ids);
     free(job->parts);

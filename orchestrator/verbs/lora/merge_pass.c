@@ -23,10 +23,11 @@ _Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH,
 
 typedef struct merge_pass_run {
     organ_merge_job *job;
-    organ_writing *units; /* the output */
-    size_t block;         /* values of the largest block */
-    json_t *noted;        /* has a member for each note that was printed */
-    size_t rank;          /* largest rank of a pair with --feedback; else 0 */
+    organ_writing *units;           /* the output */
+    const organ_weight_item *items; /* of the pass that runs: pieces of the job */
+    size_t block;                   /* values of the largest block */
+    json_t *noted;                  /* has a member for each note that was printed */
+    size_t rank;                    /* largest rank of a pair with --feedback; else 0 */
 } merge_pass_run;
 
 #define MERGED 100.0 /* plan of a dry run: operations per merged value, without B A */
@@ -287,11 +288,13 @@ static void unload_part(organ_merge_part *part)
     part->directions = NULL;
 }
 
+static size_t piece_of(const organ_merge_job *job, const organ_piece *piece) { return (size_t)(piece - job->pieces); }
+
 static organ_status merge_begin_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
-    organ_merge_part *const part = part_of_piece(job, job->item_of[item]);
+    organ_merge_part *const part = part_of_piece(job, piece_of(job, r->items[item].part));
     (void)note;
     return part && (part->pair || part->tokens) ? load_part(job, part, error) : ORGAN_OK;
 }
@@ -300,7 +303,7 @@ static organ_status merge_strip(void *context, const organ_weight_strip *strip, 
                                 organ_error *error)
 {
     const merge_pass_run *const r = context;
-    return merge_rows(r, r->job->item_of[strip->item], strip->first, strip->rows, strip->cols, strip->values, scratch,
+    return merge_rows(r, piece_of(r->job, strip->part), strip->first, strip->rows, strip->cols, strip->values, scratch,
                       result, error);
 }
 
@@ -336,7 +339,7 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
 {
     merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
-    const size_t piece = job->item_of[strip->item];
+    const size_t piece = piece_of(job, strip->part);
     organ_merge_part *const part = part_of_piece(job, piece);
     const organ_tensor *const saved = part ? part->saved : NULL;
     const organ_weight *const w = weight_of_piece(job, piece);
@@ -431,10 +434,10 @@ static organ_status run_pass(merge_pass_run *r, bool replaced, organ_error *erro
             continue;
         if (replaced)
             saved[count] = organ_weight_plain(part_of_piece(job, k)->saved);
-        job->item_of[count] = k;
         items[count].weight = replaced ? &saved[count] : weight_of_piece(job, k);
-        count++;
+        items[count++].part = &job->pieces[k];
     }
+    r->items = items;
     const organ_weight_pass pass = {.model = replaced ? job->adapter->model : job->base,
                                     .items = items,
                                     .item_count = count,

@@ -491,11 +491,10 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
     const organ_adapter *const adapter = job->adapter;
     const size_t weights = job->weights->count, keys = adapter->pair_count + adapter->rest_count;
     job->part_of = malloc((weights + 1) * sizeof *job->part_of);
-    job->item_of = malloc((weights + 2) * sizeof *job->item_of);
     job->parts = calloc(keys + 2, sizeof *job->parts);
     job->pieces = organ_rows_take(weights + job->weights->unmatched_count + 2, sizeof *job->pieces);
     job->unplaced = json_array();
-    if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->unplaced)
+    if (!job->part_of || !job->parts || !job->pieces || !job->unplaced)
         return organ_fail_memory(error, job->options->adapter);
     for (size_t k = 0; k < weights; k++)
         job->part_of[k] = ORGAN_NO_PART;

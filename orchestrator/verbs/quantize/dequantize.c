@@ -43,8 +43,6 @@ typedef struct organ_dequantize_job {
     organ_gguf_writer *gguf; /* key-values of a GGUF output; NULL: safetensors */
     organ_writing *run;      /* the output; set when organ_write_run calls `fill` */
     organ_plan plan;         /* of a dry run */
-    /* during write_parts: todo[k] is the part that item k of the weight pass converts */
-    organ_dequantize_part **todo;
 } organ_dequantize_job;
 
 #define DECODED 24.0 /* plan of a dry run: operations per value */
@@ -211,12 +209,12 @@ static void count_not_finite(organ_dtype dtype, const unsigned char *values, siz
 static organ_status convert_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
-    organ_dequantize_job *const job = context;
+    const organ_dequantize_job *const job = context;
+    const organ_dequantize_part *const part = strip->part;
     const size_t row = strip->cols * dequantize_pass_width_of(job->as), bytes = strip->rows * row;
     if (organ_any_not_finite(job->as, strip->values, bytes))
         count_not_finite(job->as, strip->values, bytes, result);
-    return organ_write_put(job->run, job->todo[strip->item]->piece, strip->values, bytes, strip->first * row, scratch,
-                           error);
+    return organ_write_put(job->run, part->piece, strip->values, bytes, strip->first * row, scratch, error);
 }
 
 /* `rows` counts over all matrices of the part. */
@@ -231,8 +229,10 @@ static organ_status dequantize_pass_retire_strip(void *context, const organ_weig
                                                  organ_error *error)
 {
     organ_dequantize_job *const job = context;
-    organ_dequantize_part *const part = job->todo[strip->item];
+    organ_dequantize_part *const part = strip->part;
     const not_finite *const found = result;
+    if (strip->first == 0)
+        strncpy(part->note, strip->note, sizeof part->note - 1);
     part->infinite += found->infinite;
     part->nan += found->nan;
     if (strip->last && organ_write_finish(job->run, part->piece, results_of(part), error))
@@ -241,14 +241,6 @@ static organ_status dequantize_pass_retire_strip(void *context, const organ_weig
                            dequantize_pass_share(part, strip->first + strip->rows) -
                                dequantize_pass_share(part, strip->first),
                            strip->last ? part->weight->name : NULL, NULL);
-    return ORGAN_OK;
-}
-
-static organ_status begin_part(void *context, size_t item, const char *note, organ_error *error)
-{
-    organ_dequantize_job *const job = context;
-    (void)error;
-    strncpy(job->todo[item]->note, note, sizeof job->todo[item]->note - 1);
     return ORGAN_OK;
 }
 
@@ -263,15 +255,12 @@ static void estimate_pass(organ_dequantize_job *job, const organ_weight_pass *pa
 static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
 {
     ORGAN_OWNED organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
-    ORGAN_OWNED organ_dequantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
     size_t count = 0;
-    if (!items || !todo)
+    if (!items)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
-        if (!job->run || !organ_write_done(job->run, job->parts[k].piece)) {
-            todo[count] = &job->parts[k];
-            items[count++].weight = job->parts[k].weight;
-        }
+        if (!job->run || !organ_write_done(job->run, job->parts[k].piece))
+            items[count++] = (organ_weight_item){.weight = job->parts[k].weight, .part = &job->parts[k]};
     const organ_weight_pass pass = {.model = job->model,
                                     .items = items,
                                     .item_count = count,
@@ -281,14 +270,12 @@ static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
                                     .scratch_bytes = ORGAN_PUT_SCRATCH,
                                     .result_bytes = sizeof(not_finite),
                                     .context = job,
-                                    .begin = begin_part,
                                     .work = convert_strip,
                                     .retire = dequantize_pass_retire_strip};
     if (count && !error->status && job->run)
         organ_weight_pass_run(&pass, job->engine, error);
     else if (count && !error->status)
         estimate_pass(job, &pass, error);
-    job->todo = NULL;
     return error->status;
 }
 

@@ -54,14 +54,16 @@ static organ_status measure(void *context, const organ_weight_strip *strip, void
     float *const greatest = &((scale_sums *)result)->greatest;
     (void)scratch;
     *greatest = job->engine->kernels->amax(strip->values, strip->rows * strip->cols);
-    return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
+    return isfinite(*greatest)
+               ? ORGAN_OK
+               : organ_quantize_refuse_values(((const organ_quantize_part *)strip->part)->weight->name, error);
 }
 
 static organ_status retire_greatest(void *context, const organ_weight_strip *strip, const void *result,
                                     organ_error *error)
 {
     organ_quantize_job *const job = context;
-    organ_quantize_part *const part = job->todo[strip->item];
+    organ_quantize_part *const part = strip->part;
     (void)error;
     part->greatest = fmaxf(part->greatest, ((const scale_sums *)result)->greatest);
     advance(job, part, strip);
@@ -73,7 +75,7 @@ static organ_status add_tries(void *context, const organ_weight_strip *strip, vo
                               organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    const organ_quantize_part *const part = job->todo[strip->item];
+    const organ_quantize_part *const part = strip->part;
     const organ_scale_search *const search = organ_grid_search(&part->encoding->grid);
     const float *const values = strip->values;
     scale_sums *const sums = result;
@@ -91,7 +93,7 @@ static organ_status add_tries(void *context, const organ_weight_strip *strip, vo
 static organ_status retire_tries(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
-    organ_quantize_part *const part = job->todo[strip->item];
+    organ_quantize_part *const part = strip->part;
     const scale_sums *const sums = result;
     (void)error;
     if (!job->list.pieces[part->codes].done)
@@ -130,9 +132,8 @@ static size_t list_items(organ_quantize_job *job, const organ_fused_part *sorted
             const size_t part = sorted[k].index;
             if (whole ? !has_whole_scale(job, part) : !has_scale(job, part))
                 continue;
-            job->todo[count] = &job->list.parts[part];
-            items[count].weight = job->todo[count]->weight;
-            count++;
+            items[count++] =
+                (organ_weight_item){.weight = job->list.parts[part].weight, .part = &job->list.parts[part]};
         }
     }
     return count;
@@ -212,8 +213,7 @@ organ_status organ_quantize_find_scales(organ_quantize_job *job, organ_error *er
         return error->status;
     ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
     ORGAN_OWNED organ_fused_part *const sorted = calloc(job->list.part_count + 1, sizeof *sorted);
-    ORGAN_OWNED organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *todo);
-    if (!items || !sorted || !todo)
+    if (!items || !sorted)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->list.part_count && !error->status; k++)
         sorted[k] = organ_fused_part_of(job->model->config.model_type, job->list.parts[k].weight->name, k);
@@ -221,6 +221,5 @@ organ_status organ_quantize_find_scales(organ_quantize_job *job, organ_error *er
         qsort(sorted, job->list.part_count, sizeof *sorted, organ_fused_order);
         measure_sets(job, sorted, items, error);
     }
-    job->todo = NULL;
     return error->status;
 }

@@ -243,8 +243,6 @@ typedef struct organ_quantize_job {
     organ_quantize_repair repair;
     organ_plan plan;    /* dry run: memory and work, without reading the model and writing the output */
     organ_writing *run; /* the output; set when organ_write_run calls `decide` or `fill` */
-    /* During organ_quantize_pass: todo[k] is the part that item k of the weight pass encodes. */
-    organ_quantize_part **todo;
 } organ_quantize_job;
 
 /* Returns part k, for loops over all parts. Every 1,024th call releases the memory of the pages of all arrays of

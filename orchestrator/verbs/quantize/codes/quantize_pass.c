@@ -91,7 +91,7 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
 static organ_status buffers_for_strip(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch,
                                       encode_buffers *b, organ_error *error)
 {
-    const organ_quantize_part *const part = job->todo[strip->item];
+    const organ_quantize_part *const part = strip->part;
     const organ_grid *const grid = &part->encoding->grid;
     lay_out(job, part, scratch, b);
     /* a strip begins at a band; strip->first counts rows over all matrices of the target */
@@ -294,7 +294,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 static organ_status retire_codes(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
-    organ_quantize_part *const part = job->todo[strip->item];
+    organ_quantize_part *const part = strip->part;
     const strip_result *const sums = result;
     organ_encoding_add_losses(part->encoding, part->loss, sums->loss);
     part->unsearched += sums->unsearched;
@@ -337,12 +337,13 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
                : ORGAN_OK;
 }
 
-/* Writes the tensors of part job->todo[k] that do not depend on codes: those of organ_quantize_put_shape, and the scale
- * if one scale covers the tensor. */
+/* Writes the tensors of the part of item k that do not depend on codes: those of organ_quantize_put_shape, and the
+ * scale if one scale covers the tensor. */
 static organ_status put_small(void *context, size_t k, size_t worker, organ_error *error)
 {
-    organ_quantize_job *const job = context;
-    organ_quantize_part *const part = job->todo[k];
+    const organ_weight_pass *const pass = context;
+    organ_quantize_job *const job = pass->context;
+    organ_quantize_part *const part = pass->items[k].part;
     unsigned char stored[4];
     (void)worker;
     if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || part->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
@@ -357,7 +358,7 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
     size_t scratch = 0;
     encode_buffers b;
     for (size_t k = 0; k < count; k++) {
-        scratch = organ_max(scratch, lay_out(job, job->todo[k], /*scratch=*/NULL, &b));
+        scratch = organ_max(scratch, lay_out(job, items[k].part, /*scratch=*/NULL, &b));
         organ_rows_passed();
     }
     return (organ_weight_pass){.model = job->model,
@@ -375,8 +376,8 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
 
 static organ_status run_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
 {
-    const organ_weight_pass codes = codes_pass(job, items, count);
-    return organ_share_try(job->engine, count, put_small, job, error) == ORGAN_OK
+    organ_weight_pass codes = codes_pass(job, items, count);
+    return organ_share_try(job->engine, count, put_small, &codes, error) == ORGAN_OK
                ? organ_weight_pass_run(&codes, job->engine, error)
                : error->status;
 }
@@ -394,9 +395,11 @@ static organ_status estimate_work(organ_quantize_job *job, const organ_weight_it
     const organ_weight_pass pass = codes_pass(job, items, count);
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     organ_plan_memory(&job->plan, organ_weight_pass_enough(&pass, job->engine, error), 0);
-    for (size_t k = 0; k < count; k++)
+    for (size_t k = 0; k < count; k++) {
+        const organ_quantize_part *const part = items[k].part;
         job->plan.products +=
-            (gguf ? organ_encoding_fit_products(job->todo[k]->encoding) : NEAREST) * (double)items[k].weight->elements;
+            (gguf ? organ_encoding_fit_products(part->encoding) : NEAREST) * (double)part->weight->elements;
+    }
     return error->status;
 }
 
@@ -406,20 +409,17 @@ typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item 
 static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
 {
     ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
-    ORGAN_OWNED organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *job->todo);
     size_t count = 0;
-    if (!items || !todo)
+    if (!items)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->list.part_count && !error->status; k++) {
         organ_quantize_part *const part = organ_quantize_next_part(job, k);
         if (part->calibrated || job->list.pieces[part->codes].done)
             continue;
-        todo[count] = part;
-        items[count++].weight = part->weight;
+        items[count++] = (organ_weight_item){.weight = part->weight, .part = part};
     }
     if (count && !error->status)
         use(job, items, count, error);
-    job->todo = NULL;
     return error->status;
 }
 
