@@ -406,7 +406,7 @@ START_TEST(counterparts_of_another_shape)
     ck_assert_int_eq(organ_workers_create(topology, 1, &workers, &error), ORGAN_OK);
     const organ_engine engine = {
         .topology = topology, .workers = workers, .memory = ROOMY, .kernels = organ_kernels_scalar};
-    const organ_weight_item unlike = {items[0].weight, items[2].weight};
+    const organ_weight_item unlike = {.weight = items[0].weight, .other = items[2].weight};
     const organ_weight_pass pass = {
         .model = model, .other_model = model, .items = &unlike, .item_count = 1, .as = ORGAN_F32, .work = work};
     ck_assert_int_eq(organ_weight_pass_run(&pass, &engine, &error), ORGAN_BAD_INPUT);

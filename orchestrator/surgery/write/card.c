@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 /* The verbs whose outputs get a card (organ_view.made_by), the hub's word for what they do, and a tag. */
 static const struct {
     const char *verb, *relation, *tag;

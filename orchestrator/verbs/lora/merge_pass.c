@@ -345,8 +345,8 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
     const organ_weight *const w = weight_of_piece(job, piece);
     const char *const name = saved ? saved->name : w->name;
     const organ_merge_sums *const more = result;
-    const uint64_t rows = strip->cols ? (saved ? saved->elements : w->elements) / strip->cols : 0,
-                   bytes = job->pieces[piece].cost;
+    const uint64_t elements = saved ? saved->elements : w->elements, bytes = job->pieces[piece].cost,
+                   rows = strip->cols ? elements / strip->cols : 0;
     /* bytes of the weight up to the first row of the strip, and up to its last row, for the progress */
     const uint64_t before = rows ? (uint64_t)((double)bytes * ((double)strip->first / (double)rows)) : 0;
     const uint64_t after =

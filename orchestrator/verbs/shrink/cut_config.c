@@ -9,7 +9,6 @@
 #include "formats/config/model_config.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
