@@ -8,7 +8,6 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 /* At most MAX_ARRAYS arrays are in files at a time. Each thread calls organ_rows_rest once in PASSES calls of
@@ -32,14 +31,14 @@ static struct {
  * MADV_RANDOM, which map_more sets). */
 static char *map_file(size_t bytes)
 {
-    const int fd = organ_unnamed_file();
-    char *map = MAP_FAILED;
-    if (fd >= 0 && organ_unnamed_file_extend(fd, 0, bytes))
-        map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (fd >= 0)
-        close(fd);
-    if (map == MAP_FAILED)
+    ORGAN_OWNED_FILE const int fd = organ_unnamed_file();
+    if (fd < 0 || !organ_unnamed_file_extend(fd, 0, bytes))
         return NULL;
+    char *const map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (map == MAP_FAILED) {
+        organ_unnamed_files_fail(errno);
+        return NULL;
+    }
     madvise(map, bytes, MADV_DONTFORK);
     madvise(map, bytes, MADV_NOHUGEPAGE); /* a huge page would be in memory for one row in use */
     return map;
@@ -145,16 +144,13 @@ enum {
                         MB) */
     GRAIN = 16,      /* the size of a piece is a multiple of this number of bytes */
     LARGEST = 4096,  /* bytes of a piece with its header; larger ones (tables of arrays, long strings) go to the heap */
-    /* Bytes that a visit may make the system map (fault around), and number of visits to different parts of this size
-       after which all pages are returned to the system. */
-    PART = 65536,
-    VISITS = 64,
-    SEEN = 256, /* a power of 2 */
-    MAPS = 20   /* largest number of mappings, together nearly FIRST_MAP << 20 bytes */
+    PART = 65536,    /* bytes that a visit may make the system map (fault around) */
+    VISITS = 64,     /* visits of different parts after which a thread returns all pages to the system */
+    SEEN = 256,      /* visited parts that a thread remembers */
+    MAPS = 20        /* largest number of mappings, together nearly FIRST_MAP << 20 bytes */
 };
 /* Bytes of the first mapping; each further mapping is twice as large as the previous one. */
-#define FIRST_MAP ((size_t)64 << 20)
-#define STEP      ((size_t)4 << 20) /* bytes by which the file grows at a time */
+#define FIRST_MAP ((size_t)4 << 20)
 
 typedef struct json_spool_piece {
     struct json_spool_piece *next; /* the next free piece of the same size */
@@ -162,63 +158,35 @@ typedef struct json_spool_piece {
 
 /* `lock` protects the members that are not atomic. */
 static struct {
-    atomic_long heap;   /* number of pieces in the heap */
-    atomic_uint visits; /* number of parts visited since pages were last returned; a part can count repeatedly */
-    atomic_uintptr_t seen[SEEN]; /* visited parts, by the lowest bits of their numbers */
+    atomic_long heap; /* number of pieces in the heap */
     pthread_mutex_t lock;
-    int fd;                 /* the unnamed file; -1 before the first mapping */
-    char *maps[MAPS];       /* addresses of the mappings, which are only added */
-    _Atomic unsigned count; /* number of mappings */
-    size_t used, granted;   /* in the last mapping: bytes allocated, and bytes for which the file has disk space */
-    off_t file;             /* file offset at which the last mapping begins */
+    char *maps[MAPS];                            /* addresses of the mappings, which are only added */
+    _Atomic unsigned count;                      /* number of mappings */
+    bool ended;                                  /* a mapping was refused: no further one is requested */
+    size_t used;                                 /* bytes of the last mapping that are allocated */
     json_spool_piece *free[LARGEST / GRAIN + 1]; /* free pieces by size in grains */
-} spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+} spool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
 
-/* A write to a page without disk space raises SIGBUS. */
-static bool grow_file(void)
-{
-    const bool grown = organ_unnamed_file_extend(spool.fd, spool.file + (off_t)spool.granted, STEP);
-    spool.granted += grown ? STEP : 0;
-    return grown;
-}
-
-/* Maps the next part of the spool file, which is larger than the one before. Returns false if that fails. */
+/* Adds the next mapping. Returns false if it is refused, or an earlier one was. */
 static bool map_more(void)
 {
     const unsigned k = spool.count;
-    if (k == MAPS || (spool.fd < 0 && (spool.fd = organ_unnamed_file()) < 0))
+    if (spool.ended)
         return false;
-    const off_t at = k ? spool.file + (off_t)map_bytes(k - 1) : 0;
     if (k == 0)
         malloc_trim(0); /* return memory freed by earlier work to the system */
-    char *const map = mmap(NULL, map_bytes(k), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, spool.fd, at);
-    if (map == MAP_FAILED) {
-        organ_unnamed_files_fail(errno);
+    char *const map = k < MAPS ? map_if_large(map_bytes(k)) : NULL;
+    spool.ended = !map;
+    if (!map)
         return false;
-    }
-    madvise(map, map_bytes(k), MADV_DONTFORK);
     /* without this, the system also maps the pages that it reads ahead, many at a time */
     madvise(map, map_bytes(k), MADV_RANDOM);
-    madvise(map, map_bytes(k), MADV_NOHUGEPAGE); /* a huge page would be in memory for one piece in use */
     spool.maps[k] = map;
-    spool.file = at;
-    spool.used = spool.granted = 0;
+    spool.used = 0;
     atomic_store(&spool.count, k + 1);
     return true;
-}
-
-/* One call of grow_file suffices, because bytes < STEP. The caller holds the lock. */
-static void *allocate_in_spool(size_t bytes)
-{
-    if ((!spool.count || spool.used + bytes > map_bytes(spool.count - 1)) && !map_more())
-        return NULL;
-    if (spool.used + bytes > spool.granted && !grow_file())
-        return NULL;
-    char *const memory = spool.maps[spool.count - 1] + spool.used;
-    spool.used += bytes;
-    return memory;
 }
 
 static size_t grains_for(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
@@ -226,17 +194,18 @@ static size_t grains_for(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GR
 /* The GRAIN bytes before a piece store its size in grains. The caller holds the lock. */
 static void *allocate_locked(size_t bytes)
 {
-    const size_t size = grains_for(bytes);
+    const size_t size = grains_for(bytes), all = (size + 1) * GRAIN;
     json_spool_piece *const old = spool.free[size];
     if (old) {
         spool.free[size] = old->next;
         return old;
     }
-    const char *folder;
-    char *const fresh = organ_unnamed_files_fault(&folder) ? NULL : allocate_in_spool((size + 1) * GRAIN);
-    if (fresh)
-        *(size_t *)(void *)fresh = size;
-    return fresh ? fresh + GRAIN : NULL;
+    if ((!spool.count || spool.used + all > map_bytes(spool.count - 1)) && !map_more())
+        return NULL;
+    char *const fresh = spool.maps[spool.count - 1] + spool.used;
+    spool.used += all;
+    *(size_t *)(void *)fresh = size;
+    return fresh + GRAIN;
 }
 
 /* Pieces that the spool cannot take are counted in spool.heap, unless the process may not create unnamed files. */
@@ -258,7 +227,7 @@ void *organ_json_spool_take(size_t bytes)
 
 /* This needs no lock: mappings are only added. For an address below a mapping the difference wraps around and is too
  * large. */
-static bool json_spool_is_own(const char *memory)
+static bool json_spool_is_own(const void *memory)
 {
     for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)
         if ((uintptr_t)memory - (uintptr_t)spool.maps[k] < map_bytes(k))
@@ -285,21 +254,18 @@ bool organ_json_spool_give_back(void *memory)
 
 void organ_json_spool_visit(const void *memory)
 {
+    static _Thread_local struct {
+        uintptr_t seen[SEEN]; /* parts by the lowest bits of their numbers */
+        unsigned count;       /* a part can count repeatedly */
+    } visited;                /* since this thread returned the pages last */
     const uintptr_t part = (uintptr_t)memory / PART;
-    atomic_uintptr_t *const seen = &spool.seen[part % SEEN];
-    if (!atomic_load_explicit(&spool.count, memory_order_relaxed) ||
-        atomic_load_explicit(seen, memory_order_relaxed) == part)
+    if (visited.seen[part % SEEN] == part || !json_spool_is_own(memory))
         return;
-    atomic_store_explicit(seen, part, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&spool.visits, 1, memory_order_relaxed) < VISITS)
+    visited.seen[part % SEEN] = part;
+    if (++visited.count < VISITS)
         return;
-    atomic_store_explicit(&spool.visits, 0, memory_order_relaxed);
-    for (size_t k = 0; k < SEEN; k++)
-        atomic_store_explicit(&spool.seen[k], 0, memory_order_relaxed);
+    memset(&visited, 0, sizeof visited);
     organ_rows_rest();
-    ORGAN_LOCKED(&spool.lock);
-    for (unsigned k = 0; k < spool.count; k++)
-        madvise(spool.maps[k], k + 1 < spool.count ? map_bytes(k) : spool.granted, MADV_DONTNEED);
 }
 
 /* organ_json_spool_visit, which is called for each element, drops pages at intervals. */

@@ -3,7 +3,6 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include "formats/base/results.h"
-#include "formats/base/rows.h"
 
 #include <string.h>
 
@@ -84,7 +83,6 @@ static void find_columns(csv_columns *c, const json_t *row, const char *before, 
     {
         char name[NAME_ROOM];
         const int length = snprintf(name, sizeof name, "%s%s%s", before, *before ? "." : "", key);
-        organ_json_spool_visit(value);
         if (length >= NAME_ROOM || c->error->status)
             continue;
         if (json_is_object(value) && depth < MAX_DEPTH)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/report_text.h"
 
-#include "formats/base/rows.h"
 #include <organ/machine.h>
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
@@ -83,7 +82,6 @@ static bool condition_is_true(const organ_scope *scope, const char *condition, s
 
 bool organ_scope_holds(const organ_scope *scope, const char *condition)
 {
-    organ_json_spool_visit(scope->row); /* the condition reads members of the row, which may be stored in a file */
     return !condition || condition_is_true(scope, condition, strlen(condition));
 }
 
