@@ -14,6 +14,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/stream/stream_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -334,8 +335,7 @@ typedef struct code_share {
     size_t count;
     organ_matrices matrices; /* shape of the source's matrices */
     uint64_t step;           /* a window has a multiple of this many rows (code_step) */
-    size_t workers;          /* number of workers that copy; further workers of the pool do nothing */
-    organ_error *errors;     /* errors[w] is set by worker w */
+    size_t ranges;           /* number of ranges into which the rows are divided, one for each worker that copies */
 } code_share;
 
 static size_t code_row_bytes(const organ_convert_job *job, size_t piece)
@@ -454,16 +454,14 @@ static void code_output_close(code_output *out, organ_error *error)
     free(out->pages);
 }
 
-/* The ranges of the workers divide the rows of the share's matrices at multiples of code_share.step. */
-static void code_worker(void *context, size_t worker)
+/* The ranges divide the rows of the share's matrices at multiples of code_share.step. */
+static organ_status code_copy_range(void *context, size_t range, size_t worker, organ_error *error)
 {
     const code_share *const s = context;
-    if (worker >= s->workers)
-        return;
-    organ_error *const error = &s->errors[worker];
+    (void)worker;
     /* all: the number of steps */
     const uint64_t all = s->places->matrices * s->matrices.rows / s->step, begin = s->places->matrix * s->matrices.rows;
-    const uint64_t end = begin + all * (worker + 1) / s->workers * s->step;
+    const uint64_t end = begin + all * (range + 1) / s->ranges * s->step;
     code_window windows[2] = {{0}, {0}};
     code_output outputs[CODE_OUTPUTS] = {{0}};
     for (size_t k = 0; k < (s->count <= CODE_OUTPUTS ? s->count : 1) && !error->status; k++)
@@ -471,7 +469,7 @@ static void code_worker(void *context, size_t worker)
     if (!error->status && code_window_open(&windows[0], s->job, s->source->weight, error) == ORGAN_OK &&
         s->source->other)
         code_window_open(&windows[1], s->job, s->source->other, error);
-    for (uint64_t at = begin + all * worker / s->workers * s->step; at < end && !error->status; at += windows->count) {
+    for (uint64_t at = begin + all * range / s->ranges * s->step; at < end && !error->status; at += windows->count) {
         windows[0].first = windows[1].first = at;
         windows[0].count = windows[1].count = organ_min(windows->capacity / s->step * s->step, end - at);
         code_copy_window(s, windows, outputs, error);
@@ -480,6 +478,7 @@ static void code_worker(void *context, size_t worker)
     code_window_close(&windows[1]);
     for (size_t k = 0; k < CODE_OUTPUTS; k++)
         code_output_close(&outputs[k], error);
+    return error->status;
 }
 
 /* If a place reorders rows within its blocks and a block fits in the buffers, the step is the number of rows of a
@@ -509,14 +508,8 @@ static organ_status code_copy_share(code_share *s, organ_error *error)
     const uint64_t each = (2 + CODE_OUTPUTS) * CODE_BUFFER + ORGAN_PUT_SCRATCH;
     const uint64_t fitting = organ_engine_memory(s->job->engine) / each;
     s->step = code_step(s);
-    s->workers = organ_max(organ_min(organ_workers_count(s->job->engine->workers), (size_t)fitting), 1);
-    s->errors = calloc(s->workers, sizeof *s->errors);
-    if (!s->errors)
-        return organ_fail_memory(error, s->source->weight->name);
-    organ_workers_run(s->job->engine->workers, code_worker, s);
-    for (size_t k = 0; k < s->workers && !error->status; k++)
-        *error = s->errors[k];
-    free(s->errors);
+    s->ranges = organ_max(organ_min(organ_workers_count(s->job->engine->workers), (size_t)fitting), 1);
+    organ_parts_run(&(organ_parts){.count = s->ranges, .context = s, .work = code_copy_range}, s->job->engine, error);
     for (size_t k = 0; k < s->count && !error->status; k++)
         if (!s->job->facts[s->places[k].piece].skip)
             code_wrote(s, &s->places[k], error);

@@ -9,6 +9,7 @@
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/memory.h"
+#include "orchestrator/stream/stream_parts.h"
 #include "orchestrator/surgery/repack/repack_parts.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 
@@ -51,55 +52,25 @@ static json_t *document(void *context, const organ_writing *made)
 
 /* ---- the pass ---- */
 
-typedef struct repack_pass {
-    repack_job *job;
-    size_t workers;       /* number of workers that turn weights; further workers of the pool do nothing */
-    pthread_mutex_t lock; /* guards the members below, the journal and the progress */
-    size_t next;          /* the next part */
-    size_t failed;        /* the first part that failed */
-    organ_error *error;
-} repack_pass;
-
-/* Returns the next part that is left; NULL if there is none or a part has failed. */
-static const repack_part *take_part(repack_pass *pass)
+static organ_status work(void *context, size_t number, size_t worker, organ_error *error)
 {
-    ORGAN_LOCKED(&pass->lock);
-    const repack_job *const job = pass->job;
-    while (pass->next < job->part_count && organ_write_done(job->run, job->parts[pass->next].pieces[REPACK_CODES]))
-        pass->next++;
-    return pass->next < job->part_count && !pass->error->status ? &job->parts[pass->next++] : NULL;
-}
-
-static void retire_part(repack_pass *pass, const repack_part *part, organ_error *error)
-{
-    ORGAN_LOCKED(&pass->lock);
-    const size_t k = (size_t)(part - pass->job->parts);
-    if (!error->status &&
-        organ_write_finish(pass->job->run, part->pieces[REPACK_CODES], json_object(), error) == ORGAN_OK)
-        organ_progress_advance(pass->job->progress, organ_weight_bytes(part->weight), part->weight->name, NULL);
-    if (error->status && (!pass->error->status || k < pass->failed)) {
-        *pass->error = *error;
-        pass->failed = k;
-    }
-}
-
-static void work(void *context, size_t worker)
-{
-    repack_pass *const pass = context;
-    if (worker >= pass->workers)
-        return;
+    const repack_job *const job = context;
+    const repack_part *const part = &job->parts[number];
     ORGAN_OWNED void *const scratch = malloc(ORGAN_PUT_SCRATCH);
-    const repack_part *part;
-    while ((part = take_part(pass))) {
-        organ_error error = {0};
-        if (!scratch)
-            organ_fail_memory(&error, part->weight->name);
-        else if (organ_stop_is_requested(pass->job->engine->stop))
-            organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");
-        else
-            organ_repack_write(pass->job, part, scratch, &error);
-        retire_part(pass, part, &error);
-    }
+    (void)worker;
+    if (organ_write_done(job->run, part->pieces[REPACK_CODES]))
+        return ORGAN_OK;
+    return scratch ? organ_repack_write(job, part, scratch, error) : organ_fail_memory(error, part->weight->name);
+}
+
+static organ_status retire(void *context, size_t number, organ_error *error)
+{
+    const repack_job *const job = context;
+    const repack_part *const part = &job->parts[number];
+    if (!organ_write_done(job->run, part->pieces[REPACK_CODES]) &&
+        organ_write_finish(job->run, part->pieces[REPACK_CODES], json_object(), error) == ORGAN_OK)
+        organ_progress_advance(job->progress, organ_weight_bytes(part->weight), part->weight->name, NULL);
+    return error->status;
 }
 
 static const repack_part *largest(const repack_job *job)
@@ -115,10 +86,12 @@ static organ_status fill(void *context, organ_writing *run, organ_error *error)
 {
     repack_job *const job = context;
     job->run = run;
-    repack_pass pass = {.job = job, .lock = PTHREAD_MUTEX_INITIALIZER, .error = error};
-    pass.workers = organ_memory_workers(job->engine, job->plan.memory_enough, 0);
-    organ_workers_run(job->engine->workers, work, &pass);
-    return error->status;
+    const organ_parts parts = {.count = job->part_count,
+                               .workers = organ_memory_workers(job->engine, job->plan.memory_enough, 0),
+                               .context = job,
+                               .work = work,
+                               .retire = retire};
+    return organ_parts_run(&parts, job->engine, error);
 }
 
 static bool recall(void *context, size_t item, const json_t *results)

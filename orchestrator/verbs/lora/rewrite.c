@@ -12,10 +12,10 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/low_rank.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/stream/stream_parts.h"
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,23 +31,18 @@ organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair)
 
 typedef organ_status row_work(const organ_lora_rewrite *rewrite, organ_lora_row *row, organ_error *error);
 
-/* `next` is the index of the row that the next idle worker takes; errors[k] is the error of rows[k]. */
 typedef struct batch {
     const organ_lora_rewrite *rewrite;
     row_work *work;
     organ_lora_row **rows;
-    organ_error *errors;
     size_t count;
-    atomic_size_t next;
 } batch;
 
-static void run_batch_worker(void *context, size_t worker)
+static organ_status work_on_row(void *context, size_t k, size_t worker, organ_error *error)
 {
-    batch *const b = context;
+    const batch *const b = context;
     (void)worker;
-    for (size_t k; (k = atomic_fetch_add(&b->next, 1)) < b->count;)
-        if (!organ_stop_is_requested(b->rewrite->engine->stop))
-            b->work(b->rewrite, b->rows[k], &b->errors[k]);
+    return b->work(b->rewrite, b->rows[k], error);
 }
 
 /* The estimate is six times the factors of the row as FP32: for the old factors, the new ones, and the buffers of
@@ -56,20 +51,6 @@ static uint64_t rewrite_bytes_of(const organ_lora_row *row)
 {
     return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank *
            row->pair->experts;
-}
-
-/* The error is that of the first row that failed. */
-static organ_status run_batch(batch *b, organ_error *error)
-{
-    atomic_store(&b->next, 0);
-    memset(b->errors, 0, b->count * sizeof *b->errors);
-    organ_workers_run(b->rewrite->engine->workers, run_batch_worker, b);
-    if (organ_stop_is_requested(b->rewrite->engine->stop))
-        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    for (size_t k = 0; k < b->count && !error->status; k++)
-        if (b->errors[k].status)
-            *error = b->errors[k];
-    return error->status;
 }
 
 /* In the survey (`writer` NULL) the assignment decides, else the unit of the row. */
@@ -86,9 +67,8 @@ static organ_status for_rows(const organ_lora_rewrite *rw, const organ_adapter_w
 {
     /* rows of a batch: several for each worker, so that rows of different sizes keep all workers busy */
     const size_t max = 4 * organ_workers_count(rw->engine->workers);
-    batch b = {
-        .rewrite = rw, .work = work, .rows = malloc(max * sizeof *b.rows), .errors = malloc(max * sizeof *b.errors)};
-    if (!b.rows || !b.errors)
+    batch b = {.rewrite = rw, .work = work, .rows = malloc(max * sizeof *b.rows)};
+    if (!b.rows)
         organ_fail_memory(error, rw->adapter->path);
     for (size_t k = 0; k < rw->count && !error->status;) {
         uint64_t bytes = 0;
@@ -100,13 +80,11 @@ static organ_status for_rows(const organ_lora_rewrite *rw, const organ_adapter_w
             bytes += rewrite_bytes_of(&rw->rows[k]);
             b.rows[b.count++] = &rw->rows[k];
         }
-        if (b.count)
-            run_batch(&b, error);
+        organ_parts_run(&(organ_parts){.count = b.count, .context = &b, .work = work_on_row}, rw->engine, error);
         for (size_t j = 0; j < b.count && !error->status; j++)
             finish(context, b.rows[j], error);
     }
     free(b.rows);
-    free(b.errors);
     return error->status;
 }
 

@@ -7,6 +7,7 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
+#include "orchestrator/stream/stream_parts.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -22,51 +23,39 @@ typedef struct z_measure_crew {
     const organ_z_subjects *subjects; /* weights of the model */
     const organ_weight **order;       /* the weights to measure, in this order */
     organ_assignment assignment; /* which rank measures which tensor; before it is created, this process measures all */
-    size_t count, next;          /* entries of `order`, and the index of the next one to measure */
+    size_t count;                /* entries of `order` */
     uint64_t bytes;              /* bytes to measure in this process */
     uint64_t all_bytes;          /* bytes to measure in all ranks */
     size_t all_count;            /* number of weights to measure in all ranks */
-    void **memory;               /* scratch memory of each worker */
+    organ_z_scratch *scratches;  /* of each worker; its memory begins at `values` */
     size_t scratch_bytes;        /* bytes of scratch of each worker */
     organ_seed_sample *samples;  /* one for each worker, for the older measure seed/1; NULL: not requested */
-    pthread_mutex_t lock;        /* guards `next`, `error` and the calls of options->finished and of the progress */
-    organ_error error;           /* first error of any worker */
+    pthread_mutex_t lock;        /* guards the calls of options->finished and of the progress */
     uint64_t min_scratch;        /* bytes of scratch with which a worker can measure every weight */
 } z_measure_crew;
 
-/* Returns NULL after the last weight, and after an error of any worker. */
-static const organ_weight *next_weight(z_measure_crew *c)
-{
-    ORGAN_LOCKED(&c->lock);
-    const bool over = c->error.status != ORGAN_OK || c->next == c->count;
-    return over ? NULL : c->order[c->next++];
-}
-
-static void report_weight(z_measure_crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
+static organ_status report_weight(z_measure_crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     char remark[32];
     organ_snprintf(remark, sizeof remark, z->reason ? "no theta" : "theta %.2f", z->theta);
     ORGAN_LOCKED(&c->lock);
-    if (!error->status && c->options->finished)
-        c->options->finished(c->options->context, weight, z, error);
-    if (error->status && !c->error.status)
-        c->error = *error;
-    if (!error->status)
-        organ_progress_advance(c->progress, organ_weight_bytes(weight), weight->name, remark);
+    if (c->options->finished && c->options->finished(c->options->context, weight, z, error) != ORGAN_OK)
+        return error->status;
+    organ_progress_advance(c->progress, organ_weight_bytes(weight), weight->name, remark);
+    return ORGAN_OK;
 }
 
-static void measure_weights(void *context, size_t worker)
+/* The worker itself reports the weight, because weights that take longer may be measured before it. */
+static organ_status measure_weight(void *context, size_t k, size_t worker, organ_error *error)
 {
-    z_measure_crew *c = context;
-    organ_z_scratch scratch = organ_z_scratch_divide(c->memory[worker], c->scratch_bytes);
-    scratch.sample = c->samples ? &c->samples[worker] : NULL;
-    for (const organ_weight *weight; (weight = next_weight(c));) {
-        organ_error error = {0};
-        organ_z *z = &c->out[weight->codes - c->model->tensors];
-        if (organ_z_tensor(c->model, weight, c->engine->kernels, c->engine->stop, &scratch, z, &error) != ORGAN_OK)
-            *z = (organ_z){0};
-        report_weight(c, weight, z, &error);
-    }
+    z_measure_crew *const c = context;
+    const organ_weight *const weight = c->order[k];
+    organ_z *const z = &c->out[weight->codes - c->model->tensors];
+    if (organ_z_tensor(c->model, weight, c->engine->kernels, c->engine->stop, &c->scratches[worker], z, error) ==
+        ORGAN_OK)
+        return report_weight(c, weight, z, error);
+    *z = (organ_z){0};
+    return error->status;
 }
 
 static bool is_selected(const z_measure_crew *c, size_t t)
@@ -159,22 +148,25 @@ static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
     organ_memory_prefer(c->engine, memory_for_scratch(c, max));
     const uint64_t part = scratch_of_thread(c, organ_engine_memory(c->engine));
     c->scratch_bytes = (size_t)(max < part ? max : part);
-    if (!(c->memory = calloc(workers, sizeof *c->memory)) ||
+    if (!(c->scratches = calloc(workers, sizeof *c->scratches)) ||
         (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))
         return organ_fail_memory(error, c->model->path);
     for (size_t k = 0; k < workers; k++) {
         const unsigned node = organ_workers_place(c->engine->workers, k).node;
-        if (!(c->memory[k] = organ_topology_allocate(c->engine->topology, node, c->scratch_bytes)))
+        void *const memory = organ_topology_allocate(c->engine->topology, node, c->scratch_bytes);
+        if (!memory)
             return organ_fail_errno(error, errno, "cannot allocate %zu bytes for a thread", c->scratch_bytes);
+        c->scratches[k] = organ_z_scratch_divide(memory, c->scratch_bytes);
+        c->scratches[k].sample = c->samples ? &c->samples[k] : NULL;
     }
     return ORGAN_OK;
 }
 
 static void free_scratch(z_measure_crew *c)
 {
-    for (size_t k = 0; c->memory && k < organ_workers_count(c->engine->workers); k++)
-        organ_topology_free(c->engine->topology, c->memory[k], c->scratch_bytes);
-    ORGAN_FREE_ARRAYS(c->memory, c->samples, c->order);
+    for (size_t k = 0; c->scratches && k < organ_workers_count(c->engine->workers); k++)
+        organ_topology_free(c->engine->topology, c->scratches[k].values, c->scratch_bytes);
+    ORGAN_FREE_ARRAYS(c->scratches, c->samples, c->order);
     organ_assignment_release(&c->assignment);
     pthread_mutex_destroy(&c->lock);
 }
@@ -184,13 +176,9 @@ static organ_status run_workers(z_measure_crew *c, organ_error *error)
     if (make_order(c, error) || c->count == 0 || allocate_scratch(c, error))
         return error->status;
     organ_progress_begin(c->progress, "measuring", c->all_bytes, c->all_count);
-    organ_workers_run(c->engine->workers, measure_weights, c);
+    organ_parts_run(&(organ_parts){.count = c->count, .context = c, .work = measure_weight}, c->engine, error);
     organ_progress_end(c->progress);
-    if (c->error.status)
-        *error = c->error;
-    else
-        organ_model_unchanged(c->model, error);
-    return error->status;
+    return error->status ? error->status : organ_model_unchanged(c->model, error);
 }
 
 /* organ_z.reason points to a constant string of the process, so it is set again for results of other ranks. */
