@@ -174,6 +174,7 @@ static organ_status add_pieces(organ_quantize_job *job, organ_error *error)
     }
     organ_piece *const unit = &job->list.pieces[c->unit];
     unit->more = job->list.piece_count - c->unit - 1;
+    unit->item = SIZE_MAX; /* no part */
     unit->cost = bytes;
     if (!error->status && job->list.piece_count == c->unit)
         organ_fail(error, ORGAN_USAGE, "%s: `kv_cache` knows no names of its layers' attention", job->model->path);
