@@ -196,10 +196,11 @@ organ_status organ_allocation_write(const organ_allocation *allocation, const js
 
 /* Where a run keeps its curves: in the journal of its output, from which a continued run takes them, and in a file. */
 typedef struct organ_curves_store {
-    organ_writing *writing;
-    const json_t *identity; /* of the file */
+    organ_writing *writing; /* set before curves are recalled or measured */
+    json_t *identity;       /* of the file; owned */
     const char *file;       /* --allocation; NULL: none */
     organ_ranks *ranks;
+    size_t tokens, windows; /* of the text on which divergences are measured; set by organ_curves_open */
 } organ_curves_store;
 
 /* Takes the curves that the journal has, then those of the file, which the journal gets too. *whole becomes true if
@@ -229,16 +230,14 @@ typedef struct organ_curves_work {
     void (*forget)(void *context);
     /* Derives the unmeasured costs of a tensor from the measured ones. NULL: all costs are measured. */
     void (*derive)(void *context, size_t tensor);
-    /* Called on all ranks after the curve of `tensor` was measured. May be NULL. */
-    organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);
 } organ_curves_work;
 
 typedef struct organ_curves_options {
     /* calibration on the donor; organ_curves_open sets `streams` and uses half of `samples` */
     organ_calibration_run_options walk;
-    size_t tokens; /* least number of tokens for divergences */
-    size_t layers; /* greatest number of measured layers, 2 or more: the first, the last, and others evenly between; a
-                    * role that occurs in none of them is measured in all its layers */
+    /* The least number of tokens for divergences, and the greatest number of measured layers, 2 or more: the first, the
+     * last, and others evenly between; a role that occurs in none of them is measured in all its layers. */
+    const organ_allocate_options *allocate;
 } organ_curves_options;
 
 typedef struct organ_curves organ_curves;
@@ -252,16 +251,20 @@ bool organ_curves_list(const organ_targets *targets, organ_allocation *allocatio
  * organ_calibration_run_open and organ_calibration_cut_test_windows. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
-                               const organ_curves_work *work, const organ_engine *engine,
+                               const organ_curves_work *work, organ_curves_store *store, const organ_engine *engine,
                                const organ_progress *progress, organ_curves **curves, organ_error *error);
+/* Returns the members of `own`, those of the text, those of `more` unless it is NULL, and those of the walk: what the
+ * curves depend on. Takes over both. NULL if memory runs out. */
+json_t *organ_curves_identity(const organ_curves *curves, json_t *own, json_t *more);
 /* Adds the memory and the work of missing curves to a plan. `solve` is the work of making a matrix smaller once. */
 void organ_curves_estimate(organ_curves *curves, const organ_plan_solve *solve, organ_plan *plan);
 void organ_curves_close(organ_curves *curves); /* NULL is allowed */
 
 size_t organ_curves_unknown(const organ_curves *curves); /* number of curves that are not measured yet */
 
-/* Measures missing curves and interpolates those of other layers. Prints an estimate of the remaining time after the
- * first measured layer. Returns ORGAN_USAGE if a role has no tensor in a measured layer. */
+/* Measures missing curves, interpolates those of other layers, and keeps them in the store. Prints an estimate of the
+ * remaining time after the first measured layer. Returns ORGAN_USAGE if a role has no tensor in a measured layer, and
+ * the errors of organ_cache_check_place and organ_curves_keep. */
 organ_status organ_curves_run(organ_curves *curves, organ_error *error);
 
 /* Return the calibration walk, and the test windows on which divergences are measured. *curves owns both. */

@@ -8,6 +8,8 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include <organ/machine.h>
+#include "orchestrator/output/cache.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/memory.h"
 
 #include <errno.h>
@@ -27,6 +29,8 @@ struct organ_curves {
     const organ_progress *progress;
     organ_allocation *allocation;
     const organ_curves_work *work;
+    organ_curves_store *store;
+    size_t samples;                   /* of the options; the walk has half of them */
     organ_targets targets;            /* the targets whose curves are measured */
     size_t *tensor_of;                /* index in the allocation of each measured target's tensor */
     organ_calibration_work walk_work; /* callbacks of the walk */
@@ -131,7 +135,7 @@ static bool is_in_layers(const organ_tensor *tensor, const bool *layers)
 static organ_status choose_targets(organ_curves *c, const organ_targets *all, const size_t *of, organ_error *error)
 {
     bool roles[ORGAN_ANATOMY_ROWS] = {false};
-    ORGAN_OWNED bool *const chosen = choose_layers(all, c->options.layers);
+    ORGAN_OWNED bool *const chosen = choose_layers(all, organ_allocate_layers(c->options.allocate));
     c->targets = *all;
     c->targets.count = 0;
     c->targets.tensors = calloc(all->count + 1, sizeof *c->targets.tensors);
@@ -169,7 +173,8 @@ static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
     }
     /* Test windows are whole: up to one context more than the requested tokens. */
     return organ_calibration_run_memory(walk, forward) + max +
-           organ_variants_memory(forward, c->options.tokens + walk->calibration.context, /*together=*/1);
+           organ_variants_memory(forward, organ_allocate_tokens(c->options.allocate) + walk->calibration.context,
+                                 /*together=*/1);
 }
 
 /* Only variants beyond the first need memory that is plentiful (1 / PLENTY of the free memory), so that a run with
@@ -177,7 +182,7 @@ static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
 static size_t variants_at_once_for(const organ_curves *c, const organ_calibration_run *calib)
 {
     const organ_forward *const forward = organ_calibration_run_facts_of(calib)->forward;
-    const size_t tokens = c->options.tokens + c->options.walk.calibration.context;
+    const size_t tokens = organ_allocate_tokens(c->options.allocate) + c->options.walk.calibration.context;
     const uint64_t one =
         organ_variants_memory(forward, tokens, /*together=*/2) - organ_variants_memory(forward, tokens, /*together=*/1);
     const uint64_t least = min_extra(c, forward) + organ_calibration_run_moments(calib);
@@ -196,7 +201,9 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
     c->variants_at_once = c->variants_at_once ? c->variants_at_once : variants_at_once_for(c, calib);
     return copy + c->work->memory(c->work->context, tensor) +
            organ_pooled_memory(c->pooled, tensor->anatomy.layer, /*all=*/false) +
-           organ_variants_memory(forward, c->options.tokens + c->options.walk.calibration.context, c->variants_at_once);
+           organ_variants_memory(forward,
+                                 organ_allocate_tokens(c->options.allocate) + c->options.walk.calibration.context,
+                                 c->variants_at_once);
 }
 
 /* ---- the walk ---- */
@@ -266,8 +273,7 @@ static void store_curve(organ_curves *c, const measured_curve *m, bool own, orga
     organ_snprintf(remark, sizeof remark, "KL %.3g to %.3g", t->cost[0], t->cost[c->allocation->level_count - 1]);
     if (own)
         organ_progress_advance(c->progress, /*bytes=*/0, t->name, remark);
-    if (c->work->found)
-        c->work->found(c->work->context, t, error);
+    organ_curves_keep(c->allocation, t, c->store, error);
 }
 
 /* Called also after an error, because the other ranks wait for the bytes. */
@@ -409,7 +415,7 @@ static organ_status curves_measure_matrix(void *context, const organ_calibration
 /* The walk does not calibrate on the test windows, on which divergences are measured. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
-                               const organ_curves_work *work, const organ_engine *engine,
+                               const organ_curves_work *work, organ_curves_store *store, const organ_engine *engine,
                                const organ_progress *progress, organ_curves **curves, organ_error *error)
 {
     organ_curves *const c = *curves = calloc(1, sizeof *c);
@@ -420,7 +426,9 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                         .engine = engine,
                         .progress = progress,
                         .allocation = allocation,
-                        .work = work};
+                        .work = work,
+                        .store = store,
+                        .samples = options->walk.calibration.samples};
     c->options.walk.calibration.samples =
         (options->walk.calibration.samples + 1) / 2; /* a curve needs less precise inputs than the output */
     c->options.walk.counted = "half of `samples`";
@@ -439,8 +447,25 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
         organ_calibration_run_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->calib,
                                    error))
         return error->status;
-    return organ_calibration_cut_test_windows(c->calib, c->options.tokens, "`allocate.tokens`", &c->test_windows,
-                                              error);
+    organ_calibration_cut_test_windows(c->calib, organ_allocate_tokens(c->options.allocate), "`allocate.tokens`",
+                                       &c->test_windows, error);
+    store->windows = c->test_windows.windows.count;
+    store->tokens = error->status ? 0 : c->test_windows.windows.begin[store->windows];
+    return error->status;
+}
+
+json_t *organ_curves_identity(const organ_curves *c, json_t *own, json_t *more)
+{
+    const organ_calibration_run_options *const walk = &c->options.walk;
+    json_t *const text =
+        ORGAN_OBJECT(SET_TEXT("text", organ_calibration_run_facts_of(c->calib)->digest),
+                     SET_COUNT("samples", c->samples), SET_COUNT("context", walk->calibration.context));
+    json_t *const rest = ORGAN_OBJECT(SET_COUNT("allocate_tokens", organ_allocate_tokens(c->options.allocate)),
+                                      SET_COUNT("allocate_layers", organ_allocate_layers(c->options.allocate)),
+                                      SET_IF(walk->all_experts, "all_experts", json_true()),
+                                      SET_IF(walk->blocks, "moments", json_string("blocks")));
+    json_t *const before = organ_json_joined(own, text);
+    return organ_json_joined(more ? organ_json_joined(before, more) : before, rest);
 }
 
 void organ_curves_close(organ_curves *c)
@@ -507,6 +532,8 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
 {
     const size_t unknown = organ_curves_unknown(c);
     size_t missing = 0;
+    if (organ_cache_check_place(c->store->file, "`allocate.file`", c->store->ranks, error))
+        return error->status;
     if (unknown) {
         c->started = organ_seconds_now();
         organ_progress_note_once(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens",
@@ -522,5 +549,5 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
         return organ_fail(error, ORGAN_USAGE,
                           "tensor '%s': no tensor of its kind is in a measured layer: increase `allocate.layers`",
                           c->allocation->tensors[missing].name);
-    return error->status;
+    return error->status ? error->status : organ_curves_keep(c->allocation, NULL, c->store, error);
 }

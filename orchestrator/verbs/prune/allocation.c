@@ -5,7 +5,6 @@
 
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <organ/base.h>
@@ -19,18 +18,17 @@
 struct organ_prune_allocation {
     const organ_prune_calibrated_options *options;
     organ_prune_job *job;
-    organ_allocation curves; /* the tensors with their curves, and the division */
-    size_t *curve_of;        /* for each target the index of its tensor in curves.tensors */
-    double *shares;          /* percent of zeros of each target */
-    json_t *identity;        /* model, text and options that the curves depend on */
-    organ_curves_work work;  /* callbacks of `walk` */
-    organ_curves *walk;      /* measures the curves; NULL after organ_prune_allocation_decide has all curves */
+    organ_allocation curves;  /* the tensors with their curves, and the division */
+    size_t *curve_of;         /* for each target the index of its tensor in curves.tensors */
+    double *shares;           /* percent of zeros of each target */
+    organ_curves_store store; /* of the curves */
+    organ_curves_work work;   /* callbacks of `walk` */
+    organ_curves *walk;       /* measures the curves; NULL after organ_prune_allocation_decide has all curves */
     organ_exchanges_work exchange_work; /* callbacks of `exchanges` */
     organ_exchanges *exchanges;         /* NULL: no exchanges are requested, or they are done */
     organ_exchanges_report exchanged;   /* result of the exchanges */
     bool known;                         /* all curves are measured or read */
     bool divided;                       /* `shares` are set */
-    size_t tokens, windows;             /* tokens and windows of the text on which divergences are measured */
     organ_prune_shared shared;          /* factors that matrices with the same inputs share */
 };
 
@@ -112,31 +110,17 @@ static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
     return organ_prune_matrix_memory(a->job->engine, &options, m.rows, m.cols);
 }
 
-static organ_curves_store store_of(const organ_prune_allocation *a)
-{
-    return (organ_curves_store){a->job->run, a->identity, a->options->allocate.file, a->job->engine->ranks};
-}
-
-static organ_status allocation_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
-{
-    const organ_prune_allocation *const a = context;
-    const organ_curves_store store = store_of(a);
-    return organ_curves_keep(&a->curves, tensor, &store, error);
-}
-
 /* ---- opening ---- */
 
-static json_t *allocation_identity_of(const organ_prune_allocation *a, const char *text)
+static json_t *allocation_identity_of(const organ_prune_allocation *a)
 {
-    const organ_prune_calibrated_options *const c = a->options;
-    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", a->job->fingerprint),
-                        SET_TEXT("method", a->job->definition), SET_FLAG("compensate", a->job->compensates),
-                        SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed), SET_TEXT("text", text),
-                        SET_COUNT("samples", c->calibration.samples), SET_COUNT("context", c->calibration.context),
-                        SET_COUNT("allocate_tokens", organ_allocate_tokens(&c->allocate)),
-                        SET_COUNT("allocate_layers", organ_allocate_layers(&c->allocate)),
-                        SET_IF(c->all_experts, "all_experts", json_true()),
-                        SET_IF(a->job->blocks, "moments", json_string("blocks")));
+    const organ_prune_job *const job = a->job;
+    return organ_curves_identity(
+        a->walk,
+        ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", job->fingerprint),
+                     SET_TEXT("method", job->definition), SET_FLAG("compensate", job->compensates),
+                     SET_REAL("effort", a->options->effort), SET_COUNT("seed", a->options->seed)),
+        /*more=*/NULL);
 }
 
 static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
@@ -165,26 +149,17 @@ static organ_status open_exchanges(void *context, organ_error *error)
                                 a->job->engine, a->job->progress, &a->exchanges, error);
 }
 
-/* Curves in a file are used only if they have the same a->identity. */
+/* Curves in a file are used only if they have the same identity. */
 static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error *error)
 {
-    const organ_prune_calibrated_options *const c = a->options;
-    const organ_curves_options options = {.walk = walk_of(a),
-                                          .tokens = organ_allocate_tokens(&c->allocate),
-                                          .layers = organ_allocate_layers(&c->allocate)};
-    a->work = (organ_curves_work){.context = a,
-                                  .make = allocation_make,
-                                  .memory = allocation_memory,
-                                  .forget = release_shared,
-                                  .found = allocation_found};
-    if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->curve_of, &a->work, a->job->engine,
-                          a->job->progress, &a->walk, error))
+    const organ_curves_options options = {.walk = walk_of(a), .allocate = &a->options->allocate};
+    a->work = (organ_curves_work){
+        .context = a, .make = allocation_make, .memory = allocation_memory, .forget = release_shared};
+    if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->curve_of, &a->work, &a->store,
+                          a->job->engine, a->job->progress, &a->walk, error))
         return error->status;
-    const organ_windows *const windows = &organ_curves_rest(a->walk)->windows;
-    a->tokens = windows->begin[windows->count];
-    a->windows = windows->count;
-    a->identity = allocation_identity_of(a, organ_calibration_run_facts_of(organ_curves_walk(a->walk))->digest);
-    return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
+    a->store.identity = allocation_identity_of(a);
+    return a->store.identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
 }
 
 organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *error)
@@ -196,6 +171,7 @@ organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *erro
     *a = (organ_prune_allocation){.options = options,
                                   .job = job,
                                   .curves = {.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS},
+                                  .store = {.file = options->allocate.file, .ranks = job->engine->ranks},
                                   .curve_of = organ_take_zeros(&job->buffers, job->targets.count, sizeof *a->curve_of),
                                   .shares = organ_take_zeros(&job->buffers, job->targets.count, sizeof *a->shares)};
     if (!a->curve_of || !a->shares || !organ_curves_list(&job->targets, &a->curves, a->curve_of))
@@ -221,7 +197,7 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
     organ_exchanges_close(a->exchanges);
     organ_prune_share_end(&a->shared);
     organ_allocation_release(&a->curves);
-    json_decref(a->identity);
+    json_decref(a->store.identity);
 }
 
 /* ---- the run ---- */
@@ -247,21 +223,13 @@ static organ_status allocation_divide(organ_prune_allocation *a, organ_error *er
     return ORGAN_OK;
 }
 
-static organ_status allocation_measure(organ_prune_allocation *a, organ_error *error)
-{
-    const organ_curves_store store = store_of(a);
-    if (organ_cache_check_place(store.file, "`allocate.file`", store.ranks, error) || organ_curves_run(a->walk, error))
-        return error->status;
-    return organ_curves_keep(&a->curves, NULL, &store, error);
-}
-
 /* A dry run only reads the curves that are known. */
 organ_status organ_prune_allocation_decide(organ_prune_allocation *a, organ_error *error)
 {
-    const organ_curves_store store = store_of(a);
-    if (organ_curves_recall(&a->curves, &store, &a->known, error) != ORGAN_OK || a->job->options->write.dry_run)
+    a->store.writing = a->job->run;
+    if (organ_curves_recall(&a->curves, &a->store, &a->known, error) != ORGAN_OK || a->job->options->write.dry_run)
         return error->status;
-    if (!a->known && allocation_measure(a, error) != ORGAN_OK)
+    if (!a->known && organ_curves_run(a->walk, error) != ORGAN_OK)
         return error->status;
     organ_curves_close(a->walk);
     a->walk = NULL;
@@ -284,7 +252,7 @@ json_t *organ_prune_allocation_parameters(const organ_prune_job *job)
                         SET_COUNT("tokens", organ_allocate_tokens(o)), SET_COUNT("layers", organ_allocate_layers(o)));
 }
 
-json_t *organ_prune_allocation_identity(const organ_prune_allocation *a) { return json_incref(a->identity); }
+json_t *organ_prune_allocation_identity(const organ_prune_allocation *a) { return json_incref(a->store.identity); }
 
 static json_t *allocation_tensor_json(const void *context, size_t k)
 {
@@ -312,9 +280,10 @@ json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
         SET_IF(counted, "asked", json_string(requested)), SET_REAL("way", organ_allocate_way(&a->options->allocate)),
         SET_FLAG("known", a->known),
         SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration.text)),
-                                 SET_HELD("xxh3", json_object_get(a->identity, "text")))),
-        SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows), SET_COUNT("tensors_in_all", a->curves.count),
-        SET_COUNT("measured", measured), SET_REAL_OF("cost", a->divided, a->curves.cost),
+                                 SET_HELD("xxh3", json_object_get(a->store.identity, "text")))),
+        SET_COUNT("tokens", a->store.tokens), SET_COUNT("windows", a->store.windows),
+        SET_COUNT("tensors_in_all", a->curves.count), SET_COUNT("measured", measured),
+        SET_REAL_OF("cost", a->divided, a->curves.cost),
         SET_REAL_OF("uniform_cost", a->divided, a->curves.uniform_cost),
         SET("exchanges", a->options->allocate.rounds && a->divided ? organ_exchanges_json(&a->exchanged) : json_null()),
         SET("tensors", organ_json_rows(a->divided ? a->curves.count : 0, allocation_tensor_json, a)));

@@ -64,10 +64,10 @@ static json_t *widths_json(const organ_quantize_widths *w)
         SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("budget", o->allocate.budget),
         SET_REAL("bits_per_weight", w->spent / (double)w->targets.elements),
         SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->calibration.text)),
-                                 SET_HELD("xxh3", json_object_get(w->identity, "text")))),
-        SET_COUNT("tokens", w->tokens), SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count),
-        SET_COUNT("measured", measured), SET_IF(w->provisional, "provisional", json_true()),
-        SET_IF(!w->provisional, "cost", json_real(w->choices.cost)),
+                                 SET_HELD("xxh3", json_object_get(w->store.identity, "text")))),
+        SET_COUNT("tokens", w->store.tokens), SET_COUNT("windows", w->store.windows),
+        SET_COUNT("tensors_in_all", w->curves.count), SET_COUNT("measured", measured),
+        SET_IF(w->provisional, "provisional", json_true()), SET_IF(!w->provisional, "cost", json_real(w->choices.cost)),
         SET_REAL("uniform_bits", bits_at(w, 0, w->uniform)),
         SET_IF(!w->provisional, "uniform_cost", json_real(w->choices.uniform_cost)),
         SET_FLAG("fits_unquantised", w->copied), SET_COUNT("unquantised", unquantised),
@@ -113,9 +113,10 @@ static json_t *types_json(const organ_quantize_types *w)
         SET_TEXT("requested", o->gguf.target_size ? o->gguf.target_size : o->allocate.budget),
         SET_FLAG("of_file", o->gguf.target_size != NULL), SET_COUNT("requested_bytes", w->requested),
         SET_COUNT("bytes", w->bytes), SET_REAL("bits_per_weight_of_all", 8.0 * (double)tensors / (double)w->elements),
-        SET_BYTES("file", organ_path_name(o->allocate.file)), SET_COUNT("tokens", w->tokens),
-        SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count), SET_COUNT("measured", measured),
-        SET_IF(!w->provisional, "cost", json_real(p->cost)), SET_IF(!w->provisional, "bound", json_real(p->bound)),
+        SET_BYTES("file", organ_path_name(o->allocate.file)), SET_COUNT("tokens", w->store.tokens),
+        SET_COUNT("windows", w->store.windows), SET_COUNT("tensors_in_all", w->curves.count),
+        SET_COUNT("measured", measured), SET_IF(!w->provisional, "cost", json_real(p->cost)),
+        SET_IF(!w->provisional, "bound", json_real(p->bound)),
         SET_IF(!w->provisional, "gap", json_real(p->cost > 0 ? (p->cost - p->bound) / p->cost : 0.0)),
         SET_FLAG("exact", p->exact), SET_FLAG("fits_unquantised", p->copied), SET_COUNT("unquantised", w->kept),
         SET_COUNT("unfit", w->unfit), SET("tensors", organ_json_rows(w->curves.count, types_tensor_json, w)));
@@ -427,7 +428,7 @@ json_t *organ_quantize_identity(void *context)
         SET_IF(organ_quantize_text(job), "calibration", organ_calibration_run_json(organ_quantize_text(job), "")),
         SET_IF(job->along.run, "moments", json_string(job->blocks ? "blocks" : "whole")),
         SET_IF(job->widths || job->types, "costs",
-               json_incref(job->widths ? job->widths->identity : job->types->identity)));
+               json_incref(job->widths ? job->widths->store.identity : job->types->store.identity)));
 }
 
 /* The share does not count embeddings and output head, which GGUF quantises without --select. */

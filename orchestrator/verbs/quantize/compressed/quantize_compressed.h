@@ -124,7 +124,7 @@ struct organ_quantize_widths {
     size_t uniform;                     /* highest level that is within the budget if all choices have it */
     bool copied;                        /* the targets fit into the budget unquantised */
     bool provisional;                   /* a dry run does not know all costs, or has not made the exchanges */
-    json_t *identity;                   /* model, text and options on which the curves depend */
+    organ_curves_store store;           /* of the curves */
     organ_curves_work work;             /* callbacks of `walk` */
     organ_curves *walk;                 /* the run that measures curves; NULL: not open */
     organ_exchanges_work exchange_work; /* callbacks of the exchanges between pairs of choices */
@@ -132,7 +132,6 @@ struct organ_quantize_widths {
     organ_gptq_inputs inputs;           /* second moments prepared for the last matrix */
     const organ_calibration *inputs_of; /* the calibration that `inputs` are prepared from; NULL: they are closed */
     int32_t layer;                      /* layer to which `inputs` belong */
-    size_t tokens, windows;             /* of the text on which costs are measured */
 };
 
 /* Returns the cost of a curve or a choice at a level, in nats per token; 0 at level ORGAN_WIDTH_LEVELS (unchanged). */

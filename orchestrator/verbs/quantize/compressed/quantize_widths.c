@@ -6,7 +6,6 @@
 
 #include "formats/tensor/fused.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
@@ -233,19 +232,6 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
                       plain + least / 8);
 }
 
-static organ_curves_store widths_store(const organ_quantize_widths *w)
-{
-    const organ_quantize_job *const job = w->job;
-    return (organ_curves_store){job->run, w->identity, job->options->allocate.file, job->engine->ranks};
-}
-
-static organ_status keep_found_curve(void *context, const organ_allocation_tensor *tensor, organ_error *error)
-{
-    const organ_quantize_widths *const w = context;
-    const organ_curves_store store = widths_store(w);
-    return organ_curves_keep(&w->curves, tensor, &store, error);
-}
-
 /* Curves of a file are used only if model, text and options on which they depend are equal. */
 static organ_status identify_curves(organ_quantize_widths *w, organ_error *error)
 {
@@ -253,16 +239,12 @@ static organ_status identify_curves(organ_quantize_widths *w, organ_error *error
     char fingerprint[17];
     if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
-    w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
-                               SET_TEXT("method", o->gptq.no_refit ? "gptq/3" : "gptq-resolved/3"),
-                               SET_TEXT("text", organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest),
-                               SET_COUNT("samples", o->calibration.samples),
-                               SET_COUNT("context", o->calibration.context), SET_FLAG("one_width", o->one_width),
-                               SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
-                               SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)),
-                               SET_IF(o->gptq.all_experts, "all_experts", json_true()),
-                               SET_IF(w->job->blocks, "moments", json_string("blocks")));
-    return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
+    w->store.identity = organ_curves_identity(
+        w->walk,
+        ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
+                     SET_TEXT("method", o->gptq.no_refit ? "gptq/3" : "gptq-resolved/3")),
+        ORGAN_OBJECT(SET_FLAG("one_width", o->one_width)));
+    return w->store.identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
 static organ_calibration_run_options walk_of(const organ_quantize_job *job)
@@ -279,28 +261,21 @@ static organ_calibration_run_options walk_of(const organ_quantize_job *job)
                                            .moments_only = true};
 }
 
-/* w->identity needs the digest of the text, so it is set here. */
+/* The identity needs the digest of the text, so it is set here. */
 static organ_status open_walk(organ_quantize_widths *w, organ_error *error)
 {
-    const organ_quantize_options *const o = w->job->options;
-    const organ_curves_options options = {.walk = walk_of(w->job),
-                                          .tokens = organ_allocate_tokens(&o->allocate),
-                                          .layers = organ_allocate_layers(&o->allocate)};
+    const organ_quantize_job *const job = w->job;
+    const organ_curves_options options = {.walk = walk_of(job), .allocate = &job->options->allocate};
     w->curves.levels = organ_width_levels;
     w->curves.level_count = ORGAN_WIDTH_LEVELS;
     w->curves.measured = organ_width_measured;
-    w->work = (organ_curves_work){.context = w,
-                                  .make = make_matrix,
-                                  .memory = tensor_memory,
-                                  .derive = derive_unmeasured_costs,
-                                  .found = keep_found_curve};
-    if (organ_curves_open(&options, w->job->model, &w->targets, &w->curves, w->curve_of, &w->work, w->job->engine,
-                          w->job->progress, &w->walk, error))
-        return error->status;
-    const organ_windows *const windows = &organ_curves_rest(w->walk)->windows;
-    w->tokens = windows->begin[windows->count];
-    w->windows = windows->count;
-    return identify_curves(w, error);
+    w->work = (organ_curves_work){
+        .context = w, .make = make_matrix, .memory = tensor_memory, .derive = derive_unmeasured_costs};
+    w->store = (organ_curves_store){.file = job->options->allocate.file, .ranks = job->engine->ranks};
+    return organ_curves_open(&options, job->model, &w->targets, &w->curves, w->curve_of, &w->work, &w->store,
+                             job->engine, job->progress, &w->walk, error)
+               ? error->status
+               : identify_curves(w, error);
 }
 
 /* ---- the division ---- */
@@ -408,21 +383,17 @@ static void assume_costs(organ_quantize_widths *w)
 
 static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
 {
-    const organ_curves_store store = widths_store(w);
     const organ_plan_solve solve = organ_gptq_solve(&w->job->encoding->grid);
-    const bool dry = w->job->options->write.dry_run;
     bool known = false;
-    if (organ_curves_recall(&w->curves, &store, &known, error) || known)
+    w->store.writing = w->job->run;
+    if (organ_curves_recall(&w->curves, &w->store, &known, error) || known)
         return error->status;
-    if (dry) {
-        organ_curves_estimate(w->walk, &solve, &w->job->plan);
-        w->provisional = true;
-        assume_costs(w);
-        return ORGAN_OK;
-    }
-    if (organ_cache_check_place(store.file, "`allocate.file`", store.ranks, error) || organ_curves_run(w->walk, error))
-        return error->status;
-    return organ_curves_keep(&w->curves, NULL, &store, error);
+    if (!w->job->options->write.dry_run)
+        return organ_curves_run(w->walk, error);
+    organ_curves_estimate(w->walk, &solve, &w->job->plan);
+    w->provisional = true;
+    assume_costs(w);
+    return ORGAN_OK;
 }
 
 static void stop_measuring(organ_quantize_widths *w)
@@ -522,7 +493,7 @@ void organ_quantize_widths_close(organ_quantize_widths *w)
     stop_measuring(w);
     organ_allocation_release(&w->curves);
     organ_allocation_release(&w->choices);
-    json_decref(w->identity);
+    json_decref(w->store.identity);
     ORGAN_FREE_ARRAYS(w->targets.tensors, w->curve_of, w->details, w->choice_of_curve, w->choice_of, w->chosen,
                       w->sizes, w);
 }

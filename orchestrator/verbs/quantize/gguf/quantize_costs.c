@@ -461,7 +461,7 @@ static organ_status share_end(organ_quantize_types *w, size_t curve, const doubl
     if (error->status)
         return error->status;
     w->curves.tensors[curve].known = true;
-    return w->work.found(w, &w->curves.tensors[curve], error);
+    return organ_curves_keep(&w->curves, &w->curves.tensors[curve], &w->store, error);
 }
 
 static bool is_unmeasured_end(const organ_quantize_types *w, size_t target)

@@ -118,11 +118,10 @@ struct organ_quantize_types {
     uint64_t requested, bytes;  /* bytes of the request, and of the chosen types, in its unit */
     int64_t file_type;          /* value of general.file_type */
     bool provisional;           /* costs are not measured: a dry run */
-    json_t *identity;           /* model, text and options on which the costs depend */
+    organ_curves_store store;   /* of the costs; its tokens are 0 if they are from a file */
     organ_curves_work work;     /* callbacks of `walk` */
     organ_curves *walk;         /* the run that measures; NULL: not open */
     organ_gptq_inputs inputs;   /* second moments prepared for the last matrix */
-    size_t tokens, windows;     /* of the text on which costs are measured; 0: costs are from a file */
 };
 
 /* Returns whether rows of `cols` values are whole blocks of the type. */

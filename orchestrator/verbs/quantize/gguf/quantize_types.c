@@ -263,43 +263,22 @@ static organ_status find_capacity(organ_quantize_types *w, organ_error *error)
 
 /* ---- measurements ---- */
 
-static organ_curves_store types_store(const organ_quantize_types *w)
-{
-    const organ_quantize_job *const job = w->job;
-    return (organ_curves_store){job->run, w->identity, job->options->allocate.file, job->engine->ranks};
-}
-
-static organ_status keep_costs(void *context, const organ_allocation_tensor *tensor, organ_error *error)
-{
-    const organ_quantize_types *const w = context;
-    const organ_curves_store store = types_store(w);
-    return organ_curves_keep(&w->curves, tensor, &store, error);
-}
-
 /* A run without a text reads the costs of any text, method and number of tokens: all files have those of the nearest
  * codes. A dry run of a safetensors model has a file without data, and cannot tell models with equal names and shapes
  * apart. */
 static organ_status identify(organ_quantize_types *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
-    const bool text = w->walk != NULL, outline = w->job->source && o->write.dry_run;
+    const bool outline = w->job->source && o->write.dry_run;
     char fingerprint[17];
     if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
-    w->identity = ORGAN_OBJECT(
-        SET_TEXT("definition", ORGAN_TYPES_DEFINITION), SET_TEXT("types", w->names),
-        SET_IF(!outline, "model", json_string(fingerprint)),
-        SET_IF(text, "method", json_string(w->by_text ? "gptq" : "nearest")),
-        SET_IF(text, "resolve", json_boolean(!o->gptq.no_refit)),
-        SET_IF(text, "text",
-               json_string(text ? organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest : "")),
-        SET_IF(text, "samples", json_integer((json_int_t)o->calibration.samples)),
-        SET_IF(text, "context", json_integer((json_int_t)o->calibration.context)),
-        SET_IF(text, "allocate_tokens", json_integer((json_int_t)organ_allocate_tokens(&o->allocate))),
-        SET_IF(text, "allocate_layers", json_integer((json_int_t)organ_allocate_layers(&o->allocate))),
-        SET_IF(text && o->gptq.all_experts, "all_experts", json_true()),
-        SET_IF(text && w->job->blocks, "moments", json_string("blocks")));
-    return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
+    json_t *const own = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_TYPES_DEFINITION), SET_TEXT("types", w->names),
+                                     SET_IF(!outline, "model", json_string(fingerprint)),
+                                     SET_IF(w->walk, "method", json_string(w->by_text ? "gptq" : "nearest")),
+                                     SET_IF(w->walk, "resolve", json_boolean(!o->gptq.no_refit)));
+    w->store.identity = w->walk ? organ_curves_identity(w->walk, own, /*more=*/NULL) : own;
+    return w->store.identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
 static void forget_inputs(void *context) { organ_gptq_inputs_close(&((organ_quantize_types *)context)->inputs); }
@@ -316,14 +295,12 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
                                                    .reserve = organ_allocate_tokens(&o->allocate),
                                                    .unpacked = true,
                                                    .moments_only = true},
-                                          .tokens = organ_allocate_tokens(&o->allocate),
-                                          .layers = organ_allocate_layers(&o->allocate)};
+                                          .allocate = &o->allocate};
     w->work = (organ_curves_work){.context = w,
                                   .make = organ_quantize_make_anchor,
                                   .memory = organ_quantize_anchor_memory,
-                                  .forget = forget_inputs,
-                                  .found = keep_costs};
-    return organ_curves_open(&options, w->job->model, &w->inner, &w->curves, w->inner_curve_of, &w->work,
+                                  .forget = forget_inputs};
+    return organ_curves_open(&options, w->job->model, &w->inner, &w->curves, w->inner_curve_of, &w->work, &w->store,
                              w->job->engine, w->job->progress, &w->walk, error);
 }
 
@@ -344,9 +321,9 @@ static void estimate_measuring(organ_quantize_types *w)
 static organ_status measure(organ_quantize_types *w, organ_error *error)
 {
     if (organ_cache_check_place(w->job->options->allocate.file, "`allocate.file`", w->job->engine->ranks, error) ||
-        organ_quantize_measure_ends(w, error) || organ_curves_run(w->walk, error))
+        organ_quantize_measure_ends(w, error))
         return error->status;
-    return keep_costs(w, /*tensor=*/NULL, error);
+    return organ_curves_run(w->walk, error);
 }
 
 /* Costs that a dry run assumes before they are measured: errors that fall by 4 with each bit. */
@@ -368,12 +345,10 @@ static void assume_costs(organ_quantize_types *w)
 static organ_status ensure_costs(organ_quantize_types *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
-    const organ_curves_store store = types_store(w);
     bool known = false;
-    if (organ_curves_recall(&w->curves, &store, &known, error))
+    w->store.writing = w->job->run;
+    if (organ_curves_recall(&w->curves, &w->store, &known, error) || known)
         return error->status;
-    if (known)
-        return ORGAN_OK;
     if (!w->walk)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: lacks the costs of some tensors: give the text with `calibration.text` to measure them",
@@ -387,11 +362,6 @@ static organ_status ensure_costs(organ_quantize_types *w, organ_error *error)
 
 static void stop_measuring(organ_quantize_types *w)
 {
-    if (w->walk) {
-        const organ_windows *const windows = &organ_curves_rest(w->walk)->windows;
-        w->tokens = windows->begin[windows->count];
-        w->windows = windows->count;
-    }
     organ_curves_close(w->walk);
     organ_gptq_inputs_close(&w->inputs);
     w->walk = NULL;
@@ -503,6 +473,7 @@ organ_status organ_quantize_types_open(organ_quantize_job *job, organ_error *err
     if (!w)
         return organ_fail_memory(error, o->model);
     w->job = job;
+    w->store = (organ_curves_store){.file = o->allocate.file, .ranks = job->engine->ranks};
     w->by_text = o->method && strcmp(o->method, "gptq") == 0;
     if (list_types(w, error) || find_targets(w, error) || organ_quantize_gguf_open_imatrix(job, error) ||
         check_entries(w, error) || find_header(w, error))
@@ -534,7 +505,7 @@ void organ_quantize_types_close(organ_quantize_types *w)
     organ_curves_close(w->walk);
     organ_gptq_inputs_close(&w->inputs);
     organ_allocation_release(&w->curves);
-    json_decref(w->identity);
+    json_decref(w->store.identity);
     ORGAN_FREE_ARRAYS(w->targets.tensors, w->inner.tensors, w->curve_of, w->inner_curve_of, w->energies, w->matrices_of,
                       w->sizes, w->costs, w->chosen, w);
 }
