@@ -505,30 +505,23 @@ void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, 
 
 /* ---- config.json of a model that is no longer quantised ---- */
 
-/* `dtype` is the name of torch_dtype since transformers 5; those that are there are set. `inside`: the member of
- * config.json that contains them, such as "text_config"; NULL: the top level. `add`: adds torch_dtype if neither is
- * there. */
-static organ_status set_type(organ_json_edit *config, const char *inside, const char *name, bool add,
-                             organ_error *error)
-{
-    static const char *const types[] = {"torch_dtype", "dtype"};
-    ORGAN_OWNED_JSON json_t *const value = json_string(name);
-    bool found = false;
-    for (size_t k = 0; k < 2 && !error->status; k++)
-        if (organ_json_edit_has(config, inside, types[k])) {
-            found = true;
-            organ_json_edit_set(config, inside, types[k], value, error);
-        }
-    if (!found && add && !error->status)
-        organ_json_edit_set(config, inside, types[0], value, error);
-    return error->status;
-}
-
 const char *organ_torch_dtype(organ_dtype dtype)
 {
     if (dtype == ORGAN_F32)
         return "float32";
     return dtype == ORGAN_F16 ? "float16" : "bfloat16";
+}
+
+organ_status organ_config_set_type(organ_json_edit *config, organ_dtype dtype, bool add, organ_error *error)
+{
+    static const char *const types[] = {"torch_dtype", "dtype"}, *const places[] = {"text_config", NULL};
+    ORGAN_OWNED_JSON json_t *const value = json_string(organ_torch_dtype(dtype));
+    for (size_t k = 0; k < 4 && !error->status; k++)
+        if (organ_json_edit_has(config, places[k / 2], types[k % 2])) {
+            organ_json_edit_set(config, places[k / 2], types[k % 2], value, error);
+            add = add && k < 2;
+        }
+    return error->status || !add ? error->status : organ_json_edit_set(config, NULL, types[0], value, error);
 }
 
 const char *const organ_packed_files[ORGAN_PACKED_FILES + 1] = {"quantize_config.json", "quant_config.json",
@@ -544,10 +537,7 @@ organ_status organ_config_drop_quantisation(organ_json_edit *config, organ_error
 
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
 {
-    const char *const name = organ_torch_dtype(dtype);
-    if (organ_config_drop_quantisation(config, error) || !packed)
-        return error->status;
-    if (set_type(config, "text_config", name, /*add=*/false, error))
-        return error->status;
-    return set_type(config, /*inside=*/NULL, name, /*add=*/true, error);
+    return organ_config_drop_quantisation(config, error) || !packed
+               ? error->status
+               : organ_config_set_type(config, dtype, /*add=*/true, error);
 }

@@ -279,6 +279,10 @@ organ_status organ_config_drop_quantisation(organ_json_edit *config, organ_error
  * type of the weights, at the top and in text_config. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error);
 
+/* Sets torch_dtype and dtype (its name since transformers 5), at the top and in text_config, where they are there.
+ * `add`: adds torch_dtype at the top if neither is there. */
+organ_status organ_config_set_type(organ_json_edit *config, organ_dtype dtype, bool add, organ_error *error);
+
 /* Files beside config.json that describe a packed model and would be false for a plain one; the list ends with NULL. */
 #define ORGAN_PACKED_FILES 3
 extern const char *const organ_packed_files[ORGAN_PACKED_FILES + 1];

@@ -17,28 +17,13 @@
 
 /* ---- config.json ---- */
 
-/* Sets a member at the top and in text_config, where they have it. */
-static organ_status replace_member(organ_json_edit *config, const char *key, json_t *value, organ_error *error)
-{
-    if (!value)
-        return organ_fail_memory(error, key);
-    if (organ_json_edit_has(config, "text_config", key))
-        organ_json_edit_set(config, "text_config", key, value, error);
-    if (!error->status && organ_json_edit_has(config, NULL, key))
-        organ_json_edit_set(config, NULL, key, value, error);
-    json_decref(value);
-    return error->status;
-}
-
 static organ_status edit_merged(void *context, organ_json_edit *config, organ_error *error)
 {
     const model_merge *const job = context;
     const organ_dtype dtype = job->recipe.dtype == ORGAN_DTYPE_COUNT ? ORGAN_BF16 : job->recipe.dtype;
     if (job->packed && organ_config_make_plain(config, dtype, /*packed=*/true, error))
         return error->status;
-    if (job->recipe.dtype != ORGAN_DTYPE_COUNT &&
-        (replace_member(config, "torch_dtype", json_string(organ_torch_dtype(dtype)), error) ||
-         replace_member(config, "dtype", json_string(organ_torch_dtype(dtype)), error)))
+    if (job->recipe.dtype != ORGAN_DTYPE_COUNT && organ_config_set_type(config, dtype, /*add=*/false, error))
         return error->status;
     if (job->recipe.sliced && organ_merge_edit_layers(job, config, error))
         return error->status;

@@ -328,9 +328,8 @@ static json_t *quantization_json(const organ_quantize_job *job)
 static organ_status mlx_edit(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    const organ_json_source text = {config->label, config->bytes, config->length};
     ORGAN_OWNED_JSON json_t *root = NULL;
-    if (organ_json_parse_object(&text, &root, error) != ORGAN_OK)
+    if (organ_config_parse(config->label, config->bytes, config->length, &root, error) != ORGAN_OK)
         return error->status;
     ORGAN_OWNED_JSON json_t *const made = quantization_json(job);
     if (!made)
