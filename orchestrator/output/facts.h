@@ -93,6 +93,8 @@ json_t *organ_ids_json(const uint32_t *ids, size_t count);       /* returns the 
 
 /* Returns the sum of the elements of all tensors of the model. */
 uint64_t organ_model_elements(const organ_model *model);
+/* Returns the sum of the bytes of all tensors of the model. */
+uint64_t organ_model_tensor_bytes(const organ_model *model);
 /* Returns the sum of the sizes of the model's files with tensors. */
 uint64_t organ_model_bytes(const organ_model *model);
 

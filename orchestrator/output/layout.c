@@ -257,6 +257,14 @@ json_t *organ_pieces_types_json(const organ_piece *pieces, size_t count)
     return rows;
 }
 
+json_t *organ_layout_totals_json(const organ_layout *layout, uint64_t left_out)
+{
+    return ORGAN_OBJECT(SET_COUNT("tensors_before", layout->model->tensor_count),
+                        SET_COUNT("tensors_after", layout->piece_count), SET_COUNT("left_out", left_out),
+                        SET_COUNT("bytes_before", organ_model_tensor_bytes(layout->model)),
+                        SET_COUNT("bytes_after", organ_layout_total(layout)));
+}
+
 organ_piece organ_piece_same(const organ_tensor *tensor)
 {
     return (organ_piece){.name = tensor->name,

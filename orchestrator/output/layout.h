@@ -193,6 +193,10 @@ json_t *organ_layout_files_json(const organ_layout *layout);
 json_t *organ_pieces_same_json(const organ_piece *pieces, size_t count);
 json_t *organ_pieces_types_json(const organ_piece *pieces, size_t count);
 
+/* Returns {"tensors_before", "tensors_after", "left_out", "bytes_before", "bytes_after"} of the layout's model and of
+ * its pieces. */
+json_t *organ_layout_totals_json(const organ_layout *layout, uint64_t left_out);
+
 /* Returns organ_by_layer_json of the pieces. With `donor`, each layer also has the number of elements that come from
  * it. NULL if out of memory. */
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor);

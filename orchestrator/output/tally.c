@@ -41,6 +41,14 @@ uint64_t organ_model_elements(const organ_model *model)
     return elements;
 }
 
+uint64_t organ_model_tensor_bytes(const organ_model *model)
+{
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        bytes += model->tensors[t].bytes;
+    return bytes;
+}
+
 uint64_t organ_model_bytes(const organ_model *model)
 {
     uint64_t bytes = 0;

@@ -49,20 +49,13 @@ static json_t *blocks_json(const organ_convert_job *job)
 static json_t *convert_document(void *context, const organ_writing *made)
 {
     const organ_convert_job *const job = context;
-    uint64_t before = 0, after = 0;
-    for (size_t k = 0; k < job->model->tensor_count; k++)
-        before += job->model->tensors[k].bytes;
-    for (size_t k = 0; k < job->piece_count; k++)
-        after += job->pieces[k].bytes;
-    return ORGAN_OBJECT(
-        SET_TEXT("architecture", job->pairing->architecture), SET_TEXT("general_architecture", job->pairing->gguf),
-        SET_FLAG("by_name", job->by_name), SET_IF(job->blocks, "mtp", blocks_json(job)),
-        SET("totals", ORGAN_OBJECT(SET_COUNT("tensors_before", job->model->tensor_count),
-                                   SET_COUNT("tensors_after", job->piece_count), SET_COUNT("left_out", job->dropped),
-                                   SET_COUNT("bytes_before", before), SET_COUNT("bytes_after", after))),
-        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
-        SET("types", organ_pieces_types_json(job->pieces, job->piece_count)),
-        SET("files", organ_layout_files_json(organ_write_files(made))));
+    return ORGAN_OBJECT(SET_TEXT("architecture", job->pairing->architecture),
+                        SET_TEXT("general_architecture", job->pairing->gguf), SET_FLAG("by_name", job->by_name),
+                        SET_IF(job->blocks, "mtp", blocks_json(job)),
+                        SET("totals", organ_layout_totals_json(organ_write_files(made), job->dropped)),
+                        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+                        SET("types", organ_pieces_types_json(job->pieces, job->piece_count)),
+                        SET("files", organ_layout_files_json(organ_write_files(made))));
 }
 
 /* ---- trying the finished output ---- */

@@ -33,16 +33,9 @@ static json_t *parameters(void *context)
 static json_t *document(void *context, const organ_writing *made)
 {
     const repack_job *const job = context;
-    uint64_t before = 0, after = 0;
-    for (size_t k = 0; k < job->model->tensor_count; k++)
-        before += job->model->tensors[k].bytes;
-    for (size_t k = 0; k < job->piece_count; k++)
-        after += job->pieces[k].bytes;
     return ORGAN_OBJECT(
         SET_TEXT("architecture", job->model->config.architecture), SET_FLAG("by_name", 0),
-        SET("totals", ORGAN_OBJECT(SET_COUNT("tensors_before", job->model->tensor_count),
-                                   SET_COUNT("tensors_after", job->piece_count), SET_COUNT("left_out", 0),
-                                   SET_COUNT("bytes_before", before), SET_COUNT("bytes_after", after))),
+        SET("totals", organ_layout_totals_json(organ_write_files(made), /*left_out=*/0)),
         SET("codes", ORGAN_OBJECT(SET_COUNT("weights", job->part_count), SET_FLAG("symmetric", job->symmetric),
                                   SET_FLAG("indexed", job->indexed))),
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),

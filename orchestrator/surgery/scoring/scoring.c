@@ -105,8 +105,7 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
         if (organ_repair_pair_check_beside(m->model, error))
             return error->status;
     }
-    for (size_t t = 0; t < m->model->tensor_count; t++)
-        m->bytes += m->model->tensors[t].bytes;
+    m->bytes += organ_model_tensor_bytes(m->model);
     if (scoring->derived && m > scoring->models && !m->model->gguf && !m->model->config.present) {
         m->model->directory = scoring->models[0].model->directory; /* where the tokenizer and other files are */
         m->model->config = scoring->models[0].model->config;

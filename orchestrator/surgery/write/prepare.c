@@ -144,8 +144,7 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
         w->unit_count++;
         organ_rows_passed();
     }
-    for (size_t t = 0; t < m->model->tensor_count && new_files; t++)
-        w->source_bytes += m->model->tensors[t].bytes;
+    w->source_bytes += new_files ? organ_model_tensor_bytes(m->model) : 0;
     return ORGAN_OK;
 }
 

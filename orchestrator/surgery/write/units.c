@@ -283,9 +283,7 @@ static int document_add_plan(const organ_writing *w, json_t *report)
     if (!m->requested->dry_run)
         return 0;
     organ_plan all = m->report.plan ? *m->report.plan : (organ_plan){0};
-    uint64_t bytes = 0;
-    for (size_t t = 0; t < m->model->tensor_count; t++)
-        bytes += m->model->tensors[t].bytes;
+    const uint64_t bytes = organ_model_tensor_bytes(m->model);
     all.output_bytes = planned_bytes(w, bytes);
     organ_plan_memory(&all, organ_writing_only_copies(w) ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, /*good=*/0);
     organ_plan_memory(&all, w->evaluation.memory, /*good=*/0);

@@ -385,8 +385,7 @@ uint64_t organ_lora_change_bytes(const organ_lora_job *job, const organ_lora_mod
 /* The block of a pass has half the vectors that organ_low_rank seeks, and a pass multiplies by it twice. */
 static void add_work(organ_lora_job *job)
 {
-    for (size_t k = 0; k < job->tuned->tensor_count; k++)
-        job->plan.bytes += PASSES * (double)job->tuned->tensors[k].bytes;
+    job->plan.bytes += PASSES * (double)organ_model_tensor_bytes(job->tuned);
     for (size_t k = 0; k < job->module_count; k++) {
         const organ_lora_module *const m = &job->modules[k];
         const double rank = (double)m->rank, columns = rank + (rank > 64 ? rank / 4 : 16);

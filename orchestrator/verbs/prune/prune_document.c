@@ -174,12 +174,9 @@ void organ_prune_recall_figures(organ_prune_job *job, size_t part, const json_t 
 
 static json_t *untouched_json(const organ_prune_job *job)
 {
-    uint64_t bytes = 0;
-    for (size_t t = 0; t < job->donor->tensor_count; t++)
-        bytes += job->donor->tensors[t].bytes;
     return ORGAN_OBJECT(SET_COUNT("tensors", job->donor->tensor_count - job->targets.count),
                         SET_COUNT("elements", organ_model_elements(job->donor) - job->targets.elements),
-                        SET_COUNT("bytes", bytes - job->targets.bytes));
+                        SET_COUNT("bytes", organ_model_tensor_bytes(job->donor) - job->targets.bytes));
 }
 
 static bool is_weight_file(const char *name)

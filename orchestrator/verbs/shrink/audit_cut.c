@@ -272,9 +272,6 @@ static json_t *made_by_json(const organ_cut_audit *a)
 
 static json_t *document_of(organ_cut_audit *a)
 {
-    uint64_t bytes = 0;
-    for (size_t t = 0; t < a->copy.model->tensor_count; t++)
-        bytes += a->copy.model->tensors[t].bytes;
     json_t *const checks = checks_json(a);
     const double seconds = organ_seconds_now() - a->started;
     json_t *const made =
@@ -287,7 +284,8 @@ static json_t *document_of(organ_cut_audit *a)
         SET_SENTENCES("organ.audit_cut/1", "definitions", NULL),
         SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                                 SET_REAL("seconds", organ_rounded_seconds(seconds)), SET_ENGINE(a->engine))));
-    return organ_json_joined(organ_json_joined(made, organ_cut_document(&a->run, bytes)), rest);
+    return organ_json_joined(
+        organ_json_joined(made, organ_cut_document(&a->run, organ_model_tensor_bytes(a->copy.model))), rest);
 }
 
 /* ---- the audit ---- */

@@ -137,13 +137,11 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
             elements *= run->pieces[k].shape[axis];
         after += elements;
     }
-    uint64_t bytes = 0;
-    for (size_t t = 0; t < run->model->tensor_count; t++)
-        bytes += run->model->tensors[t].bytes;
     return ORGAN_OBJECT(
-        SET_COUNT("bytes_before", bytes), SET_COUNT("bytes_after", bytes_after), SET_COUNT("elements_before", before),
-        SET_COUNT("elements_after", after), SET_COUNT("layers_after", run->layers_after),
-        SET_COUNT("experts_before", run->experts_before), SET_COUNT("experts_after", run->experts_after),
+        SET_COUNT("bytes_before", organ_model_tensor_bytes(run->model)), SET_COUNT("bytes_after", bytes_after),
+        SET_COUNT("elements_before", before), SET_COUNT("elements_after", after),
+        SET_COUNT("layers_after", run->layers_after), SET_COUNT("experts_before", run->experts_before),
+        SET_COUNT("experts_after", run->experts_after),
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 

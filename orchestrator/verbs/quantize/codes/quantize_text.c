@@ -75,14 +75,13 @@ static uint64_t piece_bytes(const organ_piece *piece)
 static organ_status open_pruning(void *context, organ_error *error)
 {
     organ_quantize_job *const job = context;
-    organ_quantize_held held = {.model = job->model, .targets = &job->along.targets};
-    for (size_t k = 0; k < job->model->tensor_count; k++)
-        held.other_bytes += job->model->tensors[k].bytes;
+    organ_quantize_held held = {
+        .model = job->model, .targets = &job->along.targets, .other_bytes = organ_model_tensor_bytes(job->model)};
     for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_quantize_part *const p = organ_quantize_next_part(job, k);
         held.codes += piece_bytes(&job->list.pieces[p->codes]);
         held.scales += piece_bytes(&job->list.pieces[p->scale]);
-        /* adds the shape, and removes the target's own bytes, which the loop above has counted */
+        /* adds the shape, and removes the target's own bytes, which are among those of the model */
         held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->list.pieces[p->shape]) : 0) +
                             (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->list.pieces[p->global]) : 0) -
                             p->weight->codes->bytes;
