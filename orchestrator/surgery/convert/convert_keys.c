@@ -272,22 +272,13 @@ static organ_status keys_set(organ_convert_job *job, const pairing_key *row, org
 
 /* ---- all ---- */
 
-/* llama.cpp numbers the types: 0 F32, 1 F16, 2 Q4_0, 3 Q4_1, 7 Q8_0, 32 BF16, 38 MXFP4, 39 NVFP4. If codes are copied,
- * the first of them decide. */
+/* If codes are copied, the first of them decide. */
 static int64_t keys_file_type(const organ_convert_job *job)
 {
-    static const int64_t types[ORGAN_DTYPE_COUNT] = {
-        [ORGAN_MXFP4] = 38, [ORGAN_NVFP4] = 39, [ORGAN_Q8_0] = 7, [ORGAN_Q4_0] = 2, [ORGAN_Q4_1] = 3};
     for (size_t k = 0; k < job->piece_count && job->coded; k++)
         if (job->facts[k].content == CONVERT_BLOCKS)
-            return types[job->pieces[k].dtype];
-    if (job->encoding)
-        return job->encoding->file_type;
-    if (job->type == ORGAN_Q8_0)
-        return 7;
-    if (job->type == ORGAN_BF16)
-        return 32;
-    return job->type == ORGAN_F16;
+            return organ_encoding_file_type(job->pieces[k].dtype);
+    return job->encoding ? job->encoding->file_type : organ_encoding_file_type(job->type);
 }
 
 static organ_status keys_general(organ_convert_job *job, organ_error *error)

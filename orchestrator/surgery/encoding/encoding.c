@@ -97,6 +97,16 @@ organ_kind organ_encoding_kind(const organ_encoding *encoding)
     return encoding->scales == ORGAN_DTYPE_COUNT ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
 }
 
+int64_t organ_encoding_file_type(organ_dtype type)
+{
+    int64_t number = 0;
+    for (size_t k = 0; k < sizeof plain_types / sizeof *plain_types; k++)
+        number = plain_types[k].codes == type ? plain_types[k].file_type : number;
+    for (size_t k = 0; k < sizeof encodings / sizeof *encodings; k++)
+        number = encodings[k].codes == type && encodings[k].file_type ? encodings[k].file_type : number;
+    return number;
+}
+
 const organ_encoding *organ_encoding_for(const char *name, organ_kind kind)
 {
     for (size_t k = 0; k < sizeof encodings / sizeof *encodings; k++)

@@ -150,6 +150,8 @@ const organ_encoding *organ_encoding_of_type(const organ_encoding *encoding, org
 /* Returns the encoding that stores values of a GGUF tensor unquantised, with the name "f16", "bf16" or "f32"; NULL for
  * another name. organ_encoding_named does not find it, because it is not a scheme. */
 const organ_encoding *organ_encoding_plain(const char *name);
+/* Returns file_type of the encoding of GGUF that has tensors of this type; 0, that of F32, if there is none. */
+int64_t organ_encoding_file_type(organ_dtype type);
 /* Returns whether organ_encoding_plain returned the encoding. It has no scales, and GPTQ cannot use it. */
 bool organ_encoding_is_plain(const organ_encoding *encoding);
 /* Returns whether the encoding is that of --scheme mixed, which stands for a number of bits chosen for each target; its

@@ -344,10 +344,6 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
-    enum { ALL_F32 = 0, MOSTLY_F16 = 1, MOSTLY_BF16 = 32 }; /* numbers of llama.cpp */
-    int64_t file_type = job->as == ORGAN_F16 ? MOSTLY_F16 : MOSTLY_BF16;
-    if (job->as == ORGAN_F32)
-        file_type = ALL_F32;
     if (!gguf || organ_layout_metadata(gguf, &job->gguf, error))
         return error->status;
     for (size_t k = 0; k < gguf->kv_count; k++)
@@ -356,7 +352,8 @@ static organ_status dequantize_make_header(organ_dequantize_job *job, organ_erro
             strcmp(gguf->kvs[k].key, ORGAN_REPAIR_PAIR_KEY) != 0)
             organ_gguf_writer_remove(job->gguf, gguf->kvs[k].key);
     if (job->part_count)
-        organ_gguf_writer_set_integer(job->gguf, "general.file_type", ORGAN_GGUF_U32, file_type, error);
+        organ_gguf_writer_set_integer(job->gguf, "general.file_type", ORGAN_GGUF_U32, organ_encoding_file_type(job->as),
+                                      error);
     return error->status;
 }
 
