@@ -10,9 +10,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define SAMPLE      ((uint64_t)4096)   /* bytes of a tensor that its digest covers */
-#define MAX_SAMPLES 4096               /* tensors whose bytes are read */
-#define LARGEST_LOG ((size_t)64 << 20) /* bytes */
+#define SAMPLE      ((uint64_t)4096) /* bytes of a tensor that its digest covers */
+#define MAX_SAMPLES 4096             /* tensors whose bytes are read */
 
 /* ---- donors ---- */
 
@@ -50,18 +49,8 @@ organ_status organ_model_fingerprint(const organ_model *model, char out[17], org
 
 json_t *organ_experiment_log(const organ_model *model, organ_error *error)
 {
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
-    json_error_t fault;
-    if (organ_model_load(model, "organ/prune.json", LARGEST_LOG, &bytes, &length, error) != ORGAN_OK || !bytes)
-        return NULL;
-    bool no_memory;
-    json_t *log = organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    if (no_memory)
-        organ_fail(error, ORGAN_IO, "%s: organ/prune.json: no memory to read it", model->path);
-    else if (!log)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: organ/prune.json: %s", model->path, fault.text);
-    else if (strcmp(organ_json_text(log, "schema"), "organ.prune/1") != 0)
+    json_t *log = organ_model_document(model, "organ/prune.json", JSON_REJECT_DUPLICATES, error);
+    if (log && strcmp(organ_json_text(log, "schema"), "organ.prune/1") != 0)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: organ/prune.json: its schema is '%s', not 'organ.prune/1'", model->path,
                    organ_json_text(log, "schema"));
     if (error->status)

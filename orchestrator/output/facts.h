@@ -208,6 +208,11 @@ json_t *organ_errata_of_experiments(const json_t *experiments);
 
 typedef struct organ_view organ_view; /* report/view/views.h */
 
+/* Returns the JSON of a file that belongs to the model, with jansson's `flags`, which the caller releases. Returns NULL
+ * without an error if there is no such file, and NULL with ORGAN_BAD_INPUT "MODEL: NAME: line N: ..." if it is no JSON.
+ */
+json_t *organ_model_document(const organ_model *model, const char *name, size_t flags, organ_error *error);
+
 /* Returns the report of the verb that wrote the model, if `view` is the report's: from its folder organ/, or next to a
  * single file X.gguf as X.layers.json. Adds the member "file", its path in the model's folder. The caller releases it.
  * Returns NULL without an error if there is no file view->files.json with the schema of the view, NULL with

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGEST ((size_t)256 << 20) /* bytes of a report */
+#define LARGEST ((size_t)256 << 20) /* bytes of a document */
 #define KINDS   ((size_t)32)        /* kinds of types of a model that are counted */
 #define SHOWN   ((size_t)3)         /* kinds that are named */
 
@@ -26,22 +26,28 @@ static void name_report(const organ_model *model, const char *file, char *name, 
         snprintf(name, size, "%.*s.%s", end ? (int)(end - base) : (int)strlen(base), base, file);
 }
 
-json_t *organ_own_report(const organ_model *model, const organ_view *view, organ_error *error)
+json_t *organ_model_document(const organ_model *model, const char *name, size_t flags, organ_error *error)
 {
-    char name[1024], *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     json_error_t fault;
     bool no_memory;
-    name_report(model, view->files.json, name, sizeof name);
     if (organ_model_load(model, name, LARGEST, &bytes, &length, error) != ORGAN_OK || !bytes)
         return NULL;
-    json_t *const report = organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    free(bytes);
+    json_t *const document = organ_json_load(bytes, length, flags, &fault, &no_memory);
     if (no_memory)
         organ_fail_memory(error, name);
-    else if (!report)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s", model->path, name, fault.text);
-    else if (strcmp(organ_json_text(report, "schema"), view->schema) == 0) {
+    else if (!document)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: line %d: %s", model->path, name, fault.line, fault.text);
+    return document;
+}
+
+json_t *organ_own_report(const organ_model *model, const organ_view *view, organ_error *error)
+{
+    char name[1024];
+    name_report(model, view->files.json, name, sizeof name);
+    json_t *const report = organ_model_document(model, name, JSON_REJECT_DUPLICATES, error);
+    if (report && strcmp(organ_json_text(report, "schema"), view->schema) == 0) {
         json_object_set_new(report, "file", organ_document_string(name));
         return report;
     }

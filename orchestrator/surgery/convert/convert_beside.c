@@ -6,6 +6,7 @@
 #include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
+#include "orchestrator/output/facts.h"
 #include "orchestrator/output/model_copy.h"
 
 #include <organ/base.h>
@@ -13,10 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MODULES      "modules.json"
-#define POOLING      "1_Pooling"
-#define BESIDE_LIMIT ((size_t)1 << 20)
-#define TYPES        "sentence_transformers.models."
+#define MODULES "modules.json"
+#define POOLING "1_Pooling"
+#define TYPES   "sentence_transformers.models."
 
 /* Ways to make one vector of those of all tokens: the flag of sentence-transformers, its name in newer files, and the
  * number of llama.cpp's llama_pooling_type; 0: llama.cpp has none. */
@@ -30,25 +30,6 @@ static const struct pooling_mode {
              {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens", 0},
              {"pooling_mode_weightedmean_tokens", "weightedmean", 0}};
 enum { MODES = sizeof modes / sizeof *modes, MEAN = 0 };
-
-/* ---- files of the model ---- */
-
-/* Returns NULL, with ORGAN_OK, if there is no such file. */
-static json_t *load_json(const organ_convert_job *job, const char *name, organ_error *error)
-{
-    ORGAN_OWNED char *bytes = NULL;
-    size_t length = 0;
-    json_t *root = NULL;
-    bool no_memory = false;
-    json_error_t fault;
-    if (organ_model_load(job->model, name, BESIDE_LIMIT, &bytes, &length, error) || !bytes)
-        return NULL;
-    if (!(root = organ_json_load(bytes, length, 0, &fault, &no_memory)) && no_memory)
-        organ_fail_memory(error, name);
-    else if (!root)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: line %d: %s", job->model->path, name, fault.line, fault.text);
-    return root;
-}
 
 /* ---- pooling, to GGUF ---- */
 
@@ -75,7 +56,8 @@ static organ_status put_pooling(const organ_convert_job *job, const char *folder
     size_t count = 0;
     ORGAN_OWNED char *const name = organ_format("%s%sconfig.json", folder, *folder ? "/" : "");
     ORGAN_OWNED char *const key = organ_format("%s.pooling_type", job->pairing->gguf);
-    ORGAN_OWNED_JSON json_t *const config = name && key ? load_json(job, name, error) : NULL;
+    ORGAN_OWNED_JSON json_t *const config =
+        name && key ? organ_model_document(job->model, name, /*flags=*/0, error) : NULL;
     const struct pooling_mode *const mode = find_mode(config, &count);
     if (!name || !key)
         organ_fail_memory(error, MODULES);
@@ -133,7 +115,7 @@ static organ_status note_rest(const organ_convert_job *job, organ_error *error)
 
 organ_status organ_convert_beside(const organ_convert_job *job, organ_error *error)
 {
-    ORGAN_OWNED_JSON json_t *const modules = load_json(job, MODULES, error);
+    ORGAN_OWNED_JSON json_t *const modules = organ_model_document(job->model, MODULES, /*flags=*/0, error);
     for (size_t k = 0; k < json_array_size(modules) && !error->status; k++)
         put_module(job, json_array_get(modules, k), error);
     return error->status ? error->status : note_rest(job, error);
