@@ -316,7 +316,7 @@ grep -E '^(kernels|formats|orchestrator)/' "$scratch/code" | grep -vE '^orchestr
 grep -E '^(formats|orchestrator)/' "$scratch/code" | grep -v '^formats/base/memory_watch\.c:' |
     grep -E '\bjson_load(s|b|f|fd|_file|_callback) *\(' | check "JSON is read by organ_json_load, which survives a lack of memory"
 grep -E '^orchestrator/' "$scratch/code" | grep -vE '^orchestrator/(machine|stream)/' |
-    grep -E '\borgan_workers_(run|start) *\(' | check "work in numbered parts runs by organ_parts_run"
+    grep -E '\borgan_workers_(run|start) *\(' | check "work in numbered parts runs by organ_parts_run or organ_share"
 # A call is searched up to its end, a string with a conversion such as %.*g or %a in it.
 # shellcheck disable=SC2016 # $ is PCRE's
 number='\b(?:(?:strto(?:d|f|ld)|atof|v[sfa]?n?s?printf|json_v?sprintf)\(|(?:sn?printf|[fd]?printf|asprintf)\((?:[^";]|"(?:[^"\\]|\\.)*")*"(?:[^"\\%]|\\.|%[^aefgAEFG])*%[-+ #0-9.*]*[lL]?[aefgAEFG])'

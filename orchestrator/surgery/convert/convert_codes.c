@@ -14,7 +14,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/stream/stream_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -509,7 +508,7 @@ static organ_status code_copy_share(code_share *s, organ_error *error)
     const uint64_t fitting = organ_engine_memory(s->job->engine) / each;
     s->step = code_step(s);
     s->ranges = organ_max(organ_min(organ_workers_count(s->job->engine->workers), (size_t)fitting), 1);
-    organ_parts_run(&(organ_parts){.count = s->ranges, .context = s, .work = code_copy_range}, s->job->engine, error);
+    organ_share_try(s->job->engine, s->ranges, code_copy_range, s, error);
     for (size_t k = 0; k < s->count && !error->status; k++)
         if (!s->job->facts[s->places[k].piece].skip)
             code_wrote(s, &s->places[k], error);

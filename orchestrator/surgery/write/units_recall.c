@@ -37,7 +37,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
         json_int_t from, bytes;
         const char *written;
         char found[17];
-        if (organ_stop_is_requested(w->stop))
+        if (organ_stop_is_requested(w->write->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         *intact = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 &&
                   (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= w->plan->pieces[piece].bytes - at;

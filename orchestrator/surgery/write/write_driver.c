@@ -349,7 +349,6 @@ static organ_writing write_of(const organ_write *m)
                    .resume = m->requested->resume,
                    .resumed_by = m->names.resumed_by,
                    .ranks = engine->ranks},
-        .stop = engine->stop,
         .overflow = ORGAN_OVERFLOW(m->requested->saturate),
         .evaluation = {.options = m->requested->evaluate,
                        .engine = engine,

@@ -39,7 +39,6 @@ struct organ_writing {
     organ_output output;
     organ_run_inputs inputs; /* all files that the run reads */
     organ_run_journal journal;
-    const organ_stop *stop;
     organ_layout *plan;      /* files and pieces of the output, once it is planned */
     organ_layout own_plan;   /* what `plan` points to, unless the verb has laid out the files */
     size_t unit_count, done; /* number of units, and of those that are done */

@@ -12,7 +12,6 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/low_rank.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/stream/stream_parts.h"
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>
@@ -80,7 +79,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, const organ_adapter_w
             bytes += rewrite_bytes_of(&rw->rows[k]);
             b.rows[b.count++] = &rw->rows[k];
         }
-        organ_parts_run(&(organ_parts){.count = b.count, .context = &b, .work = work_on_row}, rw->engine, error);
+        organ_share_try(rw->engine, b.count, work_on_row, &b, error);
         for (size_t j = 0; j < b.count && !error->status; j++)
             finish(context, b.rows[j], error);
     }

@@ -7,7 +7,7 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/stream_parts.h"
+#include "orchestrator/stream/product.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -176,7 +176,7 @@ static organ_status run_workers(z_measure_crew *c, organ_error *error)
     if (make_order(c, error) || c->count == 0 || allocate_scratch(c, error))
         return error->status;
     organ_progress_begin(c->progress, "measuring", c->all_bytes, c->all_count);
-    organ_parts_run(&(organ_parts){.count = c->count, .context = c, .work = measure_weight}, c->engine, error);
+    organ_share_try(c->engine, c->count, measure_weight, c, error);
     organ_progress_end(c->progress);
     return error->status ? error->status : organ_model_unchanged(c->model, error);
 }

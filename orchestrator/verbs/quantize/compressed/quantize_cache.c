@@ -311,14 +311,6 @@ json_t *organ_quantize_cache_config(const organ_quantize_job *job)
     return organ_json_joined(made, ORGAN_OBJECT(SET_TEXT("observer", "static_minmax")));
 }
 
-static json_t *numbers_json(const float *scales, size_t count)
-{
-    json_t *const list = json_array();
-    for (size_t h = 0; h < count; h++)
-        json_array_append_new(list, json_real((double)scales[h]));
-    return list;
-}
-
 /* A layer with the keys of an earlier one has its scales. */
 json_t *organ_quantize_cache_document(const organ_quantize_job *job)
 {
@@ -331,8 +323,9 @@ json_t *organ_quantize_cache_document(const organ_quantize_job *job)
         const float *const scales = c->scales + kind->shares_with * width_of(c);
         const size_t count = c->by_head ? kind->kv_heads : 1;
         if (c->name[l])
-            json_array_append_new(rows, ORGAN_OBJECT(SET_COUNT("layer", l), SET("keys", numbers_json(scales, count)),
-                                                     SET("values", numbers_json(scales + c->heads, count))));
+            json_array_append_new(rows,
+                                  ORGAN_OBJECT(SET_COUNT("layer", l), SET("keys", organ_json_reals(count, scales)),
+                                               SET("values", organ_json_reals(count, scales + c->heads))));
     }
     return ORGAN_OBJECT(SET_TEXT("scales_of", c->by_head ? "head" : "layer"),
                         SET_COUNT("tensors", 1 + job->list.pieces[c->unit].more), SET_COUNT("zero", c->zero),
