@@ -54,16 +54,17 @@ organ_across_kind organ_across_kind_of(const organ_across *across, const char *n
 
 /* Writes what organ_convert gives the model, but without the data of tensors: a GGUF file, or a directory of
  * safetensors with all its other files. Files of tensors are holes behind their headers and take no room on the disk.
- * options->write is not used. Adds the size of the tensors, of a GGUF file also of its header, to *bytes. Each rank
- * writes its own. Returns the errors of organ_convert on reading the model, ORGAN_IO if the output cannot be written.
+ * options->write is not used. `opened`: the model, if the caller has opened it; else NULL. Adds the size of the
+ * tensors, of a GGUF file also of its header, to *bytes. Each rank writes its own. Returns the errors of organ_convert
+ * on reading the model, ORGAN_IO if the output cannot be written.
  */
-organ_status organ_convert_outline(const organ_convert_options *options, const organ_engine *engine,
-                                   const organ_progress *progress, const char *path, uint64_t *bytes,
-                                   organ_error *error);
+organ_status organ_convert_outline(const organ_convert_options *options, organ_model *opened,
+                                   const organ_engine *engine, const organ_progress *progress, const char *path,
+                                   uint64_t *bytes, organ_error *error);
 
-/* organ_convert of a temporary model (organ_write_origin). */
+/* organ_convert of a temporary model (organ_write_origin), or of one that the caller has opened; both may be NULL. */
 organ_status organ_convert_from(const organ_convert_options *options, const organ_write_origin *origin,
-                                const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                organ_error *error);
+                                organ_model *opened, const organ_engine *engine, const organ_progress *progress,
+                                json_t **report, organ_error *error);
 
 #endif

@@ -244,7 +244,9 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
     if (!job->to_gguf && organ_output_is_file(o->write.output))
         return organ_fail(error, ORGAN_USAGE, "%s: safetensors have files next to them: name a directory",
                           o->write.output);
-    if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "converted", error))
+    job->model = job->opened;
+    if ((!job->model && organ_model_open(o->model, &job->model, error)) ||
+        organ_model_is_here(job->model, "converted", error))
         return error->status;
     if ((job->model->gguf != NULL) == job->to_gguf)
         return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types%s", o->model,
@@ -299,7 +301,8 @@ void organ_convert_release(organ_convert_job *job)
     json_decref(job->file);
     organ_forward_config_release(&job->config);
     organ_weights_free(job->weights);
-    organ_model_close(job->model);
+    if (!job->opened)
+        organ_model_close(job->model);
 }
 
 static uint64_t piece_bytes(const organ_piece *piece)
@@ -440,12 +443,12 @@ static organ_status outline_directory(organ_convert_job *job, const char *path, 
     return error->status;
 }
 
-organ_status organ_convert_outline(const organ_convert_options *options, const organ_engine *engine,
-                                   const organ_progress *progress, const char *path, uint64_t *bytes,
-                                   organ_error *error)
+organ_status organ_convert_outline(const organ_convert_options *options, organ_model *opened,
+                                   const organ_engine *engine, const organ_progress *progress, const char *path,
+                                   uint64_t *bytes, organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_convert_release)
-    organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
+    organ_convert_job job = {.options = options, .opened = opened, .engine = engine, .progress = progress};
     if (strcmp(options->to, "gguf") != 0)
         outline_directory(&job, path, bytes, error);
     else if (convert_prepare(&job, error) == ORGAN_OK)
@@ -457,6 +460,7 @@ organ_status organ_convert_outline(const organ_convert_options *options, const o
 typedef struct convert_from {
     const organ_convert_options *options;
     const organ_write_origin *origin; /* NULL: the model is an input of the command */
+    organ_model *opened;              /* the model; NULL: it is not open */
 } convert_from;
 
 static organ_status convert_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
@@ -464,7 +468,11 @@ static organ_status convert_verb(const void *given, const organ_engine *engine, 
 {
     const convert_from *const call = given;
     ORGAN_RELEASED_BY(organ_convert_release)
-    organ_convert_job job = {.options = call->options, .origin = call->origin, .engine = engine, .progress = progress};
+    organ_convert_job job = {.options = call->options,
+                             .origin = call->origin,
+                             .opened = call->opened,
+                             .engine = engine,
+                             .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     if (call->options->format)
         organ_repack(call->options, engine, progress, report, error);
@@ -478,10 +486,10 @@ ORGAN_REQUIREMENTS(convert, NULL,
                    ORGAN_REQUIREMENT(organ_convert_options, format))
 
 organ_status organ_convert_from(const organ_convert_options *options, const organ_write_origin *origin,
-                                const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                organ_error *error)
+                                organ_model *opened, const organ_engine *engine, const organ_progress *progress,
+                                json_t **report, organ_error *error)
 {
-    const convert_from call = {options, origin};
+    const convert_from call = {options, origin, opened};
     if (ORGAN_BEGIN_VERB(organ_convert_options, options, report, error, "model", options->model, "to", options->to,
                          "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output) ||
         organ_requirements_check(&organ_convert_requirements, options, &(organ_convert_options){0}, error))
@@ -493,5 +501,5 @@ organ_status organ_convert(const organ_convert_options *options, const organ_eng
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
     ORGAN_OWN_RESULTS(report, error);
-    return organ_convert_from(options, /*origin=*/NULL, engine, progress, report, error);
+    return organ_convert_from(options, /*origin=*/NULL, /*opened=*/NULL, engine, progress, report, error);
 }

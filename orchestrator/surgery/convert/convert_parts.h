@@ -86,6 +86,7 @@ typedef struct organ_convert_job {
     bool outline;                     /* as in organ_write */
     const organ_engine *engine;
     const organ_progress *progress;
+    organ_model *opened; /* the model, if the caller has opened it and will close it; else NULL */
     organ_model *model;
     organ_weights *weights;
     bool to_gguf;        /* false: to safetensors */

@@ -60,7 +60,7 @@ static organ_status outline_block(void *context, const organ_progress *progress,
     const graft_across *const a = context;
     const organ_convert_options c = conversion_of(a);
     uint64_t bytes = 0;
-    return organ_convert_outline(&c, a->options->engine, progress, a->hidden.outline, &bytes, error);
+    return organ_convert_outline(&c, /*opened=*/NULL, a->options->engine, progress, a->hidden.outline, &bytes, error);
 }
 
 static organ_status convert_block(void *context, bool resume, json_t **report, organ_error *error)

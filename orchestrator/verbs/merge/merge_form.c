@@ -138,7 +138,7 @@ static organ_status make_form(const model_merge *job, const merge_donor *donor, 
         return make_outline_of_url(job, donor->stored, form, error);
     options.model = donor->path;
     options.to = "safetensors";
-    return organ_convert_outline(&options, job->engine, NULL, form, &bytes, error);
+    return organ_convert_outline(&options, donor->stored, job->engine, NULL, form, &bytes, error);
 }
 
 organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_error *error)

@@ -116,7 +116,7 @@ static organ_status run_last(const merge_steps *s, const char *model, bool dry, 
     c.to = "gguf";
     c.write = write;
     c.write.resume = write.resume && begun;
-    return organ_convert_from(&c, origin, s->engine, progress, report, error);
+    return organ_convert_from(&c, origin, /*opened=*/NULL, s->engine, progress, report, error);
 }
 
 /* ---- reports ---- */

@@ -189,8 +189,6 @@ static void note_before_pass(const organ_quantize_job *job)
                             job->list.left_out[0].tensor->name);
 }
 
-static organ_status run_calibrated(void *job, organ_error *error) { return organ_quantize_calibrated(job, error); }
-
 /* The calibrated parts come first, because they need more memory: if --memory is too small, the run fails before it
  * has written any code. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
@@ -200,8 +198,9 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
     if (step(job, job->format->write, error) || organ_quantize_find_scales(job, error))
         return error->status;
     if (job->repair.adapter)
-        return organ_quantize_pass(job, error) == ORGAN_OK ? organ_quantize_repair_write(job, run_calibrated, error)
-                                                           : error->status;
+        return organ_quantize_pass(job, error) == ORGAN_OK
+                   ? organ_quantize_repair_write(job, organ_quantize_calibrated, error)
+                   : error->status;
     if (job->along.run && organ_quantize_calibrated(job, error))
         return error->status;
     return organ_quantize_pass(job, error);
@@ -370,8 +369,10 @@ organ_status organ_quantize_from(const organ_quantize_options *options, const or
     if (organ_requirements_check(&organ_quantize_requirements, &named, &defaults, error) ||
         organ_quantize_smooth_check(&named, error))
         return error->status;
-    if (strcmp(named.scheme, "none") == 0)
-        return organ_quantize_smooth_only(&named, engine, progress, report, error);
+    if (strcmp(named.scheme, "none") == 0) {
+        const organ_smooth_options smoothing = organ_quantize_smoothing(&named);
+        return organ_smooth(&smoothing, engine, progress, report, error);
+    }
     if (organ_quantize_types_wanted(&named) && organ_quantize_sizes_check(&named, error))
         return error->status;
     return organ_quantize_steps(&call, engine, progress, report, error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * --smooth: checks its options, and writes the smoothed model alone with --scheme none. */
+ * --smooth: its options, and their checks. */
 #include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 #include "orchestrator/verbs/quantize/quantize_verb.h"
 
@@ -31,7 +31,8 @@ organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *o)
                                   .alpha = o->smooth.alpha,
                                   .rounding = rounding_of(o),
                                   .reals = o->smooth.factors && strcmp(o->smooth.factors, "any") == 0,
-                                  .calibration = o->calibration};
+                                  .calibration = o->calibration,
+                                  .write = o->write};
 }
 
 /* Codes that are floating-point numbers have errors in proportion to the values, whatever the scale. */
@@ -63,12 +64,4 @@ organ_status organ_quantize_smooth_check(const organ_quantize_options *o, organ_
         return organ_fail(error, ORGAN_USAGE,
                           "`smooth.alpha` needs `calibration.text` FILE, a text on which the inputs are measured");
     return check_automatic(o, error);
-}
-
-organ_status organ_quantize_smooth_only(const organ_quantize_options *options, const organ_engine *engine,
-                                        const organ_progress *progress, json_t **report, organ_error *error)
-{
-    organ_smooth_options smoothing = organ_quantize_smoothing(options);
-    smoothing.write = options->write;
-    return organ_smooth(&smoothing, engine, progress, report, error);
 }

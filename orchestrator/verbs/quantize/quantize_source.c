@@ -34,7 +34,7 @@ static organ_status outline_converted(void *context, const organ_progress *progr
 {
     organ_quantize_source *const s = context;
     const organ_convert_options c = conversion(s);
-    return organ_convert_outline(&c, s->engine, progress, s->hidden.outline, &s->bytes, error);
+    return organ_convert_outline(&c, s->opened, s->engine, progress, s->hidden.outline, &s->bytes, error);
 }
 
 static organ_status convert(void *context, bool resume, json_t **report, organ_error *error)
@@ -46,7 +46,7 @@ static organ_status convert(void *context, bool resume, json_t **report, organ_e
     c.write.force = !resume;
     organ_progress_note_once(s->progress, "the model is first converted to %s (%s), which is removed at the end",
                              s->hidden.path, organ_quantity_text(s->bytes, size));
-    return organ_convert(&c, s->engine, s->progress, report, error);
+    return organ_convert_from(&c, /*origin=*/NULL, s->opened, s->engine, s->progress, report, error);
 }
 
 /* Finds errors of the smoothing, such as a model without folds, before it begins. */
@@ -122,7 +122,13 @@ static organ_status check_output(organ_quantize_source *s, const organ_model *mo
     return s->like ? ORGAN_OK : organ_fail_memory(error, model->path);
 }
 
-/* A model in GGUF needs no conversion: the last step takes it as it is opened here. */
+static void close_model(organ_quantize_source *s)
+{
+    organ_model_close(s->opened);
+    s->opened = NULL;
+}
+
+/* The step that reads the model takes it as it is opened here: the conversion or, of a model in GGUF, the last one. */
 static organ_status find_step(organ_quantize_source *s, organ_error *error)
 {
     const organ_quantize_options *const o = s->call.options;
@@ -136,8 +142,8 @@ static organ_status find_step(organ_quantize_source *s, organ_error *error)
     if (organ_model_is_here(s->opened, "quantised", error) == ORGAN_OK &&
         organ_run_inputs_add_model(&s->inputs, "model", s->opened, error) == ORGAN_OK)
         check_output(s, s->opened, error);
-    organ_model_close(s->opened);
-    s->opened = NULL;
+    if (s->first == &smooths)
+        close_model(s);
     return error->status;
 }
 
@@ -236,6 +242,7 @@ static organ_status quantize_model(void *context, const char *path, bool try, co
         inner.write.dry_run = true;
         inner.write.evaluate = NULL;
     } else {
+        close_model(s);
         if (s->first == &smooths)
             call.origin = &smoothed;
         json_object_del(s->made, "run"); /* a report has one, at its end */
@@ -277,7 +284,7 @@ organ_status organ_quantize_steps(const organ_quantize_call *call, const organ_e
                                .measures = organ_quantize_types_wanted(o),
                                .hidden = {.output = o->write.output, .ranks = engine->ranks}};
     find_step(&s, error);
-    s.call.opened = s.opened;
+    s.call.opened = s.first ? NULL : s.opened;
     if (!error->status && reserve(&s, engine->ranks, error) == ORGAN_OK) {
         if (s.hidden.folder)
             run_both(&s, progress, report, error);

@@ -26,7 +26,7 @@ struct organ_quantize_source {
     const organ_engine *engine;
     const organ_progress *progress;
     const char *model;         /* path of the model that the user gave */
-    organ_model *opened;       /* a model in GGUF, which needs no first step; NULL: another */
+    organ_model *opened;       /* the model, until the step that reads it ends; NULL: that opens it */
     const organ_steps *first;  /* converts or smooths the model; NULL: there is no such step */
     organ_run_inputs inputs;   /* the files of the model, for the record of the first step */
     json_t *made;              /* report of the first step */
@@ -73,14 +73,10 @@ organ_status organ_quantize_steps(const organ_quantize_call *call, const organ_e
 /* Removes the converted file of a run of `scheme` from `model` that was killed after `output` got its name. The caller
  * has reserved the output. */
 void organ_quantize_source_tidy(const char *model, const char *output, const char *scheme);
-/* Returns the options of the smoothing of a run with `smooth.alpha`; the caller sets `write`. */
+/* Returns the options of the smoothing of a run, which has the output of the run. */
 organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *options);
 /* Returns ORGAN_USAGE for options that --smooth and scheme none do not permit. */
 organ_status organ_quantize_smooth_check(const organ_quantize_options *options, organ_error *error);
-/* Writes the smoothed model (scheme none). */
-organ_status organ_quantize_smooth_only(const organ_quantize_options *options, const organ_engine *engine,
-                                        const organ_progress *progress, json_t **report, organ_error *error);
-
 /* organ_quantize of a temporary model. */
 organ_status organ_quantize_from(const organ_quantize_options *options, const organ_write_origin *origin,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,

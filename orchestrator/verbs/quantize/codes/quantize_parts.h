@@ -409,7 +409,7 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
 /* Runs the calibration: quantises the calibrated parts layer by layer and writes their codes and scales. Returns the
  * errors of organ_calibration_run_layers and of the functions of organ_quantize_pruning. */
-organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error);
+organ_status organ_quantize_calibrated(void *job, organ_error *error);
 /* Returns the callbacks of the calibration run. */
 organ_calibration_work organ_quantize_calibrated_work(organ_quantize_job *job);
 /* Closes what organ_quantize_open_text opened, also after an error. */

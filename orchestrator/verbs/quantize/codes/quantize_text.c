@@ -99,9 +99,9 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
     return job->pruning && job->pruning->open ? organ_memory_check_also(open_pruning, job, error) : error->status;
 }
 
-organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
+organ_status organ_quantize_calibrated(void *job, organ_error *error)
 {
-    return organ_calibration_run_layers(job->along.run, error);
+    return organ_calibration_run_layers(((organ_quantize_job *)job)->along.run, error);
 }
 
 void organ_quantize_close_text(organ_quantize_job *job)
