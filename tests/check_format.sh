@@ -48,28 +48,18 @@ if needs shellcheck; then
     judge "a script with a fault passes" bash -c '! shellcheck -S warning "$1" >/dev/null' - "$scratch/wrong.sh"
 fi
 
-# long_functions: reads names of files and prints functions of more than 40 lines between their braces, those of the table below by their limit.
+# long_functions: reads names of files and prints functions of more than 40 lines between their braces.
 long_functions() {
     xargs -d '\n' awk '
-        FILENAME == ARGV[1] { limit[$1 " " $2] = $3; next }
         FNR == 1 { open = 0 }
         /^[a-z].*[a-z_0-9]\(/ { name = $0; sub(/\(.*/, "", name); sub(/.*[ *]/, "", name) }
         /^\{$/ { open = FNR }
         /^\}$/ && open {
             lines = FNR - open - 1
-            most = (FILENAME " " name) in limit ? limit[FILENAME " " name] : 40
-            if (lines > most) print FILENAME ": " name " has " lines " lines"
+            if (lines > 40) print FILENAME ": " name " has " lines " lines"
             open = 0
-        }' "$scratch/limits"
+        }'
 }
-# Functions that are longer today: file, name, lines.
-cat >"$scratch/limits" <<'LIMITS'
-formats/config/hf.c read_hf_config 45
-formats/weights/find_weights.c organ_weight_why_unmatched 42
-orchestrator/forward/mixers/attention.c organ_forward_attention 43
-orchestrator/surgery/convert/convert_check.c check_layers 49
-orchestrator/surgery/convert/convert_keys.c keys_set 105
-LIMITS
 grep -E '^(formats|orchestrator)/' "$scratch/c_files" | long_functions >"$scratch/found"
 clean "functions of more than 40 lines" "$scratch/found"
 { echo 'int f(int a)' && echo '{' && yes '    a++;' | head -n 41 && echo '}'; } >"$scratch/long.c"

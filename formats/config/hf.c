@@ -188,6 +188,28 @@ static void refuse_bidirectional(const config_hf_source *s)
                             "false: attention to later tokens is not supported");
 }
 
+/* Settings that no other setting depends on. */
+static void read_flags(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_family *const f = s->family;
+    c->parallel = organ_config_flag_of(s, f->parallel);
+    c->one_norm = c->parallel && f->one_norm;
+    if (f->falcon)
+        read_falcon_norms(s, c);
+    c->head_bias = organ_config_flag_of(s, f->head_bias);
+    c->clip_qkv = f->clip ? organ_config_real(s, s->root, f->clip, 0) : 0;
+    c->norm_adds_one = f->norm_adds_one;
+    c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
+    if (f->value_scale.key) /* null means no scale */
+        c->value_scale = organ_config_real(s, s->root, f->value_scale.key,
+                                           json_object_get(s->root, f->value_scale.key) ? 0 : f->value_scale.otherwise);
+    c->rope_interleaved = f->interleaved;
+    c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
+    c->output_bias = organ_config_flag_of(s, f->output_bias);
+    c->mlp_bias = organ_config_flag_of(s, f->mlp_bias);
+    c->tied_output = organ_config_is_tied(s);
+}
+
 /* Sizes come first, because later members have an entry for each layer; the other steps are in the order in which
  * they depend on each other. */
 static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
@@ -206,22 +228,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     organ_config_require(s, s->root, f->fixed);
     read_activation(s, c);
     organ_config_experts(s, c);
-    c->parallel = organ_config_flag_of(s, f->parallel);
-    c->one_norm = c->parallel && f->one_norm;
-    if (f->falcon)
-        read_falcon_norms(s, c);
-    c->head_bias = organ_config_flag_of(s, f->head_bias);
-    c->clip_qkv = f->clip ? organ_config_real(s, s->root, f->clip, 0) : 0;
-    c->norm_adds_one = f->norm_adds_one;
-    c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
-    if (f->value_scale.key) /* null means no scale */
-        c->value_scale = organ_config_real(s, s->root, f->value_scale.key,
-                                           json_object_get(s->root, f->value_scale.key) ? 0 : f->value_scale.otherwise);
-    c->rope_interleaved = f->interleaved;
-    c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
-    c->output_bias = organ_config_flag_of(s, f->output_bias);
-    c->mlp_bias = organ_config_flag_of(s, f->mlp_bias);
-    c->tied_output = organ_config_is_tied(s);
+    read_flags(s, c);
     refuse_bidirectional(s);
     refuse_bitnet(s);
     if (s->error->status == ORGAN_OK)

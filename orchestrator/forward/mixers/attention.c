@@ -521,9 +521,29 @@ static void place_index(attention_job *j)
     j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_min(g->tokens, FORWARD_QUERIES) * total);
 }
 
-/* k and v are in the KV cache if there is one (g->before), else in the tokens' states if an earlier layer has
- * computed them (shared_at), else in `scratch`. In MLA a latent row is the key of all heads, and its first `rank`
- * numbers are their value. */
+/* The keys and values are in the KV cache if there is one, else in the tokens' states if an earlier layer has computed
+ * them, else where `j` has them already, in scratch. */
+static void place_keys(attention_job *j)
+{
+    const organ_forward_config *const c = &j->group->forward->config;
+    const forward_group *const g = j->group;
+    if (g->before) {
+        j->k = g->before->keys;
+        j->v = g->before->values;
+        j->cached_tokens = g->before->tokens;
+    } else if (j->shared) {
+        j->k = g->states + j->kind->shared_at;
+        j->v = j->k + j->k_width;
+        j->k_width = j->v_width = (size_t)c->state;
+    }
+    place_index(j);
+    if (j->kind->latent) { /* MLA: a row is the key, and its first `rank` floats are the value */
+        j->v_width = j->key_dim = j->k_width;
+        j->value_dim = c->latent.rank;
+        j->kv_heads = 1;
+    }
+}
+
 organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *scratch,
                                      organ_error *error)
 {
@@ -545,21 +565,7 @@ organ_status organ_forward_attention(forward_group *g, const float *normed, floa
     j.k = j.out + g->tokens * j.out_width;
     j.v = j.k + g->tokens * j.k_width;
     j.room = j.v + g->tokens * j.v_width;
-    if (g->before) {
-        j.k = g->before->keys;
-        j.v = g->before->values;
-        j.cached_tokens = g->before->tokens;
-    } else if (j.shared) {
-        j.k = g->states + kind->shared_at;
-        j.v = j.k + j.k_width;
-        j.k_width = j.v_width = (size_t)c->state;
-    }
-    place_index(&j);
-    if (kind->latent) { /* MLA: a row is the key, and its first `rank` floats are the value */
-        j.v_width = j.key_dim = j.k_width;
-        j.value_dim = c->latent.rank;
-        j.kv_heads = 1;
-    }
+    place_keys(&j);
     forward_rotation *rotation = kind->window ? &f->rotation_local : &f->rotation;
     j.rotation = rotation;
     size_t *positions = NULL;
