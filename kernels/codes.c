@@ -390,4 +390,72 @@ DECODE_ALL(u8, ORGAN_CODE_U8)
 DECODE_ALL(e2m1, ORGAN_CODE_E2M1)
 DECODE_ALL(u4, ORGAN_CODE_U4)
 
+/* ---- 4-bit codes of 16 levels ---- */
+/* The products of the levels and a scale, as the words of FP32 numbers or as numbers of 16 bits. */
+typedef struct level_table {
+    u16x16 words[2]; /* the upper and the lower words of FP32; or the numbers and nothing */
+} level_table;
+
+INLINE level_table make_level_table(const float *levels, float scale, const enum element_type type)
+{
+    const f32x16 products = f32_mul(f32_load(levels), f32_set1(scale));
+    level_table table = {{narrow_one_nan(products, type == F16 ? F16 : BF16), u16_set1(0)}};
+    if (type == F32) {
+        const u32x16 bits = f32_bits(one_nan(products));
+        table.words[0] = u32_tops(bits);
+        table.words[1] = u32_tops(u32_sll(bits, 16));
+    }
+    return table;
+}
+
+INLINE f32x16 level_values(const level_table *table, u8x16 codes)
+{
+    const u32x16 upper = u32_sll(u16_widen(u16_lookup(table->words[0], codes)), 16);
+    return f32_of_bits(u32_or(upper, u16_widen(u16_lookup(table->words[1], codes))));
+}
+
+INLINE void decode_level_pair(const uint8_t *codes, const level_table *table, void *values,
+                              const enum element_type type)
+{
+    u8x16 pair[2];
+    load_code_pair(codes, ORGAN_CODE_U4, pair);
+    if (type == F32) {
+        f32_store(values, level_values(table, pair[0]));
+        f32_store((float *)values + 16, level_values(table, pair[1]));
+    } else {
+        put_words(values, u16_lookup(table->words[0], pair[0]), u16_lookup(table->words[0], pair[1]), /*streams=*/0);
+    }
+}
+
+/* The codes after the last whole pair of vectors pass through buffers, so that nothing after them is read or written.
+ */
+INLINE void decode_levels(const uint8_t *codes, const float *levels, const float *scales, size_t group, void *values,
+                          size_t n, const enum element_type type)
+{
+    uint8_t some[PAIR / 2] = {0};
+    float results[PAIR];
+    for (size_t at = 0; at < n; scales++) {
+        const level_table table = make_level_table(levels, *scales, type);
+        const size_t end = min_size(n, at + group);
+        for (; at + PAIR <= end; at += PAIR)
+            decode_level_pair(codes + at / 2, &table, (uint8_t *)values + at * element_size(type), type);
+        if (at < end) {
+            memcpy(some, codes + at / 2, code_bytes(end - at, ORGAN_CODE_U4));
+            decode_level_pair(some, &table, results, type);
+            memcpy((uint8_t *)values + at * element_size(type), results, (end - at) * element_size(type));
+            at = end;
+        }
+    }
+}
+
+#define DECODE_LEVELS(real, type)                                                                                      \
+    void KERNEL(decode_levels_##real)(const void *codes, const float *levels, const float *scales, size_t group,       \
+                                      void *values, size_t n)                                                          \
+    {                                                                                                                  \
+        decode_levels(codes, levels, scales, group, values, n, type);                                                  \
+    }
+DECODE_LEVELS(f32, F32)
+DECODE_LEVELS(bf16, BF16)
+DECODE_LEVELS(f16, F16)
+
 #endif

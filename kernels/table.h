@@ -95,6 +95,8 @@
     DECLARE_QUANTIZER(set, , f16)                                                                                      \
     DECLARE_QUANTIZER(set, , bf16)                                                                                     \
     DECODED(DECLARE_DECODERS, set)                                                                                     \
+    extern organ_decode_levels KERNEL_OF(set, decode_levels_f32), KERNEL_OF(set, decode_levels_bf16),                  \
+        KERNEL_OF(set, decode_levels_f16);                                                                             \
     ENCODED(DECLARE_ENCODER, set)
 
 #define MEMBER_ROW(set, name)           .name = KERNEL_OF(set, name),
@@ -125,6 +127,9 @@
         .quantize = {QUANTIZED(QUANTIZER_ROW, set) QUANTIZER_ROW(set, F16, f16)                                        \
                          QUANTIZER_ROW(set, BF16, bf16)[GGML_F32] = organ_quantize_f32},                               \
         .fit = {FITTED(FITTER_ROW, set)}, .decode = {DECODED(DECODER_ROW, set)},                                       \
+        .decode_levels = {[ORGAN_REAL_F32] = KERNEL_OF(set, decode_levels_f32),                                        \
+                          [ORGAN_REAL_BF16] = KERNEL_OF(set, decode_levels_bf16),                                      \
+                          [ORGAN_REAL_F16] = KERNEL_OF(set, decode_levels_f16)},                                       \
         .encode = {ENCODED(ENCODER_ROW, set)}, .encode_summed = {ENCODED(SUMMED_ROW, set)},                            \
     }
 

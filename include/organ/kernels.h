@@ -103,6 +103,9 @@ typedef enum organ_real { ORGAN_REAL_F32, ORGAN_REAL_BF16, ORGAN_REAL_F16, ORGAN
  * the alignment of their element. If n is odd, the high nibble of the last byte is ignored. */
 typedef void organ_decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
                                 size_t n);
+/* organ_decode_codes for 4-bit codes whose values are the 16 `levels`; group is a multiple of 32. */
+typedef void organ_decode_levels(const void *codes, const float *levels, const float *scales, size_t group,
+                                 void *values, size_t n);
 /* Code k is the nearest to values[k] / scales[k / group], rounded to FP32 first; ties go to the even code. E4M3, E5M2
  * and E2M1 saturate at their largest finite codes, also for infinities; a NaN becomes 0x7f, in E2M1 7. I8 and U8
  * saturate at -128 and 127, U4 at -8 and 7 (U8 and U4 are stored with 128 and 8 added, offset binary); a NaN becomes
@@ -308,8 +311,8 @@ typedef struct organ_kernels {
     organ_quantize_blocks *quantize[ORGAN_GGML_TYPES];
     /* Encoders with a search for scales; NULL for types without one. */
     organ_fit_blocks *fit[ORGAN_GGML_TYPES];
-
     organ_decode_codes *decode[ORGAN_CODES][ORGAN_REALS];
+    organ_decode_levels *decode_levels[ORGAN_REALS];
     organ_encode_codes *encode[ORGAN_CODES]; /* E4M3, E5M2, I8, U8, E2M1 and U4; NULL for other codes */
     /* Returns the largest |v|. Ignores NaN; an infinity gives infinity. 0 if there is no number. */
     float (*amax)(const float *values, size_t n);
@@ -512,18 +515,15 @@ size_t organ_physarum_scratch(size_t rows, size_t cols);
  * number of cache lines. Rows are then aligned to lines and spread over all sets of a cache. */
 size_t organ_recurrence_stride(size_t value_dim);
 
-/* Merges `other` into `into` (Pebay 2008, formulas 2.1 and 3.1); either may be empty. Rounding depends on the order,
- * so callers merge in tile order. */
+/* These functions merge `other` into `into` (Pebay 2008, formulas 2.1 and 3.1); either may be empty. Rounding depends
+ * on the order, so callers merge in tile order. */
 void organ_moments_merge(organ_moments *into, const organ_moments *other);
-
-/* Merges `other` into `into`, like organ_moments_merge; either may be empty. */
 void organ_spread_merge(organ_spread *into, const organ_spread *other);
 
 /* Decodes a scale stored as one byte. E8M0: 2^(code - 127); 0 is the subnormal 2^-127, 0xff NaN. E4M3: as
  * ORGAN_CODE_E4M3. Every NaN is 0x7fc00000. */
 float organ_e8m0_to_f32(uint8_t code);
 float organ_e4m3_to_f32(uint8_t code);
-
 /* Extracts codes [first, first + n) from a row of little-endian 32-bit words, `bits` (1 to 8) each, lowest bits
  * first. Dense: code i begins at bit i x bits of the row and may cross words. Otherwise a word contains 32 / bits
  * codes, rounded down, and its top bits are unused. Reads no byte without a bit of these codes; words need no

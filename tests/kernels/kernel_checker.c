@@ -26,6 +26,7 @@ const kernel_family kernel_families[] = {
     {"values of codes", check_decode_values},
     {"lengths, groups and bounds of codes", check_decode_shapes},
     {"many codes", check_decode_large},
+    {"codes of levels", check_decode_levels},
     {"nearest codes", check_encode_values},
     {"lengths, groups and bounds of nearest codes", check_encode_shapes},
     {"greatest magnitudes", check_amax},

@@ -41,6 +41,7 @@ const char *check_z_bins(const organ_kernels *kernels);
 const char *check_decode_values(const organ_kernels *kernels); /* kernel_codes_checks.c */
 const char *check_decode_shapes(const organ_kernels *kernels);
 const char *check_decode_large(const organ_kernels *kernels);
+const char *check_decode_levels(const organ_kernels *kernels);
 const char *check_encode_values(const organ_kernels *kernels);
 const char *check_encode_shapes(const organ_kernels *kernels);
 const char *check_amax(const organ_kernels *kernels);

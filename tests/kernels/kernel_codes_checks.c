@@ -242,6 +242,50 @@ const char *check_decode_large(const organ_kernels *k)
     return fault;
 }
 
+/* ---- codes of 16 levels ---- */
+
+/* Levels and scales are numbers of any kind, so that products are subnormal, infinite or NaN, too. */
+static const char *check_levels_of(const organ_kernels *k, bench_of_code *b, int real, size_t n, size_t group,
+                                   int behind)
+{
+    samples random = {n * 1000 + group * 8 + (unsigned)real};
+    const size_t groups = (n + group - 1) / group, bytes = n * real_size(real), in = (n + 1) / 2;
+    uint8_t *codes = place(&b->codes, in, behind), *values = place(&b->values, bytes, behind);
+    float *scales = (float *)(void *)place(&b->scales, groups * 4, behind),
+          *levels = (float *)(void *)place(&b->zeros, 16 * sizeof(float), behind);
+    memset(b->values.data, 0xa5, b->values.bytes);
+    draw(&random, codes, in);
+    draw_floats(&random, scales, groups, n % 3 == 0);
+    draw_floats(&random, levels, 16, n % 5 == 0);
+    k->decode_levels[real](codes, levels, scales, group, values, n);
+    if (!untouched(&b->values, values, bytes))
+        return kernel_fault("levels to %s: %zu codes in groups of %zu: a neighbour was changed", real_names[real], n,
+                            group);
+    for (size_t j = 0; j < n; j++) {
+        const double level = (double)levels[codes[j / 2] >> j % 2 * 4 & 15];
+        const uint32_t expected = rounded((float)(level * (double)scales[j / group]), real);
+        if (found_at(values, real, j) != expected)
+            return kernel_fault("levels to %s: %zu codes in groups of %zu: element %zu is 0x%08x instead of 0x%08x",
+                                real_names[real], n, group, j, found_at(values, real, j), expected);
+    }
+    return NULL;
+}
+
+const char *check_decode_levels(const organ_kernels *k)
+{
+    static const size_t groups[] = {32, 64, 96, 256, 4096}, lengths[] = {1, 2, 31, 32, 33, 63, 64, 65, 100, 257, MAX};
+    bench_of_code b = {guarded_create(MAX, GUARD_BEHIND, 1), guarded_create(MAX * 4, GUARD_BEHIND, 2),
+                       guarded_create(MAX * 4, GUARD_BEHIND, 3), guarded_create(MAX * 4, GUARD_BEHIND, 4)};
+    const char *fault = NULL;
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+        for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
+            for (int real = 0; real < ORGAN_REALS; real++)
+                for (int behind = 0; behind < 2 && !fault; behind++)
+                    fault = check_levels_of(k, &b, real, lengths[l], groups[g], behind);
+    guarded_destroy(&b.codes), guarded_destroy(&b.values), guarded_destroy(&b.scales), guarded_destroy(&b.zeros);
+    return fault;
+}
+
 /* ---- encoding ---- */
 static const int encoded[] = {ORGAN_CODE_E4M3, ORGAN_CODE_E5M2, ORGAN_CODE_I8,
                               ORGAN_CODE_U8,   ORGAN_CODE_U4,   ORGAN_CODE_E2M1};

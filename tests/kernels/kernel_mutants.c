@@ -387,6 +387,11 @@ static void u4_reads_next_scale(DECODING)
     if (n > 0 && n % group == 0)
         (void)next[n / group];
 }
+static void levels_leave_nibble(const void *codes, const float *levels, const float *scales, size_t group, void *values,
+                                size_t n)
+{
+    RIGHT->decode_levels[ORGAN_REAL_BF16](codes, levels, scales, group, values, n - n % 2);
+}
 static void e4m3_rounds_ties_up(const float *values, const float *scales, size_t group, void *codes, size_t n)
 {
     for (size_t k = 0; k < n; k++) {
@@ -463,6 +468,7 @@ MUTANT(decode[ORGAN_CODE_I8][ORGAN_REAL_F32], i8_fuses)
 MUTANT(decode[ORGAN_CODE_E2M1][ORGAN_REAL_BF16], e2m1_high_first)
 MUTANT(decode[ORGAN_CODE_E2M1][ORGAN_REAL_F32], e2m1_loses_zero_sign)
 MUTANT(decode[ORGAN_CODE_U4][ORGAN_REAL_BF16], u4_reads_next_scale)
+MUTANT(decode_levels[ORGAN_REAL_BF16], levels_leave_nibble)
 MUTANT(encode[ORGAN_CODE_E4M3], e4m3_rounds_ties_up)
 MUTANT(encode[ORGAN_CODE_E5M2], e5m2_overflows)
 MUTANT(encode[ORGAN_CODE_U4], u4_leaves_nibble)
@@ -555,6 +561,7 @@ const kernel_mutant kernel_mutants[] = {
     {"the high nibble comes first", check_decode_shapes, break_e2m1_high_first},
     {"a negative zero of four bits turns positive", check_decode_values, break_e2m1_loses_zero_sign},
     {"the scale of no element is read", check_decode_shapes, break_u4_reads_next_scale},
+    {"the last of an odd number of codes is left", check_decode_levels, break_levels_leave_nibble},
     {"ties of FP8 go up", check_encode_values, break_e4m3_rounds_ties_up},
     {"an infinity stays one", check_encode_values, break_e5m2_overflows},
     {"half of the last byte is left", check_encode_shapes, break_u4_leaves_nibble},
