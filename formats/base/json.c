@@ -399,16 +399,24 @@ bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const 
     return find_member(edit, inside, name, &span);
 }
 
+static bool is_empty_object(const organ_json_source *text, organ_json_span value)
+{
+    return text->bytes[value.begin] == '{' &&
+           json_text_skip_space(text->bytes, value.begin + 1, value.end) == value.end - 1;
+}
+
 /* Each removal shifts the text, so the search begins again. */
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
 {
     for (json_edit_place to = {.found = true}; to.found;) {
         const organ_json_source text = source_of_edit(edit);
         to.found = false;
-        if (seek_member(&text, (organ_json_span){0, text.length}, name, DEEPEST, &to, error) ||
-            (to.found && replace_span(edit, to.cut, "", /*length=*/0, error)))
+        if (seek_member(&text, (organ_json_span){0, text.length}, name, DEEPEST, &to, error))
             return error->status;
-        if (to.found && removed)
+        const bool counts = to.found && !is_empty_object(&text, to.value);
+        if ((to.found && replace_span(edit, to.cut, "", /*length=*/0, error)))
+            return error->status;
+        if (counts && removed)
             ++*removed;
     }
     return ORGAN_OK;

@@ -113,7 +113,7 @@ void organ_json_edit_release(organ_json_edit *edit);
 bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const char *name);
 
 /* Removes all members called `name` from the document and from the objects nested in it, up to 16 levels deep. Adds
- * the number of removed members to *removed, which may be NULL. */
+ * the number of removed members that are not {} to *removed, which may be NULL. */
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error);
 
 /* Sets the member `name` of the document or, if `inside` is not NULL, of the top-level object of that name. An
