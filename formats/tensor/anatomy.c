@@ -117,17 +117,19 @@ static const char *const bert_prefixes[] = {"encoder.layer.",         "bert.enco
  * ("experts.down_proj_scales"). */
 static const char *const packed_suffixes[] = {
     /* codes */
-    "weight_packed", "qweight", "blocks",
+    "weight_packed", "qweight", "blocks", "_weight_qdata",
     /* companions */
     "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point", "weight_shape", "weight_g_idx",
     "weight_global_scale", "qzeros", "scales", "biases", "g_idx", "qscale_weight", "scale_weight", "scale", "scale_inv",
-    "zero_point", "global_scale",
+    "zero_point", "global_scale", "_weight_scale", "_weight_zero_point", "pre_quant_scale", "SCB", "weight_format",
+    "absmax", "quant_map", "nested_absmax", "nested_quant_map", "quant_state.bitsandbytes__nf4",
+    "quant_state.bitsandbytes__fp4",
     /* scales and zero points of activations and of the key/value cache */
     "input_scale", "input_scale_inv", "input_global_scale", "input_zero_point", "input_amax", "activation_scale",
-    "act_scale", "qscale_act", "scale_input", "output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale",
-    "kv_scale", "k_zero_point", "v_zero_point", "q_zero_point"};
+    "act_scale", "qscale_act", "scale_input", "output_scale", "output_zero_point", "input_scale_2", "k_scale",
+    "v_scale", "q_scale", "kv_scale", "k_zero_point", "v_zero_point", "q_zero_point"};
 /* The first CODE_SUFFIXES suffixes belong to codes, all later ones to companions. */
-enum { CODE_SUFFIXES = 3 };
+enum { CODE_SUFFIXES = 4 };
 
 /* A name has optional trunk words, an optional "layers.N.", the module (the bytes from `module` to before `end`),
  * and an optional ".weight", ".bias" or "_bias". All pointers point into the name. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Finds weights whose codes are bytes or halves of bytes: FP8, INT8, MXFP8, MXFP4 and NVFP4, under all names that
- * tools give to their tensors. A parameter `group` is the config's settings for the weight. */
+ * Finds weights whose codes are bytes or parts of bytes: FP8, INT8, MXFP8, MXFP6, MXFP4, MXINT4, NVFP4 and ModelOpt's
+ * INT4, under all names that tools give to their tensors. A parameter `group` is the config's settings for the weight.
+ */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
@@ -40,29 +41,23 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Each byte of weight->codes has two codes. The caller has set weight->scale, which `size` consecutive codes of a row
- * share. */
-static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
+/* A row of weight->codes is a sequence of codes of weight->bits bits. The caller has set weight->scale, which `size`
+ * consecutive codes of a row share. */
+static organ_status add_packed(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
     const unsigned rank = codes->rank;
+    const uint64_t cols = codes->shape[rank - 1] * 8 / weight->bits;
     uint64_t expected[8];
-    if (rank < 2 || rank > 4)
-        return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected", rank);
-    const uint64_t cols = codes->shape[rank - 1] * 2;
     if (organ_weight_shape(search, weight, rank - 2, codes->shape, codes->shape[rank - 2], cols))
         return search->error->status;
     if (cols % size != 0)
         return organ_weight_fail(search, codes, "has %" PRIu64 " codes in a row, not a multiple of %" PRIu64, cols,
                                  size);
-    /* Six bits per code: three bytes for four codes, so 24 bytes for the 32 codes of a scale. */
-    if (size == MX_GROUP && scale->rank == rank && codes->shape[rank - 1] == 24 * scale->shape[rank - 1])
-        return organ_weight_fail(search, codes, "is in the layout mxfp6-pack-quantized, which cannot be read");
     memcpy(expected, codes->shape, (rank - 1) * sizeof *expected);
     expected[rank - 1] = cols / size;
     if (organ_weight_expect(search, weight, scale, rank, expected))
         return search->error->status;
-    weight->bits = 4;
     weight->block_rows = 1;
     weight->block_cols = size;
     organ_weight_add(search, weight);
@@ -72,12 +67,15 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
 /* The tensor has one number, or one for each matrix of a stack. Its name is the first `length` bytes of the codes'
  * name, followed by _global_scale in compressed-tensors (the values are divided by it) or by _scale_2 in ModelOpt
  * (the values are multiplied by it). */
-static organ_status find_global(organ_weight_search *search, organ_weight *weight, size_t length)
+static organ_status find_global(organ_weight_search *search, organ_weight *weight, size_t length,
+                                const organ_quant_group *group)
 {
     const organ_tensor *const divisor = organ_weight_relative(search, weight->codes->name, length, "_global_scale");
     const organ_tensor *const factor = organ_weight_relative(search, weight->codes->name, length, "_scale_2");
     const organ_tensor *const global = weight->global = divisor ? divisor : factor;
     weight->divides = divisor != NULL;
+    if (!global && strcmp(group->strategy, "group") == 0)
+        return ORGAN_OK; /* compressed-tensors has tensor scales with the strategy "tensor_group" */
     if (!global)
         return organ_weight_fail(
             search, weight->codes,
@@ -100,22 +98,78 @@ static organ_status find_global(organ_weight_search *search, organ_weight *weigh
     return ORGAN_OK;
 }
 
+/* A code has 4 bits, or 6 if the scales fit no 4: then 24 bytes have the 32 codes of a scale. compressed-tensors has
+ * E2M3 codes only; Quark states which type it has. */
+static organ_status add_mx(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
+{
+    const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
+    const unsigned rank = codes->rank;
+    const char *const type = group->codes;
+    const bool six = scale->rank == rank && codes->shape[rank - 1] == 24 * scale->shape[rank - 1];
+    const bool integers = strncmp(type, "mx_int", strlen("mx_int")) == 0, floats = strncmp(type, "mx_fp", 5) == 0;
+    static const char *const four[] = {"", "fp4", NULL}, *const wide[] = {"", "fp6_e2m3", "fp6_e3m2", NULL};
+    weight->bits = six ? 6 : 4;
+    weight->scheme = six ? ORGAN_SCHEME_MXFP6 : ORGAN_SCHEME_MXFP4;
+    weight->wide_exponent = strcmp(type, "fp6_e3m2") == 0;
+    if (integers && !six)
+        weight->scheme = ORGAN_SCHEME_MXINT4;
+    else if (!(floats && !six) && !organ_is_one_of(type, six ? wide : four))
+        return organ_weight_fail(search, codes, "has codes of %u bits of the type \"%.60s\" (%s), which cannot be read",
+                                 weight->bits, type, search->config->file);
+    return add_packed(search, weight, MX_GROUP);
+}
+
+/* ---- INT4 of ModelOpt: a byte has the codes of two neighbouring rows ---- */
+
+/* The scales have a row for each row of the weight, and so twice as many as the codes. */
+static bool is_of_two_rows(const organ_weight *weight)
+{
+    const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
+    return scale->dtype == ORGAN_F32 && codes->rank == 2 && scale->rank == 2 && scale->shape[0] == 2 * codes->shape[0];
+}
+
+/* ModelOpt's W4A8 has a second scale beside that of the inputs, which is no factor of the values. */
+static organ_status add_two_rows(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
+{
+    const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
+    weight->scheme = ORGAN_SCHEME_INT4_ROWS;
+    weight->bits = 4;
+    weight->block_rows = 1;
+    weight->state = organ_weight_relative(search, codes->name, strlen(codes->name), "_scale_2");
+    if (organ_weight_shape(search, weight, 0, NULL, scale->shape[0], codes->shape[1]) ||
+        organ_weight_groups(search, weight, scale->shape[1], group, &weight->block_cols))
+        return search->error->status;
+    return organ_weight_add(search, weight);
+}
+
 static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, size_t length)
 {
-    if (weight->codes->elements == 0)
-        return organ_weight_fail(search, weight->codes, "has no elements");
-    if (is_exponents(weight->scale)) {
-        weight->scheme = ORGAN_SCHEME_MXFP4;
-        return add_pairs(search, weight, MX_GROUP);
-    }
+    const organ_tensor *const codes = weight->codes;
+    const organ_quant_group *group;
+    bool named;
+    if (codes->elements == 0)
+        return organ_weight_fail(search, codes, "has no elements");
+    if (codes->rank < 2 || codes->rank > 4)
+        return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected",
+                                 codes->rank);
+    if (organ_weight_group(search, weight->name, &group, &named))
+        return search->error->status;
+    if (is_exponents(weight->scale))
+        return add_mx(search, weight, group);
+    if (is_of_two_rows(weight))
+        return add_two_rows(search, weight, group);
     weight->scheme = ORGAN_SCHEME_NVFP4;
+    weight->bits = 4;
     if (weight->scale->dtype != ORGAN_F8_E4M3)
         return organ_weight_fail(search, weight->scale,
-                                 "is %s, but the scales of 4-bit floats are F8_E4M3 (NVFP4), U8 or F8_E8M0 (MXFP4)",
+                                 "is %s, but the scales of codes of 4 bits are F8_E4M3 (NVFP4), U8 or F8_E8M0 (MX), or "
+                                 "F32 with two rows in a byte (ModelOpt's INT4)",
                                  organ_dtype_name(weight->scale->dtype));
-    return find_global(search, weight, length) == ORGAN_OK ? add_pairs(search, weight, NVFP4_GROUP)
-                                                           : search->error->status;
+    return find_global(search, weight, length, group) == ORGAN_OK ? add_packed(search, weight, NVFP4_GROUP)
+                                                                  : search->error->status;
 }
+
+/* ---- FP8 and INT8 ---- */
 
 /* MXFP8 has E4M3 codes with an exponent as scale for each 32 values of a row. */
 static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
@@ -152,7 +206,8 @@ static organ_status add_int8(organ_weight_search *search, organ_weight *weight, 
     weight->scheme = ORGAN_SCHEME_INT8;
     if (organ_weight_scale_type(search, weight, float_scales) || organ_weight_grid(search, weight, group))
         return search->error->status;
-    weight->zero = organ_weight_relative(search, weight->codes->name, strlen(weight->codes->name), "_zero_point");
+    if (!weight->zero)
+        weight->zero = organ_weight_relative(search, weight->codes->name, strlen(weight->codes->name), "_zero_point");
     if (organ_weight_check_symmetry(search, weight, group))
         return search->error->status;
     if (weight->zero && weight->zero->dtype != ORGAN_I8)
@@ -203,6 +258,31 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
     return organ_weight_fail(search, codes,
                              "is %s and quantised (%s: %s), but there is neither '%.150s_scale_inv' nor '%.150s_scale'",
                              type, search->config->file, search->config->method, codes->name, codes->name);
+}
+
+/* torchao stores the parts of a weight of the module X as X._weight_qdata, X._weight_scale and, unless they are
+ * symmetric, X._weight_zero_point [flatten_tensor_state_dict]. */
+static organ_status find_torchao(organ_weight_search *search, const organ_tensor *tensor, bool *found)
+{
+    const size_t stem = strlen(tensor->name) - strlen("_weight_qdata");
+    organ_weight weight = organ_weight_plain(tensor);
+    const organ_quant_group *group;
+    bool named;
+    *found = true;
+    weight.name = organ_weight_name(search, tensor->name, stem, "weight");
+    weight.scale = organ_weight_relative(search, tensor->name, stem, "_weight_scale");
+    if (!weight.scale)
+        return organ_weight_fail(search, tensor, "has no scales: there is no '%.300s'", search->name);
+    weight.zero = organ_weight_relative(search, tensor->name, stem, "_weight_zero_point");
+    if (organ_weight_group(search, weight.name, &group, &named))
+        return search->error->status;
+    weight.anatomy = organ_anatomy_of(weight.name);
+    if (tensor->elements == 0 || (tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype)))
+        return organ_weight_fail(search, tensor,
+                                 "is %s of %" PRIu64 " values: of torchao's layouts only those with a code in a byte, "
+                                 "I8 or FP8, can be read",
+                                 organ_dtype_name(tensor->dtype), tensor->elements);
+    return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
 }
 
 static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *found)
@@ -270,6 +350,8 @@ organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_te
 {
     if (tensor->dtype == ORGAN_U8 && organ_ends_with(tensor->name, ".weight_packed"))
         return find_packed_bytes(search, tensor, found);
+    if (organ_ends_with(tensor->name, "._weight_qdata"))
+        return find_torchao(search, tensor, found);
     if (tensor->dtype == ORGAN_U8 && bytes_find_blocks(search, tensor, found))
         return search->error->status;
     if (*found || (tensor->dtype != ORGAN_U8 && tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype)))

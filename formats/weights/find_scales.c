@@ -167,10 +167,27 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
     return ORGAN_OK;
 }
 
+/* ModelOpt's scales of blocks of a matrix have 4 axes, [rows of blocks, 1, columns of blocks, 1]. Copies them to *two
+ * with the first and the third. */
+static bool has_unit_axes(const organ_weight *weight, organ_tensor *two, uint64_t shape[2])
+{
+    const organ_tensor *const s = weight->scale;
+    if (weight->rank != 2 || s->rank != 4 || s->shape[1] != 1 || s->shape[3] != 1)
+        return false;
+    *two = *s;
+    shape[0] = s->shape[0];
+    shape[1] = s->shape[2];
+    two->rank = 2;
+    two->shape = shape;
+    return true;
+}
+
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const organ_matrices m = organ_weight_matrices(weight);
-    const organ_tensor *const s = weight->scale;
+    organ_tensor two;
+    uint64_t shape[2];
+    const organ_tensor *const s = has_unit_axes(weight, &two, shape) ? &two : weight->scale;
     const bool blocks = group->block_rows > 0;
     if (is_per_tensor(weight, blocks)) {
         weight->block_rows = m.rows;

@@ -38,8 +38,6 @@ static organ_status weight_refuse(const organ_weight_search *search, const organ
         {".weight_bitmask", "sparse-bitmask", ORGAN_U8},
         {".compressed", "sparse-bitmask", ORGAN_DTYPE_COUNT},
         {".weight_compressed", "sparse-bitmask", ORGAN_DTYPE_COUNT},
-        {".absmax", "bitsandbytes", ORGAN_DTYPE_COUNT},
-        {".SCB", "bitsandbytes", ORGAN_DTYPE_COUNT},
         {".W_q", "hqq", ORGAN_DTYPE_COUNT},
         {".codebooks", "aqlm", ORGAN_DTYPE_COUNT},
     };
@@ -51,40 +49,48 @@ static organ_status weight_refuse(const organ_weight_search *search, const organ
     return ORGAN_OK;
 }
 
+/* Last parts of names of tensors that no weight of a plain model needs, by what they belong to. */
+static const char *const of_activations[] = {
+    "input_scale",       "input_scale_inv", "input_global_scale", "input_zero_point", "input_scale_ub",
+    "activation_scale",  "act_scale",       "qscale_act",         "scale_input",      "output_scale",
+    "output_zero_point", "input_amax",      "input_scale_2"};
+static const char *const of_caches[] = {"k_scale",        "v_scale",      "q_scale",      "kv_scale",
+                                        "prob_scale",     "k_zero_point", "v_zero_point", "q_zero_point",
+                                        "kv_cache_scale", "softmax_scale"};
+static const char *const of_packed_weights[] = {"weight_scale",
+                                                "weight_scale_inv",
+                                                "weight_scale_2",
+                                                "weight_shape",
+                                                "weight_zero_point",
+                                                "weight_global_scale",
+                                                "weight_g_idx",
+                                                "qscale_weight",
+                                                "scale_weight",
+                                                "scale_inv",
+                                                "qzeros",
+                                                "scales",
+                                                "biases",
+                                                "g_idx",
+                                                "absmax",
+                                                "SCB",
+                                                "_weight_qdata",
+                                                "_weight_scale",
+                                                "_weight_zero_point",
+                                                "quant_map"};
+
 const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
 {
-    static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",
-                                              "input_zero_point", "input_scale_ub",    "activation_scale",
-                                              "act_scale",        "qscale_act",        "scale_input",
-                                              "output_scale",     "output_zero_point", "input_amax"};
-    static const char *const caches[] = {"k_scale",        "v_scale",      "q_scale",      "kv_scale",
-                                         "prob_scale",     "k_zero_point", "v_zero_point", "q_zero_point",
-                                         "kv_cache_scale", "softmax_scale"};
-    static const char *const companions[] = {"weight_scale",
-                                             "weight_scale_inv",
-                                             "weight_scale_2",
-                                             "weight_shape",
-                                             "weight_zero_point",
-                                             "weight_global_scale",
-                                             "weight_g_idx",
-                                             "qscale_weight",
-                                             "scale_weight",
-                                             "scale_inv",
-                                             "qzeros",
-                                             "scales",
-                                             "biases",
-                                             "g_idx"};
     const char *const name = tensor->name, *const dot = strrchr(name, '.');
     *dropped = false;
     if (has_leaf(name, "correct_output_scale")) /* a parameter of AltUp (Gemma 3n) */
         return NULL;
     *dropped = true;
-    if (has_one_of(name, activations, sizeof activations / sizeof *activations))
+    if (has_one_of(name, of_activations, sizeof of_activations / sizeof *of_activations))
         return "scales activations, which a plain model does not need";
-    if (has_one_of(name, caches, sizeof caches / sizeof *caches))
+    if (has_one_of(name, of_caches, sizeof of_caches / sizeof *of_caches))
         return "scales the cache or scores of attention, which a plain model does not need";
     *dropped = false;
-    if (has_one_of(name, companions, sizeof companions / sizeof *companions) ||
+    if (has_one_of(name, of_packed_weights, sizeof of_packed_weights / sizeof *of_packed_weights) ||
         (has_leaf(name, "scale") && tensor->dtype == ORGAN_F8_E8M0))
         return "is named like a companion of a packed weight that is missing";
     if (!dot || strcmp(dot, ".bias") == 0 || strcmp(dot, ".weight") == 0)
@@ -133,7 +139,9 @@ static organ_status add_note(organ_weight_search *search, const char *text)
 
 static organ_status add_remarks(organ_weight_search *search)
 {
-    const char *const remarks[] = {search->dropped, search->config ? search->config->strangers : ""};
+    const organ_quant_config *const config = search->config;
+    const char *const remarks[] = {search->dropped, config ? config->strangers : "", config ? config->unrounded : "",
+                                   search->unscaled};
     for (size_t k = 0; k < sizeof remarks / sizeof *remarks; k++) {
         search->found.remark_count += *remarks[k] != '\0';
         if (*remarks[k] && add_note(search, remarks[k]))
@@ -146,7 +154,7 @@ static organ_status add_remarks(organ_weight_search *search)
 static organ_status weight_write_notes(organ_weight_search *search)
 {
     char text[700];
-    search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MAX + 4) * sizeof *search->sentences);
+    search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MAX + 6) * sizeof *search->sentences);
     if (!search->sentences)
         return organ_fail_memory(search->error, search->model->path);
     for (size_t k = 0; k < search->note_count; k++) {
@@ -232,7 +240,9 @@ static organ_status find_packed_weights(organ_weight_search *search)
                 return search->error->status;
             continue;
         }
-        if (organ_weight_find_words(search, tensor, &found))
+        if (organ_weight_find_bitsandbytes(search, tensor, &found))
+            return search->error->status;
+        if (!found && organ_weight_find_words(search, tensor, &found))
             return search->error->status;
         if (!found && organ_weight_find_mlx(search, tensor, &found))
             return search->error->status;
@@ -259,8 +269,10 @@ static organ_status enter_names(organ_weight_search *search)
 
 static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor)
 {
-    static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
-                                        "quark", "modelopt", "auto-round", "intel/auto-round",   "mlx",  NULL};
+    static const char *const known[] = {
+        "",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq",     "mxfp4",
+        "quark", "modelopt", "auto-round", "intel/auto-round",   "mlx",  "torchao", "bitsandbytes",
+        NULL};
     const char *const method = search->config->method;
     if (!is_packed_type(tensor->dtype) || tensor->rank < 2 || organ_is_one_of(method, known))
         return ORGAN_OK;
@@ -308,7 +320,8 @@ static organ_status find_all(organ_weight_search *search)
         return search->error->status;
     if (search->config && organ_weight_claim_rotations(search))
         return search->error->status;
-    if (!plain && (find_packed_weights(search) || enter_names(search) || organ_weight_find_inputs(search)))
+    if (!plain && (find_packed_weights(search) || enter_names(search) || organ_weight_find_columns(search) ||
+                   organ_weight_find_inputs(search)))
         return search->error->status;
     search->found.method = search->config ? search->config->method : "";
     if (find_plain_weights(search, search->found.packed > 0 || *search->found.method))

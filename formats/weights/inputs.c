@@ -6,6 +6,7 @@
 #include "formats/base/half.h"
 #include "formats/base/results.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -50,6 +51,44 @@ static organ_status set_inputs(organ_weight_search *search, organ_weight *weight
     return ORGAN_OK;
 }
 
+/* ModelOpt's layers multiply their inputs by the factors before they round them; organ folds the factors into the
+ * weights. */
+static organ_status set_columns(organ_weight_search *search, organ_weight *weight)
+{
+    const size_t length = strlen(weight->name) - (organ_ends_with(weight->name, ".weight") ? strlen(".weight") : 0);
+    const organ_tensor *const factors = organ_weight_relative(search, weight->name, length, ".pre_quant_scale");
+    const uint64_t cols = weight->shape[weight->rank - 1];
+    if (!factors)
+        return ORGAN_OK;
+    if ((factors->dtype != ORGAN_F32 && factors->dtype != ORGAN_BF16 && factors->dtype != ORGAN_F16) ||
+        factors->rank != 1 || factors->elements != cols)
+        return organ_weight_fail(search, factors,
+                                 "is %s of %" PRIu64 " values, but '%.200s' has %" PRIu64
+                                 " columns, with a factor of F32, BF16 or F16 for each",
+                                 organ_dtype_name(factors->dtype), factors->elements, weight->name, cols);
+    weight->columns = factors;
+    search->claimed[factors - search->model->tensors] = true;
+    return ORGAN_OK;
+}
+
+organ_status organ_weight_find_columns(organ_weight_search *search)
+{
+    for (size_t k = 0; k < search->count && search->config && strcmp(search->config->method, "modelopt") == 0; k++)
+        if (set_columns(search, &search->weights[k]))
+            return search->error->status;
+    return ORGAN_OK;
+}
+
+static void note_unscaled(organ_weight_search *search, const organ_weight *weight)
+{
+    if (!*search->unscaled)
+        snprintf(
+            search->unscaled, sizeof search->unscaled,
+            "%s: inputs of '%.200s' and of other weights with a pre_quant_scale are not rounded: organ folds these "
+            "factors into the weights",
+            search->config->file, weight->name);
+}
+
 /* Embeddings look rows up, and have no inputs to round. */
 organ_status organ_weight_find_inputs(organ_weight_search *search)
 {
@@ -61,8 +100,11 @@ organ_status organ_weight_find_inputs(organ_weight_search *search)
         organ_weight *const weight = &search->weights[k];
         if (weight->anatomy.role == ORGAN_ROLE_EMBED)
             continue;
-        if (organ_weight_group(search, weight->name, &group, &named) ||
-            (group->inputs.codes != ORGAN_INPUTS_PLAIN && set_inputs(search, weight, &group->inputs)))
+        if (organ_weight_group(search, weight->name, &group, &named))
+            return search->error->status;
+        if (weight->columns && group->inputs.codes != ORGAN_INPUTS_PLAIN)
+            note_unscaled(search, weight);
+        else if (group->inputs.codes != ORGAN_INPUTS_PLAIN && set_inputs(search, weight, &group->inputs))
             return search->error->status;
         if (group->unasked && weight->anatomy.experts != ORGAN_EXPERTS_ROUTED)
             weight->inputs = &group->unasked->rounding;

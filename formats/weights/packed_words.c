@@ -162,8 +162,8 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
     bool same;
     if (organ_weight_scale_type(search, weight, scales) || organ_weight_grid(search, weight, group))
         return search->error->status;
-    /* scales for blocks of several rows: reports the shape that scales for groups have */
-    if (weight->block_rows != 1 && weight->scale->elements != 1) {
+    /* scales for blocks that the config does not state: reports the shape that scales for groups have */
+    if (weight->block_rows != 1 && weight->scale->elements != 1 && group->block_rows == 0) {
         uint64_t expected[3] = {weight->shape[0], weight->shape[weight->rank - 2], 0};
         expected[weight->rank - 2] = weight->shape[weight->rank - 2];
         expected[weight->rank - 1] = weight->scale->shape[weight->scale->rank - 1];
@@ -370,6 +370,32 @@ static organ_status check_layout(const organ_weight_search *search, const organ_
     return ORGAN_OK;
 }
 
+/* Quark's words are those of AWQ gemm under other names: X.weight [in, out / 8], X.weight_scale [groups, out],
+ * X.weight_zero_point [groups, out / 8]. */
+static organ_status find_quark(organ_weight_search *search, const organ_tensor *codes)
+{
+    const size_t length = strlen(codes->name);
+    organ_weight weight = {
+        .name = codes->name, .scheme = ORGAN_SCHEME_QUARK4, .codes = codes, .bits = AWQ_BITS, .block_rows = 1};
+    const organ_quant_group *group;
+    bool named;
+    if (require_companion(search, codes, length, "_scale", &weight.scale) ||
+        require_companion(search, codes, length, "_zero_point", &weight.zero) ||
+        organ_weight_scale_type(search, &weight, scales) || expect_type(search, weight.zero, ORGAN_I32, ORGAN_I32) ||
+        organ_weight_group(search, weight.name, &group, &named))
+        return search->error->status;
+    if (codes->rank != 2 || weight.scale->rank != 2 || !is_plausible_count(codes->elements))
+        return organ_weight_fail(search, codes, "has %u axes, and its scales %u, but a matrix is expected", codes->rank,
+                                 weight.scale->rank);
+    weight.signed_codes = strcmp(group->codes, "int4") == 0;
+    if (!weight.signed_codes && strcmp(group->codes, "uint4") != 0)
+        return organ_weight_fail(search, codes,
+                                 "has words of the type \"%.60s\" (%s): of Quark's words only int4 and "
+                                 "uint4 can be read",
+                                 group->codes, search->config->file);
+    return set_gemm(search, &weight, group) ? search->error->status : organ_weight_add(search, &weight);
+}
+
 static organ_status find_qweight(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("qweight");
@@ -412,6 +438,11 @@ organ_status organ_weight_find_words(organ_weight_search *search, const organ_te
     if (organ_ends_with(tensor->name, ".qweight")) {
         *found = true;
         return find_qweight(search, tensor);
+    }
+    if (tensor->dtype == ORGAN_I32 && organ_ends_with(tensor->name, ".weight") &&
+        strcmp(search->config->method, "quark") == 0) {
+        *found = true;
+        return find_quark(search, tensor);
     }
     if (!organ_ends_with(tensor->name, ".weight_packed") || tensor->dtype == ORGAN_U8)
         return ORGAN_OK;

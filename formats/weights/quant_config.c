@@ -36,8 +36,8 @@ static void check_strategy(const scope *at, organ_quant_group *group)
     static const char *const known[] = {"",      "tensor",       "channel",   "group", "block",
                                         "token", "tensor_group", "attn_head", NULL},
                              *const grouped[] = {"group", "tensor_group", NULL};
-    const char *strategy = "";
-    organ_quant_read_term(at, "strategy", &strategy);
+    organ_quant_read_term(at, "strategy", &group->strategy);
+    const char *const strategy = group->strategy;
     if (!organ_is_one_of(strategy, known))
         organ_quant_fail_value(at, "strategy", organ_quant_member(at, "strategy"), "a known strategy");
     if (organ_is_one_of(strategy, grouped) && group->group_size <= 0)
@@ -168,6 +168,11 @@ static const organ_quant_field all_fields[] = {{"bits", ORGAN_QUANT_BITS},
                                                {NULL, 0}};
 static const organ_quant_field dynamic_fields[] = {
     {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {"sym", ORGAN_QUANT_SYMMETRIC}, {NULL, 0}};
+static const organ_quant_field auto_round_fields[] = {{"bits", ORGAN_QUANT_BITS},
+                                                      {"group_size", ORGAN_QUANT_GROUP_OR_BLOCK},
+                                                      {"sym", ORGAN_QUANT_SYMMETRIC},
+                                                      {"weight_block_size", ORGAN_QUANT_BLOCK},
+                                                      {NULL, 0}};
 static const organ_quant_field layer_fields[] = {{"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
 static const organ_quant_field no_fields[] = {{NULL, 0}};
 
@@ -175,7 +180,8 @@ static const organ_quant_field no_fields[] = {{NULL, 0}};
 static void read_auto_round_layer(const scope *at, organ_quant_group *group)
 {
     if (json_integer_value(organ_quant_member(at, "bits")) <= 8)
-        organ_quant_read_fields(at, dynamic_fields, group);
+        organ_quant_read_fields(at, auto_round_fields, group);
+    organ_quant_read_term(at, "data_type", &group->codes);
     organ_quant_read_auto_round(at, group);
 }
 
@@ -226,14 +232,17 @@ static void read_section(const scope *at, const char *method)
     }
     if (strcmp(config->method, "compressed-tensors") == 0)
         organ_quant_read_term(at, "format", &config->all.format);
-    organ_quant_read_fields(at, all_fields, &config->all);
+    const bool auto_round = strstr(config->method, "auto-round");
+    organ_quant_read_fields(at, auto_round ? auto_round_fields : all_fields, &config->all);
+    if (auto_round)
+        organ_quant_read_term(at, "data_type", &config->all.codes);
     organ_quant_read_scheme(at, &config->all);
     read_groups(at);
     for (size_t k = 0; k < 2; k++)
         read_overrides(at, &any_overrides[k]);
     for (size_t k = 0; k < 2 && strcmp(config->method, "quark") == 0; k++)
         read_overrides(at, &quark_overrides[k]);
-    if (strstr(config->method, "auto-round"))
+    if (auto_round)
         read_overrides(at, &auto_round_overrides);
     organ_quant_check_keys(at);
     organ_quant_read_cache(at);
@@ -320,9 +329,9 @@ organ_status organ_quant_config_read(const organ_model *model, organ_quant_confi
     if (!made)
         return organ_fail_memory(error, model->path);
     made->model_type = model->config.model_type;
-    made->file = made->method = made->layout = made->pack_dtype = made->cache_text = made->strangers =
+    made->file = made->method = made->layout = made->pack_dtype = made->cache_text = made->strangers = made->unrounded =
         made->rotation.type = "";
-    made->all = (organ_quant_group){.name = "", .format = "", .symmetric = -1};
+    made->all = (organ_quant_group){.name = "", .format = "", .codes = "", .strategy = "", .symmetric = -1};
     if (read_files(made, model, error) != ORGAN_OK) {
         organ_quant_config_free(made);
         *config = NULL;

@@ -69,9 +69,12 @@ typedef struct organ_quant_group {
     /* Path of the group in the config, for messages: "config_groups.group_0.weights"; "" for the config itself. */
     const char *name;
     const char *format; /* format of compressed-tensors ("pack-quantized") or mode of MLX ("affine"); "": not stated */
-    int bits;           /* bits of a code, 1 to 8; 0: not stated */
-    int symmetric;      /* codes have no zero point: 1 or 0; -1: not stated */
-    int64_t group_size; /* columns that share a scale, above 0; -1: a whole row; 0: not stated */
+    const char
+        *codes; /* type of the codes: data_type of AutoRound ("mx_int"), dtype of Quark ("fp6_e3m2"); "": not stated */
+    const char *strategy;               /* strategy of compressed-tensors ("tensor_group"); "": not stated */
+    int bits;                           /* bits of a code, 1 to 8; 0: not stated */
+    int symmetric;                      /* codes have no zero point: 1 or 0; -1: not stated */
+    int64_t group_size;                 /* columns that share a scale, above 0; -1: a whole row; 0: not stated */
     uint64_t block_rows, block_cols;    /* shape of a block of values that share a scale; 0: not stated */
     organ_input_rounding inputs;        /* without tensors; codes ORGAN_INPUTS_PLAIN: inputs are not rounded */
     const organ_served_inputs *unasked; /* some servers round the inputs although the config does not declare it */
@@ -139,6 +142,7 @@ typedef struct organ_quant_config {
     organ_quant_transform *transforms; /* `transform_count`, in the order in which they apply */
     size_t transform_count;
     organ_quant_auto_rotation rotation;
+    const char *unrounded; /* a note on a rounding of inputs that organ does not know; "": none */
     const char *strangers; /* names of unknown members of activations, caches or metadata, for a note; "": none */
     organ_arena arena;
 } organ_quant_config;
@@ -216,8 +220,9 @@ typedef enum organ_quant_kind {
     ORGAN_QUANT_BITS,
     ORGAN_QUANT_GROUP_SIZE,
     ORGAN_QUANT_SYMMETRIC,
-    ORGAN_QUANT_ZERO_POINT, /* true means asymmetric */
-    ORGAN_QUANT_BLOCK       /* [rows, columns], or the older form "128x128" */
+    ORGAN_QUANT_ZERO_POINT,    /* true means asymmetric */
+    ORGAN_QUANT_BLOCK,         /* [rows, columns], or the older form "128x128" */
+    ORGAN_QUANT_GROUP_OR_BLOCK /* AutoRound: a group size, 0 for one scale, or [rows, columns] */
 } organ_quant_kind;
 
 /* A member that a quantisation config may have. */
@@ -228,6 +233,10 @@ typedef struct organ_quant_field {
 
 /* Reads the members of the object *at that `fields` lists (ended by a NULL key) into *group. Absent members change
  * nothing. If the object has two members of the same kind, the later one in `fields` is used. */
+/* organ_quant_try_fields returns the first of these keys whose value is wrong, and sets *expected to a description of
+ * right ones; NULL if there is none. The other function reports it as an error. */
+const char *organ_quant_try_fields(const organ_quant_scope *at, const organ_quant_field *fields,
+                                   organ_quant_group *group, const char **expected);
 void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group);
 
 /* Adds a rule for modules; `key` is the member that states it, for messages. */

@@ -7,6 +7,7 @@
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define MX_GROUP    32 /* values that share a scale: block size k of the OCP Microscaling Formats (MX) Specification */
@@ -17,6 +18,25 @@
         .group = NVFP4_GROUP, .symmetric = true                                                                        \
     }
 
+/* Notes, once in a config, that a member describes a rounding that organ does not compute. Weights can be read
+ * whatever the config says about inputs. */
+static void leave_out(const organ_quant_scope *at, const char *key)
+{
+    organ_quant_config *const config = at->config;
+    ORGAN_OWNED char *const value = organ_json_dump(organ_quant_member(at, key), JSON_COMPACT | JSON_ENCODE_ANY);
+    const size_t size = strlen(at->path) + 400;
+    char *const text = *config->unrounded ? NULL : organ_arena_take(&config->arena, size);
+    if (*config->unrounded)
+        return;
+    if (!text) {
+        organ_fail_memory(at->error, config->file);
+        return;
+    }
+    snprintf(text, size, "%s: %s.%s is %.100s, a rounding of inputs that organ does not know: it rounds none there",
+             config->file, at->path, key, value ? value : "null");
+    config->unrounded = text;
+}
+
 /* ---- input_activations ---- */
 
 /* The members of input_activations, with the defaults of QuantizationArgs in compressed-tensors. */
@@ -25,43 +45,52 @@ typedef struct arguments {
     organ_quant_group numbers;                           /* bits, symmetric, group_size */
 } arguments;
 
-static void read_dynamic(const organ_quant_scope *at, arguments *a)
+/* Returns false, with a note, if organ does not know the value. */
+static bool read_dynamic(const organ_quant_scope *at, arguments *a)
 {
     const json_t *const value = organ_quant_member(at, "dynamic");
     const char *const text = value ? organ_json_plain(value) : NULL;
-    if (json_is_boolean(value))
-        a->dynamic = json_is_true(value) ? "true" : "false";
-    else if (text && strcmp(text, "local") == 0)
+    if (value && !json_is_boolean(value) && !(text && strcmp(text, "local") == 0)) {
+        leave_out(at, "dynamic");
+        return false;
+    }
+    if (text)
         a->dynamic = text;
     else if (value)
-        organ_quant_fail_value(at, "dynamic", value, "true, false or \"local\"");
+        a->dynamic = json_is_true(value) ? "true" : "false";
+    return true;
 }
 
-static void read_arguments(const organ_quant_scope *at, arguments *a)
+/* Returns false, with a note, if organ does not know the rounding. */
+static bool read_arguments(const organ_quant_scope *at, arguments *a)
 {
+    const char *expected;
     static const organ_quant_field fields[] = {{"num_bits", ORGAN_QUANT_BITS},
                                                {"symmetric", ORGAN_QUANT_SYMMETRIC},
                                                {"group_size", ORGAN_QUANT_GROUP_SIZE},
                                                {NULL, 0}};
-    organ_quant_read_fields(at, fields, &a->numbers);
+    const char *const wrong = organ_quant_try_fields(at, fields, &a->numbers, &expected);
     organ_quant_read_term(at, "type", &a->type);
     organ_quant_read_term(at, "scale_dtype", &a->scale_dtype);
-    read_dynamic(at, a);
+    if (wrong)
+        leave_out(at, wrong);
+    if (wrong || !read_dynamic(at, a))
+        return false;
     a->strategy = a->numbers.group_size > 0 ? "group" : "tensor";
     organ_quant_read_term(at, "strategy", &a->strategy);
+    return true;
 }
 
-/* ORGAN_INPUTS_PLAIN, with an error, if there are no such codes. */
+/* ORGAN_INPUTS_PLAIN, with a note, if organ knows no such codes. */
 static organ_input_codes codes_of(const organ_quant_scope *at, const arguments *a)
 {
     const bool integers = strcmp(a->type, "int") == 0;
     if (!integers && strcmp(a->type, "float") != 0)
-        organ_quant_fail_value(at, "type", organ_quant_member(at, "type"), "\"int\" or \"float\"");
+        leave_out(at, "type");
     else if (a->numbers.bits != 8 && a->numbers.bits != 4)
-        organ_quant_fail_value(at, "num_bits", organ_quant_member(at, "num_bits"), "4 or 8");
+        leave_out(at, "num_bits");
     else if (!integers && a->numbers.symmetric == 0)
-        organ_quant_fail_value(at, "symmetric", organ_quant_member(at, "symmetric"),
-                               "true: codes of type float have no zero point");
+        leave_out(at, "symmetric");
     else if (integers)
         return a->numbers.bits == 8 ? ORGAN_INPUTS_INT8 : ORGAN_INPUTS_INT4;
     else
@@ -69,24 +98,22 @@ static organ_input_codes codes_of(const organ_quant_scope *at, const arguments *
     return ORGAN_INPUTS_PLAIN;
 }
 
-/* Servers round a dynamic "tensor" token by token, too: the tokens that they process together are arbitrary. */
-static void set_span(const organ_quant_scope *at, const arguments *a, organ_input_rounding *inputs)
+/* Servers round a dynamic "tensor" token by token, too: the tokens that they process together are arbitrary. Returns
+ * false, with a note, if organ knows no such rounding. */
+static bool set_span(const organ_quant_scope *at, const arguments *a, organ_input_rounding *inputs)
 {
     static const char *const grouped[] = {"group", "tensor_group", NULL}, *const whole[] = {"token", "tensor", NULL};
     const bool dynamic = strcmp(a->dynamic, "false") != 0, group = organ_is_one_of(a->strategy, grouped);
-    if (!group && !organ_is_one_of(a->strategy, whole))
-        organ_quant_fail_value(at, "strategy", organ_quant_member(at, "strategy"),
-                               "\"token\", \"tensor\", \"group\" or \"tensor_group\", which inputs may have");
-    else if (group && a->numbers.group_size <= 0)
-        organ_refuse(at->error, at->config->file, "%s.strategy is \"%s\", but there is no group_size above 0", at->path,
-                     a->strategy);
-    else if (!dynamic && (group ? inputs->codes != ORGAN_INPUTS_E2M1 : strcmp(a->strategy, "token") == 0))
-        organ_refuse(at->error, at->config->file, "%s.strategy is \"%s\", but `dynamic` is not true", at->path,
-                     a->strategy);
+    const bool fixed = !dynamic && (group ? inputs->codes != ORGAN_INPUTS_E2M1 : strcmp(a->strategy, "token") == 0);
+    if (group ? a->numbers.group_size <= 0 || fixed : !organ_is_one_of(a->strategy, whole) || fixed) {
+        leave_out(at, "strategy");
+        return false;
+    }
     inputs->span = dynamic ? ORGAN_INPUTS_TOKEN : ORGAN_INPUTS_TENSOR;
     if (group)
         inputs->span = ORGAN_INPUTS_GROUP;
-    inputs->group = group && a->numbers.group_size > 0 ? (uint64_t)a->numbers.group_size : 0;
+    inputs->group = group ? (uint64_t)a->numbers.group_size : 0;
+    return true;
 }
 
 /* compressed-tensors states the type of the scales as scale_dtype. Configs that are older than this member, and those
@@ -121,10 +148,10 @@ void organ_quant_read_inputs(const organ_quant_scope *at, organ_quant_group *gro
         at->config->rounds_inputs = at->config->rounds_inputs || group->unasked;
         return;
     }
-    read_arguments(&inner, &a);
-    if (at->error->status || (inputs.codes = codes_of(&inner, &a)) == ORGAN_INPUTS_PLAIN)
+    if (!read_arguments(&inner, &a) || at->error->status || (inputs.codes = codes_of(&inner, &a)) == ORGAN_INPUTS_PLAIN)
         return;
-    set_span(&inner, &a, &inputs);
+    if (!set_span(&inner, &a, &inputs))
+        return;
     inputs.symmetric = a.numbers.symmetric != 0;
     inputs.scales = scales_of(&a, &inputs, group->format);
     set_inputs(at, &inputs, group);
@@ -139,11 +166,10 @@ static void read_fp8(const organ_quant_scope *at, organ_quant_group *group)
     const char *scheme = "", *format = "";
     organ_quant_read_term(at, "activation_scheme", &scheme);
     organ_quant_read_term(at, "scale_fmt", &format);
-    const bool fixed = strcmp(scheme, "static") == 0;
-    if (*scheme && !fixed && strcmp(scheme, "dynamic") != 0)
-        organ_quant_fail_value(at, "activation_scheme", organ_quant_member(at, "activation_scheme"),
-                               "\"dynamic\" or \"static\"");
-    if (!*scheme)
+    const bool fixed = strcmp(scheme, "static") == 0, known = fixed || strcmp(scheme, "dynamic") == 0;
+    if (*scheme && !known)
+        leave_out(at, "activation_scheme");
+    if (!known)
         return;
     organ_input_rounding inputs = {
         .codes = ORGAN_INPUTS_E4M3, .span = fixed ? ORGAN_INPUTS_TENSOR : ORGAN_INPUTS_TOKEN, .symmetric = true};
@@ -162,8 +188,10 @@ static void read_fbgemm(const organ_quant_scope *at, organ_quant_group *group)
     const double limit = bound ? json_number_value(bound) : 0;
     const organ_input_rounding inputs = {
         .codes = ORGAN_INPUTS_E4M3, .span = ORGAN_INPUTS_TOKEN, .symmetric = true, .limit = limit};
-    if (bound && !(limit > 0 && limit < 1e38))
-        organ_quant_fail_value(at, "activation_scale_ub", bound, "a number above 0");
+    if (bound && !(limit > 0 && limit < 1e38)) {
+        leave_out(at, "activation_scale_ub");
+        return;
+    }
     set_inputs(at, &inputs, group);
 }
 
@@ -175,6 +203,7 @@ void organ_quant_read_algorithm(const organ_quant_scope *at, organ_quant_group *
         organ_input_rounding inputs;
     } algorithms[] = {
         {"fp8", {.codes = ORGAN_INPUTS_E4M3, .span = ORGAN_INPUTS_TENSOR}},
+        {"w8a8_sq_per_channel", {.codes = ORGAN_INPUTS_INT8, .span = ORGAN_INPUTS_TENSOR}},
         {"w4a8_awq", {.codes = ORGAN_INPUTS_E4M3, .span = ORGAN_INPUTS_TENSOR}},
         {"fp8_per_channel_per_token", {.codes = ORGAN_INPUTS_E4M3, .span = ORGAN_INPUTS_TOKEN}},
         {"mxfp8",
@@ -205,8 +234,9 @@ static bool is_nvfp4(const json_t *list)
            json_integer_value(json_object_get(codes, "group_size")) == NVFP4_GROUP;
 }
 
-/* A dynamic scale of a tensor is one for each token, as in set_span. */
-static void set_quark_span(const organ_quant_scope *at, const char *scheme, const organ_quant_group *numbers,
+/* A dynamic scale of a tensor is one for each token, as in set_span. Returns false, with a note, if organ knows no such
+ * rounding. */
+static bool set_quark_span(const organ_quant_scope *at, const char *scheme, const organ_quant_group *numbers,
                            organ_input_rounding *inputs)
 {
     const bool dynamic = json_is_true(organ_quant_member(at, "is_dynamic")), group = strcmp(scheme, "per_group") == 0;
@@ -214,15 +244,29 @@ static void set_quark_span(const organ_quant_scope *at, const char *scheme, cons
     organ_quant_read_term(at, "scale_format", &format);
     inputs->span = dynamic ? ORGAN_INPUTS_TOKEN : ORGAN_INPUTS_TENSOR;
     if (group ? !dynamic || numbers->group_size < 1
-              : strcmp(scheme, "per_tensor") != 0 && !(dynamic && strcmp(scheme, "per_channel") == 0))
-        organ_quant_fail_value(at, "qscheme", organ_quant_member(at, "qscheme"),
-                               "\"per_tensor\", \"per_channel\" and is_dynamic, or \"per_group\", group_size and "
-                               "is_dynamic");
+              : strcmp(scheme, "per_tensor") != 0 && !(dynamic && strcmp(scheme, "per_channel") == 0)) {
+        leave_out(at, "qscheme");
+        return false;
+    }
     if (!group)
-        return;
+        return true;
     inputs->span = ORGAN_INPUTS_GROUP;
     inputs->group = (uint64_t)numbers->group_size;
     inputs->scales = strcmp(format, "e8m0") == 0 ? ORGAN_INPUT_SCALES_E8M0 : ORGAN_INPUT_SCALES_REAL;
+    return true;
+}
+
+/* `weight` is an object, or the list of NVFP4. */
+static void read_quark_codes(const organ_quant_scope *at, organ_quant_group *group)
+{
+    const json_t *const weight = organ_quant_member(at, "weight");
+    const organ_quant_scope first = {.config = at->config,
+                                     .error = at->error,
+                                     .path = at->path,
+                                     .object = json_is_array(weight) ? json_array_get(weight, 0) : weight};
+    organ_quant_read_term(&first, "dtype", &group->codes);
+    if (strcmp(group->codes, "mx") == 0)
+        organ_quant_read_term(&first, "mx_element_dtype", &group->codes);
 }
 
 void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *group)
@@ -239,26 +283,30 @@ void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *grou
     const char *type = "", *scheme = "";
     size_t k = 0;
     group->inputs = (organ_input_rounding){.codes = ORGAN_INPUTS_PLAIN};
+    read_quark_codes(at, group);
     if (is_nvfp4(organ_quant_member(at, "input_tensors"))) {
         set_inputs(at, &nvfp4, group);
+        return;
+    }
+    if (json_is_array(organ_quant_member(at, "input_tensors"))) {
+        leave_out(at, "input_tensors");
         return;
     }
     const organ_quant_scope tensors = organ_quant_enter(at, "input_tensors");
     if (!tensors.object)
         return;
-    organ_quant_read_fields(&tensors, fields, &numbers);
+    const char *expected;
+    const char *const wrong = organ_quant_try_fields(&tensors, fields, &numbers, &expected);
     organ_quant_read_term(&tensors, "dtype", &type);
     organ_quant_read_term(&tensors, "qscheme", &scheme);
     while (types[k].name && strcmp(types[k].name, type) != 0)
         k++;
-    if (!types[k].name)
-        organ_quant_fail_value(&tensors, "dtype", organ_quant_member(&tensors, "dtype"),
-                               "\"int8\", \"fp8_e4m3\" or \"fp4\"");
-    organ_input_rounding inputs = {.codes = types[k].codes, .symmetric = numbers.symmetric != 0};
-    if (inputs.codes == ORGAN_INPUTS_PLAIN)
-        return;
-    set_quark_span(&tensors, scheme, &numbers, &inputs);
-    set_inputs(at, &inputs, group);
+    if (wrong || !types[k].name)
+        leave_out(&tensors, wrong ? wrong : "dtype");
+    organ_input_rounding inputs = {.codes = wrong ? ORGAN_INPUTS_PLAIN : types[k].codes,
+                                   .symmetric = numbers.symmetric != 0};
+    if (inputs.codes != ORGAN_INPUTS_PLAIN && set_quark_span(&tensors, scheme, &numbers, &inputs))
+        set_inputs(at, &inputs, group);
 }
 
 /* ---- AutoRound ---- */
@@ -271,12 +319,11 @@ static const json_t *member_of_layer(const organ_quant_scope *at, const char *ke
     return own ? own : organ_quant_member(&all, key);
 }
 
+/* 0 without the member; -2 if it is no whole number. */
 static json_int_t whole_of_layer(const organ_quant_scope *at, const char *key)
 {
     const json_t *const value = member_of_layer(at, key);
-    if (value && !json_is_integer(value))
-        organ_quant_fail_value(at, key, value, "a whole number");
-    return json_integer_value(value);
+    return value && !json_is_integer(value) ? -2 : json_integer_value(value);
 }
 
 /* Absent members are true. */
@@ -318,6 +365,8 @@ void organ_quant_read_auto_round(const organ_quant_scope *at, organ_quant_group 
     const json_int_t bits = whole_of_layer(at, "act_bits"), size = whole_of_layer(at, "act_group_size");
     const bool dynamic = flag_of_layer(at, "act_dynamic");
     const char *const type = type_of_layer(at);
+    const organ_quant_scope whole = {
+        .config = at->config, .error = at->error, .path = at->path, .object = at->config->section};
     size_t k = 0;
     while (k < sizeof types / sizeof *types && strncmp(type, types[k].type, strlen(types[k].type)) != 0)
         k++;
@@ -325,13 +374,15 @@ void organ_quant_read_auto_round(const organ_quant_scope *at, organ_quant_group 
                                    .symmetric = flag_of_layer(at, "act_sym")};
     if (bits >= 16)
         group->inputs = (organ_input_rounding){.codes = ORGAN_INPUTS_PLAIN};
-    if (bits < 1 || bits >= 16)
+    if (bits >= 16 || bits == 0)
         return;
     if (k < sizeof types / sizeof *types && (bits == 4 || bits == 8) && !strstr(type, "rceil"))
         inputs.codes = bits == 4 ? types[k].four : types[k].eight;
-    if (inputs.codes == ORGAN_INPUTS_PLAIN) {
-        organ_refuse(at->error, at->config->file, "%s: act_bits %lld and act_data_type \"%.60s\" are no known codes",
-                     at->path, (long long)bits, type);
+    if (inputs.codes == ORGAN_INPUTS_PLAIN || size < -1) {
+        const char *const type_key = size < -1 ? "act_group_size" : "act_data_type";
+        const char *const key = bits == 4 || bits == 8 ? type_key : "act_bits";
+        group->inputs = (organ_input_rounding){.codes = ORGAN_INPUTS_PLAIN};
+        leave_out(organ_quant_member(at, key) ? at : &whole, key);
         return;
     }
     if (size > 0) {

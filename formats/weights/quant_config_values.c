@@ -122,7 +122,7 @@ organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char
 }
 
 /* The value is [rows, columns] or the older form "128x128". At least one side is 0 if it has neither form. */
-static void read_sides(const json_t *value, long long sides[2])
+static void read_pair(const json_t *value, long long sides[2])
 {
     char more;
     sides[0] = sides[1] = 0;
@@ -132,10 +132,20 @@ static void read_sides(const json_t *value, long long sides[2])
         sides[k] = json_integer_value(json_array_get(value, k));
 }
 
+static const char *set_block(organ_quant_group *group, const json_t *value)
+{
+    long long sides[2];
+    read_pair(value, sides);
+    group->block_rows = (uint64_t)sides[0];
+    group->block_cols = (uint64_t)sides[1];
+    return sides[0] < 1 || sides[1] < 1 || sides[0] > GROUP_MAX || sides[1] > GROUP_MAX
+               ? "a list of two whole numbers from 1"
+               : NULL;
+}
+
 static const char *set_field(organ_quant_group *group, organ_quant_kind kind, const json_t *value)
 {
     const json_int_t number = json_integer_value(value); /* 0 if the value is not an integer */
-    long long sides[2];
     switch (kind) {
     case ORGAN_QUANT_BITS:
         group->bits = (int)number;
@@ -147,25 +157,37 @@ static const char *set_field(organ_quant_group *group, organ_quant_kind kind, co
     case ORGAN_QUANT_ZERO_POINT:
         group->symmetric = json_is_true(value) == (kind == ORGAN_QUANT_SYMMETRIC);
         return json_is_boolean(value) ? NULL : "true or false";
-    case ORGAN_QUANT_BLOCK:
-        read_sides(value, sides);
-        group->block_rows = (uint64_t)sides[0];
-        group->block_cols = (uint64_t)sides[1];
-        return sides[0] < 1 || sides[1] < 1 || sides[0] > GROUP_MAX || sides[1] > GROUP_MAX
-                   ? "a list of two whole numbers from 1"
+    case ORGAN_QUANT_GROUP_OR_BLOCK:
+        if (json_is_array(value))
+            return set_block(group, value);
+        group->group_size = number;
+        return !json_is_integer(value) || number < -1 || number > GROUP_MAX
+                   ? "-1, 0, a whole number from 1 or a list of two"
                    : NULL;
+    case ORGAN_QUANT_BLOCK:
+        return set_block(group, value);
     }
     return NULL;
 }
 
+const char *organ_quant_try_fields(const organ_quant_scope *at, const organ_quant_field *fields,
+                                   organ_quant_group *group, const char **expected)
+{
+    const char *wrong = NULL;
+    for (; fields->key && !wrong; fields++) {
+        const json_t *const value = organ_quant_member(at, fields->key);
+        *expected = value ? set_field(group, fields->kind, value) : NULL;
+        wrong = *expected ? fields->key : NULL;
+    }
+    return wrong;
+}
+
 void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group)
 {
-    for (; fields->key; fields++) {
-        const json_t *const value = organ_quant_member(at, fields->key);
-        const char *const expected = value ? set_field(group, fields->kind, value) : NULL;
-        if (expected)
-            organ_quant_fail_value(at, fields->key, value, expected);
-    }
+    const char *expected;
+    const char *const key = organ_quant_try_fields(at, fields, group, &expected);
+    if (key)
+        organ_quant_fail_value(at, key, organ_quant_member(at, key), expected);
 }
 
 /* ---- MLX: {"bits": 4, "group_size": 64, "mode": "affine"} ---- */
@@ -201,7 +223,7 @@ static void add_mlx_module(const organ_quant_scope *at, const char *name, organ_
 /* The module inherits none of the section's settings. */
 static void read_module(const organ_quant_scope *at, const char *name)
 {
-    static const organ_quant_group nothing = {.format = "", .symmetric = -1};
+    static const organ_quant_group nothing = {.format = "", .codes = "", .strategy = "", .symmetric = -1};
     const organ_quant_scope module = organ_quant_enter(at, name);
     organ_quant_group *const group = module.object ? organ_quant_new_group(at, module.path, &nothing) : NULL;
     if (!group)

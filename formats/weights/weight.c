@@ -5,6 +5,7 @@
 #include "formats/base/format_rest.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 
 organ_weight organ_weight_plain(const organ_tensor *tensor)
@@ -20,13 +21,32 @@ organ_weight organ_weight_plain(const organ_tensor *tensor)
                           .bits = type->in_safetensors ? type->bytes * 8 / type->elements : 0};
 }
 
-/* The order is codes (0), scale, zero, g_idx, global, shape_tensor, bias (6). */
+static const struct companion {
+    const char *name;
+    size_t offset; /* of the pointer in organ_weight */
+} companions[ORGAN_WEIGHT_TENSORS] = {
+    {"codes", offsetof(organ_weight, codes)},
+    {"scale", offsetof(organ_weight, scale)},
+    {"zero", offsetof(organ_weight, zero)},
+    {"g_idx", offsetof(organ_weight, g_idx)},
+    {"global", offsetof(organ_weight, global)},
+    {"shape_tensor", offsetof(organ_weight, shape_tensor)},
+    {"biases", offsetof(organ_weight, bias)},
+    {"columns", offsetof(organ_weight, columns)},
+    {"levels", offsetof(organ_weight, levels)},
+    {"state", offsetof(organ_weight, state)},
+    {"nested_scale", offsetof(organ_weight, nested_scale)},
+    {"nested_levels", offsetof(organ_weight, nested_levels)},
+};
+
 const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k)
 {
-    const organ_tensor *const all[ORGAN_WEIGHT_TENSORS] = {
-        weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global, weight->shape_tensor, weight->bias};
-    return all[k];
+    const organ_tensor *tensor;
+    memcpy(&tensor, (const char *)weight + companions[k].offset, sizeof tensor);
+    return tensor;
 }
+
+const char *organ_weight_tensor_name(size_t k) { return companions[k].name; }
 
 uint64_t organ_weight_bytes(const organ_weight *weight)
 {
@@ -160,6 +180,12 @@ static const struct scheme {
     [ORGAN_SCHEME_AWQ_GEMM] = {"awq-gemm", "AWQ gemm ", true, true},
     [ORGAN_SCHEME_AWQ_GEMV] = {"awq-gemv", "AWQ gemv ", true, true},
     [ORGAN_SCHEME_MLX] = {"mlx-affine", "MLX ", false, true},
+    [ORGAN_SCHEME_MXFP6] = {"mxfp6", "MXFP6", false, false},
+    [ORGAN_SCHEME_MXINT4] = {"mxint4", "MXINT4", false, false},
+    [ORGAN_SCHEME_INT4_ROWS] = {"int4-rows", "INT4", true, false},
+    [ORGAN_SCHEME_QUARK4] = {"quark-int4", "Quark INT4", true, false},
+    [ORGAN_SCHEME_BNB8] = {"bitsandbytes-int8", "bitsandbytes INT8", true, false},
+    [ORGAN_SCHEME_BNB4] = {"bitsandbytes-4bit", "", false, false},
     [ORGAN_SCHEME_ROTATED] = {"rotated", NULL, false, false},
 };
 
@@ -179,10 +205,20 @@ static const char *fp8_name(organ_dtype dtype)
     }
 }
 
+const char *organ_weight_level_type(const organ_weight *weight)
+{
+    return organ_ends_with(weight->state->name, "nf4") ? "NF4" : "FP4";
+}
+
 static void put_codes(const organ_weight *weight, FILE *out)
 {
     const struct scheme *const scheme = &schemes[weight->scheme];
-    fputs(scheme->codes ? scheme->codes : fp8_name(weight->codes->dtype), out);
+    if (weight->scheme == ORGAN_SCHEME_BNB4)
+        fprintf(out, "bitsandbytes %s", organ_weight_level_type(weight));
+    else
+        fputs(scheme->codes ? scheme->codes : fp8_name(weight->codes->dtype), out);
+    if (weight->scheme == ORGAN_SCHEME_MXFP6)
+        fputs(weight->wide_exponent ? " E3M2" : " E2M3", out);
     if (scheme->prints_bits)
         fprintf(out, "INT%u", weight->bits);
 }
@@ -206,7 +242,8 @@ static void put_block(const organ_weight *weight, FILE *out)
  * (MX) or E4M3 (NVFP4). */
 static const char *scale_name(const organ_weight *weight)
 {
-    const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP8;
+    const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP6 ||
+                           weight->scheme == ORGAN_SCHEME_MXFP8 || weight->scheme == ORGAN_SCHEME_MXINT4;
     if (weight->scheme == ORGAN_SCHEME_NVFP4)
         return organ_dtype_name(ORGAN_F8_E4M3);
     return exponents ? "E8M0" : organ_dtype_name(weight->scale->dtype);
@@ -229,6 +266,8 @@ static void put_stored(const organ_weight *weight, FILE *out)
     if (weight->g_idx)
         fputs(", group index", out);
     fprintf(out, ", %s scales%s", scale_name(weight), weight->bias ? " and biases" : "");
+    if (weight->columns)
+        fputs(", factors of columns", out);
 }
 
 static void put_weight(const organ_weight *weight, FILE *out)

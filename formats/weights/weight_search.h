@@ -48,6 +48,7 @@ typedef struct organ_weight_search {
     size_t matrix_count, matrix_room;
     bool rotated_embedding;
     char folded[600], dropped[600]; /* the notes on rotations that are folded and that cancel; "": none */
+    char unscaled[400];             /* the note on inputs whose factors are folded into the weights; "": none */
     organ_arena arena;              /* names, shapes, sentences */
     organ_name_table names;         /* name of a weight -> index into `weights` */
 } organ_weight_search;
@@ -124,17 +125,19 @@ organ_status organ_weight_check_symmetry(organ_weight_search *search, const orga
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight,
                                  const organ_tensor *tensor, unsigned rank, const uint64_t *shape);
 
-/* ---- bytes.c, packed_words.c, mlx.c ---- */
+/* ---- bytes.c, packed_words.c, mlx.c, bitsandbytes.c ---- */
 
 /* Each of these functions checks whether `tensor` is the codes of a packed weight in one of its formats:
- *   organ_weight_find_bytes: FP8, INT8, MX and NVFP4;
+ *   organ_weight_find_bytes: FP8, INT8, MX, NVFP4, torchao and ModelOpt's INT4;
  *   organ_weight_find_words: pack-quantized, GPTQ and AWQ;
- *   organ_weight_find_mlx: the formats of MLX.
+ *   organ_weight_find_mlx: the formats of MLX;
+ *   organ_weight_find_bitsandbytes: INT8, NF4 and FP4 of bitsandbytes.
  * If so, it adds the weight and sets *found to true. If that weight is faulty, it also sets *found, and returns an
  * error. Otherwise it does nothing, and *found keeps its value. */
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found);
+organ_status organ_weight_find_bitsandbytes(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 
 /* Checks the tensor `codes`, which belongs to no packed weight. Ignores tensors with fewer than 2 axes, and types other
  * than those of codes and words (integers of 16 or 32 bits). Returns ORGAN_BAD_INPUT if there is a scale next to the
@@ -148,6 +151,8 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
 
 /* ---- inputs.c ---- */
 
+/* Sets `columns` of all packed weights. Must be called before organ_weight_find_inputs. */
+organ_status organ_weight_find_columns(organ_weight_search *search);
 /* Sets `inputs` of all packed weights. */
 organ_status organ_weight_find_inputs(organ_weight_search *search);
 

@@ -39,10 +39,23 @@ typedef enum organ_scheme {
                          b. Product and sum are each rounded to the type of the scales, as mlx.core.dequantize does.
                          MLX's modes mxfp4, mxfp8 and nvfp4 are the schemes above, with codes in U32 words and scales in
                          U8. */
+    ORGAN_SCHEME_MXFP6, /* E2M3 or E3M2 codes of 6 bits, four in three bytes, low bits first, an E8M0 scale for each 32:
+                           c 2^(s - 127) */
+    ORGAN_SCHEME_MXINT4,    /* AutoRound: pairs of codes, low nibble first: a sign above a magnitude of 0 to 7, an E8M0
+                               scale for each 32: +-magnitude / 4 2^(s - 127) */
+    ORGAN_SCHEME_INT4_ROWS, /* ModelOpt: a byte has the codes of two rows, -8 to 7, the first row in the low nibble: c s
+                             */
+    ORGAN_SCHEME_QUARK4,    /* Quark: I32 words along out_features in the order 0 2 4 6 1 3 5 7: (c - z) s */
+    ORGAN_SCHEME_BNB8,      /* bitsandbytes LLM.int8(): I8 codes and the largest magnitude s of each row: c (s / 127) */
+    ORGAN_SCHEME_BNB4, /* bitsandbytes NF4 and FP4: pairs of codes, high nibble first, of 16 stored levels; the largest
+                          magnitude s of each block of consecutive values of the whole tensor: level c s */
     ORGAN_SCHEME_ROTATED, /* a plain tensor with a rotation folded into its values (organ_weight.rotation) */
     ORGAN_SCHEME_COUNT
 } organ_scheme;
 
+struct organ_weight;
+/* "NF4" or "FP4", of a weight of the scheme BNB4 */
+const char *organ_weight_level_type(const struct organ_weight *weight);
 const char *organ_scheme_name(organ_scheme scheme); /* "plain", "fp8", "int8", "pack-quantized", "mxfp8", ... */
 
 /* ---- how servers round the inputs of a linear layer ---- */
@@ -93,6 +106,15 @@ typedef struct organ_input_numbers {
 
 struct organ_weight;
 
+/* How bitsandbytes stores the scales of 4-bit codes. */
+typedef struct organ_level_blocks {
+    uint64_t block; /* consecutive values of the tensor, in the order of rows, that share a scale */
+    /* 0: the scales are numbers. Else they are bytes, which are numbers of levels: a scale is the level times the
+     * number of its block of `nested` bytes, plus `offset` */
+    uint64_t nested;
+    double offset;
+} organ_level_blocks;
+
 /* Reads the stored numbers of weight->inputs. Returns ORGAN_BAD_INPUT, naming weight or tensor, if a scale is missing,
  * has another type than F32, BF16, F16 (zero points: I8) or more than one value, or is not a finite number above 0;
  * ORGAN_IO if a file cannot be read. */
@@ -118,18 +140,27 @@ typedef struct organ_weight {
     const organ_tensor *global;       /* FP32 scale of the whole tensor, or of each matrix [NVFP4] */
     const organ_tensor *shape_tensor; /* shape of the unpacked tensor [compressed-tensors] */
     const organ_tensor *bias;         /* b of MLX's formula */
-    unsigned bits;                    /* bits of a code; 0 for block types of GGUF */
+    const organ_tensor *columns;      /* a factor of the values of each column [ModelOpt's pre_quant_scale] */
+    const organ_tensor *levels;       /* the values of the codes [bitsandbytes] */
+    /* describes the weight, and is no factor of its values: state of BNB4, format of BNB8, second scale of ModelOpt's
+     * W4A8 */
+    const organ_tensor *state;
+    const organ_tensor *nested_scale, *nested_levels; /* of scales that are codes themselves [bitsandbytes] */
+    const struct organ_level_blocks *blocks;          /* BNB4, else NULL */
+    unsigned bits;                                    /* bits of a code; 0 for block types of GGUF */
     /* Size of the blocks of the unpacked tensor whose values share a scale, in rows and columns; blocks at the bottom
      * and right edges may be smaller. All rows and columns: per tensor; one row and all columns: per channel; one row
      * and group_size columns: groups. 0 and 0: no scales. If there is a g_idx, it states the group of each column
      * instead. */
     uint64_t block_rows, block_cols;
-    bool dense_words; /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; false: each word has 32 / bits
-                         whole codes and unused bits */
-    bool divides;     /* NVFP4: the scales are divided by `global`; false: multiplied by it */
-    bool transposed;  /* codes are stored with the last two axes exchanged (GPTQ, AWQ gemm, gpt-oss) */
-    bool labelled_v2; /* GPTQ: the config says gptq_v2, whose zero points are stored without an offset of 1; readers
-                         trust the data more than this label */
+    bool dense_words;  /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; false: each word has 32 / bits
+                          whole codes and unused bits */
+    bool divides;      /* NVFP4: the scales are divided by `global`; false: multiplied by it */
+    bool transposed;   /* codes are stored with the last two axes exchanged (GPTQ, AWQ gemm, gpt-oss, Quark) */
+    bool signed_codes; /* QUARK4: codes and zero points are -8 to 7 in two's complement; false: 0 to 15 */
+    bool wide_exponent; /* MXFP6: the codes are E3M2; false: E2M3 */
+    bool labelled_v2;   /* GPTQ: the config says gptq_v2, whose zero points are stored without an offset of 1; readers
+                           trust the data more than this label */
     /* NULL: stored as described above. Else its rows are read from weights of another format; `codes`, scheme
      * and bits are those of the coarsest of these */
     const struct organ_made *made;
@@ -170,10 +201,11 @@ organ_weight organ_weight_plain(const organ_tensor *tensor);
 /* Returns the unpacked tensor as a stack of matrices, like organ_tensor_matrices. */
 organ_matrices organ_weight_matrices(const organ_weight *weight);
 
-/* Returns tensor k < ORGAN_WEIGHT_TENSORS of the weight, in the order codes, scale, zero, g_idx, global,
- * shape_tensor, bias; NULL if the weight lacks it. */
-#define ORGAN_WEIGHT_TENSORS ((size_t)7)
+/* Returns tensor k < ORGAN_WEIGHT_TENSORS of the weight, the codes first; NULL if the weight lacks it. */
+#define ORGAN_WEIGHT_TENSORS ((size_t)12)
 const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k);
+/* Returns the name of that tensor in reports: "codes", "scale", "zero", ... */
+const char *organ_weight_tensor_name(size_t k);
 
 /* Returns the sum of the bytes in which the file stores codes and companions of the weight. */
 uint64_t organ_weight_bytes(const organ_weight *weight);

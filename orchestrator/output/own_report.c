@@ -123,8 +123,11 @@ static void write_kind(const organ_weight *w, char *out, size_t size)
     }
     if (w->scheme == ORGAN_SCHEME_FP8)
         snprintf(type, sizeof type, "FP8");
-    else if (w->scheme == ORGAN_SCHEME_MXFP8 || w->scheme == ORGAN_SCHEME_MXFP4 || w->scheme == ORGAN_SCHEME_NVFP4)
+    else if (w->scheme == ORGAN_SCHEME_MXFP8 || w->scheme == ORGAN_SCHEME_MXFP6 || w->scheme == ORGAN_SCHEME_MXFP4 ||
+             w->scheme == ORGAN_SCHEME_MXINT4 || w->scheme == ORGAN_SCHEME_NVFP4)
         snprintf(type, sizeof type, "%s", organ_scheme_name(w->scheme));
+    else if (w->scheme == ORGAN_SCHEME_BNB4)
+        snprintf(type, sizeof type, "%s", organ_weight_level_type(w));
     else
         snprintf(type, sizeof type, "INT%u", w->bits);
     if (w->block_rows >= m.rows && w->block_cols >= m.cols)

@@ -75,6 +75,7 @@ struct organ_weight_reader {
     bool packed_zero;            /* PACKED, AWQ gemv: zero points are codes in words, not a grid */
     bool plus_one;               /* GPTQ: zero points are stored minus 1, so 1 is added to each */
     int32_t *g_idx;              /* group of each column; NULL: columns are in the order of their groups */
+    float *columns;              /* factor of the values of each column; NULL: none */
     float *global;               /* second scale of each matrix (NVFP4), or scale of a plain GGUF tensor; NULL: none */
     organ_weight_reader **parts; /* of the parts of a made weight, or of the weight to rotate; NULL: it is stored */
     struct organ_turn *turn;     /* of a rotated weight, else NULL */
@@ -82,7 +83,7 @@ struct organ_weight_reader {
 };
 
 extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words,
-    organ_weight_family_experts, organ_weight_family_rotated;
+    organ_weight_family_experts, organ_weight_family_rotated, organ_weight_family_levels;
 
 /* Sets the family and all members that follow from the headers; reads and allocates nothing, so *reader need not be
  * released. Returns ORGAN_BAD_INPUT for a type without real numbers. */
@@ -175,6 +176,9 @@ void organ_weight_widen(const organ_weight_reader *reader, const organ_tensor *t
 /* Allocates and reads reader->global: for each matrix the scale of its scales (NVFP4) or of its values (a plain GGUF
  * tensor). Does nothing if the weight has no such tensor. */
 organ_status organ_weight_load_global(organ_weight_reader *reader, organ_error *error);
+
+/* Allocates and reads reader->columns. Does nothing if the weight has no such factors. */
+organ_status organ_weight_load_columns(organ_weight_reader *reader, organ_error *error);
 
 /* Allocates, reads and checks reader->g_idx, the group of each column; leaves it NULL if the columns are in the order
  * of their groups. */

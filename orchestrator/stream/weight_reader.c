@@ -23,7 +23,10 @@ static const weight_family *weight_family_of(const organ_weight *weight)
         return &organ_weight_family_plain;
     case ORGAN_SCHEME_GPTQ:
     case ORGAN_SCHEME_AWQ_GEMM:
+    case ORGAN_SCHEME_QUARK4:
         return &organ_weight_family_words;
+    case ORGAN_SCHEME_BNB4:
+        return &organ_weight_family_levels;
     default:
         return weight->transposed ? &organ_weight_family_experts : &organ_weight_family_rows;
     }
@@ -75,7 +78,7 @@ void organ_weight_reader_close(organ_weight_reader *reader)
     for (size_t k = 0; reader->parts && k < parts; k++)
         organ_weight_reader_close(reader->parts[k]);
     organ_turn_close(reader->turn);
-    ORGAN_FREE_ARRAYS(reader->parts, reader->table, reader->g_idx, reader->global, reader);
+    ORGAN_FREE_ARRAYS(reader->parts, reader->table, reader->g_idx, reader->global, reader->columns, reader);
 }
 
 organ_status organ_weight_storage_read(const organ_model *model, const organ_weight *weight,

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * The family of packed weights with codes stored row by row: FP8, INT8, words of compressed-tensors and MLX, MXFP8,
- * MXFP4, NVFP4 and AutoAWQ's gemv. A batch of rows is read at once with its scales and decoded directly into the
- * requested type. */
+ * MXFP6, MXFP4, MXINT4, NVFP4, AutoAWQ's gemv and ModelOpt's INT4, which has two rows in a row of bytes. A batch of
+ * rows is read at once with its scales and decoded directly into the requested type. */
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
 #include <math.h>
+
+/* Returns the number of rows of bytes that `rows` rows, the first at an even number, fill. */
+static uint64_t stored_lines(const organ_weight_reader *r, uint64_t rows)
+{
+    return r->weight->scheme == ORGAN_SCHEME_INT4_ROWS ? weight_up(rows, 2) : rows;
+}
 
 typedef struct batch_parts {
     unsigned char *codes; /* rows of codes as stored */
@@ -41,10 +47,57 @@ static bool has_zero(const organ_weight_reader *r)
     return r->zero.tensor || r->packed_zero || in_words(r) || is_modelopt(r);
 }
 
+static bool is_two_rows(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_INT4_ROWS; }
+
+/* Codes of these schemes become codes of 8 bits with the same values before they are decoded. */
+static bool is_translated(const organ_weight_reader *r)
+{
+    return r->weight->scheme == ORGAN_SCHEME_MXFP6 || is_two_rows(r);
+}
+
 /* The kernels decode only codes of 4 and 8 bits; others must be unpacked to bytes first. */
 static bool is_loose(const organ_weight_reader *r)
 {
-    return in_words(r) && r->weight->bits != 4 && r->weight->bits != 8;
+    return is_translated(r) || (in_words(r) && r->weight->bits != 4 && r->weight->bits != 8);
+}
+
+/* ---- codes that become codes of 8 bits ---- */
+
+/* Returns the E5M2 code with the value of the E3M2 code, or the E4M3 code with that of the E2M3 code. The exponent
+ * biases of the wider types are greater by 12 and 6. A subnormal code becomes normal. */
+static unsigned char wider_float(unsigned code, bool wide_exponent)
+{
+    const unsigned bits = wide_exponent ? 2 : 3, sign = (code & 32) << 2, more = wide_exponent ? 12 : 6;
+    unsigned exponent = code >> bits & (wide_exponent ? 7u : 3u), fraction = code & ((1u << bits) - 1);
+    if (exponent == 0 && fraction == 0)
+        return (unsigned char)sign;
+    unsigned shift = 0;
+    for (; exponent == 0 && !(fraction >> bits); shift++)
+        fraction <<= 1;
+    exponent = (exponent ? exponent : 1) + more - shift;
+    return (unsigned char)(sign | exponent << bits | (fraction & ((1u << bits) - 1)));
+}
+
+/* Unpacks a row of n codes to a byte each. `row` is the row of the matrix: in a row of bytes of two rows it selects the
+ * nibbles, -8 to 7. */
+static void unpack_row(const organ_weight_reader *r, const unsigned char *bytes, uint64_t row, unsigned char *codes,
+                       size_t n)
+{
+    const organ_weight *const w = r->weight;
+    const unsigned shift = row % 2 * 4;
+    unsigned char table[64];
+    if (is_two_rows(r)) {
+        for (size_t k = 0; k < n; k++)
+            codes[k] = (unsigned char)(((bytes[k] >> shift & 15) ^ 8) - 8);
+        return;
+    }
+    organ_unpack_bits(bytes, w->bits, w->dense_words || is_translated(r), 0, codes, n);
+    if (!is_translated(r))
+        return;
+    for (unsigned code = 0; code < sizeof table; code++)
+        table[code] = wider_float(code, w->wide_exponent);
+    for (size_t k = 0; k < n; k++)
+        codes[k] = table[codes[k]];
 }
 
 /* Returns an upper bound for one group: the words that the codes of `rows` zero points fill, and 2 because the first
@@ -80,7 +133,7 @@ static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uint
         raw = organ_max(raw, organ_weight_grid_scratch(&r->zero, rows));
         zeros = grid_bytes(&r->zero, rows);
     }
-    batch_parts p = {.codes = weight_take(at, rows * r->row_bytes)};
+    batch_parts p = {.codes = weight_take(at, ((size_t)stored_lines(r, rows) + is_two_rows(r)) * r->row_bytes)};
     p.loose = weight_take(at, is_loose(r) ? cols : 0);
     p.scales = weight_take(at, grid_bytes(&r->scale, rows));
     p.zeros = weight_take(at, zeros);
@@ -110,7 +163,11 @@ static organ_code code_of(const organ_weight *w)
         if (w->codes->dtype == ORGAN_F8_E4M3FNUZ)
             return ORGAN_CODE_E4M3FNUZ;
         return w->codes->dtype == ORGAN_F8_E5M2FNUZ ? ORGAN_CODE_E5M2FNUZ : ORGAN_CODE_E4M3;
+    case ORGAN_SCHEME_MXFP6:
+        return w->wide_exponent ? ORGAN_CODE_E5M2 : ORGAN_CODE_E4M3;
     case ORGAN_SCHEME_INT8:
+    case ORGAN_SCHEME_BNB8:
+    case ORGAN_SCHEME_INT4_ROWS:
         return ORGAN_CODE_I8;
     case ORGAN_SCHEME_MXFP4:
     case ORGAN_SCHEME_NVFP4:
@@ -123,9 +180,9 @@ static organ_code code_of(const organ_weight *w)
 static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
-    const uint64_t rows = r->shape.count * r->shape.rows, cols = r->shape.cols;
-    const uint64_t narrow = w->bits ? w->bits : 4;
-    const uint64_t bits = in_words(r) || r->code == ORGAN_CODE_E2M1 ? narrow : 8;
+    const uint64_t rows = stored_lines(r, r->shape.count * r->shape.rows), cols = r->shape.cols;
+    const uint64_t narrow = w->bits ? w->bits : 4, line = is_two_rows(r) ? 8 : narrow;
+    const uint64_t bits = in_words(r) || is_translated(r) || w->bits == 4 ? line : 8;
     /* bytes of a row; words with unused bits (32 is no multiple of `bits`) are stored whole */
     const uint64_t need =
         !in_words(r) || w->dense_words || 32 % bits == 0 ? weight_up(cols * bits, 8) : weight_up(cols, 32 / bits) * 4;
@@ -174,7 +231,7 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 static organ_status load_rows(organ_weight_reader *r, char note[256], organ_error *error)
 {
     (void)note;
-    if (organ_weight_load_g_idx(r, error))
+    if (organ_weight_load_g_idx(r, error) || organ_weight_load_columns(r, error))
         return error->status;
     return organ_weight_load_global(r, error);
 }
@@ -250,10 +307,12 @@ static organ_status read_row_scales(const organ_weight_reader *r, const weight_r
 {
     if (organ_weight_grid_read(r, &r->scale, rows, p->scales, p->raw, error))
         return error->status;
+    const size_t n = floats_over(&r->scale, rows);
+    for (size_t k = 0; k < n && r->weight->scheme == ORGAN_SCHEME_BNB8; k++)
+        p->scales[k] *= 1 / 127.0f;
     if (!r->global)
         return ORGAN_OK;
     const float global = r->global[rows->matrix];
-    const size_t n = floats_over(&r->scale, rows);
     for (size_t k = 0; k < n; k++)
         p->scales[k] = r->weight->divides ? p->scales[k] / global : p->scales[k] * global;
     return ORGAN_OK;
@@ -300,13 +359,17 @@ static void add_biases(const organ_weight_reader *r, const batch_parts *p, const
     }
 }
 
-/* Scales and zero points have one number per group; for MLX, `zeros` are the biases. */
-static void decode_row(const organ_weight_reader *r, const batch_parts *p, const unsigned char *codes,
+/* The values of the codes of MXINT4: a sign above a magnitude in quarters. */
+static const float quarters[16] = {0,     0.25f,  0.5f,  0.75f,  1.0f,  1.25f,  1.5f,  1.75f,
+                                   -0.0f, -0.25f, -0.5f, -0.75f, -1.0f, -1.25f, -1.5f, -1.75f};
+
+/* Scales and zero points have one number per group; for MLX, `zeros` are the biases. `row` is the row of the matrix. */
+static void decode_row(const organ_weight_reader *r, const batch_parts *p, const unsigned char *codes, uint64_t row,
                        const float *scales, const float *zeros, organ_dtype as, void *values)
 {
     const size_t cols = (size_t)r->shape.cols;
     if (is_loose(r)) {
-        organ_unpack_bits(codes, r->weight->bits, r->weight->dense_words, 0, p->loose, cols);
+        unpack_row(r, codes, row, p->loose, cols);
         codes = p->loose;
     }
     if (is_mlx(r)) {
@@ -316,7 +379,12 @@ static void decode_row(const organ_weight_reader *r, const batch_parts *p, const
         add_biases(r, p, zeros, values);
         return;
     }
-    organ_weight_decode(r, codes, scales, zeros, p->scale_of, p->zero_of, as, values);
+    if (r->weight->scheme == ORGAN_SCHEME_MXINT4)
+        r->kernels->decode_levels[organ_weight_real(as)](codes, quarters, scales, r->group, values, cols);
+    else
+        organ_weight_decode(r, codes, scales, zeros, p->scale_of, p->zero_of, as, values);
+    for (size_t k = 0; k < cols && r->columns; k++) /* rows_write allows FP32 only */
+        ((float *)values)[k] *= r->columns[k];
 }
 
 static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
@@ -324,22 +392,25 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
 {
     const batch_parts p = lay_out_batch(r, rows->count, &(uintptr_t){(uintptr_t)scratch});
     const uint64_t row = rows->matrix * r->shape.rows + rows->first, block = r->scale.block_rows;
+    const uint64_t in_line = is_two_rows(r) ? 2 : 1, line = row / in_line; /* rows in a row of bytes */
+    const size_t lines = (size_t)((row + rows->count - 1) / in_line - line + 1);
     const size_t value_bytes = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
-    if (organ_weight_fetch(r, r->weight->codes, row * r->row_bytes, rows->count * r->row_bytes, p.codes, error) ||
+    if (organ_weight_fetch(r, r->weight->codes, line * r->row_bytes, lines * r->row_bytes, p.codes, error) ||
         read_row_scales(r, rows, &p, error) || read_row_zeros(r, rows, &p, error))
         return error->status;
     for (size_t k = 0; k < rows->count; k++) {
         const float *scales = p.scales + (size_t)(((rows->first + k) / block - rows->first / block) * r->scale.stride);
-        decode_row(r, &p, p.codes + k * r->row_bytes, scales, zeros_of(r, rows, &p, k), as,
-                   (unsigned char *)values + k * value_bytes);
+        decode_row(r, &p, p.codes + (size_t)((row + k) / in_line - line) * r->row_bytes, rows->first + k, scales,
+                   zeros_of(r, rows, &p, k), as, (unsigned char *)values + k * value_bytes);
     }
     return ORGAN_OK;
 }
 
-/* MLX is decoded to FP32 only: weight_reader.c rounds the FP32 values to other types. */
+/* MLX and weights with factors of columns are decoded to FP32 only: weight_reader.c rounds the FP32 values to other
+ * types. */
 static bool rows_write(const organ_weight_reader *r, organ_dtype as)
 {
-    return is_mlx(r) ? as == ORGAN_F32 : organ_weight_can_decode_to(r, as);
+    return is_mlx(r) || r->weight->columns ? as == ORGAN_F32 : organ_weight_can_decode_to(r, as);
 }
 
 const weight_family organ_weight_family_rows = {prepare_rows, load_rows, rows_scratch, read_rows, rows_write};

@@ -210,6 +210,22 @@ organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error
     return ORGAN_OK;
 }
 
+organ_status organ_weight_load_columns(organ_weight_reader *r, organ_error *error)
+{
+    const organ_tensor *const tensor = r->weight->columns;
+    const size_t n = (size_t)r->shape.cols;
+    if (!tensor || n == 0)
+        return ORGAN_OK;
+    ORGAN_OWNED void *const stored = malloc((size_t)tensor->bytes);
+    r->columns = malloc(n * sizeof *r->columns);
+    if (!stored || !r->columns)
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
+    if (organ_weight_fetch(r, tensor, 0, (size_t)tensor->bytes, stored, error))
+        return error->status;
+    organ_widen(r->kernels, tensor->dtype, stored, r->columns, n);
+    return ORGAN_OK;
+}
+
 /* Columns in the order of their groups are faster to decode without r->g_idx. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 {

@@ -19,7 +19,13 @@ enum { STRIP_BYTES = 2 << 20, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
 
 const unsigned organ_awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 
-static bool is_awq(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM; }
+static bool is_awq(const organ_weight_reader *r)
+{
+    return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM || r->weight->scheme == ORGAN_SCHEME_QUARK4;
+}
+
+/* Signed codes differ from unsigned ones that are greater by 8 in the highest bit only, and so do their zero points. */
+static unsigned sign_of(const organ_weight_reader *r) { return r->weight->signed_codes ? 8 : 0; }
 
 typedef struct strip_parts {
     unsigned char *words;      /* the columns of the stored matrix, in stored order */
@@ -159,7 +165,7 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
     }
     for (size_t k = 0; k < rows->count; k++) {
         const size_t at = span.skip + k, nibble = organ_awq_nibble[at % AWQ_CODES];
-        codes[k] = line[at / AWQ_CODES * 4 + nibble / 2] >> nibble % 2 * 4 & 15;
+        codes[k] = (line[at / AWQ_CODES * 4 + nibble / 2] >> nibble % 2 * 4 & 15) ^ sign_of(r);
     }
     return ORGAN_OK;
 }
@@ -192,13 +198,14 @@ static void transpose_strip(const organ_weight_reader *r, const strip_parts *p, 
                             columns);
 }
 
-/* Each byte has a code in its low (shift 0) and its high half (shift 4). Writes up to 7 bytes more than n. */
-static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned char *codes)
+/* Each byte has a code in its low (shift 0) and its high half (shift 4), which differs from the code to write in the
+ * bits `sign`. Writes up to 7 bytes more than n. */
+static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned sign, unsigned char *codes)
 {
     for (size_t k = 0; k < n; k += 8) {
         uint64_t eight = 0;
         memcpy(&eight, bytes + k, n - k < 8 ? n - k : 8);
-        eight = eight >> shift & 0x0f0f0f0f0f0f0f0f;
+        eight = (eight >> shift & 0x0f0f0f0f0f0f0f0f) ^ sign * UINT64_C(0x0101010101010101);
         memcpy(codes + k, &eight, sizeof eight);
     }
 }
@@ -211,7 +218,7 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     const size_t cols = (size_t)r->shape.cols;
     if (is_awq(r)) {
         const unsigned nibble = organ_awq_nibble[at % AWQ_CODES];
-        unpack_halves(p->turned + (at / AWQ_CODES * 4 + nibble / 2) * cols, cols, nibble % 2 * 4, p->loose);
+        unpack_halves(p->turned + (at / AWQ_CODES * 4 + nibble / 2) * cols, cols, nibble % 2 * 4, sign_of(r), p->loose);
         return p->loose;
     }
     const unsigned char *words = p->turned + at * stored_rows(r) * 4;

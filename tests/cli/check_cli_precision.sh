@@ -319,6 +319,30 @@ judge "codes and scales did not go together" cmp -s fp8-channel/model.safetensor
 rm -r packed same
 refused 3 "organ dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o OUT.gguf" prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no
 
+# ---- what bitsandbytes, torchao, Quark, ModelOpt and AutoRound write: no tensor of a packed weight stays ----
+for form in bnb-nf4-double bnb-int8 torchao-int4-asym quark-int4 modelopt-int4-awq auto-round-mxint4; do
+    ends 0 dequantize "$precision/$form" -o opened --dtype f32 --force --quiet
+    ends 0 inspect opened --json --tensors
+    judge "$form leaves tensors" jq -e 'all(.tensors[]; .name | test("_proj.weight$"))' ../out
+    judge "$form stays declared" jq -e 'has("quantization_config") | not' opened/config.json
+done
+# An adapter of a model of bitsandbytes (QLoRA) is merged into its values.
+ends 0 lora extract --base "$precision/bnb-nf4" --tuned "$precision/bnb-int8" -o adapter --rank 4 --quiet
+ends 0 lora merge --base "$precision/bnb-nf4" --adapter adapter -o merged --dtype f32 --quiet
+ends 0 dequantize "$precision/bnb-nf4" -o opened --dtype f32 --force --quiet
+ends 0 lora merge --base opened --adapter adapter -o again --quiet
+judge "an adapter is merged into other values" cmp -s merged/model.safetensors again/model.safetensors
+ends 0 inspect "$precision/bnb-nf4" --tensors --json
+judge "inspect does not name the tensors of NF4" \
+    jq -e '.quantization.weights[0] | .levels and .state and .scale and (.nested_scale | not) and (.text | startswith("bitsandbytes NF4"))' ../out
+rm -r opened adapter merged again
+# {} says nothing about sparsity.
+ends 0 quantize tiny-qwen2 -o quiet --scheme int4-group32 --quiet
+sed -i 's/"quantization_config": {/&"sparsity_config": {},/' quiet/config.json
+ends 0 dequantize quiet -o quieter
+judge "an empty sparsity_config is noted" bash -c '! grep -q sparsity_config ../err'
+rm -r quiet quieter
+
 # ---- errors ----
 mkdir taken && echo x >taken/x
 cp -r fp8-block128 broken

@@ -16,21 +16,21 @@
 
 /* One parsed line of the description. */
 typedef struct line {
-    char name[400], dtype[16], shape[80], values[80];
+    char name[400], dtype[16], shape[80], values[300];
 } line;
 
 static line take_apart(const char *text, size_t length)
 {
     line l = {"", "", "", ""};
-    char name[400] = "", rest[160] = "", whole[600];
+    char name[400] = "", rest[400] = "", whole[900];
     REQUIRE(length < sizeof whole);
     memcpy(whole, text, length);
     whole[length] = '\0';
-    REQUIRE_MSG(sscanf(whole, " %399s %15s %159s", name, l.dtype, rest) >= 2, "\"%s\" is no tensor", whole);
+    REQUIRE_MSG(sscanf(whole, " %399s %15s %399s", name, l.dtype, rest) >= 2, "\"%s\" is no tensor", whole);
     char *const values = strchr(rest, '=');
     if (values) {
         *values = '\0';
-        snprintf(l.values, sizeof l.values, "%.79s", values + 1);
+        snprintf(l.values, sizeof l.values, "%.299s", values + 1);
     }
     snprintf(l.shape, sizeof l.shape, "%.79s", strcmp(rest, "-") == 0 ? "" : rest);
     const char *const dollar = strchr(name, '$');
@@ -54,6 +54,10 @@ static uint64_t bytes_of(const line *l)
 
 static void put_values(FILE *file, const line *l)
 {
+    if (*l->values == '{') { /* a text, with spaces up to the size of the tensor */
+        fprintf(file, "%-*s", (int)bytes_of(l), l->values);
+        return;
+    }
     const size_t width = strcmp(l->dtype, "I64") == 0 ? 8 : 4;
     for (const char *s = l->values; *s; s += strcspn(s, ","), s += *s == ',') {
         const int64_t value = strtoll(s, NULL, 10);

@@ -11,16 +11,24 @@
     "groups\":{\"group_0\":{"                                                                                          \
     "\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":" #bits ",\"type\":\"int\"" more                               \
     "}}},\"ignore\":[\"lm_head\"]}}"
-#define FP8(more)                   "{\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\"" more "}}"
-#define BLOCK128                    ",\"weight_block_size\":[128,128]"
-#define GPTQ(more)                  "{\"quantization_config\":{\"quant_method\":\"gptq\"" more "}}"
-#define GPTQ4                       GPTQ(",\"bits\":4,\"group_size\":128")
-#define AWQ(more)                   "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4" more "}}"
+#define FP8(more)  "{\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\"" more "}}"
+#define BLOCK128   ",\"weight_block_size\":[128,128]"
+#define GPTQ(more) "{\"quantization_config\":{\"quant_method\":\"gptq\"" more "}}"
+#define GPTQ4      GPTQ(",\"bits\":4,\"group_size\":128")
+#define AWQ(more)  "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4" more "}}"
+#define BNB        "{\"quantization_config\":{\"quant_method\":\"bitsandbytes\"}}"
+#define QUARK_CODES(type)                                                                                              \
+    "{\"quantization_config\":{\"quant_method\":\"quark\",\"global_quant_config\":{\"weight\":{\"dtype\":\"" type      \
+    "\"}}}}"
+#define AUTO_ROUND_CODES(type)                                                                                         \
+    "{\"quantization_config\":{\"quant_method\":\"auto-round\",\"bits\":4,\"group_size\":32,\"data_type\":\"" type     \
+    "\"}}"
 #define MLX_MORE(bits, group, more) "{\"quantization\":{\"group_size\":" #group ",\"bits\":" #bits more "}}"
 #define MLX(bits, group)            MLX_MORE(bits, group, "")
 
 /* Writes a safetensors file into the scratch directory. `tensors` has a line for each tensor: "NAME DTYPE 4096,32",
- * optionally followed by "=1,2" for its values. "$" is "model.layers.0.mlp.up_proj". */
+ * optionally followed by "=1,2" for its values, or "={}" for those of a JSON text without spaces. "$" is
+ * "model.layers.0.mlp.up_proj". */
 void rig_tensors(const char *file, const char *tensors);
 
 /* Number of rows per test: a process for each row would be slow under sanitizers. */

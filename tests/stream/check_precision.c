@@ -26,11 +26,17 @@ typedef struct golden {
 } golden;
 
 static const golden goldens[] = {
+    {"auto-round-fp8-block", ORGAN_SCHEME_FP8, 2, NULL},
+    {"auto-round-mxint4", ORGAN_SCHEME_MXINT4, 2, NULL},
     {"awq-gemm-32", ORGAN_SCHEME_AWQ_GEMM, 1, NULL},
     {"awq-gemm-64", ORGAN_SCHEME_AWQ_GEMM, 1, NULL},
     {"awq-gemv-32", ORGAN_SCHEME_AWQ_GEMV, 1, NULL},
     {"awq-gemv-64", ORGAN_SCHEME_AWQ_GEMV, 1, NULL},
     {"awq-gemv-128", ORGAN_SCHEME_AWQ_GEMV, 1, NULL},
+    {"bnb-fp4", ORGAN_SCHEME_BNB4, 4, NULL},
+    {"bnb-int8", ORGAN_SCHEME_BNB8, 4, NULL},
+    {"bnb-nf4", ORGAN_SCHEME_BNB4, 4, NULL},
+    {"bnb-nf4-double", ORGAN_SCHEME_BNB4, 4, NULL},
     {"ct-float-quantized", ORGAN_SCHEME_FP8, 3, NULL},
     {"ct-int-quantized", ORGAN_SCHEME_INT8, 4, NULL},
     {"ct-naive-quantized", ORGAN_SCHEME_INT8, 1, NULL},
@@ -43,6 +49,10 @@ static const golden goldens[] = {
     {"ct-packed-old-group", ORGAN_SCHEME_PACKED, 8, NULL},
     {"ct-packed-old-channel-asym", ORGAN_SCHEME_PACKED, 8, NULL},
     {"ct-packed-stacked", ORGAN_SCHEME_PACKED, 1, NULL},
+    {"ct-int4-block", ORGAN_SCHEME_PACKED, 2, NULL},
+    {"ct-int8-block", ORGAN_SCHEME_PACKED, 2, NULL},
+    {"ct-mxfp6", ORGAN_SCHEME_MXFP6, 4, NULL},
+    {"ct-nvfp4-group", ORGAN_SCHEME_NVFP4, 4, NULL},
     {"ct-packed-actorder", ORGAN_SCHEME_PACKED, 4, NULL},
     {"fp8-block128", ORGAN_SCHEME_FP8, 4, NULL},
     {"fp8-stacked", ORGAN_SCHEME_FP8, 1, NULL},
@@ -76,8 +86,18 @@ static const golden goldens[] = {
     {"mlx-mxfp4", ORGAN_SCHEME_MXFP4, 2, NULL},
     {"mlx-mxfp8", ORGAN_SCHEME_MXFP8, 2, NULL},
     {"mlx-nvfp4", ORGAN_SCHEME_NVFP4, 2, NULL},
+    {"modelopt-fp8-blocks", ORGAN_SCHEME_FP8, 2, NULL},
+    {"modelopt-int4-awq", ORGAN_SCHEME_INT4_ROWS, 2, NULL},
+    {"modelopt-int8-sq", ORGAN_SCHEME_INT8, 2, NULL},
     {"modelopt-nvfp4", ORGAN_SCHEME_NVFP4, 2, NULL},
     {"plain-types", ORGAN_SCHEME_PLAIN, 18, NULL},
+    {"quark-int4", ORGAN_SCHEME_QUARK4, 2, NULL},
+    {"quark-mxfp6", ORGAN_SCHEME_MXFP6, 2, NULL},
+    {"quark-nvfp4", ORGAN_SCHEME_NVFP4, 2, NULL},
+    {"torchao-fp8", ORGAN_SCHEME_FP8, 4, NULL},
+    {"torchao-int4", ORGAN_SCHEME_INT8, 4, NULL},
+    {"torchao-int4-asym", ORGAN_SCHEME_INT8, 4, NULL},
+    {"torchao-int8", ORGAN_SCHEME_INT8, 4, NULL},
 };
 enum { GOLDENS = sizeof goldens / sizeof *goldens };
 
@@ -272,6 +292,19 @@ static const sample samples[] = {
     {"MLX, 4 bits in F16", MLX(4, 32), "$.weight U32 3,200,64\n$.scales F16 3,200,16\n$.biases F16 3,200,16\n"},
     {"MLX, 6 bits in F32", MLX(6, 128), "$.weight U32 700,120\n$.scales F32 700,5\n$.biases F32 700,5\n"},
     {"MLX, nvfp4", MLX(4, 16), "$.weight U32 700,64\n$.scales U8 700,32\n"},
+    {"MXFP6", QUARK_CODES("fp6_e3m2"), "$.weight U8 700,768\n$.weight_scale U8 700,32\n"},
+    {"MXINT4", AUTO_ROUND_CODES("mx_int"), "$.weight_packed U8 700,512\n$.weight_scale U8 700,32\n"},
+    {"INT4 of two rows", "{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"W4A16_AWQ\"}}",
+     "$.weight U8 350,1024\n$.weight_scale F32 700,8\n$.pre_quant_scale F32 1024\n"},
+    {"Quark INT4", QUARK_CODES("int4"),
+     "$.weight I32 320,300\n$.weight_scale BF16 5,2400\n$.weight_zero_point I32 5,300\n"},
+    {"NF4", BNB,
+     "$.weight U8 175175,1\n$.weight.absmax F32 5475\n$.weight.quant_map F32 16\n"
+     "$.weight.quant_state.bitsandbytes__nf4 U8 80={\"blocksize\":64,\"shape\":[350,1001]}\n"},
+    {"NF4, nested", BNB,
+     "$.weight U8 175175,1\n$.weight.absmax U8 5475\n$.weight.quant_map F32 16\n"
+     "$.weight.nested_absmax F32 22\n$.weight.nested_quant_map F32 256\n$.weight.quant_state.bitsandbytes__nf4 U8 "
+     "160={\"blocksize\":64,\"shape\":[350,1001],\"nested_blocksize\":256,\"nested_offset\":0.125}\n"},
     {"plain", NULL, "$.weight BF16 1000,700\n"},
     {"plain stack", NULL, "$.weight F8_E4M3 3,200,301\n"},
     {"halves of bytes", NULL, "$ F4 30,5002\n"},
@@ -285,7 +318,7 @@ static void fill(const organ_model *model, int32_t groups)
     uint32_t state = 12345;
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *tensor = &model->tensors[t];
-        if (strstr(tensor->name, "weight_shape"))
+        if (strstr(tensor->name, "weight_shape") || strstr(tensor->name, "quant_state"))
             continue;
         uint32_t *words = malloc(tensor->bytes + 4);
         for (size_t k = 0; k < (tensor->bytes + 3) / 4; k++) {

@@ -4,6 +4,7 @@
 
 #include "orchestrator/report/text/report_text.h"
 
+#include <organ/weights.h>
 #include <string.h>
 
 static const char *full_name(const char *name)
@@ -85,11 +86,10 @@ static const organ_field inspect_files[] = {FILE_FIELDS};
 /* The cell has the last parts of the names of all tensors that store the weight. */
 static void stored_cell(organ_table *table, const json_t *row)
 {
-    static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
     char cell[1024] = "";
     size_t length = 0;
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
-        const char *const name = organ_json_text(row, keys[k]), *const dot = strrchr(name, '.');
+    for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++) {
+        const char *const name = organ_json_text(row, organ_weight_tensor_name(k)), *const dot = strrchr(name, '.');
         if (*name && length < sizeof cell)
             length += (size_t)snprintf(cell + length, sizeof cell - length, "%s%s", length ? " " : "",
                                        dot && dot[1] ? dot + 1 : name);

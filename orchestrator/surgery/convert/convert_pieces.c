@@ -58,6 +58,8 @@ static bool code_has_form(organ_dtype type)
 organ_dtype organ_convert_code_type(const organ_weight *weight)
 {
     const organ_dtype own = weight->codes->dtype;
+    if (weight->columns)
+        return ORGAN_DTYPE_COUNT; /* no other form has factors of columns */
     if (weight->scheme == ORGAN_SCHEME_PLAIN)
         return code_has_form(own) ? own : ORGAN_DTYPE_COUNT;
     if (code_is_nvfp4(weight))

@@ -132,7 +132,7 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d, b
     if (fabs(d.cosine) < 0.1)
         return "The two have nothing in common: nibbles in the wrong order, a matrix read transposed, rows in another "
                "order (q and k of some GGUF files), or other weights under the same name.";
-    if (weight->scheme == ORGAN_SCHEME_AWQ_GEMM || weight->scheme == ORGAN_SCHEME_AWQ_GEMV)
+    if (weight->scheme == ORGAN_SCHEME_AWQ_GEMM || weight->scheme == ORGAN_SCHEME_AWQ_GEMV || weight->columns)
         return "Partly similar: AWQ moves scales of activations from one weight into another, so that single weights "
                "differ from the original; otherwise a wrong order of nibbles or zero points.";
     return "Partly similar: scales of other blocks (a grid transposed or of the wrong block size), zero points that "

@@ -91,6 +91,13 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
         return (organ_usual_error){0.09, 0.16, "MXFP4"};
     case ORGAN_SCHEME_NVFP4:
         return (organ_usual_error){0.07, 0.13, "NVFP4"};
+    case ORGAN_SCHEME_MXFP6:
+        return (organ_usual_error){0.02, 0.06, "MXFP6"};
+    case ORGAN_SCHEME_MXINT4:
+        return (organ_usual_error){0.08, 0.2, "MXINT4"};
+    case ORGAN_SCHEME_BNB4:
+        return (organ_usual_error){0.07, 0.15, "NF4 and FP4"};
+    case ORGAN_SCHEME_BNB8:
     case ORGAN_SCHEME_INT8:
         return (organ_usual_error){0.005, 0.02, "INT8"};
     case ORGAN_SCHEME_PLAIN:

@@ -93,7 +93,7 @@ static bool is_coarse(const organ_weight *w)
 static bool has_zero_points(const organ_weight *w)
 {
     return w->scheme == ORGAN_SCHEME_GPTQ || w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV ||
-           (w->scheme == ORGAN_SCHEME_PACKED && w->zero);
+           ((w->scheme == ORGAN_SCHEME_PACKED || w->scheme == ORGAN_SCHEME_QUARK4) && w->zero);
 }
 
 static double largest_magnitude(const organ_weight_stats *v)

@@ -39,10 +39,6 @@ static bool selected_weight(const organ_inspect_lists *lists, const organ_weight
 
 /* ---- kinds ---- */
 
-/* The keys are in the order of organ_weight_tensor. */
-static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
-#define COMPANIONS (sizeof companion_keys / sizeof *companion_keys)
-
 static json_t *block_of(const organ_weight *weight)
 {
     return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
@@ -54,7 +50,9 @@ static json_t *describe_kind(const inspect_weights_kind *one)
     /* "symmetric": codes have no zero points. It is null for float codes, for which it has no meaning, and for GPTQ,
      * for which it depends on the values of the zero points. */
     const bool reported = w->scheme == ORGAN_SCHEME_INT8 || w->scheme == ORGAN_SCHEME_PACKED ||
-                          w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV;
+                          w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV ||
+                          w->scheme == ORGAN_SCHEME_QUARK4 || w->scheme == ORGAN_SCHEME_BNB8 ||
+                          w->scheme == ORGAN_SCHEME_INT4_ROWS;
     return ORGAN_OBJECT(
         SET_TEXT("scheme", organ_scheme_name(w->scheme)), SET_TEXT("text", one->text), SET_COUNT("bits", w->bits),
         SET("block", block_of(w)), SET_DTYPE("codes_dtype", w->codes->dtype), SET_DTYPE("scale_dtype", w->scale->dtype),
@@ -108,9 +106,9 @@ static json_t *describe_weight(const organ_weight *weight)
                      SET_TEXT("text", organ_weight_text(weight, text, sizeof text)),
                      SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("block", block_of(weight)),
                      SET_FLAG("transposed", weight->transposed));
-    for (size_t k = 0; k < COMPANIONS; k++) {
+    for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++) {
         const organ_tensor *const tensor = organ_weight_tensor(weight, k);
-        ORGAN_ADD(row, SET(companion_keys[k], tensor ? json_string(tensor->name) : json_null()));
+        ORGAN_ADD(row, SET(organ_weight_tensor_name(k), tensor ? json_string(tensor->name) : json_null()));
     }
     ORGAN_ADD(row, SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)));
     return row;
@@ -158,20 +156,20 @@ json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_mode
  * The parts of its companions (scales, zero points, ...) get the anatomy but no elements, and are no weights. */
 static void mark_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {
-    const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,
-                                              weight->global, weight->shape_tensor, weight->bias};
     organ_inspect_part *const codes = &parts[weight->codes - model->tensors];
     codes->anatomy = weight->anatomy;
     codes->rank = weight->rank;
     codes->shape = weight->shape;
     codes->elements = weight->elements;
-    for (size_t k = 0; k < sizeof companions / sizeof *companions; k++)
-        if (companions[k]) {
-            organ_inspect_part *const part = &parts[companions[k] - model->tensors];
+    for (size_t k = 1; k < ORGAN_WEIGHT_TENSORS; k++) {
+        const organ_tensor *const companion = organ_weight_tensor(weight, k);
+        if (companion) {
+            organ_inspect_part *const part = &parts[companion - model->tensors];
             part->anatomy = weight->anatomy;
             part->weight = false;
             part->elements = 0;
         }
+    }
 }
 
 /* Tensors that belong to no weight and are marked as dropped are no weights and have no elements. */

@@ -273,12 +273,11 @@ static bool has_rows(const organ_tensor *tensor)
     return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1;
 }
 
-/* Without names, roles and groups in --select only projections are selected. Tensors with rows of one value are never
- * selected. */
+/* Without names, roles and groups in --select only projections are selected. */
 static bool is_selected(const organ_selection *selection, const organ_tensor *tensor)
 {
     const bool projection = tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection;
-    return has_rows(tensor) && organ_selection_has_name(selection, tensor->name, &tensor->anatomy, projection) &&
+    return organ_selection_has_name(selection, tensor->name, &tensor->anatomy, projection) &&
            !organ_selection_keeps(selection, tensor) && organ_selection_has_layer(selection, tensor->anatomy.layer);
 }
 
@@ -350,7 +349,8 @@ static organ_status choose_tensors(organ_purify_job *job, const organ_selection 
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
         if (job->chosen[t]) {
             job->chosen[t] = false;
-            select_tensor(job, selection->words, &donor->tensors[t], error);
+            if (has_rows(&donor->tensors[t])) /* rows of one value have no noise */
+                select_tensor(job, selection->words, &donor->tensors[t], error);
             organ_rows_passed();
         }
     if (!error->status && job->count == 0)

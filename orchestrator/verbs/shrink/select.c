@@ -85,11 +85,21 @@ static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols
         *cols = packing_of_words(w);
         break;
     case ORGAN_SCHEME_AWQ_GEMM:
+    case ORGAN_SCHEME_QUARK4:
         *rows = (packing){8, 1}; /* a word has the 4-bit codes of 8 rows */
         break;
     case ORGAN_SCHEME_MXFP4:
     case ORGAN_SCHEME_NVFP4:
         *cols = (packing){w->codes->dtype == ORGAN_U32 ? 8 : 2, 1}; /* 4-bit codes in a word, or in a byte */
+        break;
+    case ORGAN_SCHEME_MXINT4:
+        *cols = (packing){2, 1};
+        break;
+    case ORGAN_SCHEME_MXFP6:
+        *cols = (packing){4, 3}; /* four codes in three bytes */
+        break;
+    case ORGAN_SCHEME_INT4_ROWS:
+        *rows = (packing){2, 1};
         break;
     case ORGAN_SCHEME_MXFP8:
         *cols = (packing){w->codes->dtype == ORGAN_U32 ? 4 : 1, 1}; /* 8-bit codes in a word, or in a byte */
@@ -154,7 +164,7 @@ static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const
             cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
     if (w->scheme == ORGAN_SCHEME_PACKED || w->scheme == ORGAN_SCHEME_GPTQ)
         rows = packing_of_words(w);
-    if (w->scheme == ORGAN_SCHEME_AWQ_GEMM)
+    if (w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_QUARK4)
         rows = (packing){8, 1};
     if (w->scheme == ORGAN_SCHEME_AWQ_GEMV && shares->cols.numbers)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -175,8 +185,15 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
     if (shares->cols.numbers && w->g_idx)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its columns are in groups by %s: they cannot be cut",
                           w->codes->name, w->g_idx->name);
+    if (w->scheme == ORGAN_SCHEME_BNB4 && (shares->rows.numbers || shares->cols.numbers))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': bitsandbytes stores 4-bit codes and their scales without regard to rows: rows "
+                          "and columns cannot be cut; organ dequantize makes a model that can be cut",
+                          w->codes->name);
     if (t == w->g_idx)
         return ORGAN_OK;
+    if (t == w->columns)
+        return select_axis(run, part, 0, &shares->cols, t->shape[0], ONE, error);
     if (t == w->shape_tensor)
         return select_shape(run, shares, part, error);
     if (t == w->zero)
