@@ -154,16 +154,17 @@ organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adap
 static organ_status read_row(const organ_adapter_writer *w, size_t unit, size_t index, organ_piece *piece,
                              uint64_t shape[MOST_RANK], organ_error *error)
 {
-    const char *name, *type;
+    const char *name;
     json_int_t bytes;
-    json_t *sizes;
-    if (json_unpack(organ_json_row_at(w->rows[unit], index), "[s, {s:s, s:o}, I]", &name, "dtype", &type, "shape",
-                    &sizes, &bytes) ||
-        bytes < 0 || organ_dtype_from_name(type) == ORGAN_DTYPE_COUNT || json_array_size(sizes) > MOST_RANK)
+    json_t *entry = NULL; /* its members are not unpacked, because that would need memory */
+    const int fault = json_unpack(organ_json_row_at(w->rows[unit], index), "[s, o, I]", &name, &entry, &bytes);
+    const json_t *const sizes = json_object_get(entry, "shape");
+    const organ_dtype type = organ_dtype_from_name(organ_json_text(entry, "dtype"));
+    if (fault || bytes < 0 || type == ORGAN_DTYPE_COUNT || json_array_size(sizes) > MOST_RANK)
         return organ_fail(error, ORGAN_IO, "%s: the journal's line of '%s' is malformed",
                           w->making->write.requested->output, w->units[unit].name);
     *piece = (organ_piece){.name = name,
-                           .dtype = organ_dtype_from_name(type),
+                           .dtype = type,
                            .rank = (unsigned)json_array_size(sizes),
                            .shape = shape,
                            .bytes = (uint64_t)bytes};
