@@ -120,8 +120,9 @@ static organ_status select_rows_and_cols(organ_cut_run *run, const organ_weight 
                                          const organ_cut_shares *shares, packing rows, packing cols, organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
-    const unsigned axis_of_rows = w->transposed ? t->rank - 1 : t->rank - 2,
-                   axis_of_cols = w->transposed ? t->rank - 2 : t->rank - 1;
+    const bool apart = w->rank == 2 && t->rank == 4; /* ModelOpt's scales of blocks: an axis of 1 follows each */
+    const unsigned last = apart ? 2 : t->rank - 1, before = apart ? 0 : t->rank - 2;
+    const unsigned axis_of_rows = w->transposed ? last : before, axis_of_cols = w->transposed ? before : last;
     if (t->rank < 2)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u axes, so its rows and columns are ambiguous",
                           t->name, t->rank);

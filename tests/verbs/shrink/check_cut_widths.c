@@ -12,6 +12,8 @@
 #define M "model.layers.0.mlp."
 #define A "model.layers.0.self_attn."
 
+#define QUANTISED(method, more) ", \"quantization_config\": {\"quant_method\": \"" method "\", " more "}"
+
 /* A matrix of 256 x 256 in each packing: its tensors, and the kept parts for rows 64-191 and 192 of 256, and for
  * columns; NULL: columns cannot be cut. */
 static const struct packed {
@@ -36,6 +38,24 @@ static const struct packed {
     {", \"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 64}",
      "qweight I32 32,256\nqzeros I32 4,32\nscales F16 4,256\ng_idx I32 256\n",
      "1:0-127,192-255\n1:0-15,24-31\n1:0-127,192-255\n\n", NULL},
+    {QUANTISED("quark", "\"global_quant_config\": {\"weight\": {\"dtype\": \"int4\", \"group_size\": 64}}"),
+     "weight I32 256,32\nweight_zero_point I32 4,32\nweight_scale BF16 4,256\n",
+     "1:0-15,24-31\n1:0-15,24-31\n1:0-127,192-255\n", "0:0-127,192-255\n0:0,1,3\n0:0,1,3\n"},
+    {QUANTISED("quark", "\"global_quant_config\": {\"weight\": {\"dtype\": \"fp6_e3m2\"}}"),
+     "weight U8 256,192\nweight_scale U8 256,8\n", "0:0-127,192-255\n0:0-127,192-255\n", "1:0-95,144-191\n1:0-3,6,7\n"},
+    {QUANTISED("auto-round", "\"bits\": 4, \"group_size\": 32, \"data_type\": \"mx_int\""),
+     "weight_packed U8 256,128\nweight_scale U8 256,8\n", "0:0-127,192-255\n0:0-127,192-255\n",
+     "1:0-63,96-127\n1:0-3,6,7\n"},
+    {QUANTISED("modelopt", "\"quant_algo\": \"W4A16_AWQ\""),
+     "weight U8 128,256\nweight_scale F32 256,4\npre_quant_scale BF16 256\n", "0:0-63,96-127\n0:0-127,192-255\n\n",
+     "1:0-127,192-255\n1:0,1,3\n0:0-127,192-255\n"},
+    {QUANTISED("modelopt", "\"quant_algo\": \"fp8_pb_wo\""), "weight F8_E4M3 256,256\nweight_scale F32 4,1,4,1\n",
+     "0:0-127,192-255\n0:0,1,3\n", "1:0-127,192-255\n2:0,1,3\n"},
+    {QUANTISED("torchao", "\"quant_type\": {}"),
+     "_weight_qdata I8 256,256\n_weight_scale F32 256,4\n_weight_zero_point I8 256,4\n",
+     "0:0-127,192-255\n0:0-127,192-255\n0:0-127,192-255\n", "1:0-127,192-255\n1:0,1,3\n1:0,1,3\n"},
+    {QUANTISED("bitsandbytes", "\"load_in_8bit\": true"), "weight I8 256,256\nSCB F32 256\n",
+     "0:0-127,192-255\n0:0-127,192-255\n", "1:0-127,192-255\n\n"},
 };
 
 /* Adds lines "PREFIX.leaf = PREFIX.leaf SHARE" for the tensors, with the shares line by line; "-" checks only that the
