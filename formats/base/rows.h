@@ -52,10 +52,10 @@ void organ_rows_passed(void);
 
 /* A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors. A
  * piece is the result of one allocation of jansson. After organ_unnamed_files_use(true), the allocation functions of
- * memory_watch.c take pieces from the heap while it has fewer than 16,384 of them. They take further pieces from a file
- * without a name, which rows.c maps into memory. After every few dozen accesses to a different page, rows.c
- * hands all pages back to the page cache. So jansson and its callers use plain pointers, but only a few megabytes of
- * the documents are resident.
+ * memory_watch.c take pieces from the heap while it has fewer than 16,384 of them. They take further pieces from
+ * arrays in files, the spool. After every few dozen accesses to a different page, rows.c hands the pages of all arrays
+ * back to the page cache. So jansson and its callers use plain pointers, but only a few megabytes of the documents are
+ * resident.
  *
  * One spool per process. A child made by fork must not use documents of its parent: the mapping is not inherited. The
  * program must leave jansson's allocation functions at malloc and free, and must release the result of json_dumps with
@@ -67,8 +67,8 @@ void *organ_json_spool_take(size_t bytes);
 /* Releases memory of the spool. Returns false if `memory` is not from the spool; the caller then frees it. */
 bool organ_json_spool_give_back(void *memory);
 
-/* Counts an access to `memory` unless it is on the same page of the spool as the access before. After every 64 counted
- * accesses returns the spool's pages to the system. A function that reads rows of a document but allocates nothing
+/* Counts an access of this thread to `memory` if it is in a part of the spool that the thread has not visited lately.
+ * After 64 counted accesses calls organ_rows_rest. A function that reads rows of a document but allocates nothing
  * calls this function with each row, before it reads the row. */
 void organ_json_spool_visit(const void *memory);
 
