@@ -239,7 +239,7 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
         snprintf(job->id, sizeof job->id, "%s-%06d", moment, (int)(micros % 1000000));
         ORGAN_OWNED char *const path = job_path(store, job->id, "");
         const int made = path ? mkdir(path, 0700) : -1, why = path ? errno : ENOMEM;
-        if (made == 0)
+        if (made == 0) /* if this fails, the next start of the server erases the empty directory */
             return organ_sync_directory(store->path, error);
         if (why != EEXIST)
             return organ_fail_errno(error, why, "a directory for the job cannot be created");

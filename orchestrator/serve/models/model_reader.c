@@ -40,7 +40,7 @@ struct organ_reader {
 /* ---- the process ---- */
 
 /* Runs in the forked child and does not return. Places its descriptors (0, 1 and, without sanitizers, 2 on
- * /dev/null; its end `far` of the socket; the folders of the jail; the program), closes all above the program's and
+ * /dev/null; its end `far` of the socket; the folders of the jail; the program), closes all others and
  * executes the program. Runs between fork and exec, so it makes system calls only. If it fails, the server sees the
  * closed socket and counts the worker as lost, whatever the status. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
@@ -65,6 +65,8 @@ static void become_worker(const organ_reader *reader, int far, char *const *argv
     /* A process that reads untrusted files must not write to the server's log; only sanitizers may, with findings. */
     good = good && organ_child_place(nothing, 2);
 #endif
+    for (int unused = ORGAN_WORKER_FOLDER + (int)reader->folder_count; unused < PROGRAM; unused++)
+        close(unused); /* the server may have inherited it */
     organ_child_close_from(PROGRAM + 1);
     if (good)
         syscall(SYS_execveat, PROGRAM, "", argv, reader->environ, AT_EMPTY_PATH);

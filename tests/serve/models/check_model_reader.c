@@ -43,8 +43,12 @@ static void open_socket(void) { close(socket(AF_INET, SOCK_STREAM, 0)); }
 static void call_bpf(void) { syscall(SYS_bpf, 0, NULL, 0); }
 static void start_program(void) { execl("/bin/true", "true", (char *)NULL); }
 
-/* Tries to write, to read outside of the root, to change a limit and to get executable memory. Each must fail and the
- * process continue; a success ends it with a signal that nothing else uses. */
+/* A descriptor of this program without FD_CLOEXEC, of the number of the last folder that a jail can have. */
+enum { INHERITED = ORGAN_WORKER_FOLDER + ORGAN_JAIL_FOLDERS - 1 };
+
+/* Tries to write, to read outside of the root, to change a limit and to get executable memory, and to use a descriptor
+ * that the server inherited. Each must fail and the process continue; a success ends it with a signal that nothing else
+ * uses. */
 static void reach_out(void)
 {
     const int outside = open("/etc/passwd", O_RDONLY), written = open("written", O_WRONLY | O_CREAT, 0600);
@@ -54,7 +58,8 @@ static void reach_out(void)
 #else
     const bool executable = false;
 #endif
-    if (outside >= 0 || written >= 0 || moved || killed || executable)
+    const bool inherited = fcntl(INHERITED, F_GETFD) >= 0;
+    if (outside >= 0 || written >= 0 || moved || killed || executable || inherited)
         raise(SIGUSR1);
 }
 
@@ -119,6 +124,8 @@ static void begin_reader(unsigned seconds)
     open_jail(fixture);
     const organ_reader_options options = {
         .program = "/proc/self/exe", .jail = jail, .memory = 256u << 20, .seconds = seconds};
+    if (fcntl(INHERITED, F_GETFD) < 0)
+        ck_assert_int_eq(dup2(STDIN_FILENO, INHERITED), INHERITED);
     ck_assert_msg(organ_reader_create(&options, &reader, &error) == ORGAN_OK, "%s", error.message);
 }
 
