@@ -205,7 +205,9 @@ static uint64_t place_of(const organ_composed *c, size_t which, uint64_t at, uin
     }
 }
 
-/* Puts the values of a part's matrix into `values`, from row and column `at` on, or at every `step`th column. */
+/* Puts the values of a part's matrix into `values`: from row `at` on (ORGAN_COMPOSE_BELOW), from column `at` on
+ * (ORGAN_COMPOSE_BESIDE), or column k to column k x part_count + which (ORGAN_COMPOSE_WOVEN), without regard to `at`.
+ */
 static organ_status put_part(const organ_compositions *all, const organ_composed *c, size_t which, uint64_t matrix,
                              uint64_t at, unsigned char *values, organ_error *error)
 {
@@ -245,6 +247,7 @@ static organ_status compute_matrix(organ_compositions *all, const organ_composed
         return organ_fail_memory(error, c->as.name);
     if (c->apart)
         put_part(all, c, (size_t)matrix, 0, 0, all->values, error);
+    /* `at`: rows (ORGAN_COMPOSE_BELOW) or columns (ORGAN_COMPOSE_BESIDE) of the parts before */
     for (size_t k = 0, at = 0; !c->apart && k < c->part_count && !error->status; k++) {
         const organ_compose_part *const part = &c->parts[k];
         put_part(all, c, k, matrix, at, all->values, error);

@@ -54,9 +54,10 @@ static organ_status claim_of_transform(organ_weight_search *search, const organ_
     return ORGAN_OK;
 }
 
-static const char *const auto_leaves[] = {".spinquant_r1_type", ".spinquant_r1_size", ".spinquant_r1_matrix",
-                                          ".spinquant_r4_type", ".spinquant_r4_size", ".spinquant_r4_matrix",
-                                          ".hadamard_matrix"};
+/* Ends of the names of AutoRound's tensors of rotations. */
+static const char *const auto_round_leaves[] = {".spinquant_r1_type", ".spinquant_r1_size", ".spinquant_r1_matrix",
+                                                ".spinquant_r4_type", ".spinquant_r4_size", ".spinquant_r4_matrix",
+                                                ".hadamard_matrix"};
 
 organ_status organ_weight_claim_rotations(organ_weight_search *search)
 {
@@ -65,8 +66,8 @@ organ_status organ_weight_claim_rotations(organ_weight_search *search)
         const organ_tensor *const tensor = &model->tensors[k];
         for (size_t t = 0; t < search->config->transform_count && !search->claimed[k]; t++)
             claim_of_transform(search, tensor, &search->config->transforms[t]);
-        for (size_t l = 0; l < sizeof auto_leaves / sizeof *auto_leaves && !search->claimed[k]; l++)
-            if (organ_ends_with(tensor->name, auto_leaves[l]))
+        for (size_t l = 0; l < sizeof auto_round_leaves / sizeof *auto_round_leaves && !search->claimed[k]; l++)
+            if (organ_ends_with(tensor->name, auto_round_leaves[l]))
                 claim(search, tensor);
     }
     return search->error->status;

@@ -33,7 +33,7 @@ void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t 
  * +-limit: the clamped SwiGLU of gpt-oss (transformers, GptOssExperts._apply_gate). `up` is changed. */
 void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,
                                 size_t n);
-/* The parameters of xIELU: a, b, beta and eps of math.c. */
+/* The parameters of xIELU: a, b, beta and eps of the equation in linear.c. */
 typedef struct forward_xielu {
     float positive, negative, beta, eps;
 } forward_xielu;

@@ -336,12 +336,12 @@ static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p,
     }
 }
 
-void organ_forward_activate(const organ_kernels *kernels, organ_activation activation, const forward_xielu *p, float *x,
-                            size_t n)
+void organ_forward_activate(const organ_kernels *kernels, organ_activation activation, const forward_xielu *xielu,
+                            float *x, size_t n)
 {
     if (activation == ORGAN_XIELU)
         for (size_t first = 0; first < n; first += VALUES_AT_ONCE)
-            xielu_activate(kernels, p, x + first, organ_min(VALUES_AT_ONCE, n - first));
+            xielu_activate(kernels, xielu, x + first, organ_min(VALUES_AT_ONCE, n - first));
     else if (activation == ORGAN_RELU || activation == ORGAN_RELU_SQUARED)
         for (size_t k = 0; k < n; k++) {
             const float positive = x[k] < 0 ? 0 : x[k];

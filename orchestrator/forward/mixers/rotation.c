@@ -29,9 +29,9 @@ static float llama3_frequency(const organ_rope_config *rope, float frequency)
     return (float)((1 - smooth) * (double)frequency / rope->factor + smooth * (double)frequency);
 }
 
-/* The angle of the (fractional) dimension makes `turns` rotations over the original context: the correction
- * dimension of YaRN (Peng et al. 2023). */
-static double yarn_dimension(const organ_rope_config *rope, double turns)
+/* Returns the (fractional) number of the pair whose angle makes `turns` rotations over the original context: the
+ * correction dimension of YaRN (Peng et al. 2023). */
+static double yarn_pair(const organ_rope_config *rope, double turns)
 {
     return rope->dimensions * log((double)rope->original_context / (turns * 2 * PI)) / (2 * log(rope->theta));
 }
@@ -41,12 +41,13 @@ static double yarn_dimension(const organ_rope_config *rope, double turns)
  * divided by the factor. Those between are interpolated linearly in k. */
 static float yarn_frequency(const organ_rope_config *rope, float frequency, unsigned k)
 {
-    double low = yarn_dimension(rope, rope->beta_fast), high = yarn_dimension(rope, rope->beta_slow);
+    double low = yarn_pair(rope, rope->beta_fast), high = yarn_pair(rope, rope->beta_slow);
     if (!rope->exact_range) {
         low = floor(low);
         high = ceil(high);
     }
     low = fmax(low, 0);
+    /* as transformers does, although the last pair is dimensions / 2 - 1: the limit changes the slope of the ramp */
     high = fmin(high, rope->dimensions - 1.0);
     if (low == high)
         high += 0.001; /* as transformers does; avoids a division by 0 */

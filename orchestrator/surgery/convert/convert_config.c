@@ -224,7 +224,9 @@ static bool config_derives_others(const organ_convert_job *job, const json_t *co
     return others;
 }
 
-static int config_put_heads(const organ_convert_job *job, json_t *config)
+/* Layers of Laguna differ in their number of heads, and a word states its gate. Other families get num_attention_heads
+ * by a row of the pairing tables. */
+static int config_put_laguna(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     int failed = 0;
@@ -496,7 +498,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
               organ_convert_put_gemma(job, config) | config_put_early(job, config) |
               organ_convert_put_recurrent(job, config) | organ_convert_put_streams(job, config) |
-              config_put_heads(job, config) | organ_convert_put_blocks(job, config) |
+              config_put_laguna(job, config) | organ_convert_put_blocks(job, config) |
               organ_convert_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)

@@ -177,13 +177,14 @@ static organ_status keys_set_default(organ_convert_job *job, const pairing_key *
                : ORGAN_OK;
 }
 
+/* Sets the key from the first of row->members that config.json has, or to a default. */
 static organ_status keys_set_member(organ_convert_job *job, const pairing_key *row, const char *key, organ_error *error)
 {
     const json_t *value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
     if (!value)
         return keys_set_default(job, row, key, error);
     if (strcmp(row->members, "sliding_window") == 0 && job->config.window == 0)
-        return ORGAN_OK;
+        return ORGAN_OK; /* no layer uses the window that config.json states (use_sliding_window is false) */
     if (keys_is_uniform(value))
         value = json_array_get(value, 0);
     if (json_is_array(value)) /* layers differ: another row of the table sets the key to an array */

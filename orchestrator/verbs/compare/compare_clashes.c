@@ -47,13 +47,13 @@ static organ_status compare_heads(compare_job *job, organ_error *error)
         organ_head found = {0};
         if (organ_head_find(m->model, m->weights, job->engine, &found, error))
             return error->status;
-        const organ_weight *const apart = organ_adapted_head(&m->adapted);
-        const char *const tied = apart ? "untied" : "the embedding";
-        snprintf(head[k], VALUE_TEXT, "%s", found.own ? "stored" : tied);
-        if (apart && !found.stored)
+        const bool unties = organ_adapted_head(&m->adapted) != NULL; /* the adapter */
+        const char *const without_own = unties ? "untied" : "the embedding";
+        snprintf(head[k], VALUE_TEXT, "%s", found.own ? "stored" : without_own);
+        if (unties && !found.stored)
             organ_say(job->notes,
                       "%s: its adapter makes the output head differ from the embedding; the base does not "
-                      "store a head, so heads are not compared: organ lora merge makes a model with one",
+                      "store a head, so values of heads are not compared: organ lora merge makes a model with one",
                       m->name);
         snprintf(type[k], VALUE_TEXT, "none");
         snprintf(embed[k], VALUE_TEXT, "none");

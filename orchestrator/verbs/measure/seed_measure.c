@@ -84,8 +84,8 @@ static moments moments_of(const float *x, size_t n)
     return m;
 }
 
-/* The n values are sorted and not all equal. The entropy is in bits, from a histogram of BINS bins of equal width
- * between minimum and maximum. */
+/* The n values are sorted and not all equal. Returns their differential entropy in bits: that of a histogram of BINS
+ * bins of equal width between minimum and maximum, plus log2 of the width of a bin. */
 static double entropy_of(const float *x, size_t n)
 {
     uint32_t counts[BINS] = {0};

@@ -29,7 +29,7 @@ typedef struct merge_token_rule {
     merge_token_kind kind;
     size_t donor;     /* whose row it is */
     const char *name; /* MERGE_TOKEN_NAMED: another token of this model */
-    uint64_t id;      /* MERGE_TOKEN_ID: the row */
+    uint64_t id;      /* the row in `donor`: given (MERGE_TOKEN_ID), or found with the vocabulary; not for ..._ZERO */
     bool force;       /* models that have the token get the row too */
 } merge_token_rule;
 

@@ -190,7 +190,8 @@ static void note_before_pass(const organ_quantize_job *job)
 }
 
 /* The calibrated parts come first, because they need more memory: if --memory is too small, the run fails before it
- * has written any code. */
+ * has written any code. With --repair-rank they come last: the run of the adapter encloses them and names the adapter
+ * at its end, and then only the model's own name is left to set. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_quantize_job *const job = context;

@@ -22,8 +22,9 @@ static bool windows_rotate(const organ_forward_config *c)
 }
 
 /* Without a key with an element for each layer, a layer gets the attention that the donor's layer of its number has.
- * Returns false if the donor cannot be read. */
-static bool check_positions(const organ_cut_config *c)
+ * Returns false, without a judgement, if the configuration cannot be read or counts more layers than the tensors have.
+ */
+static bool judge_positions(const organ_cut_config *c)
 {
     ORGAN_RELEASED_BY(organ_forward_config_release) organ_forward_config donor = {0};
     organ_error unknown = {0};
@@ -57,7 +58,7 @@ static bool check_positions(const organ_cut_config *c)
 static void check_architecture(const organ_cut_config *c)
 {
     const forward_family *const family = organ_forward_family_named(c->s.architecture, /*gguf=*/true);
-    const bool decided = check_positions(c) || organ_settings_is_list(&c->s, WINDOWS);
+    const bool decided = judge_positions(c) || organ_settings_is_list(&c->s, WINDOWS);
     const uint64_t period = family ? organ_forward_gguf_period(family) : 0;
     if (period && !decided && !organ_cut_period_holds(c->run, c->run->layer_count, period, 1))
         organ_fail(c->s.error, ORGAN_BAD_INPUT,

@@ -306,7 +306,8 @@ static const organ_recipe *recipe_of_type(const char *type)
     return same ? same : organ_recipe_named(prefixed);
 }
 
-/* Counts the tensors to which the recipe gives another type. Returns SIZE_MAX if memory cannot be allocated. */
+/* Counts the tensors to which the recipe gives another type than job->encodings. Rows that a type does not divide get
+ * F16, as llama-quantize does. Returns SIZE_MAX if memory cannot be allocated. */
 static size_t count_others(const organ_quantize_job *job, const organ_recipe *recipe)
 {
     size_t count = 0;
