@@ -10,6 +10,8 @@
 #define MAX_CODES ((uint64_t)1 << 48)
 
 /* AWQ (github.com/mit-han-lab/llm-awq, awq/quantize/qmodule.py): eight codes of four bits in a word. */
+#define PLANES 32 /* codes in a block of planes */
+
 #define AWQ_BITS  4
 #define AWQ_CODES (WORD_BITS / AWQ_BITS)
 
@@ -267,7 +269,8 @@ static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t 
 }
 
 /* The config's bits precede the lowest number from 1 to 8 that fits the shapes. Such a number replaces that of the
- * config only if there is a g_idx, whose length confirms the number of inputs. GPTQ has no 1, 5, 6 and 7 bits. */
+ * config only if there is a g_idx, whose length confirms the number of inputs. Codes of 5, 6 and 7 bits, and with
+ * the format gptq_p those of 3, are in planes [planar_packing.py of GPTQModel 7.7]. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {
@@ -277,9 +280,14 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
         if (bits_fit_shapes(weight, bits, in))
             found = bits;
     weight->bits = found;
-    if (found == 1 || (found > 4 && found < 8))
+    weight->planar = (found > 4 && found < 8) || (found == 3 && strcmp(search->config->layout, "gptq_p") == 0);
+    if (found == 1)
+        return organ_weight_fail(search, weight->codes, "has codes of 1 bit, which GPTQ does not have");
+    if (weight->planar && (*in % PLANES || weight->scale->shape[1] % PLANES))
         return organ_weight_fail(search, weight->codes,
-                                 "has codes of %u bits: the bit-plane layout of GPTQ cannot be read", found);
+                                 "has codes of %u bits in planes, but %" PRIu64 " x %" PRIu64
+                                 " values, which are not whole blocks of 32",
+                                 found, weight->scale->shape[1], *in);
     if (found && stated && found != stated)
         organ_weight_note_contradiction(search, weight, "bits", stated, 0, found, 0);
     if (found)
@@ -299,7 +307,8 @@ static organ_status set_gptq(organ_weight_search *search, organ_weight *weight, 
     const uint64_t out = weight->codes->shape[1], groups = weight->scale->shape[0];
     uint64_t in = 0;
     weight->transposed = true;
-    weight->labelled_v2 = strcmp(search->config->layout, "gptq_v2") == 0;
+    weight->labelled_v2 =
+        strcmp(search->config->layout, "gptq_v2") == 0 || strcmp(search->config->layout, "gptq_p") == 0;
     weight->rank = 2; /* for messages, until the shape is determined */
     weight->shape = weight->codes->shape;
     if (organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){groups, out}) ||
@@ -355,7 +364,7 @@ static const char *other_layout(organ_dtype type)
 
 static organ_status check_layout(const organ_weight_search *search, const organ_tensor *codes)
 {
-    static const char *const known[] = {"", "gptq", "gptq_v2", "gemm", "gemv", NULL};
+    static const char *const known[] = {"", "gptq", "gptq_v2", "gptq_p", "gemm", "gemv", NULL};
     const char *const layout = search->config->layout, *const pack = search->config->pack_dtype;
     if (!organ_is_one_of(layout, known))
         return organ_weight_fail(search, codes, "is in the layout '%.60s' (%s), which cannot be read", layout,

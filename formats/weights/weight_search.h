@@ -33,7 +33,7 @@ typedef struct organ_weight_search {
     organ_weight *weights;             /* weights found so far; room for one per tensor of the model */
     size_t count;                      /* number of them */
     organ_unmatched_tensor *unmatched; /* found.unmatched_count tensors; room for one per tensor of the model */
-    bool *claimed;                     /* by index of tensor: it is codes or companion of a weight in `weights` */
+    bool *claimed;   /* by index of tensor: it is codes or companion of a weight in `weights`, or of a rotation */
     bool as_tensors; /* weight k is tensor k of the model, so the model's table of names is used instead of `names` */
     char *name; /* the last name that organ_weight_relative looked up; room for the longest tensor name and a suffix */
     organ_quant_config *config; /* NULL for GGUF and for a model without any sign of quantisation */
@@ -159,7 +159,7 @@ organ_status organ_weight_find_inputs(organ_weight_search *search);
 /* ---- rotations.c ---- */
 
 /* Lists the tensors of rotations at run time as unmatched, and marks them as claimed, so that no other reader takes
- * them for weights. */
+ * them for weights. Keeps the matrices of transforms in search->matrices for organ_weight_find_rotations. */
 organ_status organ_weight_claim_rotations(organ_weight_search *search);
 /* Sets `rotation` of all weights whose layers rotate inputs or outputs, and writes the notes on rotations. Must be
  * called after all weights were added, before they are sorted. Returns ORGAN_BAD_INPUT, naming the member of the config

@@ -153,11 +153,12 @@ typedef struct organ_weight {
      * and group_size columns: groups. 0 and 0: no scales. If there is a g_idx, it states the group of each column
      * instead. */
     uint64_t block_rows, block_cols;
-    bool dense_words;  /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; false: each word has 32 / bits
-                          whole codes and unused bits */
-    bool divides;      /* NVFP4: the scales are divided by `global`; false: multiplied by it */
-    bool transposed;   /* codes are stored with the last two axes exchanged (GPTQ, AWQ gemm, gpt-oss, Quark) */
-    bool signed_codes; /* QUARK4: codes and zero points are -8 to 7 in two's complement; false: 0 to 15 */
+    bool dense_words; /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; false: each word has 32 / bits
+                         whole codes and unused bits */
+    bool divides;     /* NVFP4: the scales are divided by `global`; false: multiplied by it */
+    bool transposed;  /* codes are stored with the last two axes exchanged (GPTQ, AWQ gemm, gpt-oss, Quark) */
+    bool planar; /* GPTQ: the bits of 32 codes are in planes (gptq_p); false: codes follow each other without gaps */
+    bool signed_codes;  /* QUARK4: codes and zero points are -8 to 7 in two's complement; false: 0 to 15 */
     bool wide_exponent; /* MXFP6: the codes are E3M2; false: E2M3 */
     bool labelled_v2;   /* GPTQ: the config says gptq_v2, whose zero points are stored without an offset of 1; readers
                            trust the data more than this label */
@@ -222,8 +223,8 @@ char *organ_weight_text(const organ_weight *weight, char *out, size_t size);
  * Returns ORGAN_BAD_INPUT
  *   - naming tensor, field and both values, if a companion is missing or has the wrong type or shape, or the config
  *     has an impossible value (group_size 0, bits 0 or 33);
- *   - naming the layout, if codes are in an unsupported one (gptq_marlin, AWQ marlin, exllama, gemv_fast, bit-plane
- *     GPTQ, 2:4 sparse).
+ *   - naming the layout, if codes are in an unsupported one (gptq_marlin, AWQ marlin, exllama, gemv_fast,
+ *     2:4 sparse).
  * Returns ORGAN_IO if a file cannot be read. */
 organ_status organ_weights_find(const organ_model *model, organ_weights **weights, organ_error *error);
 void organ_weights_free(organ_weights *weights); /* NULL is allowed */

@@ -395,7 +395,7 @@ organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], o
 {
     const organ_weight *w = r->weight;
     zero_census census = {0};
-    if (!w->zero)
+    if (!w->zero || w->planar) /* planes are of version 2 */
         return ORGAN_OK;
     if (count_zero_points(r, &census, error))
         return error->status;

@@ -122,6 +122,29 @@ static organ_status load_words(organ_weight_reader *r, char note[256], organ_err
     return is_awq(r) ? ORGAN_OK : organ_weight_find_version(r, note, error);
 }
 
+/* Unpacks n codes of GPTQ from code `first` on. In planes, each 32 codes have as many words as a code has bits: first
+ * those of the low plane of 4 bits (of 2 for codes of 3 bits), then those of the planes of 2 and of 1. */
+static void unpack_gptq(const organ_weight_reader *r, const unsigned char *words, size_t first, unsigned char *codes,
+                        size_t n)
+{
+    const unsigned bits = r->weight->bits;
+    if (!r->weight->planar) {
+        organ_unpack_bits(words, bits, /*dense=*/1, first, codes, n);
+        return;
+    }
+    memset(codes, 0, n);
+    for (size_t k = 0; k < n; k++) {
+        const size_t at = (first + k) % 32;
+        const unsigned char *plane = words + (first + k) / 32 * bits * 4;
+        for (unsigned done = 0, width; done < bits; done += width, plane += width * 4) {
+            const unsigned lowest = bits > 4 ? 4 : 2, further = bits - done > 1 ? 2 : 1;
+            width = done == 0 ? lowest : further;
+            const size_t bit = at * width;
+            codes[k] |= (unsigned char)((plane[bit / 8] >> bit % 8 & ((1u << width) - 1)) << done);
+        }
+    }
+}
+
 /* Treats the tensor as rows of `width` elements, and reads elements [first, first + n) of each row without gaps.
  * `scratch` has WEIGHT_ROOM bytes. */
 static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows,
@@ -154,13 +177,14 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
 {
     const organ_weight *w = r->weight;
     const uint64_t width = is_awq(r) ? r->shape.rows / AWQ_CODES : zero_words(r);
-    const weight_span span = organ_weight_span(w->bits, !is_awq(r), rows->first, rows->count);
+    weight_span span = organ_weight_span(w->bits, !is_awq(r), rows->first, rows->count);
+    span.to = w->planar ? weight_up(span.to, w->bits) * w->bits : span.to; /* whole blocks of planes */
     const unsigned char *line = p->line;
     if (fetch_strip(r, w->zero, rows->matrix * r->groups + group, 1, width, span.from, (size_t)(span.to - span.from),
                     p->line, p->turned, error))
         return error->status;
     if (!is_awq(r)) {
-        organ_unpack_bits(line, w->bits, /*dense=*/1, span.skip, codes, rows->count);
+        unpack_gptq(r, line, span.skip, codes, rows->count);
         return ORGAN_OK;
     }
     for (size_t k = 0; k < rows->count; k++) {
@@ -224,7 +248,7 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     const unsigned char *words = p->turned + at * stored_rows(r) * 4;
     if (r->weight->bits == 4 || r->weight->bits == 8)
         return words;
-    organ_unpack_bits(words, r->weight->bits, /*dense=*/1, 0, p->loose, cols);
+    unpack_gptq(r, words, 0, p->loose, cols);
     return p->loose;
 }
 

@@ -34,8 +34,8 @@ static organ_status check_numbers(const repack_job *job, const repack_part *p, o
     char why[96];
     if (job->to == REPACK_COMPRESSED)
         return ORGAN_OK;
-    snprintf(why, sizeof why, "has codes of %u bits", w->bits);
-    if (gptq ? w->bits != 2 && w->bits != 3 && w->bits != 4 && w->bits != 8 : w->bits != 4)
+    snprintf(why, sizeof why, "has codes of %u bits%s", w->bits, w->planar ? " in planes" : "");
+    if (w->planar || (gptq ? w->bits != 2 && w->bits != 3 && w->bits != 4 && w->bits != 8 : w->bits != 4))
         return organ_repack_refuse(job, w->codes->name, why, error);
     snprintf(why, sizeof why, "has %zu rows and %zu columns, not whole words of codes", p->rows, p->cols);
     if (p->rows * w->bits % 32 || (gptq && p->cols * w->bits % 32))

@@ -68,7 +68,8 @@ static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsign
  * 32 / w->bits codes. If w->bits divides 32, both are the same. */
 static packing packing_of_words(const organ_weight *w)
 {
-    if (w->dense_words && 32 % w->bits)
+    const bool dense = w->dense_words || w->scheme == ORGAN_SCHEME_GPTQ;
+    if (w->planar || (dense && 32 % w->bits))
         return (packing){32, w->bits};
     return (packing){32 / w->bits, 1};
 }
