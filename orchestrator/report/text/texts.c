@@ -147,9 +147,9 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
 /* Lines with a command of organ, at the beginning or after two blanks, are not wrapped, so that they can be copied. */
 static bool is_command(const char *line, size_t length)
 {
-    const char *const command = strstr(line, "organ "), *const end = line + length;
+    const char *const command = memmem(line, length, "organ ", strlen("organ "));
     const size_t before = command ? (size_t)(command - line) : 0;
-    return command && command < end && (before == 0 || (before > 1 && command[-1] == ' ' && command[-2] == ' '));
+    return command && (before == 0 || (before > 1 && command[-1] == ' ' && command[-2] == ' '));
 }
 
 /* `length` is that of the first line of `line`, whose text goes on after its newline. A line break replaces the blanks
