@@ -58,7 +58,7 @@ static _Thread_local struct {
     organ_activity_clock serial, beside; /* clocks of this thread, outside of runs and during them */
     organ_activity_clock *former;        /* the clock that this thread had before the outermost work */
     uint64_t run_began;                  /* by organ_activity_time */
-    uint64_t serial_since;               /* processor time of this thread when the last run ended */
+    uint64_t serial_since;               /* processor time of this thread up to which serial_processor is counted */
     uint64_t first;                      /* when the outermost work began, by organ_activity_time */
     organ_phase phase;
     uint64_t phase_since; /* by organ_activity_time */

@@ -530,6 +530,7 @@ organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *win
         }
         organ_progress_advance(scoring->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);
     }
+    /* Blocks for multi-token prediction run for the importance matrix, and the first one again for its scores. */
     if (!error->status && sums && organ_forward_has_draft(m->forward))
         carry_drafts(m, windows, &layer, error);
     if (!error->status && m->drafted && organ_layer_load_to_run(m->forward, (int32_t)layers, &layer, error) == ORGAN_OK)

@@ -47,7 +47,8 @@ static organ_status compare_heads(compare_job *job, organ_error *error)
         organ_head found = {0};
         if (organ_head_find(m->model, m->weights, job->engine, &found, error))
             return error->status;
-        const bool unties = organ_adapted_head(&m->adapted) != NULL; /* the adapter */
+        /* the adapter makes the head differ from the embedding */
+        const bool unties = organ_adapted_head(&m->adapted) != NULL;
         const char *const without_own = unties ? "untied" : "the embedding";
         snprintf(head[k], VALUE_TEXT, "%s", found.own ? "stored" : without_own);
         if (unties && !found.stored)

@@ -104,7 +104,8 @@ static organ_status find_places(model_merge *job, merge_vocabulary *v, organ_err
     return error->status;
 }
 
-/* Sets v->rules, and the row of each rule. Refuses rules whose model has no such row. */
+/* Sets v->rules, and the row of each rule. Refuses rules whose model has no such row; a token that the output does not
+ * have gets none. */
 static organ_status find_rules(model_merge *job, merge_vocabulary *v, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;

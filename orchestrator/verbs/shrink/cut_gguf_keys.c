@@ -21,8 +21,9 @@ static bool windows_rotate(const organ_forward_config *c)
     return true;
 }
 
-/* Without a key with an element for each layer, a layer gets the attention that the donor's layer of its number has.
- * Returns false, without a judgement, if the configuration cannot be read or counts more layers than the tensors have.
+/* Refuses the cut if a kept layer would change: without a key with an element for each layer, a layer gets the
+ * attention that the donor's layer of its number has. No key lists chunks. Returns true if the layers were judged, and
+ * false, without a judgement, if the configuration cannot be read or counts more layers than the tensors have.
  */
 static bool judge_positions(const organ_cut_config *c)
 {
@@ -31,7 +32,7 @@ static bool judge_positions(const organ_cut_config *c)
     const organ_cut_run *const run = c->run;
     if (organ_forward_config_read(run->model, &donor, &unknown) || donor.layers > run->layer_count)
         return false;
-    const bool listed = organ_settings_is_list(&c->s, WINDOWS), rotate = listed && windows_rotate(&donor);
+    const bool listed = organ_settings_is_list(&c->s, WINDOWS), rotations_listed = listed && windows_rotate(&donor);
     for (unsigned l = 0; l < donor.layers && !c->s.error->status; l++) {
         const int32_t n = run->facts[l].becomes;
         if (n < 0)
@@ -43,7 +44,7 @@ static bool judge_positions(const organ_cut_config *c)
                        "dropped",
                        run->model->path, l);
         else if ((!listed && !was->window != !is->window) || !was->chunk != !is->chunk ||
-                 (!rotate && was->rotated != is->rotated))
+                 (!rotations_listed && was->rotated != is->rotated))
             organ_fail(
                 c->s.error, ORGAN_BAD_INPUT,
                 "%s: llama.cpp gives layers of %s their attention by their position: layer %u would become layer "

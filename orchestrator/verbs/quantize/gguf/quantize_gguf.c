@@ -323,7 +323,7 @@ static size_t count_others(const organ_quantize_job *job, const organ_recipe *re
             continue;
         if (there && !(there = organ_encoding_fitting(there, organ_tensor_matrices(tensor).cols)))
             there = organ_encoding_plain("f16");
-        count += (there ? there->codes : ORGAN_DTYPE_COUNT) != (here ? here->codes : ORGAN_DTYPE_COUNT);
+        count += (there ? there->codes : tensor->dtype) != (here ? here->codes : tensor->dtype);
     }
     return count;
 }

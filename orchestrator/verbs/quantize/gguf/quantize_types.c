@@ -461,7 +461,7 @@ static void note_choice(const organ_quantize_types *w)
     if (w->provisional)
         return;
     organ_progress_note(w->job->progress,
-                        "types for %s: predicted KL %.4g nats per token; %s (%.2g %% above the lower bound)",
+                        "types for %s: predicted KL %.4g nats per token; %s (the lower bound is %.2g %% lower)",
                         organ_quantity_text(w->bytes, text), p->cost, p->exact ? best : "the search was cut short",
                         p->cost > 0 ? 100 * (p->cost - p->bound) / p->cost : 0.0);
 }
