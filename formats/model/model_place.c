@@ -212,6 +212,18 @@ static organ_status fail_not_one_model(const organ_model_place *place, const con
     return organ_refuse(error, place->directory, "no model here: looked for " LOOKED_FOR);
 }
 
+/* Returns whether the index names other files than model.safetensors, or cannot be read. */
+static bool index_names_others(const char *directory)
+{
+    organ_error unread = {0};
+    organ_shards shards = {0};
+    ORGAN_OWNED char *const path = organ_format("%s/" ORGAN_INDEX_NAME, directory);
+    const bool alone = path && organ_shards_read(path, ORGAN_INDEX_NAME, &shards, &unread) == ORGAN_OK &&
+                       shards.file_count == 1 && strcmp(shards.files[0], ORGAN_SINGLE_NAME) == 0;
+    organ_shards_release(&shards);
+    return !alone;
+}
+
 /* model.safetensors precedes the index, as in transformers. An index of another name excludes the models in
  * subfolders and projectors. */
 static organ_status find_in_directory(organ_model_place *place, organ_error *error)
@@ -221,7 +233,7 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
     place->whole_directory = true;
     if (list_directory(place, &found, error) != ORGAN_OK)
         return error->status;
-    place->unread = found.index && found.single ? ORGAN_INDEX_NAME : NULL;
+    place->unread = found.index && found.single && index_names_others(place->path) ? ORGAN_INDEX_NAME : NULL;
     if (found.single)
         place->file = ORGAN_SINGLE_NAME;
     else if (found.index)

@@ -18,7 +18,7 @@ typedef struct organ_model_place {
     const char *directory; /* the directory that `path` names or that contains its file; "." for a file name without
                               directory */
     const char *index, *file;
-    const char *unread;   /* an index next to `file`, which is not read; or NULL */
+    const char *unread;   /* an index next to `file` with names of other files, which is not read; or NULL */
     bool gguf;            /* `file` is a GGUF file, possibly one part of several */
     bool whole_directory; /* `path` names the directory, not a file in it */
     organ_arena arena;    /* memory of the strings */

@@ -52,6 +52,10 @@ START_TEST(single_file_comes_first)
     ck_assert_ptr_nonnull(
         strstr(model->warnings[0], "organ reads model.safetensors, as transformers does, and not " INDEX));
     organ_model_close(model);
+    scratch_text(INDEX, MAP("\"z\":\"model.safetensors\""));
+    model = opened(scratch_path("/"));
+    ck_assert_uint_eq(model->warning_count, 0);
+    organ_model_close(model);
 }
 END_TEST
 
