@@ -128,7 +128,8 @@ static void close_model(organ_quantize_source *s)
     s->opened = NULL;
 }
 
-/* The step that reads the model takes it as it is opened here: the conversion or, of a model in GGUF, the last one. */
+/* Sets s->first to the first step; NULL: there is none. The conversion, or the last step of a model in GGUF, takes the
+ * model that this function opens. Smoothing opens it again. */
 static organ_status find_step(organ_quantize_source *s, organ_error *error)
 {
     const organ_quantize_options *const o = s->call.options;

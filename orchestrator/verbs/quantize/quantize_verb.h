@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the sources of the verb quantize share: options, sizes, the block for multi-token prediction, the report. */
+ * The sources of the verb quantize share these functions: of options, sizes, the block for multi-token prediction and
+ * the report. */
 #ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_VERB_H
 #define ORGAN_VERBS_QUANTIZE_QUANTIZE_VERB_H
 

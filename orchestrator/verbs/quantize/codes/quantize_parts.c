@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What all sources of quantize use: what options ask for, which tensors are targets, tensors of the output, and the
- * figures of a part in the journal. */
+ * Functions that all sources of quantize use. They tell what options ask for and which tensors are targets, list the
+ * tensors of the output, and write the figures of a part to the journal. */
 #include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "formats/base/text.h"

@@ -261,8 +261,8 @@ static inline uint64_t organ_quantize_source_bytes(const organ_weight *weight)
 
 /* ---- kinds of output ---- */
 
-/* What is particular to compressed-tensors, MLX or GGUF. Members may be NULL: then there is nothing to do. Functions
- * with an `error` return its status; they are called in this order. */
+/* The functions in which outputs for compressed-tensors, MLX and GGUF differ. A member that is NULL does nothing.
+ * Functions with an `error` return its status; they are called in this order. */
 struct organ_quantize_format {
     /* Checks the opened model and sets job->weights. */
     organ_status (*open)(organ_quantize_job *job, organ_error *error);
