@@ -135,19 +135,14 @@ static organ_status expect_values(const organ_weight_search *search, const organ
                              organ_dtype_name(tensor->dtype), tensor->elements, what, organ_dtype_name(type), count);
 }
 
-static organ_status require(organ_weight_search *search, const organ_tensor *codes, const char *leaf,
-                            const organ_tensor **out)
-{
-    *out = organ_weight_relative(search, codes->name, strlen(codes->name), leaf);
-    return *out ? ORGAN_OK : organ_weight_fail(search, codes, "lacks a companion: there is no '%.300s'", search->name);
-}
-
 /* A model that was saved after a forward pass on some CPUs has scales of BF16 in another order. */
 static organ_status find_scales(organ_weight_search *search, organ_weight *weight, const bnb_state *s)
 {
     const organ_tensor *const codes = weight->codes;
+    const size_t length = strlen(codes->name);
     const uint64_t blocks = organ_divide_up(weight->elements, s->block);
-    if (require(search, codes, ".absmax", &weight->scale) || require(search, codes, ".quant_map", &weight->levels))
+    if (organ_weight_require(search, codes, length, ".absmax", &weight->scale) ||
+        organ_weight_require(search, codes, length, ".quant_map", &weight->levels))
         return search->error->status;
     if (weight->scale->dtype != ORGAN_F32 && weight->scale->dtype != ORGAN_U8)
         return organ_weight_fail(
@@ -160,8 +155,8 @@ static organ_status find_scales(organ_weight_search *search, organ_weight *weigh
         return search->error->status;
     if (!s->nested)
         return ORGAN_OK;
-    if (require(search, codes, ".nested_absmax", &weight->nested_scale) ||
-        require(search, codes, ".nested_quant_map", &weight->nested_levels) ||
+    if (organ_weight_require(search, codes, length, ".nested_absmax", &weight->nested_scale) ||
+        organ_weight_require(search, codes, length, ".nested_quant_map", &weight->nested_levels) ||
         expect_values(search, weight->nested_scale, ORGAN_F32, organ_divide_up(blocks, s->nested), "nested scales"))
         return search->error->status;
     return expect_values(search, weight->nested_levels, ORGAN_F32, NESTED_LEVELS, "the levels of codes of scales");

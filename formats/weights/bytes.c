@@ -242,7 +242,7 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
                                  scale->name);
     if (words)
         return ORGAN_OK;
-    const size_t length = strlen(codes->name) - (organ_ends_with(codes->name, ".weight") ? strlen(".weight") : 0);
+    const size_t length = organ_weight_module_length(codes->name);
     const char *const module = organ_weight_name(search, codes->name, length, "");
     if (!module)
         return organ_fail_memory(search->error, search->model->path);
@@ -260,36 +260,41 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
                              type, search->config->file, search->config->method, codes->name, codes->name);
 }
 
+/* Each code of the weight is a byte: FP8 or INT8. */
+static organ_status add_bytes(organ_weight_search *search, organ_weight *weight)
+{
+    const organ_quant_group *group;
+    bool named;
+    if (weight->codes->elements == 0)
+        return organ_weight_fail(search, weight->codes, "has no elements");
+    if (organ_weight_group(search, weight->name, &group, &named))
+        return search->error->status;
+    return organ_dtype_is_fp8(weight->codes->dtype) ? add_fp8(search, weight, group) : add_int8(search, weight, group);
+}
+
 /* torchao stores the parts of a weight of the module X as X._weight_qdata, X._weight_scale and, unless they are
  * symmetric, X._weight_zero_point [flatten_tensor_state_dict]. */
 static organ_status find_torchao(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const size_t stem = strlen(tensor->name) - strlen("_weight_qdata");
     organ_weight weight = organ_weight_plain(tensor);
-    const organ_quant_group *group;
-    bool named;
     *found = true;
     weight.name = organ_weight_name(search, tensor->name, stem, "weight");
     weight.scale = organ_weight_relative(search, tensor->name, stem, "_weight_scale");
     if (!weight.scale)
         return organ_weight_fail(search, tensor, "has no scales: there is no '%.300s'", search->name);
     weight.zero = organ_weight_relative(search, tensor->name, stem, "_weight_zero_point");
-    if (organ_weight_group(search, weight.name, &group, &named))
-        return search->error->status;
-    weight.anatomy = organ_anatomy_of(weight.name);
-    if (tensor->elements == 0 || (tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype)))
+    if (tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype))
         return organ_weight_fail(search, tensor,
                                  "is %s of %" PRIu64 " values: of torchao's layouts only those with a code in a byte, "
                                  "I8 or FP8, can be read",
                                  organ_dtype_name(tensor->dtype), tensor->elements);
-    return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
+    return add_bytes(search, &weight);
 }
 
 static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     organ_weight weight = organ_weight_plain(tensor);
-    const organ_quant_group *group;
-    bool named;
     if (find_scale(search, tensor, &weight.scale))
         return search->error->status;
     if (!weight.scale)
@@ -298,11 +303,7 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
     const bool exponent_scales = weight.scale->dtype == ORGAN_F8_E8M0 || weight.scale->dtype == ORGAN_U8;
     if (tensor->dtype == ORGAN_U8 || (tensor->dtype == ORGAN_I8 && exponent_scales))
         return add_fp4(search, &weight, strlen(tensor->name));
-    if (tensor->elements == 0)
-        return organ_weight_fail(search, tensor, "has no elements");
-    if (organ_weight_group(search, tensor->name, &group, &named))
-        return search->error->status;
-    return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
+    return add_bytes(search, &weight);
 }
 
 /* gpt-oss has codes in a tensor X.blocks or X_blocks [experts, out, in / 32, 16 bytes], and scales in X.scales or

@@ -38,7 +38,7 @@ static bool has_numbers(const organ_input_rounding *inputs)
 
 static organ_status set_inputs(organ_weight_search *search, organ_weight *weight, const organ_input_rounding *declared)
 {
-    const size_t length = strlen(weight->name) - (organ_ends_with(weight->name, ".weight") ? strlen(".weight") : 0);
+    const size_t length = organ_weight_module_length(weight->name);
     weight->inputs = declared;
     if (!has_numbers(declared))
         return ORGAN_OK;
@@ -55,7 +55,7 @@ static organ_status set_inputs(organ_weight_search *search, organ_weight *weight
  * weights. */
 static organ_status set_columns(organ_weight_search *search, organ_weight *weight)
 {
-    const size_t length = strlen(weight->name) - (organ_ends_with(weight->name, ".weight") ? strlen(".weight") : 0);
+    const size_t length = organ_weight_module_length(weight->name);
     const organ_tensor *const factors = organ_weight_relative(search, weight->name, length, ".pre_quant_scale");
     const uint64_t cols = weight->shape[weight->rank - 1];
     if (!factors)
@@ -157,7 +157,7 @@ static organ_status read_number(const organ_model *model, const organ_tensor *te
 static organ_status fail_missing(const organ_model *model, const organ_weight *weight, const char *leaf,
                                  organ_error *error)
 {
-    const int length = (int)(strlen(weight->name) - (organ_ends_with(weight->name, ".weight") ? strlen(".weight") : 0));
+    const int length = (int)organ_weight_module_length(weight->name);
     char kind[ORGAN_INPUT_TEXT];
     return organ_refuse(error, model->files[weight->codes->file].name,
                         "the inputs of '%.200s' are rounded to %s, but there is no '%.*s.%s'", weight->name,

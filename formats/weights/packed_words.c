@@ -47,13 +47,6 @@ static organ_status expect_type(const organ_weight_search *search, const organ_t
                              type == other ? "" : organ_dtype_name(other));
 }
 
-static organ_status require_companion(organ_weight_search *search, const organ_tensor *codes, size_t length,
-                                      const char *leaf, const organ_tensor **out)
-{
-    *out = organ_weight_relative(search, codes->name, length, leaf);
-    return *out ? ORGAN_OK : organ_weight_fail(search, codes, "lacks a companion: there is no '%.300s'", search->name);
-}
-
 /* ---- pack-quantized ---- */
 
 /* The shape is two sizes for a matrix, three for a stack. A size other than the last must be that of the codes on
@@ -195,8 +188,8 @@ static organ_status find_packed_words(organ_weight_search *search, const organ_t
         return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected",
                                  codes->rank);
     weight.name = organ_weight_name(search, codes->name, length, "");
-    if (require_companion(search, codes, length, "_scale", &weight.scale) ||
-        require_companion(search, codes, length, "_shape", &weight.shape_tensor) ||
+    if (organ_weight_require(search, codes, length, "_scale", &weight.scale) ||
+        organ_weight_require(search, codes, length, "_shape", &weight.shape_tensor) ||
         organ_weight_group(search, weight.name, &group, &named) || read_weight_shape(search, &weight, shape))
         return search->error->status;
     weight.zero = organ_weight_relative(search, codes->name, length, "_zero_point");
@@ -388,8 +381,8 @@ static organ_status find_quark(organ_weight_search *search, const organ_tensor *
         .name = codes->name, .scheme = ORGAN_SCHEME_QUARK4, .codes = codes, .bits = AWQ_BITS, .block_rows = 1};
     const organ_quant_group *group;
     bool named;
-    if (require_companion(search, codes, length, "_scale", &weight.scale) ||
-        require_companion(search, codes, length, "_zero_point", &weight.zero) ||
+    if (organ_weight_require(search, codes, length, "_scale", &weight.scale) ||
+        organ_weight_require(search, codes, length, "_zero_point", &weight.zero) ||
         organ_weight_scale_type(search, &weight, scales) || expect_type(search, weight.zero, ORGAN_I32, ORGAN_I32) ||
         organ_weight_group(search, weight.name, &group, &named))
         return search->error->status;
@@ -414,8 +407,8 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
     weight.name = organ_weight_name(search, codes->name, length, "weight");
     if (!weight.name) /* reports exhausted memory */
         return organ_weight_shape(search, &weight, 0, NULL, 1, 1);
-    if (check_layout(search, codes) || require_companion(search, codes, length, "scales", &weight.scale) ||
-        require_companion(search, codes, length, "qzeros", &weight.zero) ||
+    if (check_layout(search, codes) || organ_weight_require(search, codes, length, "scales", &weight.scale) ||
+        organ_weight_require(search, codes, length, "qzeros", &weight.zero) ||
         organ_weight_scale_type(search, &weight, scales) || expect_type(search, weight.zero, ORGAN_I32, ORGAN_I32) ||
         organ_weight_group(search, weight.name, &group, &named))
         return search->error->status;

@@ -23,11 +23,11 @@
 static void leave_out(const organ_quant_scope *at, const char *key)
 {
     organ_quant_config *const config = at->config;
-    ORGAN_OWNED char *const value = organ_json_dump(organ_quant_member(at, key), JSON_COMPACT | JSON_ENCODE_ANY);
-    const size_t size = strlen(at->path) + 400;
-    char *const text = *config->unrounded ? NULL : organ_arena_take(&config->arena, size);
     if (*config->unrounded)
         return;
+    ORGAN_OWNED char *const value = organ_json_dump(organ_quant_member(at, key), JSON_COMPACT | JSON_ENCODE_ANY);
+    const size_t size = strlen(at->path) + 400;
+    char *const text = organ_arena_take(&config->arena, size);
     if (!text) {
         organ_fail_memory(at->error, config->file);
         return;
@@ -311,10 +311,17 @@ void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *grou
 
 /* ---- AutoRound ---- */
 
+/* The settings of all layers, under the path of `at` in messages. */
+static organ_quant_scope whole_config(const organ_quant_scope *at)
+{
+    return (organ_quant_scope){
+        .config = at->config, .error = at->error, .path = at->path, .object = at->config->section};
+}
+
 /* A member of the layers' own settings, or else of the whole config. */
 static const json_t *member_of_layer(const organ_quant_scope *at, const char *key)
 {
-    const organ_quant_scope all = {.object = at->config->section};
+    const organ_quant_scope all = whole_config(at);
     const json_t *const own = organ_quant_member(at, key);
     return own ? own : organ_quant_member(&all, key);
 }
@@ -339,8 +346,7 @@ static bool flag_of_layer(const organ_quant_scope *at, const char *key)
 static const char *type_of_layer(const organ_quant_scope *at)
 {
     static const char *const keys[] = {"data_type", "act_data_type"};
-    const organ_quant_scope all = {
-        .config = at->config, .error = at->error, .path = at->path, .object = at->config->section};
+    const organ_quant_scope all = whole_config(at);
     const char *type = "int";
     for (size_t k = 0; k < 2; k++) {
         organ_quant_read_term(&all, keys[k], &type);
@@ -365,8 +371,7 @@ void organ_quant_read_auto_round(const organ_quant_scope *at, organ_quant_group 
     const json_int_t bits = whole_of_layer(at, "act_bits"), size = whole_of_layer(at, "act_group_size");
     const bool dynamic = flag_of_layer(at, "act_dynamic");
     const char *const type = type_of_layer(at);
-    const organ_quant_scope whole = {
-        .config = at->config, .error = at->error, .path = at->path, .object = at->config->section};
+    const organ_quant_scope whole = whole_config(at);
     size_t k = 0;
     while (k < sizeof types / sizeof *types && strncmp(type, types[k].type, strlen(types[k].type)) != 0)
         k++;

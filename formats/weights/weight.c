@@ -74,6 +74,13 @@ const organ_tensor *organ_weight_relative(organ_weight_search *search, const cha
     return organ_model_find(search->model, search->name);
 }
 
+organ_status organ_weight_require(organ_weight_search *search, const organ_tensor *codes, size_t length,
+                                  const char *leaf, const organ_tensor **out)
+{
+    *out = organ_weight_relative(search, codes->name, length, leaf);
+    return *out ? ORGAN_OK : organ_weight_fail(search, codes, "lacks a companion: there is no '%.300s'", search->name);
+}
+
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
 {
     char reason[600];
@@ -107,7 +114,7 @@ organ_status organ_weight_group(organ_weight_search *search, const char *name, c
         return organ_fail_memory(search->error, search->model->path);
     /* The module is the weight's name without ".weight". It is not built in search->name, which a caller may still
      * need. */
-    const size_t length = strlen(name) - (organ_ends_with(name, ".weight") ? strlen(".weight") : 0);
+    const size_t length = organ_weight_module_length(name);
     const char *const module = organ_weight_name(search, name, length, "");
     if (!module)
         return organ_fail_memory(search->error, search->model->path);

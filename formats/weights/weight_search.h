@@ -60,9 +60,20 @@ typedef struct organ_weight_search {
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
                                           const char *leaf);
 
+/* Sets *out to the tensor that organ_weight_relative returns for the name of `codes`. Returns ORGAN_BAD_INPUT if the
+ * model has none. */
+organ_status organ_weight_require(organ_weight_search *search, const organ_tensor *codes, size_t length,
+                                  const char *leaf, const organ_tensor **out);
+
 /* Reports ORGAN_BAD_INPUT: "FILE: tensor 'NAME' " and the formatted text. */
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Returns the length of the name of the module that has the weight: without ".weight" at its end. */
+static inline size_t organ_weight_module_length(const char *name)
+{
+    return strlen(name) - (organ_ends_with(name, ".weight") ? strlen(".weight") : 0);
+}
 
 /* Returns whole / part, rounded up. `part` must not be 0. */
 static inline uint64_t organ_divide_up(uint64_t whole, uint64_t part) { return whole / part + (whole % part != 0); }

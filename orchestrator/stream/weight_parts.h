@@ -68,6 +68,7 @@ struct organ_weight_reader {
     size_t step;
     uint64_t stored;             /* stored bytes of the weight, companions included */
     float *table;                /* plain types of at most 8 bits: the value of each code */
+    unsigned char wider[64];     /* MXFP6: the code of 8 bits with the value of each code */
     organ_code code;             /* packed: the kind of codes for the kernels */
     size_t row_bytes;            /* packed: bytes of the codes of a row */
     size_t group, groups;        /* packed: columns that share a scale, and how many such groups a row has */

@@ -85,7 +85,6 @@ static void unpack_row(const organ_weight_reader *r, const unsigned char *bytes,
 {
     const organ_weight *const w = r->weight;
     const unsigned shift = row % 2 * 4;
-    unsigned char table[64];
     if (is_two_rows(r)) {
         for (size_t k = 0; k < n; k++)
             codes[k] = (unsigned char)(((bytes[k] >> shift & 15) ^ 8) - 8);
@@ -94,10 +93,8 @@ static void unpack_row(const organ_weight_reader *r, const unsigned char *bytes,
     organ_unpack_bits(bytes, w->bits, w->dense_words || is_translated(r), 0, codes, n);
     if (!is_translated(r))
         return;
-    for (unsigned code = 0; code < sizeof table; code++)
-        table[code] = wider_float(code, w->wide_exponent);
     for (size_t k = 0; k < n; k++)
-        codes[k] = table[codes[k]];
+        codes[k] = r->wider[codes[k]];
 }
 
 /* Returns an upper bound for one group: the words that the codes of `rows` zero points fill, and 2 because the first
@@ -199,6 +196,8 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
     r->code = code_of(w);
+    for (unsigned code = 0; code < sizeof r->wider; code++)
+        r->wider[code] = wider_float(code, w->wide_exponent);
     if (prepare_codes(r, error) || organ_weight_find_groups(r, /*across=*/1, error) ||
         organ_weight_grid_make(r, w->scale, &r->scale, error))
         return error->status;

@@ -64,12 +64,12 @@ static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsign
     return ORGAN_OK;
 }
 
-/* With w->dense_words codes follow each other without gaps, so that 32 codes take w->bits words; else each word has
- * 32 / w->bits codes. If w->bits divides 32, both are the same. */
+/* With w->dense_words, and in GPTQ, whose planes have whole blocks too, 32 codes take w->bits words without gaps; else
+ * each word has 32 / w->bits codes. If w->bits divides 32, both are the same. */
 static packing packing_of_words(const organ_weight *w)
 {
     const bool dense = w->dense_words || w->scheme == ORGAN_SCHEME_GPTQ;
-    if (w->planar || (dense && 32 % w->bits))
+    if (dense && 32 % w->bits)
         return (packing){32, w->bits};
     return (packing){32 / w->bits, 1};
 }
