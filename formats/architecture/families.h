@@ -369,6 +369,7 @@ typedef struct forward_family {
     forward_query query;
     organ_attention_gate gate;
     bool gate_in_q, gate_heads;
+    const char *gate_key; /* member that is false if the attention has no gate; NULL: no such member */
     forward_heads heads;
     /* member with organ_layer_kind.chunk of layers that rotate q and k, or of those that layer_types names */
     const char *chunk;

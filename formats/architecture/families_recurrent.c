@@ -21,6 +21,15 @@ static const forward_name lfm2_names[] = {
     {PART_EXPERT_DOWN, EXPERTS "w2.weight"}, {PART_EXPERTS_GATE_UP, "feed_forward.experts.gate_up_proj"},
     {PART_EXPERTS_DOWN, "feed_forward.experts.down_proj"}, {0}};
 #undef EXPERTS
+static const forward_name lfm3_names[] = {
+    {PART_FINAL_NORM, "embedding_norm.weight"}, {PART_NORM_ATTENTION, "operator_norm.weight"},
+    {PART_NORM_POST_ATTENTION, "post_operator_norm.weight"}, {PART_NORM_FFN, "ffn_norm.weight"},
+    {PART_NORM_POST_FFN, "post_ffn_norm.weight"}, {PART_HEAD_GATE, "self_attn.gate_proj.weight"},
+    {PART_HEAD_GATE | NAME_MODULE, "self_attn.g_proj.weight"},
+    {PART_MIX_IN, "conv.in_proj.weight"}, {PART_BIAS_MIX_IN, "conv.in_proj.bias"}, {PART_CONV, "conv.conv.weight"},
+    {PART_BIAS_CONV, "conv.conv.bias"}, {PART_MIX_OUT, "conv.out_proj.weight"},
+    {PART_BIAS_MIX_OUT, "conv.out_proj.bias"}, {PART_GATE, "feed_forward.w1.weight"},
+    {PART_UP, "feed_forward.w3.weight"}, {PART_DOWN, "feed_forward.w2.weight"}, {0}};
 
 static const forward_name delta_gguf_names[] = {{PART_NORM_FFN, "post_attention_norm.weight"}, {0}};
 /* The second name is of older files, in which q, k, v and z are one tensor. */
@@ -216,6 +225,13 @@ static const forward_layer_word conv_words[] = {
 static const forward_recurrent lfm2_recurrent = {
     .words = conv_words, .indices = "full_attn_idxs", .indices_needed = true, .kernel = {"conv_L_cache", 3},
     .conv_bias = {"conv_bias", false}, .bias = {"conv_bias", false}, .out_bias = {"conv_bias", false}};
+static const forward_layer_word window_conv_words[] = {
+    {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"conv", ORGAN_MIXER_SHORT_CONV, ORGAN_MIXER_NONE, FEED_USUAL},
+    {"sliding_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_USUAL}, {0}};
+static const forward_recurrent lfm3_recurrent = {
+    .words = window_conv_words, .kernel = {"conv_L_cache", 7}, .conv_bias = {"conv_bias", false},
+    .bias = {"conv_bias", false}, .out_bias = {"conv_bias", false}};
 
 static const forward_layer_word mamba2_words[] = {{"mamba", ORGAN_MIXER_MAMBA2, ORGAN_MIXER_NONE, FEED_NONE}, {0}};
 static const forward_recurrent mamba2_recurrent = {
@@ -317,6 +333,11 @@ const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "Lfm2MoeForCausalLM", .gguf = "lfm2moe", .theta = 1e6, .tied = true, .eps_key = "norm_eps",
      .eps = 1e-5, .aliases = lfm2_aliases, .old_aliases = true, .gguf_names = lfm2_gguf_names,
      .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &lfm2_mixture, .recurrent = &lfm2_recurrent, .names = lfm2_names},
+    {.architecture = "Lfm3ForCausalLM", .tied = true, .eps_key = "norm_eps", .eps = 1e-5, .head_dim = 128,
+     .rotated_part = 1, .local = LOCAL_OWN, ATTENTION_BIAS, .norms = ORGAN_NORMS_AROUND,
+     .norms_key = "use_sandwich_norm", .qk_norm = ORGAN_QK_NORM_HEAD, .gate = ORGAN_GATE_LOGISTIC, .gate_heads = true,
+     .gate_key = "use_attention_gate", .windows = WINDOWS_TYPES, .window = 256, .recurrent = &lfm3_recurrent,
+     .names = lfm3_names},
     {.architecture = "Mamba2ForCausalLM", .gguf = "mamba2", .theta = 1e4, .eps_key = "layer_norm_epsilon",
      .eps = 1e-5, .gguf_names = mamba_gguf_names,
      .prefix = "backbone.", .attention_free = true, .context = 2048,

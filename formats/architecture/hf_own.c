@@ -401,11 +401,16 @@ void organ_config_early(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- windows, chunks, sinks and rotation of layers ---- */
 
-/* In families with chunks, "chunked_attention" takes the place of "sliding_attention" and gives a layer chunks. */
+/* In families with chunks, "chunked_attention" takes the place of "sliding_attention" and gives a layer chunks. Words
+ * of recurrent layers are those of forward_recurrent. */
 static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, "layer_types", "a string", c->layers);
     for (unsigned l = 0; types && l < c->layers; l++) {
+        if (c->kinds[l].mixer != ORGAN_MIXER_ATTENTION) {
+            c->kinds[l].window = 0;
+            continue;
+        }
         const char *const local = s->family->chunk ? "chunked_attention" : "sliding_attention";
         const bool is_local = organ_config_layer_is(s, "layer_types", types, l, local, "full_attention");
         if (is_local && s->family->chunk) {

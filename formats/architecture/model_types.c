@@ -68,6 +68,7 @@ static const char *const classes[][2] = {
     {"kosmos-2", "Kosmos2ForConditionalGeneration"},
     {"kosmos-2.5", "Kosmos2_5ForConditionalGeneration"},
     {"lfm2_vl", "Lfm2VlForConditionalGeneration"},
+    {"lfm3", "Lfm3ForCausalLM"},
     {"lfm3_vl", "Lfm3VlForConditionalGeneration"},
     {"lighton_ocr", "LightOnOcrForConditionalGeneration"},
     {"llama4", "Llama4ForConditionalGeneration"},

@@ -14,8 +14,8 @@
 /* clang-format off */
 /* llama.cpp's converter does not have these architectures of the forward pass. */
 static const char *const absent[] = {
-    "BioGpt", "CodeGen", "Cwm", "FlexOlmo", "GPTJ", "GPTNeo", "Helium", "HyperCLOVAX", "LongcatFlash", "Ministral",
-    "NanoChat", "OPT", "OlmoHybrid", "Persimmon", "Phimoe", "VaultGemma", "XGLM"};
+    "BioGpt", "CodeGen", "Cwm", "FlexOlmo", "GPTJ", "GPTNeo", "Helium", "HyperCLOVAX", "Lfm3", "LongcatFlash",
+    "Ministral", "NanoChat", "OPT", "OlmoHybrid", "Persimmon", "Phimoe", "VaultGemma", "XGLM"};
 /* clang-format on */
 
 static bool row_has_experts(const forward_pairing *row)

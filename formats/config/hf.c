@@ -200,6 +200,8 @@ static void read_flags(const config_hf_source *s, organ_forward_config *c)
     c->clip_qkv = f->clip ? organ_config_real(s, s->root, f->clip, 0) : 0;
     c->norm_adds_one = f->norm_adds_one;
     c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
+    if (f->gate_key && !organ_config_flag(s, f->gate_key, true))
+        c->gate = ORGAN_UNGATED;
     if (f->value_scale.key) /* null means no scale */
         c->value_scale = organ_config_real(s, s->root, f->value_scale.key,
                                            json_object_get(s->root, f->value_scale.key) ? 0 : f->value_scale.otherwise);

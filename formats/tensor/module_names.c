@@ -44,6 +44,9 @@ static const module_row beginnings[] = {
     {"qwen3_vl qwen3_vl_moe qwen3_5 qwen3_5_moe", "language_model", "model.language_model", NULL},
     {"qwen3_vl qwen3_vl_moe qwen3_5 qwen3_5_moe", "visual", "model.visual", NULL},
     {"qwen3_5_text qwen3_5_moe_text gemma3n_text", "model.language_model", "model", NULL},
+    {"lfm3_vl", "language_model", "model.language_model", NULL},
+    {"lfm3_vl", "vision_tower", "model.vision_tower", NULL},
+    {"lfm3_vl", "multi_modal_projector", "model.multi_modal_projector", NULL},
     {"emu3", "text_model.lm_head", "lm_head", NULL},
     {"emu3", "text_model", "model.text_model", NULL},
     {"exaone", "transformer.wte", "model.embed_tokens", NULL},
@@ -145,7 +148,8 @@ static const module_row insides[] = {
     {"laguna", "mlp.shared_expert", "mlp.shared_experts", NULL},
     {"lara_mini", "linear_attn.out_norm", "linear_attn.norm", NULL},
     {"lara_mini", "linear_attn.in_proj", "linear_attn.in_proj_qkv", "in_proj_qkv|in_proj_z|in_proj_b|in_proj_a"},
-    {"lfm3", "self_attn.gate_proj", "self_attn.g_proj", NULL},
+    {"lfm3 lfm3_vl", "self_attn.gate_proj", "self_attn.g_proj", NULL},
+    {"lfm3_vl", "patchifier", "patch_embed", NULL},
     {"mimo_v2_flash", "self_attn.attention_sink_bias", "self_attn.sinks", NULL},
     {"olmo_hybrid", "attention_layer_norm", "input_layernorm", NULL},
     {"olmo_hybrid", "feedforward_layer_norm", "post_attention_layernorm", NULL},
@@ -305,7 +309,7 @@ const char *organ_module_split_parts(const char *model_type, const char *name)
 /* ---- model types without a row in formats/architecture ---- */
 
 #define STACKING "axk2 bailing_hybrid beam deepseek_v4 flint hy_v4 kolibri1"
-#define OTHERS   "apertus1p5_text diffllama doge dory jetmoe lara_mini lfm3 modernbert-decoder rwkv"
+#define OTHERS   "apertus1p5_text diffllama doge dory jetmoe lara_mini modernbert-decoder rwkv"
 
 bool organ_module_type_is_checked(const char *model_type)
 {

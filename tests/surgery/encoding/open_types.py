@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Opens outputs for model types that organ does not run with transformers and peft, and prints a table.
+"""Opens outputs for the model types of fixtures/make_types.py with transformers and peft, and prints a table.
 
   tests/surgery/encoding/open_types.py [TYPE...]    all types of fixtures/make_types.py, or these
 
