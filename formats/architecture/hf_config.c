@@ -137,6 +137,13 @@ static organ_status read_fields(const organ_json_object *from, organ_hf_config *
     "\"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"head_dim\": 256, \"rms_norm_eps\": 1e-6, "              \
     "\"max_position_embeddings\": 131072, \"sliding_window\": 4096}"
 
+/* Missing members of GLM-4V differ from those of the classes whose layers its text part has. */
+#define GLM4V_DEFAULTS     "{\"partial_rotary_factor\": 1.0}"
+#define GLM4V_MOE_DEFAULTS "{\"attention_bias\": true}"
+
+/* The text part of Gemma 4 Unified has a wider window by default, and no embeddings by layer. */
+#define GEMMA4_UNIFIED_DEFAULTS "{\"sliding_window\": 1024, \"hidden_size_per_layer_input\": 0}"
+
 /* The architecture of the text part of multimodal models, by model_type of the text part, where it is not the class
  * that transformers has for this type. */
 /* clang-format off */
@@ -144,8 +151,8 @@ static const struct {
     /* defaults: missing members with their values, as a JSON object; NULL: published files are complete */
     const char *model_type, *architecture, *defaults;
 } text_models[] = {
-    {"glm4v_text",         "Glm4ForCausalLM", NULL},
-    {"glm4v_moe_text",     "Glm4MoeForCausalLM", NULL},
+    {"glm4v_text",         "Glm4ForCausalLM",       GLM4V_DEFAULTS},
+    {"glm4v_moe_text",     "Glm4MoeForCausalLM",    GLM4V_MOE_DEFAULTS},
     {"paddleocr_vl_text",   "LlamaForCausalLM",      NULL},
     {"qwen2_5_omni_text",  "Qwen2ForCausalLM", NULL},
     {"qwen3_omni_moe_text","Qwen3MoeForCausalLM", NULL},
@@ -157,6 +164,7 @@ static const struct {
     {"qwen3_vl_text",       "Qwen3ForCausalLM",      NULL},
     {"qwen3_vl_moe_text",   "Qwen3VLMoeForConditionalGeneration", NULL},
     {"gemma3_text",         "Gemma3ForCausalLM",     GEMMA3_DEFAULTS},
+    {"gemma4_unified_text", "Gemma4ForCausalLM",     GEMMA4_UNIFIED_DEFAULTS},
     {"kimi_k2",             "DeepseekV3ForCausalLM", NULL},
 };
 /* clang-format on */
@@ -171,6 +179,15 @@ static void add_defaults(json_t *text, const char *defaults)
         defaults ? organ_json_load(defaults, strlen(defaults), 0, &fault, &no_memory) : NULL;
     if (missing)
         json_object_update_missing(text, missing);
+}
+
+/* The heads of GLM-4V are as wide as hidden_size allows; those of the class whose layers it has are 128 wide. */
+static void add_head_dim(json_t *text)
+{
+    const json_int_t hidden = json_integer_value(json_object_get(text, "hidden_size")),
+                     heads = json_integer_value(json_object_get(text, "num_attention_heads"));
+    if (!json_is_integer(json_object_get(text, "head_dim")) && heads > 0)
+        json_object_set_new(text, "head_dim", json_integer(hidden / heads));
 }
 
 /* The architecture of these model types is not the one in `architectures`: transformers saves such models with the
@@ -211,6 +228,8 @@ json_t *organ_config_text(json_t *root, const char **architecture)
         if (strcmp(type, text_models[k].model_type) == 0) {
             *architecture = text_models[k].architecture;
             add_defaults(text, text_models[k].defaults);
+            if (strcmp(type, "glm4v_text") == 0)
+                add_head_dim(text);
         }
     return text;
 }

@@ -97,13 +97,21 @@ static const struct anatomy_part {
     const char *word;
     organ_role role;
 } non_text_parts[] = {
-    {"visual", ORGAN_ROLE_VISION},       {"vision_tower", ORGAN_ROLE_VISION},
-    {"vision_model", ORGAN_ROLE_VISION}, {"vision_encoder", ORGAN_ROLE_VISION},
-    {"embed_vision", ORGAN_ROLE_VISION}, {"multi_modal_projector", ORGAN_ROLE_VISION},
-    {"mm_projector", ORGAN_ROLE_VISION}, {"v", ORGAN_ROLE_VISION},
-    {"mm", ORGAN_ROLE_VISION},           {"audio_tower", ORGAN_ROLE_AUDIO},
-    {"audio_model", ORGAN_ROLE_AUDIO},   {"audio_encoder", ORGAN_ROLE_AUDIO},
-    {"embed_audio", ORGAN_ROLE_AUDIO},   {"a", ORGAN_ROLE_AUDIO},
+    {"visual", ORGAN_ROLE_VISION},
+    {"vision_tower", ORGAN_ROLE_VISION},
+    {"vision_embedder", ORGAN_ROLE_VISION},
+    {"vision_model", ORGAN_ROLE_VISION},
+    {"vision_encoder", ORGAN_ROLE_VISION},
+    {"embed_vision", ORGAN_ROLE_VISION},
+    {"multi_modal_projector", ORGAN_ROLE_VISION},
+    {"mm_projector", ORGAN_ROLE_VISION},
+    {"v", ORGAN_ROLE_VISION},
+    {"mm", ORGAN_ROLE_VISION},
+    {"audio_tower", ORGAN_ROLE_AUDIO},
+    {"audio_model", ORGAN_ROLE_AUDIO},
+    {"audio_encoder", ORGAN_ROLE_AUDIO},
+    {"embed_audio", ORGAN_ROLE_AUDIO},
+    {"a", ORGAN_ROLE_AUDIO},
     {"nextn_predict", ORGAN_ROLE_MTP},
 };
 

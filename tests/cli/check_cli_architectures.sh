@@ -197,6 +197,12 @@ sarvam_moe int4-group32 int4-group128
 phimoe int4-group32 int4-group128
 mixtral int4-group128
 llama int4-group128 int4-group32
+gemma4 int4-group128
+gemma4_unified int4-group128
+qwen2_vl int4-group128
+internvl int4-group128
+glm4v_moe int4-group128
+glm4v int4-group128
 TYPES
 
 # ---- quantize: outputs that transformers opens only if it dequantises them, or not at all ----

@@ -55,6 +55,8 @@ static const char *const model_types[] = {
     "iquestcoder",
     "qwen3_next-mtp", "qwen3_5_text-mtp",
     "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_5", "qwen3_5_moe",
+    "gemma4", "gemma4-moe", "gemma4_unified", "qwen2_vl", "qwen2_vl-top", "internvl", "internvl-qwen3",
+    "internvl-llama", "internvl-qwen3_moe", "glm4v_moe", "glm4v", "glm46v", "glm46v-moe",
 };
 /* clang-format on */
 

@@ -111,7 +111,7 @@ void arch_shape_read(arch_tensor *t, const char *shape)
     char *end;
     t->elements = 1;
     t->rank = 0;
-    for (const char *at = shape; *at; at = end + (*end == 'x')) {
+    for (const char *at = strcmp(shape, "scalar") == 0 ? "" : shape; *at; at = end + (*end == 'x')) {
         ck_assert_uint_lt(t->rank, 5);
         t->shape[t->rank] = strtoull(at, &end, 10);
         ck_assert(t->shape[t->rank] > 0 && t->shape[t->rank] <= 1 << 20);

@@ -30,7 +30,7 @@ typedef struct arch_model {
 /* Reads fixtures/architectures/TYPE/model.tsv. The caller frees model.tensors and the reference. */
 arch_model arch_model_read(const char *model_type, arch_reference *reference);
 
-/* Sets rank, shape and elements from a text like "4x32x64". */
+/* Sets rank, shape and elements from a text like "4x32x64"; "scalar" has rank 0. */
 void arch_shape_read(arch_tensor *tensor, const char *shape);
 
 /* Computes the values of a tensor; the caller frees them. */

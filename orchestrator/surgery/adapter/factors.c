@@ -561,7 +561,10 @@ bool organ_peft_converts(const char *model_type, const char *word)
 bool organ_peft_renames(const char *model_type) { return strcmp(model_type, "laguna") == 0; }
 
 /* peft converts adapters of model types with conversions of their own, not those of the language model in them. */
-bool organ_peft_ignores_experts(const char *model_type) { return is_listed("kimi_k25 qwen3_5_moe", model_type); }
+bool organ_peft_ignores_experts(const char *model_type)
+{
+    return is_listed("internvl kimi_k25 qwen3_5_moe", model_type);
+}
 
 /* Source: _check_lora_target_modules_mamba in tuners/tuners_utils.py of peft 0.21, and slow_forward of the Mamba mixers
  * in transformers. o_a_proj of DeepSeek-V4 multiplies groups of channels, and peft takes it for one matrix. */

@@ -141,6 +141,10 @@ static const struct multimodal_tie {
     {"qwen2_5_vl", "qwen2_5_vl_text", "010111010"},
     {"llava", "llama", "010111010"},
     {"glm4v", "glm4v_text", "010111010"},
+    {"glm4v_moe", "glm4v_moe_text", "010111010"},
+    {"glm46v", "glm4v_text", "000111000"},
+    {"internvl", "qwen2", "111111000"},
+    {"gemma4_unified", "gemma4_unified_text", "111111000"},
     {"unknown_vl", "llama", "110111000"},
 };
 
