@@ -279,7 +279,10 @@ typedef struct forward_recurrent {
     double norm_eps;    /* epsilon of norms in the mixer; 0: that of the other norms */
     /* lightning attention: its heads are those of the attention, and layers have residual_normed factors */
     bool lightning;
-    bool by_channel; /* of organ_recurrent_config */
+    bool by_channel, full_rank; /* of organ_recurrent_config */
+    /* Bailing: members kda_safe_gate and kda_lower_bound state decay_limit; sizes whose own members are missing are
+     * those of num_attention_heads, head_dim and short_conv_kernel_size. GGUF files have e^A_log in place of A_log. */
+    bool bounded;
     /* Member that is an object with num_heads, head_dim and short_conv_kernel_size, which override the members above.
      * Without `types`, its lists full_attn_layers and kda_layers have the numbers, from 1 on, of the layers with the
      * first and the second word. */

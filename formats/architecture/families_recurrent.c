@@ -129,6 +129,24 @@ static const forward_name kimi_names[] = {
 static const forward_name kimi_gguf_names[] = {
     {PART_MIX_Q, "attn_q.weight"}, {PART_MIX_K, "attn_k.weight"}, {PART_MIX_V, "attn_v.weight"},
     {PART_MIX_Z, "ssm_g_b.weight"}, {PART_MIX_A, "ssm_f_b.weight"}, {PART_MIX_OUT, "attn_output.weight"}, {0}};
+static const forward_name bailing_names[] = {
+    {PART_EMBEDDING, "word_embeddings.weight"}, {PART_MIX_Q, "attention.q_proj.weight"},
+    {PART_MIX_K, "attention.k_proj.weight"}, {PART_MIX_V, "attention.v_proj.weight"},
+    {PART_MIX_Z, "attention.g_proj.weight"}, {PART_MIX_A, "attention.f_proj.weight"},
+    {PART_MIX_B, "attention.b_proj.weight"}, {PART_MIX_OUT, "attention.dense.weight"},
+    {PART_CONV_Q, "attention.q_conv1d.weight"}, {PART_CONV_K, "attention.k_conv1d.weight"},
+    {PART_CONV_V, "attention.v_conv1d.weight"}, {PART_A_LOG, "attention.A_log"}, {PART_DT_BIAS, "attention.dt_bias"},
+    {PART_NORM_MIXED, "attention.o_norm.weight"}, {PART_Q, "attention.q_proj.weight"},
+    {PART_Q_A, "attention.q_a_proj.weight"}, {PART_BIAS_Q_A, "attention.q_a_proj.bias"},
+    {PART_NORM_Q_A, "attention.q_a_layernorm.weight"}, {PART_Q_B, "attention.q_b_proj.weight"},
+    {PART_KV_A, "attention.kv_a_proj_with_mqa.weight"}, {PART_BIAS_KV_A, "attention.kv_a_proj_with_mqa.bias"},
+    {PART_NORM_KV_A, "attention.kv_a_layernorm.weight"}, {PART_KV_B, "attention.kv_b_proj.weight"},
+    {PART_HEAD_GATE, "attention.g_proj.weight"}, {PART_O, "attention.dense.weight"},
+    {PART_BIAS_O, "attention.dense.bias"}, {PART_ROUTER_BIAS, "mlp.gate.expert_bias"}, SHARED_EXPERTS, {0}};
+/* Recurrent layers have these names, as in kimi_gguf_names. */
+static const forward_name bailing_gguf_names[] = {
+    {PART_MIX_Q, "attn_q.weight"}, {PART_MIX_K, "attn_k.weight"}, {PART_MIX_V, "attn_v.weight"},
+    {PART_MIX_Z, "ssm_g_a.weight"}, {PART_MIX_A, "ssm_f_a.weight"}, {PART_MIX_OUT, "attn_output.weight"}, {0}};
 
 #define MINIMAX_EXPERTS(part) "block_sparse_moe." part ".weight"
 static const forward_name minimax_names[] = {
@@ -177,6 +195,12 @@ static const forward_mixture kimi_mixture = {
     .normalise = {"norm_topk_prob", true}, .gguf_normalise = true, .scale = "routed_scaling_factor",
     .groups = "n_group", .groups_used = "topk_group", .dense_first = "first_k_dense_replace", .dense_otherwise = 1};
 
+static const forward_mixture bailing_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
+    .shared_count = "n_shared_experts", .router = {.logistic = true, .corrected = true},
+    .normalise = {"norm_topk_prob", true}, .gguf_normalise = true, .scale = "routed_scaling_factor",
+    .groups = "n_group", .groups_used = "topk_group", .dense_first = "first_k_dense_replace", .dense_otherwise = 2};
+
 static const forward_mixture minimax_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .normalise = {NULL, true}};
@@ -204,6 +228,11 @@ static const forward_recurrent kimi_recurrent = {
     .words = delta_words, .heads = {"linear_num_heads", 32}, .groups = {"linear_num_heads", 32},
     .key_dim = {"linear_head_dim", 128}, .value_dim = {"linear_head_dim", 128}, .kernel = {"linear_conv_kernel_dim", 4},
     .projections = ORGAN_PROJECTIONS_APART, .by_channel = true, .object = "linear_attn_config"};
+static const forward_recurrent bailing_recurrent = {
+    .words = delta_words, .interval = {"layer_group_size", 6}, .heads = {"linear_num_heads", 32},
+    .groups = {"linear_num_heads", 32}, .key_dim = {"linear_head_dim", 128}, .value_dim = {"linear_head_dim", 128},
+    .kernel = {"linear_conv_kernel_dim", 4}, .projections = ORGAN_PROJECTIONS_APART, .by_channel = true,
+    .full_rank = true, .bounded = true};
 /* A row is a member of config.json and its name in older published files. */
 static const char *const lfm2_aliases[][2] = {
     {"intermediate_size", "block_ff_dim"}, {"tie_word_embeddings", "tie_embedding"}, {NULL, NULL}};
@@ -212,6 +241,12 @@ static const char *const kimi_aliases[][2] = {
     {"max_position_embeddings", "model_max_length"}, {"norm_topk_prob", "moe_renormalize"},
     {"n_group", "num_expert_group"}, {"num_local_experts", "num_experts"},
     {"num_experts_per_tok", "num_experts_per_token"}, {"n_shared_experts", "num_shared_experts"}, {NULL, NULL}};
+static const char *const bailing_aliases[][2] = {
+    {"max_position_embeddings", "model_max_length"}, {"norm_topk_prob", "moe_renormalize"},
+    {"n_group", "num_expert_group"}, {"num_local_experts", "num_experts"},
+    {"num_experts_per_tok", "num_experts_per_token"}, {"n_shared_experts", "num_shared_experts"}, {NULL, NULL}};
+static const forward_fixed bailing_fixed[] = {
+    {"no_kda_lora", "true"}, {"gated_attention_proj_granularity_type", "\"head_wise\""}, {0}};
 static const forward_fixed kimi_fixed[] = {
     {"moe_router_activation_func", "\"sigmoid\""}, {"mla_use_nope", "true"}, {"moe_layer_freq", "1"},
     {"use_grouped_topk", "true"}, {0}};
@@ -310,6 +345,11 @@ static const forward_fixed falcon_fixed[] = {
     .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, \
     .norm_adds_one = true, .qk_norm = ORGAN_QK_NORM_HEAD, .gate = ORGAN_GATE_LOGISTIC, .gate_in_q = true
 
+/* The class of transformers and that of published files. */
+#define BAILING .theta = 6e6, .eps = 1e-6, .latent = true, ATTENTION_BIAS, .gate = ORGAN_GATE_LOGISTIC, \
+    .gate_heads = true, .mixture = &bailing_mixture, .recurrent = &bailing_recurrent, .aliases = bailing_aliases, \
+    .fixed = bailing_fixed, .names = bailing_names, .gguf_names = bailing_gguf_names
+
 const forward_family organ_forward_families_recurrent[] = {
     {.architecture = "Qwen3NextForCausalLM", .gguf = "qwen3next", QWEN_HYBRID, .mixture = &qwen3_next_mixture,
      .recurrent = &qwen3_next_recurrent, .names = qwen3_next_names, .gguf_names = qwen3_next_gguf_names},
@@ -324,6 +364,8 @@ const forward_family organ_forward_families_recurrent[] = {
      .eps = 1e-5, .latent = true, .unrotated = UNROTATED_ALL,
      .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}, .mixture = &kimi_mixture,
      .recurrent = &kimi_recurrent, .aliases = kimi_aliases, .fixed = kimi_fixed, .names = kimi_names},
+    {.architecture = "BailingHybridForCausalLM", .gguf = "bailingmoe3", BAILING},
+    {.architecture = "BailingMoeV3ForCausalLM", BAILING},
     {.architecture = "MiniMaxForCausalLM", .gguf = "minimax-01", .gguf_names = minimax_gguf_names, .theta = 1e6,
      .eps = 1e-5, .rotary_dim = true, .windows = WINDOWS_ALL, .mixture = &minimax_mixture,
      .recurrent = &minimax_recurrent, .names = minimax_names},

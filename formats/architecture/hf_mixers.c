@@ -289,6 +289,22 @@ static void read_lightning(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* The rules are those of BailingHybridConfig of transformers: files that it saved have members of their own for the
+ * sizes, published files have those of the attention and of the convolution. */
+static void read_bounded(const config_hf_source *s, organ_recurrent_config *sizes)
+{
+    static const char limit[] = "kda_lower_bound";
+    const unsigned heads = organ_config_needed(s, "num_attention_heads");
+    sizes->heads = sizes->groups = organ_config_size(s, "linear_num_heads", heads);
+    sizes->key_dim = sizes->value_dim = organ_config_size(s, "linear_head_dim", organ_config_size(s, "head_dim", 128));
+    sizes->kernel = organ_config_size(s, "linear_conv_kernel_dim", organ_config_size(s, "short_conv_kernel_size", 4));
+    if (!organ_config_flag(s, "kda_safe_gate", true))
+        return;
+    sizes->decay_limit = organ_config_real(s, s->root, limit, -5);
+    if (!(sizes->decay_limit < 0))
+        organ_refuse(s->error, s->label, "%s is %g, not below 0", limit, sizes->decay_limit);
+}
+
 /* As in Lfm2MLP of transformers, the width is block_ff_dim or, if block_auto_adjust_ff_dim is true, 2/3 of it,
  * multiplied by block_ffn_dim_multiplier (by default 1) and rounded up to a multiple of block_multiple_of. If
  * block_ffn_dim_multiplier is null, the width is neither multiplied nor rounded. */
@@ -330,6 +346,7 @@ void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
                                             .biased = organ_config_flag_of(s, r->bias),
                                             .out_biased = organ_config_flag_of(s, r->out_bias),
                                             .by_channel = r->by_channel,
+                                            .full_rank = r->full_rank,
                                             .normed = organ_config_flag_of(s, r->normed),
                                             .norm_first = organ_config_flag_of(s, r->norm_first),
                                             .step_norms = r->step_norms,
@@ -340,6 +357,8 @@ void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
     read_object(s, &c->recurrent);
     if (r->lightning)
         read_lightning(s, c);
+    if (r->bounded)
+        read_bounded(s, &c->recurrent);
     read_steps(s, c);
     if (r->scaled)
         read_multipliers(s, c);

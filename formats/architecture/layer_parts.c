@@ -122,22 +122,23 @@ static size_t present_parts(const optional_part *all, size_t count, forward_mixe
 }
 
 /* The projections of q, k and v are in one tensor, which with by_head (Qwen3-Next) also has z; with `apart` each has
- * a tensor of its own. In Kimi Linear (by_channel) the projections of z and of the decays are products of two
- * matrices with value_dim numbers between them. */
+ * a tensor of its own. In Kimi Linear (by_channel without full_rank) the projections of z and of the decays are
+ * products of two matrices with value_dim numbers between them. */
 static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
     const uint64_t keys = (uint64_t)r->groups * r->key_dim, values = (uint64_t)r->heads * r->value_dim;
     /* decays: number of decays of a token; low: columns of the matrices that compute z and the decays */
-    const uint64_t decays = r->by_channel ? keys : r->heads, low = r->by_channel ? r->value_dim : c->hidden;
+    const bool twofold = r->by_channel && !r->full_rank;
+    const uint64_t decays = r->by_channel ? keys : r->heads, low = twofold ? r->value_dim : c->hidden;
     const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD, apart = r->projections == ORGAN_PROJECTIONS_APART;
     const optional_part all[] = {
         {!apart, {PART_MIX_IN, false, 2 * keys + values + (by_head ? values : 0), c->hidden}},
         {apart, {PART_MIX_Q, false, keys, c->hidden}},
         {apart, {PART_MIX_K, false, keys, c->hidden}},
         {apart, {PART_MIX_V, false, values, c->hidden}},
-        {r->by_channel, {PART_MIX_Z_LOW, false, r->value_dim, c->hidden}},
-        {r->by_channel, {PART_MIX_A_LOW, false, r->value_dim, c->hidden}},
+        {twofold, {PART_MIX_Z_LOW, false, r->value_dim, c->hidden}},
+        {twofold, {PART_MIX_A_LOW, false, r->value_dim, c->hidden}},
         {!by_head, {PART_MIX_Z, false, values, low}},
         {r->fused_ba, {PART_MIX_BA, false, 2 * (uint64_t)r->heads, c->hidden}},
         {!r->fused_ba, {PART_MIX_B, false, r->heads, c->hidden}},

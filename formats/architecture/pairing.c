@@ -165,8 +165,11 @@ bool organ_pairing_find_part(const forward_family *family, bool gguf, bool top, 
 
 void organ_pairing_attend(pairing_part *part)
 {
-    static const forward_part both[][2] = {
-        {PART_MIX_Q, PART_Q}, {PART_MIX_K, PART_K}, {PART_MIX_V, PART_V}, {PART_MIX_OUT, PART_O}};
+    static const forward_part both[][2] = {{PART_MIX_Q, PART_Q},
+                                           {PART_MIX_K, PART_K},
+                                           {PART_MIX_V, PART_V},
+                                           {PART_MIX_OUT, PART_O},
+                                           {PART_MIX_Z, PART_HEAD_GATE}};
     for (size_t k = 0; k < COUNT(both); k++)
         if (part->part == both[k][0]) {
             part->part = both[k][1];

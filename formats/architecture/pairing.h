@@ -215,6 +215,7 @@ typedef enum place_kind {
 typedef enum place_function {
     PLACE_SAME,     /* x */
     PLACE_PLUS_ONE, /* x + 1 */
+    PLACE_EXP,      /* exp(x) */
     PLACE_MINUS_EXP /* -exp(x) */
 } place_function;
 

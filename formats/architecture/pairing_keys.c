@@ -59,6 +59,10 @@ static double key_latent_key(const organ_forward_config *c) { return c->latent.p
 static double key_latent_cache(const organ_forward_config *c) { return c->latent.rank + c->latent.rotated; }
 static double key_clip(const organ_forward_config *c) { return c->clip_qkv > 0 ? c->clip_qkv : NAN; }
 static double key_inner(const organ_forward_config *c) { return c->recurrent.heads * c->recurrent.value_dim; }
+static double key_decay_limit(const organ_forward_config *c)
+{
+    return c->recurrent.decay_limit < 0 ? c->recurrent.decay_limit : NAN;
+}
 static double key_alpha(const organ_forward_config *c) { return (double)c->kinds[0].alpha[0]; }
 
 static double key_steps(const organ_forward_config *c)
@@ -271,6 +275,11 @@ static const pairing_key some_keys[] = {
     {"embedding_length_per_layer_input", U32, SETTING(per_layer_width), .members = "hidden_size_per_layer_input"},
     {"attention.recurrent_layers:differing", FLAG, BY_LAYER(recurrent), .words = "8"},
     {"residual_scale:alpha", F32, COMPUTED(alpha)},
+    {"kda.safe_gate", FLAG, CONSTANT("1")},
+    {"kda.gate_lower_bound", F32, COMPUTED(decay_limit)},
+    {"expert_group_count:counted", U32, SETTING(router_groups)},
+    {"expert_group_used_count:counted", U32, SETTING(router_groups_used)},
+    {"attention.value_length:kda", U32, SETTING(recurrent.key_dim)},
     {"kda.head_dim", U32, SETTING(recurrent.key_dim)},
     {"moe_latent_size", U32, OF("moe_latent_size")},
     {"xielu.alpha_p", F32, OF_LAYER(xielu[0])},

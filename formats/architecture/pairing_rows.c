@@ -27,6 +27,12 @@
 #define DELTA SSM " attention.recurrent_layers full_attention_interval rope.dimension_count"
 /* For architectures whose config.json seldom states the width of the feed-forward, 4 x hidden size. */
 #define FOUR_TIMES "feed_forward_length:feed"
+#define BAILING MOE " vocab_size attention.head_count_kv:layers attention.key_length attention.value_length:kda " \
+    "attention.q_lora_rank attention.kv_lora_rank attention.key_length_mla attention.value_length_mla " \
+    "rope.dimension_count leading_dense_block_count:counted expert_shared_count " \
+    "expert_shared_feed_forward_length:shared " \
+    "expert_weights_scale expert_weights_norm:normed expert_gating_func expert_group_count:counted " \
+    "expert_group_used_count:counted ssm.conv_kernel kda.head_dim kda.safe_gate kda.gate_lower_bound"
 #define SILU  "\"hidden_act\": \"silu\""
 
 /* A row is {architecture, gguf, keys, model_type, when, rest, traits}. */
@@ -199,6 +205,8 @@ const forward_pairing organ_pairing_rows[] = {
      "attention.key_length_mla attention.value_length_mla rope.dimension_count leading_dense_block_count:counted "
      "expert_shared_count expert_weights_scale expert_gating_func ssm.conv_kernel kda.head_dim", "kimi_linear", NULL,
      "{" SILU ", \"mla_use_nope\": true, \"moe_router_activation_func\": \"sigmoid\"}", 0},
+    {"BailingHybridForCausalLM", "bailingmoe3", BAILING, "bailing_hybrid", NULL, "{" SILU "}", 0},
+    {"BailingMoeV3ForCausalLM", "bailingmoe3", BAILING, NULL, NULL, NULL, 0},
     {"MiniMaxForCausalLM", "minimax-01", "rope.dimension_count residual_scale:alpha "
      "attention.recurrent_layers:differing", "minimax",
      NULL, "{" SILU "}", 0},

@@ -112,12 +112,14 @@ static void correct_gguf(const place_model *m, const char *name, const organ_lay
         organ_pairing_attend(part);
 }
 
-/* The names of two parts are ambiguous: the bias of a fused q, k, v, and the shared expert of Granite 4 hybrids,
- * which has the names of a dense feed-forward. */
+/* The names of some parts are ambiguous: those of attention and recurrent mixers, the bias of a fused q, k, v, and the
+ * shared expert of Granite 4 hybrids, which has the names of a dense feed-forward. */
 static void correct_hf(const place_model *m, const organ_layer_kind *kind, pairing_part *part)
 {
     if (part->part == PART_BIAS_Q && m->config->fused != ORGAN_FUSED_NONE)
         *part = (pairing_part){.part = PART_QKV, .bias = true, .number = -1};
+    if (kind->mixer == ORGAN_MIXER_ATTENTION)
+        organ_pairing_attend(part);
     if (!kind->mixture || kind->intermediate > 0)
         return;
     if (part->part == PART_GATE_UP)

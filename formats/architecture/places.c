@@ -279,7 +279,8 @@ static const char *layout_conv(layout_job *j)
 static const char *layout_vector(layout_job *j)
 {
     const place_source *const s = j->source;
-    const bool column = j->kind->mixer == ORGAN_MIXER_MAMBA2;
+    const bool positive = j->model->gguf_family->recurrent->bounded;
+    const bool column = j->kind->mixer == ORGAN_MIXER_MAMBA2 || positive;
     uint64_t elements = 1;
     for (unsigned d = 0; d < s->rank; d++)
         elements *= s->shape[d];
@@ -287,9 +288,10 @@ static const char *layout_vector(layout_job *j)
         SET_SHAPE(&j->layout->gguf[0], s->shape[0], 1);
     if (column && s->gguf && s->rank == 2)
         j->layout->hf.rank = 1;
-    if (s->gguf && j->config->recurrent.by_channel)
+    if (s->gguf && j->config->recurrent.by_channel && !positive)
         SET_SHAPE(&j->layout->hf, 1, 1, elements, 1);
-    j->layout->function = s->part.part == PART_A_LOG ? PLACE_MINUS_EXP : PLACE_SAME;
+    if (s->part.part == PART_A_LOG)
+        j->layout->function = positive ? PLACE_EXP : PLACE_MINUS_EXP;
     return NULL;
 }
 

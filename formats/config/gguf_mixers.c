@@ -104,6 +104,8 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
         sizes->value_dim = inner / rank;
 }
 
+#define BAILING_LIMIT (-5.0) /* the default of kda_lower_bound in transformers */
+
 /* Kimi Delta Attention has as many heads as the attention, but of another width. */
 static void read_kda(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *sizes)
 {
@@ -111,6 +113,13 @@ static void read_kda(const config_gguf_source *s, const organ_forward_config *c,
     sizes->key_dim = sizes->value_dim = organ_key_needed(s, "kda.head_dim");
     sizes->kernel = organ_key_needed(s, "ssm.conv_kernel");
     sizes->by_channel = true;
+    sizes->full_rank = s->family->recurrent->full_rank;
+    if (!s->family->recurrent->bounded)
+        return;
+    sizes->decay_limit = organ_key_real(s, "kda.gate_lower_bound", BAILING_LIMIT);
+    if (!organ_key_flag(s, "kda.safe_gate", true) || !(sizes->decay_limit < 0))
+        organ_key_refuse(s, "kda.gate_lower_bound", "is %g, not below 0, or kda.safe_gate is false",
+                         sizes->decay_limit);
 }
 
 static void read_lightning(const config_gguf_source *s, organ_forward_config *c)

@@ -191,11 +191,13 @@ const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_
  * format: the larger weight, such as a stack, counts as that of safetensors. */
 
 /* The function that a place applies to each value x. Places of made weights have one towards GGUF: not the inverse
- * functions MINUS_ONE and LOG_MINUS. */
+ * functions MINUS_ONE, LOG and LOG_MINUS. */
 typedef enum organ_row_function {
     ORGAN_ROW_SAME,      /* x */
     ORGAN_ROW_PLUS_ONE,  /* x + 1 */
     ORGAN_ROW_MINUS_ONE, /* x - 1 */
+    ORGAN_ROW_EXP,       /* exp(x) */
+    ORGAN_ROW_LOG,       /* log(x): as ORGAN_ROW_LOG_MINUS, with exp(y) = x */
     ORGAN_ROW_MINUS_EXP, /* -exp(x) */
     ORGAN_ROW_SCALE,     /* x * factors[0] * factors[1] */
     /* log(-x): of the FP32 numbers y with -exp(y) = x, the one with the shortest mantissa */

@@ -129,6 +129,10 @@ typedef struct organ_recurrent_config {
     /* Kimi Delta Attention: a decay for each number of a key instead of one for each head, decays and gate are products
      * of two matrices with value_dim numbers between them, and the gate is logistic instead of silu. */
     bool by_channel;
+    bool full_rank; /* with by_channel: decays and gate are products of one matrix each */
+    /* with by_channel: the logarithm of a decay is decay_limit logistic(e^A_log (a + dt_bias)), with decay_limit below
+     * 0; 0: it is -e^A_log softplus(a + dt_bias) */
+    double decay_limit;
     bool conv_biased, biased, out_biased; /* the convolution, the input and the output projection have biases */
     unsigned rank;        /* Mamba: width of the short vector from which dt_proj computes the time steps */
     bool step_norms;      /* Mamba: that vector, B and C pass a norm each */

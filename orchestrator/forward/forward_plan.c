@@ -323,8 +323,6 @@ static void add_attention(builder *b)
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
     if (kind->sinks)
         add_named_part(b, PART_SINKS, 0, kind->heads);
-    if (c->gate != ORGAN_UNGATED && !c->gate_in_q)
-        add_named_part(b, PART_HEAD_GATE, (uint64_t)kind->heads * (c->gate_heads ? 1 : kind->value_dim), c->hidden);
     if (c->qk_norm == ORGAN_QK_NORM_HEADS)
         add_head_norms(b);
     else if (c->qk_norm != ORGAN_QK_NORM_NONE && !c->qk_norm_bare) {
@@ -339,11 +337,13 @@ static void add_attention(builder *b)
 static void add_mixer(builder *b, organ_mixer mixer)
 {
     forward_mixer_part parts[FORWARD_MIXER_PARTS];
-    const size_t count = organ_forward_mixer_parts(&b->forward->config, mixer, parts);
-    if (mixer == ORGAN_MIXER_ATTENTION && b->kind->latent)
-        add_latent(b);
-    else if (mixer == ORGAN_MIXER_ATTENTION)
-        add_attention(b);
+    const organ_forward_config *const c = &b->forward->config;
+    const size_t count = organ_forward_mixer_parts(c, mixer, parts);
+    if (mixer == ORGAN_MIXER_ATTENTION)
+        (b->kind->latent ? add_latent : add_attention)(b);
+    if (mixer == ORGAN_MIXER_ATTENTION && c->gate != ORGAN_UNGATED && !c->gate_in_q)
+        add_named_part(b, PART_HEAD_GATE, b->kind->heads * (c->gate_heads ? 1 : (uint64_t)b->kind->value_dim),
+                       c->hidden);
     for (size_t k = 0; k < count; k++)
         if (parts[k].small)
             b->plan->parts[parts[k].part] =
@@ -513,7 +513,7 @@ static void add_experts(builder *b)
         add_biased(b, PART_LATENT_IN, PART_BIAS_LATENT_IN, c->mlp_bias, c->expert_latent, c->hidden);
         add_biased(b, PART_LATENT_OUT, PART_BIAS_LATENT_OUT, c->mlp_bias, c->hidden, c->expert_latent);
     }
-    /* The router has a row for each expert, so its shape has confirmed the number of experts. */
+    /* The shape of the router, a row for each expert, has confirmed their number. */
     if (!b->error->status && !(b->plan->experts = calloc((size_t)c->experts * 3, sizeof(forward_view))))
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
     if (b->error->status)
@@ -565,10 +565,9 @@ static void add_norms(builder *b)
 static forward_view add_project(builder *b)
 {
     const organ_weight *const found = b->forward->drafts[b->layer - b->forward->config.layers].project;
-    const uint64_t hidden = b->forward->config.hidden;
-    const organ_weight *const weight =
-        organ_forward_weight_named(b->forward, found->name, hidden, 2 * hidden, b->error);
-    return add_slot(b, (forward_slot){.weight = weight, .rows = hidden, .cols = 2 * hidden, .matrices = 1});
+    const uint64_t n = b->forward->config.hidden;
+    const organ_weight *const weight = organ_forward_weight_named(b->forward, found->name, n, 2 * n, b->error);
+    return add_slot(b, (forward_slot){.weight = weight, .rows = n, .cols = 2 * n, .matrices = 1});
 }
 
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)

@@ -35,6 +35,10 @@ static organ_row_function inverse_of(organ_row_function function)
         return ORGAN_ROW_MINUS_ONE;
     case ORGAN_ROW_MINUS_ONE:
         return ORGAN_ROW_PLUS_ONE;
+    case ORGAN_ROW_EXP:
+        return ORGAN_ROW_LOG;
+    case ORGAN_ROW_LOG:
+        return ORGAN_ROW_EXP;
     case ORGAN_ROW_MINUS_EXP:
         return ORGAN_ROW_LOG_MINUS;
     case ORGAN_ROW_LOG_MINUS:
@@ -63,6 +67,12 @@ void organ_row_apply(const organ_row_place *place, bool inverse, float *values, 
             break;
         case ORGAN_ROW_MINUS_ONE:
             values[k] -= 1;
+            break;
+        case ORGAN_ROW_EXP:
+            values[k] = expf(values[k]);
+            break;
+        case ORGAN_ROW_LOG:
+            values[k] = shortest_log(values[k]);
             break;
         case ORGAN_ROW_MINUS_EXP:
             values[k] = -expf(values[k]);

@@ -15,7 +15,10 @@
  *
  * Kimi Delta Attention (Kimi Team 2025, "Kimi Linear", arXiv:2510.26692; transformers, KimiLinearDeltaAttention) has a
  * decay for each number of a key, computes a and z by a product of two matrices each, and its output projection reads
- * norm(o) logistic(z). */
+ * norm(o) logistic(z). In Bailing (Ling 3; transformers, BailingHybridDeltaAttention) a and z are single linear layers,
+ * and with a limit L below 0
+ *
+ *     g = e^(L logistic(e^A_log (a + dt_bias))). */
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/quantity.h"
 
@@ -37,7 +40,7 @@ typedef struct delta_job {
     /* z: tokens x values, the gate, which the gated output replaces; b: tokens x heads, which the write strengths w
      * replace; a: tokens x decays, which the decays g replace; outs: tokens x values, the outputs o */
     float *z, *b, *a, *outs;
-    /* Kimi Linear (by_channel): tokens x value_dim each, the products with the first matrices of z and a */
+    /* Kimi Linear (is_twofold): tokens x value_dim each, the products with the first matrices of z and a */
     float *low_z, *low_a;
     size_t decays; /* numbers of a token in a */
     /* projections of the file's fused tensors, of q, k, v, z and of b, a (split_heads); NULL: not fused */
@@ -53,6 +56,9 @@ static size_t values_of(const organ_recurrent_config *r) { return (size_t)r->hea
 /* A token has one decay for each head, or with by_channel one for each number of its keys. */
 static size_t decays_of(const organ_recurrent_config *r) { return r->by_channel ? keys_of(r) : r->heads; }
 
+/* z and the decays are computed by two matrices each. */
+static bool is_twofold(const organ_recurrent_config *r) { return r->by_channel && !r->full_rank; }
+
 /* Rows of the state are padded for the kernel. */
 static size_t state_of_head(const organ_recurrent_config *r)
 {
@@ -64,7 +70,7 @@ size_t organ_forward_delta_width(const organ_forward_config *c, const organ_laye
 {
     (void)kind;
     const organ_recurrent_config *const r = &c->recurrent;
-    const size_t low = r->by_channel ? 2 * (size_t)r->value_dim : 0,
+    const size_t low = is_twofold(r) ? 2 * (size_t)r->value_dim : 0,
                  used = 2 * keys_of(r) + 3 * values_of(r) + r->heads + decays_of(r);
     const bool fused = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
     return used + low + (fused ? 2 * keys_of(r) + 2 * values_of(r) : 0) + (r->fused_ba ? 2 * (size_t)r->heads : 0);
@@ -147,9 +153,9 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
 {
     const forward_group *const g = j->group;
     const organ_recurrent_config *const r = j->sizes;
-    const bool by_head = j->fused != NULL;
-    const delta_linear outer[] = {{PART_MIX_Z, r->by_channel ? j->low_z : normed, j->z, j->values},
-                                  {PART_MIX_A, r->by_channel ? j->low_a : normed, j->a, j->decays}};
+    const bool by_head = j->fused != NULL, twofold = is_twofold(r);
+    const delta_linear outer[] = {{PART_MIX_Z, twofold ? j->low_z : normed, j->z, j->values},
+                                  {PART_MIX_A, twofold ? j->low_a : normed, j->a, j->decays}};
     const delta_linear all[] = {
         {PART_MIX_IN, normed, by_head ? j->fused : j->parts[0].rows, 2 * j->keys + (by_head ? 2 : 1) * j->values},
         {PART_MIX_Q, normed, j->parts[0].rows, j->keys},
@@ -162,8 +168,8 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
         outer[0],
         outer[1],
     };
-    const size_t count = sizeof all / sizeof *all - (r->by_channel ? 2 : 0);
-    if (run_linears(j, all, count, error) || (r->by_channel && run_linears(j, outer, 2, error)) ||
+    const size_t count = sizeof all / sizeof *all - (twofold ? 2 : 0);
+    if (run_linears(j, all, count, error) || (twofold && run_linears(j, outer, 2, error)) ||
         (!j->fused && !j->fused_ba))
         return error->status;
     return organ_forward_tokens(g->forward->engine, g->tokens,
@@ -210,6 +216,23 @@ static void normalise_q_and_k(const delta_job *j, size_t t)
         }
 }
 
+/* Replaces a + dt_bias by the logarithm of a decay (equations at the top of this file). `rates` has a number for
+ * `of_head` decays: -e^A_log, or e^A_log in GGUF files of Bailing. */
+static void limit_decays(const delta_job *j, float *a, const float *rates, size_t of_head)
+{
+    const organ_kernels *const kernels = j->group->forward->engine->kernels;
+    const float limit = (float)j->sizes->decay_limit;
+    if (limit == 0)
+        kernels->softplus(a, j->decays);
+    for (size_t k = 0; k < j->decays; k++)
+        a[k] *= limit == 0 ? rates[k / of_head] : fabsf(rates[k / of_head]);
+    if (limit == 0)
+        return;
+    organ_forward_logistic(kernels, a, j->decays);
+    for (size_t k = 0; k < j->decays; k++)
+        a[k] *= limit;
+}
+
 /* a becomes the decays g, and b the write strengths w (equations at the top of this file). */
 static void gate_token(const delta_job *j, size_t t)
 {
@@ -220,9 +243,7 @@ static void gate_token(const delta_job *j, size_t t)
     organ_forward_rates(kernels, j->sizes, j->rates, rates, heads);
     for (size_t k = 0; k < j->decays; k++)
         a[k] += j->biases[k];
-    kernels->softplus(a, j->decays);
-    for (size_t k = 0; k < j->decays; k++)
-        a[k] *= rates[k / of_head];
+    limit_decays(j, a, rates, of_head);
     kernels->exp_below(a, j->decays, 0);
     organ_forward_logistic(kernels, b, heads);
     for (size_t h = 0; h < heads && j->sizes->twice; h++)

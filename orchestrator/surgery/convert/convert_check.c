@@ -35,6 +35,7 @@
     X(recurrent.value_dim)                                                                                             \
     X(recurrent.kernel)                                                                                                \
     X(recurrent.twice)                                                                                                 \
+    X(recurrent.decay_limit)                                                                                           \
     X(recurrent.rank)                                                                                                  \
     X(per_layer_width)                                                                                                 \
     X(dual_ffn)                                                                                                        \
@@ -137,6 +138,7 @@ static const struct {
     {"the rotation of a layer", NULL, {"false", "true"}},
     {"a layer with experts", NULL, {"false", "true"}},
     {"router_groups", "n_group", {NULL}},
+    {"recurrent.decay_limit", "kda_lower_bound (0 without kda_safe_gate)", {NULL}},
     {"router.cap", "the soft cap of router values", {NULL}},
     {"query_scale.beta", "attn_scale", {NULL}},
     {"attention_scale", "the scale of attention scores", {NULL}},

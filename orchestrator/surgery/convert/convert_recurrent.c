@@ -277,6 +277,12 @@ static int recurrent_put_lightning(const organ_forward_config *c, json_t *config
                       SET_COUNT("rotary_dim", c->rope.dimensions));
 }
 
+static int recurrent_put_bounded(const organ_recurrent_config *c, json_t *config)
+{
+    return !ORGAN_ADD(config, SET_REAL("kda_lower_bound", c->decay_limit), SET_FLAG("kda_safe_gate", true),
+                      SET_COUNT("short_conv_kernel_size", c->kernel));
+}
+
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);
@@ -300,7 +306,8 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
               recurrent_put(config, f->eps_key ? f->eps_key : "rms_norm_eps", json_real(job->config.rms_eps)) |
               recurrent_put(config, r->norm_eps_key, json_real(c->norm_eps)) |
               recurrent_put(config, r->least_step, json_real(c->step_min));
-    failed |= recurrent_put_feed(job, config) | (r->lightning ? recurrent_put_lightning(&job->config, config) : 0);
+    failed |= recurrent_put_feed(job, config) | (r->lightning ? recurrent_put_lightning(&job->config, config) : 0) |
+              (r->bounded ? recurrent_put_bounded(c, config) : 0);
     if (f->mixture && f->mixture->dense == DENSE_PERIOD)
         failed |= recurrent_put_period(&job->config, recurrent_is_mixture, "expert_layer_period", "expert_layer_offset",
                                        config);

@@ -51,6 +51,7 @@ static organ_row_function tensor_function(const tensor_move *t)
 {
     static const organ_row_function functions[][2] = {[PLACE_SAME] = {ORGAN_ROW_SAME, ORGAN_ROW_SAME},
                                                       [PLACE_PLUS_ONE] = {ORGAN_ROW_MINUS_ONE, ORGAN_ROW_PLUS_ONE},
+                                                      [PLACE_EXP] = {ORGAN_ROW_LOG, ORGAN_ROW_EXP},
                                                       [PLACE_MINUS_EXP] = {ORGAN_ROW_LOG_MINUS, ORGAN_ROW_MINUS_EXP}};
     return functions[t->layout.function][t->job->to_gguf];
 }
