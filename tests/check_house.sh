@@ -163,7 +163,7 @@ cat >"$scratch/doors" <<'LAW'
 formats/adapter adapter_config.h
 formats/config model_config.h
 formats/architecture pairing.h mtp_types.h families.h config_readers.h layer_values.h sizes.h settings.h
-formats/gguf file.h
+formats/gguf file.h typed_values.h
 formats/imatrix imatrix.h
 formats/model recognise.h organ_directory.h recognise_lists.h composed.h
 formats/names names.h hub_requests.h
@@ -276,7 +276,7 @@ each c_files grep -nE '^# *include *"' | awk -F: '{ split($0, quoted, "\""); if 
 # orchestrator/surgery/layers/organ_settings.h has config.json and the key-values of GGUF files behind one name for each setting. Keys of other groups are no
 # settings of an architecture.
 grep -E '^orchestrator/verbs/' "$scratch/c_files" | xargs -d '\n' grep -nE 'organ_gguf_(integer|real|writer_set_(integer|number|array))\(' |
-    grep -vE '"(general|tokenizer|quantize)\.' | check "verbs read and set settings of GGUF files by organ_settings"
+    grep -vE '"(general|tokenizer|quantize|split)\.' | check "verbs read and set settings of GGUF files by organ_settings"
 
 # What an option needs is a row of requirements; only what the model or a value decides has a message of its own.
 grep -E '^orchestrator/' "$scratch/c_files" | xargs -d '\n' grep -nE '"[^"]*\b(has|have) no meaning' |

@@ -60,6 +60,68 @@ ORGAN_DEFAULTS(assemble, )
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
                             const organ_stop *stop, json_t **report, organ_error *error);
 
+/* ---- gguf: writes the tensors of a GGUF model into other files, or with other key-values ---- */
+
+typedef struct organ_gguf_split_options {
+    size_t size;       /* see ORGAN_DEFAULTS */
+    const char *model; /* a GGUF model; if it is split already, its files are divided again */
+    /* write.output is the beginning of the names of the files: PREFIX-00001-of-00003.gguf and so on.
+     * write.max_shard_size: upper bound of the bytes of tensors in a file, each padded to 32 bytes; 0: none */
+    organ_write_options write;
+    unsigned max_tensors;             /* largest number of tensors in a file; 0: any. Exactly one bound is needed */
+    bool no_tensor_first_split;       /* the first file has key-values and no tensors */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
+    struct organ_ranks *ranks;  /* the processes that share the work (room ranks); NULL: this process does it alone */
+    const organ_engine *engine; /* its workers copy the tensors; NULL: threads that are started for the run */
+} organ_gguf_split_options;
+ORGAN_DEFAULTS(gguf_split, )
+
+typedef struct organ_gguf_join_options {
+    size_t size;               /* see ORGAN_DEFAULTS */
+    const char *model;         /* a split GGUF model: any of its files, or a directory */
+    organ_write_options write; /* write.output: the file X.gguf */
+    const organ_model_access *access;
+    struct organ_ranks *ranks;
+    const organ_engine *engine; /* these three as in organ_gguf_split_options */
+} organ_gguf_join_options;
+ORGAN_DEFAULTS(gguf_join, )
+
+typedef struct organ_gguf_edit_options {
+    size_t size;               /* see ORGAN_DEFAULTS */
+    const char *model;         /* a GGUF model; a split one becomes one file */
+    organ_write_options write; /* write.output: the file X.gguf */
+    /* `metadata_count` settings "KEY=VALUE" or "KEY:TYPE=VALUE". An existing key keeps its type; a new one needs TYPE:
+     * uint8, int8, uint16, int16, uint32, int32, uint64, int64, float32, float64, bool, string, or one of them with
+     * "[]". VALUE is a number, true or false, a text, for arrays a JSON array, or for texts and arrays "@" and the path
+     * of a file with it. */
+    const char *const *metadata;
+    size_t metadata_count;
+    const char *const *removed; /* `removed_count` keys to remove */
+    size_t removed_count;
+    const organ_model_access *access;
+    struct organ_ranks *ranks;
+    const organ_engine *engine; /* these three as in organ_gguf_split_options */
+} organ_gguf_edit_options;
+ORGAN_DEFAULTS(gguf_edit, )
+
+/* Write the tensors of the model byte for byte, and create the report of schema organ.gguf/1, which the caller releases
+ * (NULL on error). organ_gguf_split divides them as llama-gguf-split does: the first file has all key-values, and each
+ * has split.no, split.count and split.tensors.count. organ_gguf_join leaves out split.*.
+ *
+ * Return ORGAN_USAGE if the model is not GGUF, if the output exists, would overwrite the model or is no .gguf file, if
+ * an unfinished run is found that is not continued or has other options, if a tensor is larger than
+ * write.max_shard_size or the model would have more than 1,025 files, or if a setting has no meaning: an unknown key
+ * without TYPE, another type than the key has, or a key that describes tensors or files. Return ORGAN_BAD_INPUT if the
+ * model is malformed, not split (organ_gguf_join) or changed during the run, if a value does not fit its type, or if
+ * the model does not open with the new key-values; ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a
+ * stop was requested. write.resume continues a run that ended with one of the last two statuses. */
+organ_status organ_gguf_split(const organ_gguf_split_options *options, const organ_progress *progress,
+                              const organ_stop *stop, json_t **report, organ_error *error);
+organ_status organ_gguf_join(const organ_gguf_join_options *options, const organ_progress *progress,
+                             const organ_stop *stop, json_t **report, organ_error *error);
+organ_status organ_gguf_edit(const organ_gguf_edit_options *options, const organ_progress *progress,
+                             const organ_stop *stop, json_t **report, organ_error *error);
+
 /* ---- graft: replaces tensors in a copy of one model by those of another ---- */
 
 typedef struct organ_graft_options {

@@ -155,6 +155,19 @@ bool organ_layout_grow(organ_layout *layout, size_t more);
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
 
+/* One of several GGUF files: its name, its key-values, to which the plan adds the tensors, and how many pieces it gets.
+ */
+typedef struct organ_gguf_part {
+    const char *name;
+    organ_gguf_writer *writer;
+    size_t pieces;
+} organ_gguf_part;
+
+/* Replaces all files of a GGUF layout by `count` files, which get the pieces in their order, all of them together.
+ * Bytes between the tensors of the former files are not kept. Returns ORGAN_BAD_INPUT if the format cannot store a
+ * piece. */
+organ_status organ_layout_divide(organ_layout *layout, const organ_gguf_part *parts, size_t count, organ_error *error);
+
 /* Adds a safetensors file `name` with the pieces from `first` on, and an index. The other files stay. */
 organ_status organ_layout_add_file(organ_layout *layout, const char *name, size_t first, organ_error *error);
 

@@ -131,25 +131,28 @@ static organ_status add_safetensors(organ_layout *layout, const char *name, cons
     return error->status;
 }
 
-/* Adds the file of all pieces with the key-values of `writer`, and sets their places. */
-static organ_status add_gguf(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error)
+/* Adds the file of the pieces [first, first + part->pieces) with the key-values of part->writer, and sets their places.
+ */
+static organ_status add_gguf(organ_layout *layout, const organ_gguf_part *part, size_t first, organ_error *error)
 {
     organ_gguf_layout made;
-    for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
+    for (size_t k = first; k < first + part->pieces && !error->status; k++) {
         const organ_piece *const piece = &layout->pieces[k];
-        organ_gguf_writer_tensor(writer, piece->name, piece->dtype, piece->rank, piece->shape, error);
+        organ_gguf_writer_tensor(part->writer, piece->name, piece->dtype, piece->rank, piece->shape, error);
     }
-    if (error->status || organ_gguf_writer_finish(writer, &made, error))
+    if (error->status || organ_gguf_writer_finish(part->writer, &made, error))
         return error->status;
     unsigned char *const header = organ_rows_take(made.size, 1);
     if (header)
         memcpy(header, made.bytes, made.size);
-    for (size_t k = 0; k < layout->piece_count; k++) {
-        layout->pieces[k].file = 0;
-        layout->pieces[k].offset = made.offsets[k];
+    for (size_t k = 0; k < part->pieces; k++) {
+        layout->pieces[first + k].file = layout->file_count;
+        layout->pieces[first + k].offset = made.offsets[k];
     }
-    if (add_file(layout, name, header, made.size, made.file_size, error) == ORGAN_OK)
-        layout->files[0].count = layout->piece_count;
+    if (add_file(layout, part->name, header, made.size, made.file_size, error) == ORGAN_OK) {
+        layout->files[layout->file_count - 1].first = first;
+        layout->files[layout->file_count - 1].count = part->pieces;
+    }
     return error->status;
 }
 
@@ -314,7 +317,8 @@ organ_status organ_layout_plan_gguf(const organ_model *model, organ_piece *piece
                                     organ_gguf_writer *writer, organ_layout *layout, organ_error *error)
 {
     *layout = (organ_layout){.model = model, .pieces = pieces, .piece_count = count};
-    return measure_pieces(layout, error) ? error->status : add_gguf(layout, name, writer, error);
+    return measure_pieces(layout, error) ? error->status
+                                         : add_gguf(layout, &(organ_gguf_part){name, writer, count}, 0, error);
 }
 
 organ_status organ_layout_plan_file(const organ_model *model, organ_piece *pieces, size_t count, const char *name,
@@ -472,16 +476,30 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
     return error->status;
 }
 
+organ_status organ_layout_divide(organ_layout *layout, const organ_gguf_part *parts, size_t count, organ_error *error)
+{
+    organ_layout_file *const files = layout->files;
+    const size_t file_count = layout->file_count;
+    size_t first = 0;
+    layout->files = NULL;
+    layout->file_count = 0;
+    for (size_t f = 0; f < count && !error->status; f++) {
+        add_gguf(layout, &parts[f], first, error);
+        first += parts[f].pieces;
+    }
+    organ_layout_files_free(files, file_count);
+    return error->status;
+}
+
 static organ_status write_again(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error)
 {
     organ_layout_file *const files = layout->files;
     const size_t count = layout->file_count;
+    if (strcmp(layout->format, "GGUF") == 0)
+        return organ_layout_divide(layout, &(organ_gguf_part){name, writer, layout->piece_count}, 1, error);
     layout->files = NULL;
     layout->file_count = 0;
-    if (strcmp(layout->format, "GGUF") == 0)
-        add_gguf(layout, name, writer, error);
-    else
-        add_sorted(layout, name, count ? files : NULL, 0, error);
+    add_sorted(layout, name, count ? files : NULL, 0, error);
     organ_layout_files_free(files, count);
     return error->status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Checks the path of an output, creates it under a hidden name together with other ranks, and publishes it. */
 #include "orchestrator/output/output.h"
+#include "orchestrator/output/layout.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/model_copy.h"
 
@@ -138,6 +139,19 @@ organ_status organ_output_check_reports(const char *directory, const char *const
 const char *organ_output_like(const organ_model *model)
 {
     return model->whole_directory || model->manifest ? model->directory : NULL;
+}
+
+organ_status organ_output_check_parts(const organ_output *output, const organ_model *model, organ_error *error)
+{
+    for (size_t f = 0; f < output->part_count && !error->status; f++) {
+        ORGAN_OWNED char *const path = organ_format("%.*s%s", (int)(organ_output_name(output) - output->path),
+                                                    output->path, output->parts[f].name);
+        if (!path)
+            organ_fail_memory(error, output->path);
+        else if (organ_output_check_not_input(path, model, error) == ORGAN_OK)
+            organ_publish_check(path, output->like, output->force, error);
+    }
+    return error->status;
 }
 
 unsigned organ_output_closed(const organ_model *model)
@@ -291,16 +305,29 @@ organ_status organ_output_sync(organ_output *output, organ_error *error)
     return error->status;
 }
 
+/* Names the model's files, then the reports. */
+static organ_status commit_files(organ_output *output, const char *journal, organ_error *error)
+{
+    size_t count = 0;
+    ORGAN_OWNED const char **const names = calloc(ORGAN_PUBLISH_FILES + 1, sizeof *names);
+    if (!names)
+        return organ_fail_memory(error, output->path);
+    names[count++] = organ_output_name(output);
+    for (size_t f = 1; f < output->part_count; f++)
+        names[count++] = output->parts[f].name;
+    for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && output->reports[k]; k++)
+        names[count++] = output->reports[k];
+    return organ_publish_commit_files(&output->publish, names, journal, error);
+}
+
 organ_status organ_output_end(organ_output *output, organ_error *error)
 {
     const char *const journal = output->journal ? ORGAN_JOURNAL_NAME : NULL;
     const bool first = organ_ranks_first(output->ranks);
     /* If memory ran out anywhere, the output is not published: its report could lack members. */
     if (first && !error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
-        const char *names[1 + ORGAN_OUTPUT_REPORTS + 1] = {organ_output_name(output)};
-        memcpy(names + 1, output->reports, sizeof output->reports);
         if (output->single)
-            organ_publish_commit_files(&output->publish, names, journal, error);
+            commit_files(output, journal, error);
         else
             organ_publish_commit(&output->publish, journal, error);
         organ_error_set_output(error, output->path);

@@ -14,6 +14,7 @@ typedef struct organ_view organ_view;                 /* report/view/views.h */
 typedef struct organ_report_files organ_report_files; /* there, too */
 
 #define ORGAN_OUTPUT_REPORTS 4 /* files of a report next to a single file: JSON, Markdown, HTML page, JSON lines */
+#define ORGAN_OUTPUT_PARTS   (ORGAN_PUBLISH_FILES - ORGAN_OUTPUT_REPORTS) /* files of a model that are named together */
 
 /* An output from its first check until it has its name. */
 typedef struct organ_output {
@@ -36,6 +37,10 @@ typedef struct organ_output {
     /* File names of the reports that are published next to a single file; the last may be NULL. All NULL: none. Freed
      * by organ_output_end. */
     char *reports[ORGAN_OUTPUT_REPORTS];
+    /* A single file may have further parts: `parts` has this number of files, of which the first has the name of
+     * `path`, and which all get the directory of `path`. At most ORGAN_OUTPUT_PARTS; 0 or 1: there is one file. */
+    const struct organ_layout_file *parts;
+    size_t part_count;
     organ_publish publish; /* the hidden directory and its publication */
     organ_ranks *ranks;    /* ranks that write the output together; NULL: one process */
 } organ_output;
@@ -61,6 +66,10 @@ organ_status organ_output_check_not_file(const char *path, const char *input, or
 /* Returns ORGAN_USAGE if the output would replace one of the inputs: its path is that of the file, or is a directory
  * that contains the file. */
 organ_status organ_output_check_inputs(const char *path, const organ_run_inputs *inputs, organ_error *error);
+
+/* Checks the paths of output->parts. Returns ORGAN_USAGE if one exists, unless `force` is set and
+ * organ_check_replaceable accepts it, or if it is a file of `model`. */
+organ_status organ_output_check_parts(const organ_output *output, const organ_model *model, organ_error *error);
 
 /* Repeats organ_output_check after a long first phase; the name was free when the run began. Returns ORGAN_IO where
  * organ_output_check returns ORGAN_USAGE, because the command was correct and another process took the name

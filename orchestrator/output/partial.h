@@ -81,7 +81,7 @@ int organ_partial_remove(const organ_partial *partial, const char *path, const c
  * BOOLEAN}. The numbers are the inodes of the output's directory or of each of its files; they
  * distinguish the output from older files with the same names. */
 
-#define ORGAN_NAMING_MAX 5 /* files of one output: a model and its reports */
+#define ORGAN_NAMING_MAX 1029 /* files of one output: a model in one file or in up to 1,025, and its reports */
 
 /* End of the name of a partial directory: of NAME it is .NAME.organ-partial. */
 #define ORGAN_PARTIAL_ENDING ".organ-partial"

@@ -7,7 +7,7 @@
 #include "formats/base/files.h"
 #include "orchestrator/output/partial.h"
 
-#define ORGAN_PUBLISH_FILES ORGAN_NAMING_MAX /* a model in a single file, and its reports */
+#define ORGAN_PUBLISH_FILES ORGAN_NAMING_MAX /* a model in a single file or in several, and its reports */
 
 /* How complete an output is. */
 typedef enum organ_publish_stage {

@@ -306,10 +306,12 @@ static organ_status commit_file(organ_publish *publish, const naming_plan *plan,
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
-    naming_plan plans[ORGAN_PUBLISH_FILES] = {0};
+    ORGAN_OWNED naming_plan *const plans = calloc(ORGAN_PUBLISH_FILES, sizeof *plans);
     size_t count = 0;
     const int fault = sync_names(publish);
-    if (fault)
+    if (!plans)
+        organ_fail_memory(error, publish->final);
+    else if (fault)
         fail_names(publish, fault, error);
     for (; !error->status && names[count]; count++)
         plan_name(publish, names[count], count == 0 ? publish->final : NULL, /*note=*/NULL, &plans[count], error);

@@ -25,6 +25,8 @@ for made in "pruned prune tiny-qwen2" "parts extract tiny-qwen2" "tuned lora mer
     "$organ" $words -o "$name" --quiet >../made 2>&1 || bad "no input $name" ../made
 done
 cp pruned/organ/prune.json report.json
+cp tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf q.gguf
+"$organ" gguf split q.gguf -o s --max-tensors 20 --quiet >../made 2>&1 || bad "no input s" ../made
 
 # The verbs with words of a run that succeeds. The cases replace some of them: MODEL=X a model, FILE=X another input, TEXT a text, OUT an output.
 verbs="
@@ -41,6 +43,9 @@ orthogonality tiny-qwen2 MODEL=tiny-qwen2 lora -o OUT
 report FILE=report.json -o OUT
 extract MODEL=tiny-qwen2 -o OUT
 assemble FILE=parts -o OUT.safetensors
+gguf split MODEL=q.gguf -o OUT --max-tensors 20
+gguf join MODEL=s-00001-of-00003.gguf -o OUT.gguf
+gguf edit MODEL=q.gguf -o OUT.gguf --metadata general.name=x
 graft --source MODEL=tiny-qwen2 --target tiny-qwen2 -o OUT --layers 1 --type organ
 chimera --base MODEL=tiny-qwen2 --donor tiny-qwen2 -o OUT --layers 1 --take organ
 convert MODEL=tiny-qwen2 -o OUT.gguf --to gguf
@@ -88,7 +93,7 @@ ending() {
     put "${@:2}"
     ends "$1" "${words[@]}"
     if (($1 == 0)) || ! compgen -G 'out*' >../left; then good; else bad "an output is left" ../left; fi
-    rm -rf out out.* .out*
+    rm -rf out out.* out-* .out*
 }
 # on_full_disk CODE: the same for a run in which no file can grow.
 on_full_disk() {
@@ -101,7 +106,7 @@ on_full_disk() {
     )
     code=$?
     if ((code == $1)); then good; else bad "ends with $code instead of $1" <(echo "$message"); fi
-    rm -rf out out.* .out*
+    rm -rf out out.* out-* .out*
 }
 has() { [[ " $line" == *" $1"* ]]; }
 
@@ -110,7 +115,7 @@ while IFS= read -r line; do
     ending 0 "" "" "" ""
     ending 2 "" "" "" "" --no-such-option
     read -r verb second _ <<<"$line"
-    [[ $verb == lora ]] || second=
+    [[ $verb == @(lora|gguf) ]] || second=
     if grep -q -- "--threads N" < <("$organ" help "$verb" ${second:+"$second"}); then ending 2 "" "" "" "" --threads none; fi
     if has MODEL=; then
         names=(nobody/nothing ollama:nothing)

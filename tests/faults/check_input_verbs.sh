@@ -48,6 +48,7 @@ inputs_of() {
         dequantize) words=(dequantize in/q8.gguf -o o.gguf) files=(q8.gguf) ;;
         extract) words=(extract in/m -o o) files=("${small[@]}" $shard) ;;
         assemble) words=(assemble in/parts -o o) files=(parts/manifest.json parts/files/config.json) ;;
+        gguf-edit) words=(gguf edit in/q8.gguf --metadata tokenizer.chat_template:string=@in/text -o o.gguf) files=(q8.gguf text) ;;
         graft) words=(graft --source in/n --target in/m --select "feed-forward,1" -o o) files=(m/config.json n/config.json $shard n/model.safetensors) ;;
         lora-merge) words=(lora merge --base in/m --adapter in/a -o o) files=(a/adapter_config.json a/adapter_model.safetensors m/config.json $shard) ;;
         lora-extract) words=(lora extract --base in/m --tuned in/n --rank 2 --select '*.self_attn.v_proj' -o o) files=(m/config.json n/config.json $shard) ;;
@@ -131,7 +132,7 @@ verb_inputs() {
 rows=()
 verbs="merge-adapter merge-then quantize-source quantize-sizes quantize-text"
 [[ -n ${FAULT_RUNS:-} ]] && verbs="merge merge-adapter merge-recipe merge-moments merge-gguf merge-then quantize-source quantize-sizes quantize quantize-text quantize-imatrix
-    quantize-gguf prune prune-text purify width layers experts convert convert-back dequantize extract assemble graft lora-merge lora-extract lora-sanitize
+    quantize-gguf prune prune-text purify width layers experts convert convert-back dequantize extract assemble gguf-edit graft lora-merge lora-extract lora-sanitize
     lora-resize imatrix"
 for name in $verbs; do verb_inputs "$name"; done
 [[ -n ${FAULT_RUNS:-} ]] && printf '%s\n' "${rows[@]}"

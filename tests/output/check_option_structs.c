@@ -338,6 +338,24 @@ START_TEST(movers)
         NEEDS(assemble, write.output, "build/none", NULL, NULL, report, error);
     }
     {
+        organ_gguf_split_options o = {0};
+        SIZED(gguf_split, NULL, NULL, report, error);
+        NEEDS(gguf_split, model, MODEL, NULL, NULL, report, error);
+        NEEDS(gguf_split, write.output, "build/none", NULL, NULL, report, error);
+    }
+    {
+        organ_gguf_join_options o = {0};
+        SIZED(gguf_join, NULL, NULL, report, error);
+        NEEDS(gguf_join, model, MODEL, NULL, NULL, report, error);
+        NEEDS(gguf_join, write.output, "build/none.gguf", NULL, NULL, report, error);
+    }
+    {
+        organ_gguf_edit_options o = {0};
+        SIZED(gguf_edit, NULL, NULL, report, error);
+        NEEDS(gguf_edit, model, MODEL, NULL, NULL, report, error);
+        NEEDS(gguf_edit, write.output, "build/none.gguf", NULL, NULL, report, error);
+    }
+    {
         organ_graft_options o = {0};
         SIZED(graft, engine->kernels, NULL, NULL, report, error);
         NEEDS(graft, source, MODEL, engine->kernels, NULL, NULL, report, error);

@@ -19,6 +19,7 @@
     SCHEMA(assemble, 1) \
     SCHEMA(audit, 1) \
     SCHEMA(audit_cut, 1) \
+    SCHEMA(audit_gguf, 1) \
     SCHEMA(audit_merge, 1) \
     SCHEMA(autopsy, 1) \
     SCHEMA(compare, 1) \
@@ -33,6 +34,7 @@
     SCHEMA(files, 1) \
     SCHEMA(fleet, 1) \
     SCHEMA(generate, 1) \
+    SCHEMA(gguf, 1) \
     SCHEMA(graft, 1) \
     SCHEMA(imatrix, 1) \
     SCHEMA(inspect, 1) \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The views of organ.extract/1 and organ.assemble/1, the reports of `organ extract` and `organ assemble`. */
+ * The views of organ.extract/1, organ.assemble/1, organ.gguf/1 and organ.graft/1, the reports of the verbs that move
+ * tensors unchanged. */
 #include "orchestrator/report/view/view_parts.h"
 
 #include "orchestrator/report/text/report_text.h"
@@ -138,6 +139,44 @@ const organ_view organ_assemble_view = {.schema = "organ.assemble/1",
                                                 "written.|The model assembled from its parts.}",
                                         .make = with_assemble_rows,
                                         BLOCKS_OF(assemble_all)};
+
+/* ---- organ.gguf/1: `organ gguf split`, `join` and `edit` ---- */
+
+#define GGUF_DONE "{operation=split?Split|{operation=join?Joined|Edited}}"
+
+static const organ_item gguf_highlights[] = {WRITTEN, {NULL, "files; before: {files_before}", "{files:size}"}};
+static const organ_field gguf_keys[] = {GGUF_KEY_FIELDS};
+
+static const organ_block gguf_all[] = {
+    LINES(NULL, "{dry_run?Dry run, nothing was written: |" GGUF_DONE " }{model:model}\n{dry_run?would go into |into "
+                "}{run.output}\n\n"),
+    HEADING("{model.name}"),
+    WARNINGS,
+    HIGHLIGHTS(NULL, gguf_highlights),
+    SAY(ON_PAGE, NULL, "Model: {model:model}."),
+    SECTION(ON_FILES, NULL, "Files"),
+    TABLE(ON_ALL, NULL, "files", FIELDS(files), .total = "all files", .total_row = "totals", .max = EVERY_TENSOR,
+          .what = "files", .caption = "{dry_run?Tensors that would be written.|Written tensors.}"),
+    SECTION(ON_FILES, "keys", "Key-values"),
+    TABLE(ON_ALL, "keys", "keys", FIELDS(gguf_keys), .max = EVERY_TENSOR, .what = "key-values",
+          .caption = "Key-values that differ from the model's."),
+    SAY(ON_ALL, "!keys", "All key-values {dry_run?would be|are} those of the model, apart from split.*."),
+    SAY(ON_FILES, "!dry_run",
+        "The tensors have the bytes of the model's tensors; 'organ audit MODEL OUTPUT' checks it."),
+    PLAN,
+    GAP("!dry_run"),
+    TIME_LINE(", on the disk"),
+    REPORT_LINE("GGUF_REPORT.md"),
+    DEFINITIONS,
+};
+
+const organ_view organ_gguf_view = {.schema = "organ.gguf/1",
+                                    .kind = "GGUF files",
+                                    .title = "{model.name}",
+                                    .lead = "{dry_run?A dry run: nothing was written.|The tensors of the model, byte "
+                                            "for byte, in new GGUF files.}",
+                                    .files = {"gguf.json", "GGUF_REPORT.md", NULL},
+                                    BLOCKS_OF(gguf_all)};
 
 /* ---- organ.graft/1 ---- */
 

@@ -129,6 +129,11 @@ extern const organ_block organ_warning_blocks[ORGAN_WARNING_BLOCKS];
 /* Columns of a table of a model's files. */
 #define FILE_FIELDS                                                                                                    \
     FIELD_TEXT("file", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("tensors", "tensors"), FIELD_BYTES("size", "bytes")
+/* Columns of a table of key-values of GGUF that differ. */
+#define GGUF_KEY_FIELDS                                                                                                \
+    FIELD_TEXT("key", "key", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE), FIELD_TEXT("", "change", 0),                    \
+        FIELD_TEXT("type", "type", 0), FIELD_WORDS("before", "{before}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS),     \
+        FIELD_WORDS("after", "{after}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)
 /* Columns of a table of settings (members of config.json or key-values of GGUF) that a cut changed. */
 #define SETTING_FIELDS                                                                                                 \
     FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),                                   \

@@ -415,3 +415,38 @@ const organ_view organ_audit_cut_view = {.schema = "organ.audit_cut/1",
                                          .title = "{donor.name}",
                                          .lead = AUDIT_CUT_VERDICT,
                                          BLOCKS_OF(audit_cut_blocks)};
+
+/* ---- organ.audit_gguf/1: `organ audit` of a GGUF model in new files ---- */
+
+#define AUDIT_GGUF_VERDICT                                                                                             \
+    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: the copy has the donor's tensors, byte for byte, " \
+    "and {keys?the key-values that the report states.|its key-values.}}"
+
+static const organ_item audit_gguf_highlights[] = {
+    CHECKS_PASSED,
+    {NULL, "of {tensors:count} tensors are the donor's, byte for byte", "{identical:count}"},
+    {NULL, "files; before: {files_before}", "{files_after}"}};
+
+static const organ_field audit_gguf_keys[] = {GGUF_KEY_FIELDS};
+
+static const organ_block audit_gguf_blocks[] = {
+    LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
+    HIGHLIGHTS(NULL, audit_gguf_highlights),
+    AUDIT_FAILED(AUDIT_GGUF_VERDICT),
+    AUDIT_PASSED,
+    SECTION(ON_PAGE, NULL, "Checks"),
+    SAY(ON_ALL, "made_by", "Key-values were compared with {made_by.report}, which organ wrote with the copy."),
+    CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
+    CHECKS(ON_PAGE, NULL, "checks"),
+    SAY(ON_PAGE, NULL, "Donor: {donor:model}. Copy: {copy:model}."),
+    GAP("!problems"),
+    SAY_AFTER(ON_TERMINAL, "!problems", "", AUDIT_GGUF_VERDICT),
+    TABLE(ON_PAGE, "keys", "keys", FIELDS(audit_gguf_keys), .max = EVERY_TENSOR, .what = "key-values",
+          .caption = "Key-values that differ between donor and copy."),
+};
+
+const organ_view organ_audit_gguf_view = {.schema = "organ.audit_gguf/1",
+                                          .kind = "Audit of GGUF files",
+                                          .title = "{donor.name}",
+                                          .lead = AUDIT_GGUF_VERDICT,
+                                          BLOCKS_OF(audit_gguf_blocks)};

@@ -12,6 +12,7 @@
     VIEW(assemble)                                                                                                     \
     VIEW(audit)                                                                                                        \
     VIEW(audit_cut)                                                                                                    \
+    VIEW(audit_gguf)                                                                                                   \
     VIEW(audit_merge)                                                                                                  \
     VIEW(autopsy)                                                                                                      \
     VIEW(compare)                                                                                                      \
@@ -24,6 +25,7 @@
     VIEW(fetch)                                                                                                        \
     VIEW(fleet)                                                                                                        \
     VIEW(generate)                                                                                                     \
+    VIEW(gguf)                                                                                                         \
     VIEW(graft)                                                                                                        \
     VIEW(imatrix)                                                                                                      \
     VIEW(inspect)                                                                                                      \

@@ -20,6 +20,24 @@
 organ_status organ_audit_pruned(const organ_audit_options *options, const organ_engine *engine,
                                 const organ_progress *progress, json_t **report, organ_error *error);
 
+/* ---- GGUF files that were written again ---- */
+
+/* Returns whether the second model may be the first one in other GGUF files: both are GGUF files with the same tensors,
+ * by name, type and shape, and the second has a report of organ gguf, or another number of files, or no tensor is of a
+ * type that can be pruned. */
+bool organ_audit_is_rewritten(const organ_model *donor, const organ_model *copy);
+
+/* organ_audit for such models: compares all tensors byte by byte, and the key-values with those of the donor and of the
+ * report. */
+organ_status organ_audit_rewritten(const organ_audit_options *options, const organ_engine *engine,
+                                   const organ_progress *progress, json_t **report, organ_error *error);
+
+/* Returns the differences of two lists of key-values except split.*, in the order of `after`, then removed ones in that
+ * of `before`: [{"key", "change": "added"|"changed"|"removed", "type", "before", "after", "xxh3"}]. Texts are those of
+ * organ_gguf_value_text, null if there is no such value; "xxh3" is the digest of the value after, null if removed. NULL
+ * if memory runs out. */
+json_t *organ_gguf_differences(const organ_gguf *before, const organ_gguf *after);
+
 /* ---- pairs of tensors ---- */
 
 /* The row ranges of paired tensors, for organ_pass_run. */

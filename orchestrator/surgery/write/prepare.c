@@ -65,7 +65,8 @@ static organ_status prepare_check_path(const organ_writing *w, organ_error *erro
 static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
 {
     const organ_report_files files = organ_writing_files(w);
-    if (!w->write->requested->output || (!organ_writing_only_copies(w) && prepare_check_path(w, error)))
+    if (!w->write->requested->output || (!organ_writing_only_copies(w) && prepare_check_path(w, error)) ||
+        organ_output_check_parts(&w->output, w->write->model, error))
         return error->status;
     return files.json ? organ_output_reports_check(&w->output, &files, error) : ORGAN_OK;
 }

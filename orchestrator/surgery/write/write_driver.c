@@ -337,12 +337,15 @@ static organ_writing write_of(const organ_write *m)
 {
     const organ_engine *const engine = m->engine;
     const bool named = m->requested->output != NULL; /* a dry run may have no name */
+    const bool single = (named ? organ_output_is_file(m->requested->output) : organ_writing_makes_gguf(m)) &&
+                        !(m->layout && m->layout->apart);
     return (organ_writing){
         .write = m,
         .made = m->pieces,
         .output = {.path = m->requested->output,
-                   .single = (named ? organ_output_is_file(m->requested->output) : organ_writing_makes_gguf(m)) &&
-                             !(m->layout && m->layout->apart),
+                   .single = single,
+                   .parts = single && m->layout ? m->layout->files : NULL,
+                   .part_count = single && m->layout ? m->layout->file_count : 0,
                    .like = m->layout && !m->layout->only_copies && m->source ? NULL : organ_output_like(m->model),
                    .force = m->requested->force,
                    .closed = organ_output_closed(m->model) | (m->source ? organ_output_closed(m->source) : 0),

@@ -376,9 +376,12 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
     }
     const bool cut =
         !error->status && a.donor.model->problem_count == 0 && organ_cut_is_smaller(a.donor.model, a.copy.model);
+    const bool rewritten = !error->status && !cut && organ_audit_is_rewritten(a.donor.model, a.copy.model);
     if (cut)
         audit_smaller(&a, report, error);
     organ_model_close(a.donor.model);
     organ_model_close(a.copy.model);
+    if (rewritten)
+        return organ_audit_rewritten(options, engine, progress, report, error);
     return cut || error->status ? error->status : organ_audit_pruned(options, engine, progress, report, error);
 }

@@ -54,6 +54,7 @@ merge "MODEL":["models/tiny","models/tiny+fine"],"method":"linear","output":"o/%
 merge "MODEL":["models/moe.gguf","cut.gguf"],"method":"linear","output":"o/%"
 extract "MODEL":"models/small","output":"o/%"
 assemble "DIR":"parts/p","output":"o/%.safetensors"
+gguf split "MODEL":"models/moe.gguf","max-tensors":9,"output":"o/%"
 graft "source":"cut","target":"models/small","select":"feed-forward","output":"o/%"
 measure "MODEL":["models/small"],"output":"o/%"
 fleet "DIR":"models","output":"o/%"
