@@ -37,6 +37,9 @@ sweep_disk 4 experts
 sweep_disk 2 audit-cut
 sweep_disk 7 extract
 sweep_disk 7 assemble
+sweep_disk 6 gguf-split
+sweep_disk 4 gguf-join
+sweep_disk 4 gguf-edit
 sweep_disk 6 graft
 sweep_disk 2 graft-part
 sweep_disk 6 measure

@@ -56,6 +56,9 @@ sweep_memory 8 experts
 sweep_memory 8 audit-cut
 sweep_memory 8 extract
 sweep_memory 460 assemble
+sweep_memory 8 gguf-split
+sweep_memory 8 gguf-join
+sweep_memory 8 gguf-edit
 sweep_memory 8 graft
 sweep_form 8 graft-part
 sweep_memory 8 dequantize

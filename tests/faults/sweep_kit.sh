@@ -89,9 +89,9 @@ verb() {
         assemble) words=(assemble "$parts" "${t1[@]}" -o b.safetensors) ;;
         graft) words=(graft --source "$area/pruned" --target "$q" "${t1[@]}" --output g --select "feed-forward,1") ;;
         graft-part) words=(graft --source "$gguf" --target "$gguf" --select "feed-forward,1-2" "${t1[@]}" -o c.gguf) ;;
-        gguf-split) words=(gguf split "$area/q8.gguf" --max-tensors 17 "${t1[@]}" -o s) ;;
+        gguf-split) words=(gguf split "$model-gguf/tiny-qwen2-Q8_0.gguf" --max-tensors 17 "${t1[@]}" -o s) ;;
         gguf-join) words=(gguf join "$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf" "${t1[@]}" -o j.gguf) ;;
-        gguf-edit) words=(gguf edit "$area/q8.gguf" --metadata general.name=x --remove tokenizer.ggml.pre "${t1[@]}" -o e.gguf) ;;
+        gguf-edit) words=(gguf edit "$model-gguf/tiny-qwen2-Q8_0.gguf" --metadata general.name=x --remove tokenizer.ggml.pre "${t1[@]}" -o e.gguf) ;;
         measure) words=(measure "$q" "${t1[@]}" -o z) ;;
         autopsy) words=(autopsy "$q" "${t1[@]}" -o a) ;;
         audit) words=(audit "$q" "$area/pruned" "${t1[@]}" --html a.html) ;;
