@@ -27,8 +27,7 @@ static const organ_option split_options[] = {
           .range = {1, 16384.0 * 1073741824.0}, .common = true),
     NUMBER("max-tensors", "N", split.max_tensors, "largest number of tensors in a file", .range = {1, 2147483647.0},
            .common = true),
-    FLAG("no-tensor-first-split", split.no_tensor_first_split, "the first file has the key-values and no tensors",
-         .common = true),
+    FLAG("no-tensor-first-split", split.no_tensor_first_split, "the first file has the key-values and no tensors"),
     WRITING(split, "print which files would be written" AND_NEEDS)};
 
 WORK(split_work)
@@ -129,11 +128,11 @@ const organ_verb organ_gguf_edit_verb = {
              "The report lists each changed key with its value before and after.",
     OPERANDS(OPERAND("MODEL", MODEL, edit.model, "a .gguf file, or any part of a split model; it is not changed")),
     GROUPS(GROUP("Options", edit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ gguf edit m.gguf -o new.gguf --metadata general.name=Name", "Changes the name."},
-             {"organ gguf edit m.gguf -o new.gguf --metadata tokenizer.chat_template=@chat.jinja",
+    EXAMPLES({"organ gguf edit m.gguf -o n.gguf --metadata general.name=Name", "Changes the name."},
+             {"organ gguf edit m.gguf -o n.gguf --metadata tokenizer.chat_template=@t.jinja",
               "Replaces the chat template by the text of a file."},
-             {"organ gguf edit m.gguf -o new.gguf --metadata general.tags:string[]='[\"chat\"]'", "Adds an array."},
-             {"organ gguf edit m.gguf -o new.gguf --remove general.url", "Removes a key."}),
+             {"organ gguf edit m.gguf -o n.gguf --metadata general.tags:string[]='[\"chat\"]'", "Adds an array."},
+             {"organ gguf edit m.gguf -o n.gguf --remove general.url", "Removes a key."}),
     .exits = {.usage = "a key is unknown or cannot be edited, or a value does not fit its type",
               .content = "the model does not open with the new values"},
     .run = run_edit};

@@ -17,6 +17,7 @@ text='"calibration":"text","samples":1,"context":32'
 "$organ" prune root/models/small -o root/cut --quiet >/dev/null && "$organ" extract root/models/small -o root/parts/p --quiet >/dev/null &&
     "$organ" lora merge --base root/models/tiny --adapter root/models/lora -o root/tuned --quiet >/dev/null &&
     "$organ" lora extract --base root/models/tiny --tuned root/tuned --rank 2 --select "*.self_attn.v_proj" -o root/fine --quiet >/dev/null &&
+    mkdir root/files && "$organ" gguf split root/models/moe.gguf -o root/files/moe --max-tensors 9 --quiet >/dev/null &&
     "$organ" prune root/models/moe.gguf -o root/cut.gguf --quiet >/dev/null || bad "no inputs"
 
 # VERB ARGUMENTS: a line for each form; o/N is the output of the N-th.
@@ -55,6 +56,7 @@ merge "MODEL":["models/moe.gguf","cut.gguf"],"method":"linear","output":"o/%"
 extract "MODEL":"models/small","output":"o/%"
 assemble "DIR":"parts/p","output":"o/%.safetensors"
 gguf split "MODEL":"models/moe.gguf","max-tensors":9,"output":"o/%"
+gguf join "FIRST":"files","output":"o/%.gguf"
 graft "source":"cut","target":"models/small","select":"feed-forward","output":"o/%"
 measure "MODEL":["models/small"],"output":"o/%"
 fleet "DIR":"models","output":"o/%"
