@@ -135,7 +135,8 @@ surgery/folds calibration write
 surgery/gptq calibration encoding
 surgery/layers
 surgery/merge calibration
-surgery/repack encoding scoring write
+surgery/repack encoding readers scoring write
+surgery/readers encoding
 surgery/scoring calibration
 surgery/write scoring
 verbs/autopsy
@@ -198,6 +199,7 @@ surgery/folds scaling.h smooth.h
 surgery/gptq gptq.h
 surgery/layers layer_settings.h
 surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h
+surgery/readers readers.h
 surgery/repack repack.h
 surgery/scoring scoring.h
 surgery/write write.h

@@ -28,6 +28,14 @@
 #define ORGAN_CONVERT_OUTPUTS(CHOICE) \
     CHOICE(CONVERT_TO_GGUF, "gguf") \
     CHOICE(CONVERT_TO_SAFETENSORS, "safetensors")
+/* Programs that open models, of `organ quantize --for` and `organ inspect --for`. */
+#define ORGAN_READERS(CHOICE) \
+    CHOICE(READER_VLLM, "vllm") \
+    CHOICE(READER_TRANSFORMERS, "transformers") \
+    CHOICE(READER_LLAMA_CPP, "llama.cpp") \
+    CHOICE(READER_MLX, "mlx") \
+    CHOICE(READER_OPENVINO, "openvino") \
+    CHOICE(READER_MISTRALRS, "mistralrs")
 /* clang-format on */
 
 /* The choices as one text, "|fft|haar". */
@@ -65,5 +73,6 @@ ORGAN_CHOICES(convert_to, ORGAN_CONVERT_TO_COUNT, ORGAN_CONVERT_OUTPUTS(ORGAN_CH
               ORGAN_CONVERT_OUTPUTS(ORGAN_CHOICE_NAME))
 ORGAN_CHOICES(merge_by, ORGAN_MERGE_BY_COUNT, ORGAN_MERGE_METHODS(ORGAN_MERGE_CONSTANT),
               ORGAN_MERGE_METHODS(ORGAN_MERGE_NAME))
+ORGAN_CHOICES(reader, ORGAN_READER_COUNT, ORGAN_READERS(ORGAN_CHOICE_CONSTANT), ORGAN_READERS(ORGAN_CHOICE_NAME))
 
 #endif

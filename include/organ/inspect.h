@@ -23,6 +23,8 @@ typedef struct organ_inspect_options {
     const organ_model *opened; /* inspect this open model instead; NULL: none */
     bool tensors;              /* list every tensor */
     const char *match;         /* glob on tensor names: only these are counted and listed; NULL for all */
+    /* programs of ORGAN_READERS, separated by commas: the report says whether each opens the model; NULL: none */
+    const char *readers;
     size_t max; /* limit of the rows in each list of the report, except the list of tensors, and of the listed layers;
                  * 0: no limit. "cut" in the report names the lists that are longer */
     const organ_model_access *access; /* HTTP headers and retries for a model behind a URL; NULL: the defaults */

@@ -81,6 +81,8 @@ typedef struct organ_quantize_options {
      * name of a scheme for the same kind of output, for GGUF also f16, bf16 or f32. NULL: for GGUF "same", else "keep",
      * but for what `targets` names. */
     const char *mtp_scheme;
+    /* Programs that must open the output, names of ORGAN_READERS separated by commas. NULL: none is asked for */
+    const char *readers;
     organ_write_options write;
     const char *method;                 /* "nearest" (also NULL), or "gptq", which needs `calibration` */
     organ_calibration_text calibration; /* for gptq and what is measured: text, number and length of its windows,

@@ -226,6 +226,11 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
     TEXT("select", "WHAT,...", member, \
          what ": names or patterns of names ('*.mlp.*'), roles (down_proj), layers (5-20) and groups", \
          .choices = "attention|feed-forward|embed|norm|other|mtp|all", .open = true, .common = true, __VA_ARGS__)
+/* --for, a list of programs; `what` begins its help. */
+#define READERS(member, what) \
+    TEXT("for", "NAMES", member, \
+         what "; commas separate the names", \
+         .choices = "vllm|transformers|llama.cpp|mlx|openvino|mistralrs", .open = true)
 /* --layers, an option of older versions: a second list for --select. */
 #define LAYERS_FORMERLY(member) TEXT("layers", "RANGE,...", member, "layers that --select selects")
 

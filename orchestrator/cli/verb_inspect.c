@@ -21,6 +21,7 @@ typedef struct inspect_call {
 #define NOT_FILES .never = "untrusted", .why = "it examines files, not tensors"
 static const organ_requirement inspect_needs[] = {ORGAN_REQUIREMENT(inspect_call, inspect.tensors, NOT_FILES),
                                                   ORGAN_REQUIREMENT(inspect_call, inspect.match, NOT_FILES),
+                                                  ORGAN_REQUIREMENT(inspect_call, inspect.readers, NOT_FILES),
                                                   ORGAN_REQUIREMENT(inspect_call, untrusted)};
 static const organ_requirements organ_inspect_requirements = {inspect_needs, COUNT(inspect_needs), NULL};
 
@@ -39,6 +40,7 @@ static const organ_option inspect_options[] = {
     FLAG("tensors", inspect.tensors, "list every tensor, and the tensors that make up each packed weight",
          .common = true),
     SELECT(inspect.match, "count and list only these tensors", .former = "match"),
+    READERS(inspect.readers, "also say whether these programs open the model, and why not"),
     FLAG("untrusted", untrusted,
          "check a directory or file of any content for code and other risks before it is loaded", .common = true)};
 

@@ -62,6 +62,7 @@ static const organ_option quantize_options[] = {
          .choices = ORGAN_QUANTIZE_SCHEMES "|" ORGAN_QUANTIZE_RECIPES, .common = true),
     TEXT("format", "NAME", quantize.format,
          "mlx: a model for mlx-lm, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4", .choices = "mlx"),
+    READERS(quantize.readers, "refuse, before any work, what one of these programs does not open"),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
          "--calibration. Default: nearest; with --scheme mixed of a GGUF model: gptq if there is a --calibration",

@@ -215,12 +215,12 @@ while read -r type scheme count words; do
     chmod -R u+w codes && rm -r codes
 done <<'NOTES'
 gpt_bigcode int4-group32 1 opens GPTBigCodeForCausalLM as int4-group32 only if it dequantises
-gpt_bigcode int4-group128 1 does not open GPTBigCodeForCausalLM as int4-group128 beside other encodings; it opens FP8 schemes
+gpt_bigcode int4-group128 1 does not open GPTBigCodeForCausalLM as int4-group128: beside other encodings it opens FP8 schemes only
 gpt_bigcode int8-channel 0 GPTBigCodeForCausalLM as
 nanochat int4-group32 1 opens NanoChatForCausalLM as int4-group32 only if it dequantises
 nanochat fp8-channel 0 NanoChatForCausalLM as
 falcon int4-group32 1 opens FalconForCausalLM as int4-group32 only if it dequantises
-kimi_linear int4-group32 1 does not open KimiLinearForCausalLM as int4-group32, because it seeks the convolutions of q, k and v, which it joins, as packed weights; it opens FP8 schemes
+kimi_linear int4-group32 1 does not open KimiLinearForCausalLM as int4-group32: it seeks the convolutions of q, k and v, which it joins, as packed weights; it opens FP8 schemes
 kimi_linear int8-channel 1 does not open KimiLinearForCausalLM as int8-channel
 kimi_linear fp8-channel 0 KimiLinearForCausalLM as
 NOTES

@@ -202,6 +202,14 @@ static const organ_block targets[] = {
                      "needed in a plain model.")),                                                                     \
                  .where = "dropped")
 
+#define REASON                                                                                                         \
+    "{form?{form}{forms>1? and {forms:-1} more forms}, {weights:count} weight{weights:s} such as {first}|{member}}: "  \
+    "{why}"
+static const organ_block reader_reasons[] = {SAY_AFTER(ON_TERMINAL, NULL, "    ", REASON), SAY(ON_PAGE, NULL, REASON)};
+static const organ_block readers[] = {SAY_AFTER(ON_TERMINAL, NULL, "  ", "{program}: {verdict}"),
+                                      SAY(ON_PAGE, NULL, "{program}: {verdict}"),
+                                      EACH(ON_ALL, "reasons", BLOCKS_OF(reader_reasons))};
+
 static const organ_block inspect_blocks[] = {
     LINES(NULL, "{model:model}{typed?, model type {model.model_type}}\n"),
     HIGHLIGHTS(NULL, inspect_highlights),
@@ -234,6 +242,8 @@ static const organ_block inspect_blocks[] = {
     TABLE(ON_TERMINAL, "quantization.weights", "quantization.weights", FIELDS(weights)),
     TABLE(ON_PAGE, "quantization.schemes&quantization.weights", "quantization.weights", FIELDS(weights),
           .max = MAX_WEIGHTS, .what = "weights", .caption = "Every weight and the tensors that store it."),
+    SECTION(ON_PAGE, "readers", "Programs that open the model"),
+    EACH(ON_PAGE, "readers", BLOCKS_OF(readers)),
     SECTION(ON_PAGE, FILES, "Files"),
     TABLE(ON_ALL, FILES, "files", FIELDS(inspect_files), .caption = "The files of the model."),
     SECTION(ON_PAGE, "tensors>-1", "Tensors"),
@@ -246,6 +256,7 @@ static const organ_block inspect_blocks[] = {
     EACH(ON_TERMINAL, "warnings", BLOCKS(WARN(ON_TERMINAL, NULL, "{.}"))),
     EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
     SAY(ON_TERMINAL, "!problems", FOUND_NOTHING),
+    EACH(ON_TERMINAL, "readers", BLOCKS_OF(readers)),
 };
 
 const organ_view organ_inspect_view = {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The names of the three formats, and quantization_config of each, as transformers 5.24, GPTQModel 7.7, AutoAWQ 0.2.9
  * and vLLM read it. */
+#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/surgery/repack/repack_parts.h"
 
 #include "formats/base/quant_sections.h"
@@ -190,5 +191,7 @@ organ_status organ_repack_config(void *context, organ_json_edit *config, organ_e
         made = job->to == REPACK_GPTQ ? gptq_json(job, &modules) : awq_json(job, &modules);
     if (!made || organ_memory_refusals() != refusals)
         return organ_fail_memory(error, job->options->model);
-    return organ_json_edit_set(config, NULL, "quantization_config", made, error);
+    if (organ_json_edit_set(config, NULL, "quantization_config", made, error) != ORGAN_OK)
+        return error->status;
+    return organ_readers_add_names(config, error);
 }

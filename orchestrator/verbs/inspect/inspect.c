@@ -7,6 +7,7 @@
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/surgery/readers/readers.h"
 
 #include <math.h>
 #include <organ/inspect.h>
@@ -290,9 +291,9 @@ json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file)
 typedef struct subject {
     organ_inspect_lists lists;
     const organ_model *model;
-    json_t *quantization, *problems; /* members of the report, made from the weights */
-    const inspect_part *parts;       /* of all tensors of the model */
-    const inspect_part **chosen;     /* the `count` parts whose names match */
+    json_t *quantization, *problems, *readers; /* members of the report, made from the weights; NULL: left out */
+    const inspect_part *parts;                 /* of all tensors of the model */
+    const inspect_part **chosen;               /* the `count` parts whose names match */
     size_t count;
 } subject;
 
@@ -333,6 +334,7 @@ static json_t *make_report(const subject *s)
               SET("problems", json_incref(s->problems)),
               SET("warnings", organ_json_texts(model->warning_count, (const char *const *)model->warnings)),
               SET_IF(s->lists.tensors, "tensors", organ_json_rows(model->tensor_count, tensor_json, s)),
+              SET_IF(s->readers, "readers", json_incref(s->readers)),
               SET_IF(s->lists.max, "cut", json_incref(s->lists.truncated)),
               SET("run", ORGAN_OBJECT(SET_BYTES("model", model->path))));
     return report;
@@ -394,7 +396,10 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
 {
     organ_error fault = {0};
     organ_weights *weights;
+    unsigned wanted;
     *report = NULL;
+    if (organ_readers_parse(options->readers, &wanted, error) != ORGAN_OK)
+        return error->status;
     if (organ_weights_find(model, &weights, &fault) != ORGAN_OK && fault.status != ORGAN_BAD_INPUT) {
         *error = fault;
         return fault.status;
@@ -406,9 +411,14 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
     }
     organ_selection_set_model(&selection, model);
     subject s = {
+        .readers = wanted && weights ? organ_inspect_readers(model, weights, wanted, error) : NULL,
         .lists = {.match = options->match, .selection = &selection, .tensors = options->tensors, .max = options->max},
         .model = model};
-    make_document(&s, weights, fault.message, report, error);
+    if (!error->status)
+        make_document(&s, weights, fault.message, report, error);
+    else
+        organ_weights_free(weights);
+    json_decref(s.readers);
     if (!error->status)
         organ_selection_check_used(&selection, "tensor", model->path, error);
     organ_selection_release(&selection);

@@ -54,6 +54,12 @@ bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, 
  * out, rows are missing, and organ_memory_refusals counts the failure. */
 json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights);
 
+/* ---- --for ---- */
+
+/* Returns the member "readers": a row for each bit 1 << organ_reader of `readers`. NULL after an error. */
+json_t *organ_inspect_readers(const organ_model *model, const organ_weights *weights, unsigned readers,
+                              organ_error *error);
+
 /* ---- models in the caches of other programs, and what organ can do with each ---- */
 
 /* Options of organ_models. */

@@ -12,6 +12,7 @@
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 #include "orchestrator/report/view/views.h"
 
@@ -412,7 +413,9 @@ static void note_after(const organ_dequantize_job *job)
 static organ_status make_plain(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_dequantize_job *const job = context;
-    return organ_config_make_plain(config, job->as, job->part_count > 0, error);
+    if (organ_config_make_plain(config, job->as, job->part_count > 0, error) != ORGAN_OK)
+        return error->status;
+    return organ_readers_add_names(config, error);
 }
 
 static organ_status dequantize_all(void *context, organ_writing *run, organ_error *error)

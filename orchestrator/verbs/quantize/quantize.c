@@ -173,7 +173,9 @@ static organ_status quantize_list(organ_quantize_job *job, organ_error *error)
     if (list_parts(job, error) || (organ_quantize_by_text(job->options) &&
                                    (organ_quantize_open_text(job, error) || organ_quantize_repair_pair(job, error))))
         return error->status;
-    return step(job, job->format->prepare, error);
+    if (step(job, job->format->prepare, error) != ORGAN_OK)
+        return error->status;
+    return organ_quantize_readers_check(job, error);
 }
 
 static void note_before_pass(const organ_quantize_job *job)

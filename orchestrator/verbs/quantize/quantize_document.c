@@ -322,23 +322,24 @@ json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(
-        SET("scheme", scheme_json(job)), SET_IF(o->format, "format", json_string(o->format)),
-        SET_IF(job->along.run, "method", json_string(o->method)),
-        SET_IF(job->along.run, "resolve", json_boolean(!o->gptq.no_refit)),
-        SET_IF(o->activations.like_weights, "activations", json_true()),
-        SET_IF(o->activations.type, "activation_type", json_string(o->activations.type)),
-        SET_IF(o->activations.scale, "activation_scale", json_string(o->activations.scale)),
-        SET_IF(o->activations.observer, "activation_observer", json_string(o->activations.observer)),
-        SET_IF(o->kv_cache, "kv_cache", json_string(o->kv_cache)),
-        SET_IF(organ_quantize_text(job), "samples", json_integer((json_int_t)o->calibration.samples)),
-        SET_IF(organ_quantize_text(job), "context", json_integer((json_int_t)o->calibration.context)),
-        SET_IF(job->repair.adapter, "repair_rank", json_integer((json_int_t)o->gptq.repair_rank)),
-        SET_BYTES_OF("targets", o->targets), SET_IF(o->gguf.type_of, "type_of", json_string(o->gguf.type_of)),
-        SET_IF(o->mtp_scheme, "mtp_scheme", json_string(o->mtp_scheme)),
-        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
-        SET_IF(job->widths, "allocation", widths_parameters(o)), SET_IF(job->types, "choice", types_parameters(job)),
-        SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
+    return ORGAN_OBJECT(SET("scheme", scheme_json(job)), SET_IF(o->format, "format", json_string(o->format)),
+                        SET_IF(job->along.run, "method", json_string(o->method)),
+                        SET_IF(job->along.run, "resolve", json_boolean(!o->gptq.no_refit)),
+                        SET_IF(o->activations.like_weights, "activations", json_true()),
+                        SET_IF(o->activations.type, "activation_type", json_string(o->activations.type)),
+                        SET_IF(o->activations.scale, "activation_scale", json_string(o->activations.scale)),
+                        SET_IF(o->activations.observer, "activation_observer", json_string(o->activations.observer)),
+                        SET_IF(o->kv_cache, "kv_cache", json_string(o->kv_cache)),
+                        SET_IF(organ_quantize_text(job), "samples", json_integer((json_int_t)o->calibration.samples)),
+                        SET_IF(organ_quantize_text(job), "context", json_integer((json_int_t)o->calibration.context)),
+                        SET_IF(job->repair.adapter, "repair_rank", json_integer((json_int_t)o->gptq.repair_rank)),
+                        SET_IF(o->readers, "for", json_string(o->readers)), SET_BYTES_OF("targets", o->targets),
+                        SET_IF(o->gguf.type_of, "type_of", json_string(o->gguf.type_of)),
+                        SET_IF(o->mtp_scheme, "mtp_scheme", json_string(o->mtp_scheme)),
+                        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
+                        SET_IF(job->widths, "allocation", widths_parameters(o)),
+                        SET_IF(job->types, "choice", types_parameters(job)),
+                        SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
 }
 
 /* Equal runs have equal digests, and only they: of the model, the text and all parameters that change codes. */

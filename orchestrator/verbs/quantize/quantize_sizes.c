@@ -176,13 +176,14 @@ static organ_status fill_in(organ_quantize_options *o, const char *model, sizes_
 static json_t *record_options(const organ_quantize_options *o)
 {
     const bool text = o->calibration.text != NULL;
-    return ORGAN_OBJECT(SET_TEXT("scheme", o->scheme), SET_BYTES_OF("targets", o->targets),
-                        SET_BYTES_OF("types", o->gguf.types), SET_BYTES_OF("type_of", o->gguf.type_of),
-                        SET_BYTES_OF("method", o->method), SET_BYTES_OF("moments", o->gptq.moments),
-                        SET_FLAG("resolve", !o->gptq.no_refit), SET_FLAG("all_experts", o->gptq.all_experts),
-                        SET_FLAG("one_width", o->one_width), SET_FLAG("saturate", o->write.saturate),
-                        SET_TEXT("allocate", o->allocate.allocate), SET_COUNT("rounds", o->allocate.rounds),
-                        SET_COUNT("tokens", o->allocate.tokens), SET_COUNT("layers", o->allocate.layers),
+    return ORGAN_OBJECT(SET_TEXT("scheme", o->scheme), SET_IF(o->readers, "for", json_string(o->readers)),
+                        SET_BYTES_OF("targets", o->targets), SET_BYTES_OF("types", o->gguf.types),
+                        SET_BYTES_OF("type_of", o->gguf.type_of), SET_BYTES_OF("method", o->method),
+                        SET_BYTES_OF("moments", o->gptq.moments), SET_FLAG("resolve", !o->gptq.no_refit),
+                        SET_FLAG("all_experts", o->gptq.all_experts), SET_FLAG("one_width", o->one_width),
+                        SET_FLAG("saturate", o->write.saturate), SET_TEXT("allocate", o->allocate.allocate),
+                        SET_COUNT("rounds", o->allocate.rounds), SET_COUNT("tokens", o->allocate.tokens),
+                        SET_COUNT("layers", o->allocate.layers),
                         SET_IF(text, "samples", json_integer(o->calibration.samples)),
                         SET_IF(text, "context", json_integer(o->calibration.context)));
 }

@@ -41,6 +41,12 @@ organ_status organ_quantize_block_forms(organ_quantize_job *job, organ_error *er
 /* Notes what loaders do with the block. */
 void organ_quantize_block_note(const organ_quantize_job *job);
 
+/* ---- --for ---- */
+
+/* Checks the listed tensors of the output and the model's configuration for the programs of --for. Returns ORGAN_USAGE
+ * if one of them does not open the output; notes what they compute otherwise, and what nobody has run. */
+organ_status organ_quantize_readers_check(const organ_quantize_job *job, organ_error *error);
+
 /* ---- report ---- */
 
 /* Implements organ_write.parameters: the options that have an effect in this run. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes a smaller model: plans it, writes it, and describes the cut for the report. */
+#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/verbs/shrink/cut_parts.h"
 #include "formats/model/recognise.h"
 
@@ -257,12 +258,18 @@ static organ_status cut_decide(void *inner, organ_writing *writing, organ_write_
     return ORGAN_OK;
 }
 
+static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
+{
+    return organ_cut_edit_config(context, config, error) == ORGAN_OK ? organ_readers_add_names(config, error)
+                                                                     : error->status;
+}
+
 static organ_status cut_write(organ_cut_run *run, organ_write write, json_t **report, organ_error *error)
 {
     write.names.model = "model";
     write.inner = run;
     write.decide = cut_decide;
-    write.make.edit = organ_cut_edit_config;
+    write.make.edit = edit_config;
     write.make.fill = cut_fill;
     write.make.recall = cut_recall;
     write.make.depends = cut_kept_json;
@@ -348,9 +355,10 @@ static void check_members(organ_cut_audit *a, const char *inside, const json_t *
         check_member(a, inside, name, /*expected=*/NULL, value);
 }
 
-/* Returns the config.json that the planned cut would write: without leftovers, edited, and untied like the copy's head.
- * The caller releases the result. It is NULL on error, and without an error if the donor has no config.json. */
-static json_t *required_config(organ_cut_audit *a, organ_error *error)
+/* Returns the config.json that the planned cut would write: without leftovers, edited, with the names that `found`, the
+ * copy's, has for older readers, and untied like the copy's head. The caller releases the result. It is NULL on error,
+ * and without an error if the donor has no config.json. */
+static json_t *required_config(organ_cut_audit *a, const json_t *found, organ_error *error)
 {
     organ_json_edit edit;
     size_t stripped = 0;
@@ -359,6 +367,7 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
     if (organ_config_open(a->donor.model, "config.json", &edit, error) &&
         organ_leftovers_strip(a->donor.model, &edit, &stripped, error) == ORGAN_OK &&
         organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK &&
+        (organ_readers_lack_names(found) || organ_readers_add_names(&edit, error) == ORGAN_OK) &&
         (!a->donor.model->config.tie_word_embeddings ||
          organ_head_untie(a->copy.model, a->engine, &edit, &untied, error) == ORGAN_OK))
         organ_config_parse("config.json", edit.bytes, edit.length, &root, error);
@@ -369,16 +378,16 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
 static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
     const organ_model *const copy = a->copy.model;
-    ORGAN_OWNED_JSON json_t *found = NULL, *const expected = required_config(a, error);
-    if (expected)
-        organ_model_load_json(copy, "config.json", copy->path, &found, error);
+    ORGAN_OWNED_JSON json_t *found = NULL;
+    organ_model_load_json(copy, "config.json", copy->path, &found, error);
+    ORGAN_OWNED_JSON json_t *const expected = error->status ? NULL : required_config(a, found, error);
     if (error->status == ORGAN_BAD_INPUT) { /* no configuration can describe such a cut */
         organ_problem_add(&a->problems, "%s", error->message);
         *error = (organ_error){0};
     }
     if (expected && !found && !error->status)
         organ_problem_add(&a->problems, "%s has no config.json", copy->path);
-    if (found)
+    if (expected && found)
         check_members(a, /*inside=*/"", expected, found);
     return error->status;
 }

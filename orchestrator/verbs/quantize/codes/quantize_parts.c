@@ -4,6 +4,7 @@
 #include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "formats/base/text.h"
+#include "orchestrator/surgery/readers/readers.h"
 
 #include <string.h>
 
@@ -190,4 +191,17 @@ bool organ_quantize_recall(void *context, size_t at, const json_t *results)
     part->fallback = json_incref(json_object_get(results, "fallback_experts"));
     part->unsearched = json_number_value(json_object_get(results, "unsearched"));
     return ORGAN_STRUCT_READ(results, results_fields, part);
+}
+
+bool organ_quantize_readers_open(const organ_quantize_job *job, const organ_encoding *encoding)
+{
+    const organ_hf_config *const config = &job->model->config;
+    const organ_form form = organ_form_of_encoding(encoding, organ_encoding_kind(encoding));
+    unsigned readers;
+    const char *why;
+    bool open = organ_readers_parse(job->options->readers, &readers, &(organ_error){0}) == ORGAN_OK;
+    for (organ_reader r = 0; r < ORGAN_READER_COUNT && open; r++)
+        open = !(readers >> r & 1) || organ_reader_form(r, job->model->gguf ? config->architecture : config->model_type,
+                                                        &form, &why) != ORGAN_REFUSED;
+    return open;
 }

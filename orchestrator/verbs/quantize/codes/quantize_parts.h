@@ -245,6 +245,9 @@ typedef struct organ_quantize_job {
     organ_writing *run; /* the output; set when organ_write_run calls `decide` or `fill` */
 } organ_quantize_job;
 
+/* Returns whether no program of --for refuses matrices of this encoding. */
+bool organ_quantize_readers_open(const organ_quantize_job *job, const organ_encoding *encoding);
+
 /* Returns part k, for loops over all parts. Every 1,024th call releases the memory of the pages of all arrays of
  * organ_rows_take, which are mapped files if the model has very many tensors. */
 static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize_job *job, size_t k)

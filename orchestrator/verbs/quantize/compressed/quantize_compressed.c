@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Outputs for compressed-tensors: which matrices servers read quantised, the tensors that each becomes, and notes about
  * loaders. */
+#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/architecture/mtp_types.h"
@@ -174,55 +175,56 @@ static void note_clipped(const organ_quantize_job *job)
         (unsigned long long)first->rows, (unsigned long long)first->cols);
 }
 
-/* transformers opens Llama 4 with plain experts only as fp8-block128, so it gets a note of its own. */
+static bool is_plain_stack(const organ_quantize_job *job, const organ_weight *w)
+{
+    return organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape) && w->rank > 2 &&
+           organ_quantize_is_target(job, w->codes) && !job->encodings[w->codes - job->model->tensors];
+}
+
 static void note_stacks(const organ_quantize_job *job)
 {
     uint64_t plain = 0, all = 0;
     size_t stacks = 0;
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const w = &job->weights->weights[k];
-        if (!organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
-            continue;
-        all += w->elements;
-        if (w->rank < 3 || !organ_quantize_is_target(job, w->codes) || job->encodings[w->codes - job->model->tensors])
-            continue;
-        plain += w->elements;
-        stacks++;
+        const bool stack = is_plain_stack(job, w);
+        all += organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape) ? w->elements : 0;
+        plain += stack ? w->elements : 0;
+        stacks += stack;
     }
     if (stacks)
         organ_progress_warn(job->progress,
                             "%zu stacks of experts, %.1f %% of the weights in matrices, stay plain: loaders read "
                             "quantised experts as %s from a tensor for each expert and matrix",
                             stacks, 100 * (double)plain / (double)all, job->encoding->name);
-    if (stacks && strncmp(job->model->config.architecture, "Llama4", 6) == 0 &&
-        job->encoding->grid.scale_of != ORGAN_SCALE_BLOCK)
-        organ_progress_warn(
-            job->progress,
-            "transformers (5.24) does not open Llama 4 with plain experts as %s: it expects a quantised "
-            "tensor for each expert; it opens fp8-block128",
-            job->encoding->name);
 }
 
-/* transformers 5.24 with compressed-tensors 0.20 failed to open some mixtures in tests: experts as int8-channel, and
- * packed outputs in which some experts stay unquantised. */
+/* transformers 5.24 with compressed-tensors 0.20 failed to open such mixtures in tests. */
+const char *organ_quantize_experts_obstacle(const organ_quantize_job *job)
+{
+    bool stack = false;
+    for (size_t k = 0; k < job->weights->count && !stack; k++)
+        stack = is_plain_stack(job, &job->weights->weights[k]);
+    if (stack && strncmp(job->model->config.architecture, "Llama4", 6) == 0 &&
+        job->encoding->grid.scale_of != ORGAN_SCALE_BLOCK)
+        return "some experts stay plain, and it expects a quantised tensor for each; it opens fp8-block128";
+    return organ_quantize_plain_experts(job) && organ_encoding_is_packed(job->encoding)
+               ? "some experts stay plain, and it opens packed codes only if all experts have them"
+               : NULL;
+}
+
 static void note_experts(const organ_quantize_job *job)
 {
-    const organ_grid *const grid = &job->encoding->grid;
-    const size_t plain = organ_quantize_plain_experts(job);
-    if (organ_quantize_packed_experts(job) && grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits)
-        organ_progress_warn(job->progress,
-                            "transformers (5.24) does not open a mixture of experts as %s; it opens fp8-channel and "
-                            "schemes with groups",
-                            job->encoding->name);
-    if (organ_quantize_packed_experts(job) && organ_encoding_has_divisor(job->encoding))
-        organ_progress_warn(job->progress,
-                            "transformers (5.24) loses weight_global_scale of experts when it stacks them, without an "
-                            "error: load the model with vLLM, or quantise it as mxfp4");
-    if (plain && organ_encoding_is_packed(job->encoding))
-        organ_progress_warn(job->progress,
-                            "%zu matrices of experts stay plain: transformers (5.24) opens a mixture as %s only if all "
-                            "its experts are quantised",
-                            plain, job->encoding->name);
+    const char *const type = job->model->config.model_type, *const obstacle = organ_quantize_experts_obstacle(job);
+    const char *why = NULL;
+    organ_form form = organ_form_of_encoding(job->encoding, ORGAN_KIND_TENSORS);
+    form.traits = ORGAN_FORM_EXPERT;
+    if (organ_quantize_packed_experts(job) &&
+        organ_reader_form(ORGAN_READER_TRANSFORMERS, type, &form, &why) > ORGAN_NOT_RUN)
+        organ_progress_warn(job->progress, "transformers (5.24), experts as %s: %s", job->encoding->name, why);
+    if (obstacle)
+        organ_progress_warn(job->progress, "transformers (5.24) does not open %s as %s: %s",
+                            job->model->config.architecture, job->encoding->name, obstacle);
 }
 
 static void compressed_note(const organ_quantize_job *job)

@@ -84,6 +84,10 @@ bool organ_quantize_has_one_group(const organ_quantize_job *job);
 /* Prints a note if the model's type has quantised matrices that transformers opens only if it dequantises all weights
  * as it loads, which config.json then requests, and a warning if it does not open them. */
 void organ_quantize_note_type(const organ_quantize_job *job);
+/* Returns why transformers does not open the output as the model's type; NULL: it does. */
+const char *organ_quantize_type_obstacle(const organ_quantize_job *job);
+/* The same for experts of which some stay plain. */
+const char *organ_quantize_experts_obstacle(const organ_quantize_job *job);
 /* Implements organ_write.edit: adds quantization_config to config.json. */
 organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes quantization_config of config.json, which states for loaders how the quantised weights of a safetensors model
  * are stored. */
+#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/architecture/mtp_types.h"
@@ -349,6 +350,17 @@ static bool opens_dense(const organ_quantize_job *job)
     return ((row && !row->joins) || (!row && packs_embedding(job))) && organ_quantize_has_one_group(job);
 }
 
+const char *organ_quantize_type_obstacle(const organ_quantize_job *job)
+{
+    const struct unopened_type *const row = unopened(job);
+    if (opens_dense(job) || (!row && !packs_embedding(job)))
+        return NULL;
+    if (row && row->joins)
+        return "it seeks the convolutions of q, k and v, which it joins, as packed weights; it opens FP8 schemes";
+    return row ? "beside other encodings it opens FP8 schemes only"
+               : "it opens quantised embeddings only if all tensors have groups of one size";
+}
+
 void organ_quantize_note_type(const organ_quantize_job *job)
 {
     const organ_hf_config *const config = &job->model->config;
@@ -357,16 +369,9 @@ void organ_quantize_note_type(const organ_quantize_job *job)
                             "config.json has \"dequantize\": transformers (5.24) opens %s as %s only if it dequantises "
                             "all weights as it loads",
                             config->architecture, job->encoding->name);
-    else if (unopened(job))
-        organ_progress_warn(job->progress, "transformers (5.24) does not open %s as %s%s; it opens FP8 schemes",
-                            config->architecture, job->encoding->name,
-                            unopened(job)->joins ? ", because it seeks the convolutions of q, k and v, which it joins, "
-                                                   "as packed weights"
-                                                 : " beside other encodings");
-    else if (packs_embedding(job))
-        organ_progress_warn(job->progress,
-                            "transformers (5.24) opens quantised embeddings only if all tensors have groups of one "
-                            "size: vLLM alone opens this model");
+    else if (organ_quantize_type_obstacle(job))
+        organ_progress_warn(job->progress, "transformers (5.24) does not open %s as %s: %s", config->architecture,
+                            job->encoding->name, organ_quantize_type_obstacle(job));
 }
 
 /* ---- the section ---- */
@@ -400,5 +405,5 @@ organ_status organ_quantize_config(void *context, organ_json_edit *config, organ
         if (organ_json_edit_set(config, NULL, ORGAN_REPAIR_ADAPTER, adapter, error) == ORGAN_OK)
             organ_json_edit_set(config, NULL, ORGAN_REPAIR_PAIR, pair, error);
     }
-    return error->status;
+    return error->status ? error->status : organ_readers_add_names(config, error);
 }

@@ -47,7 +47,8 @@ static organ_status list_types(organ_quantize_types *w, organ_error *error)
     w->type_count = organ_encodings_of_mixed(w->types, ORGAN_TYPES);
     for (size_t k = 0; k < w->type_count; k++) {
         const size_t at = strlen(w->names);
-        w->allowed[k] = !list || is_listed(list, w->types[k]->name);
+        w->allowed[k] =
+            (!list || is_listed(list, w->types[k]->name)) && organ_quantize_readers_open(w->job, w->types[k]);
         organ_snprintf(w->names + at, sizeof w->names - at, "%s%s", at ? "," : "", w->types[k]->name);
     }
     w->levels[ORGAN_TYPES_NEAR] = w->levels[ORGAN_TYPES_NEAR_ERROR] = 1;

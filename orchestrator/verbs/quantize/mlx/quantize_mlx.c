@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize for MLX: model types that mlx-lm loads with the names of their files, targets, and the settings in
  * config.json by which mlx-lm rebuilds the layers. */
+#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/verbs/quantize/mlx/quantize_mlx.h"
 
 #include "formats/config/model_config.h"
@@ -337,7 +338,7 @@ static organ_status mlx_edit(void *context, organ_json_edit *config, organ_error
     else if (organ_quantize_mlx_members(job, config, root, error) == ORGAN_OK &&
              organ_json_edit_set(config, NULL, "quantization", made, error) == ORGAN_OK)
         organ_json_edit_set(config, NULL, "quantization_config", made, error);
-    return error->status;
+    return error->status ? error->status : organ_readers_add_names(config, error);
 }
 
 /* ---- the kind of output ---- */
