@@ -77,6 +77,10 @@ static void read_group(const scope *groups, const char *key, const json_t *value
     }
     const scope at = organ_quant_enter(groups, key), weights = organ_quant_enter(&at, "weights");
     organ_quant_group *const group = weights.object ? organ_quant_new_group(&at, weights.path, &config->all) : NULL;
+    if (!weights.object && json_is_object(organ_quant_member(&at, "input_activations")))
+        organ_quant_leave_out(&at, "input_activations"); /* of an attention (FP8 queries), or of plain matrices */
+    if (json_is_object(organ_quant_member(&at, "output_activations")))
+        organ_quant_leave_out(&at, "output_activations");
     if (!group)
         return;
     organ_quant_read_term(&at, "format", &group->format);

@@ -268,6 +268,9 @@ bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top
 
 /* ---- quant_config_inputs.c ---- */
 
+/* Notes, once in a config, that the member describes a rounding that organ does not compute. Weights can be read
+ * whatever the config says about activations. */
+void organ_quant_leave_out(const organ_quant_scope *at, const char *key);
 /* Set group->inputs if the object states that inputs are rounded:
  *   organ_quant_read_inputs: the member input_activations of a group; without it, sets codes ORGAN_INPUTS_PLAIN;
  *   organ_quant_read_scheme: the whole config, by its method (fp8, fbgemm_fp8, modelopt, quark, auto-round);

@@ -18,9 +18,7 @@
         .group = NVFP4_GROUP, .symmetric = true                                                                        \
     }
 
-/* Notes, once in a config, that a member describes a rounding that organ does not compute. Weights can be read
- * whatever the config says about inputs. */
-static void leave_out(const organ_quant_scope *at, const char *key)
+void organ_quant_leave_out(const organ_quant_scope *at, const char *key)
 {
     organ_quant_config *const config = at->config;
     if (*config->unrounded)
@@ -32,7 +30,8 @@ static void leave_out(const organ_quant_scope *at, const char *key)
         organ_fail_memory(at->error, config->file);
         return;
     }
-    snprintf(text, size, "%s: %s.%s is %.100s, a rounding of inputs that organ does not know: it rounds none there",
+    snprintf(text, size,
+             "%s: %s.%s is %.100s, a rounding of activations that organ does not compute: it rounds none there",
              config->file, at->path, key, value ? value : "null");
     config->unrounded = text;
 }
@@ -51,7 +50,7 @@ static bool read_dynamic(const organ_quant_scope *at, arguments *a)
     const json_t *const value = organ_quant_member(at, "dynamic");
     const char *const text = value ? organ_json_plain(value) : NULL;
     if (value && !json_is_boolean(value) && !(text && strcmp(text, "local") == 0)) {
-        leave_out(at, "dynamic");
+        organ_quant_leave_out(at, "dynamic");
         return false;
     }
     if (text)
@@ -73,7 +72,7 @@ static bool read_arguments(const organ_quant_scope *at, arguments *a)
     organ_quant_read_term(at, "type", &a->type);
     organ_quant_read_term(at, "scale_dtype", &a->scale_dtype);
     if (wrong)
-        leave_out(at, wrong);
+        organ_quant_leave_out(at, wrong);
     if (wrong || !read_dynamic(at, a))
         return false;
     a->strategy = a->numbers.group_size > 0 ? "group" : "tensor";
@@ -86,11 +85,11 @@ static organ_input_codes codes_of(const organ_quant_scope *at, const arguments *
 {
     const bool integers = strcmp(a->type, "int") == 0;
     if (!integers && strcmp(a->type, "float") != 0)
-        leave_out(at, "type");
+        organ_quant_leave_out(at, "type");
     else if (a->numbers.bits != 8 && a->numbers.bits != 4)
-        leave_out(at, "num_bits");
+        organ_quant_leave_out(at, "num_bits");
     else if (!integers && a->numbers.symmetric == 0)
-        leave_out(at, "symmetric");
+        organ_quant_leave_out(at, "symmetric");
     else if (integers)
         return a->numbers.bits == 8 ? ORGAN_INPUTS_INT8 : ORGAN_INPUTS_INT4;
     else
@@ -106,7 +105,7 @@ static bool set_span(const organ_quant_scope *at, const arguments *a, organ_inpu
     const bool dynamic = strcmp(a->dynamic, "false") != 0, group = organ_is_one_of(a->strategy, grouped);
     const bool fixed = !dynamic && (group ? inputs->codes != ORGAN_INPUTS_E2M1 : strcmp(a->strategy, "token") == 0);
     if (group ? a->numbers.group_size <= 0 || fixed : !organ_is_one_of(a->strategy, whole) || fixed) {
-        leave_out(at, "strategy");
+        organ_quant_leave_out(at, "strategy");
         return false;
     }
     inputs->span = dynamic ? ORGAN_INPUTS_TOKEN : ORGAN_INPUTS_TENSOR;
@@ -168,7 +167,7 @@ static void read_fp8(const organ_quant_scope *at, organ_quant_group *group)
     organ_quant_read_term(at, "scale_fmt", &format);
     const bool fixed = strcmp(scheme, "static") == 0, known = fixed || strcmp(scheme, "dynamic") == 0;
     if (*scheme && !known)
-        leave_out(at, "activation_scheme");
+        organ_quant_leave_out(at, "activation_scheme");
     if (!known)
         return;
     organ_input_rounding inputs = {
@@ -189,7 +188,7 @@ static void read_fbgemm(const organ_quant_scope *at, organ_quant_group *group)
     const organ_input_rounding inputs = {
         .codes = ORGAN_INPUTS_E4M3, .span = ORGAN_INPUTS_TOKEN, .symmetric = true, .limit = limit};
     if (bound && !(limit > 0 && limit < 1e38)) {
-        leave_out(at, "activation_scale_ub");
+        organ_quant_leave_out(at, "activation_scale_ub");
         return;
     }
     set_inputs(at, &inputs, group);
@@ -245,7 +244,7 @@ static bool set_quark_span(const organ_quant_scope *at, const char *scheme, cons
     inputs->span = dynamic ? ORGAN_INPUTS_TOKEN : ORGAN_INPUTS_TENSOR;
     if (group ? !dynamic || numbers->group_size < 1
               : strcmp(scheme, "per_tensor") != 0 && !(dynamic && strcmp(scheme, "per_channel") == 0)) {
-        leave_out(at, "qscheme");
+        organ_quant_leave_out(at, "qscheme");
         return false;
     }
     if (!group)
@@ -289,7 +288,7 @@ void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *grou
         return;
     }
     if (json_is_array(organ_quant_member(at, "input_tensors"))) {
-        leave_out(at, "input_tensors");
+        organ_quant_leave_out(at, "input_tensors");
         return;
     }
     const organ_quant_scope tensors = organ_quant_enter(at, "input_tensors");
@@ -302,7 +301,7 @@ void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *grou
     while (types[k].name && strcmp(types[k].name, type) != 0)
         k++;
     if (wrong || !types[k].name)
-        leave_out(&tensors, wrong ? wrong : "dtype");
+        organ_quant_leave_out(&tensors, wrong ? wrong : "dtype");
     organ_input_rounding inputs = {.codes = wrong ? ORGAN_INPUTS_PLAIN : types[k].codes,
                                    .symmetric = numbers.symmetric != 0};
     if (inputs.codes != ORGAN_INPUTS_PLAIN && set_quark_span(&tensors, scheme, &numbers, &inputs))
@@ -387,7 +386,7 @@ void organ_quant_read_auto_round(const organ_quant_scope *at, organ_quant_group 
         const char *const type_key = size < -1 ? "act_group_size" : "act_data_type";
         const char *const key = bits == 4 || bits == 8 ? type_key : "act_bits";
         group->inputs = (organ_input_rounding){.codes = ORGAN_INPUTS_PLAIN};
-        leave_out(organ_quant_member(at, key) ? at : &whole, key);
+        organ_quant_leave_out(organ_quant_member(at, key) ? at : &whole, key);
         return;
     }
     if (size > 0) {

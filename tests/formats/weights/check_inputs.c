@@ -289,6 +289,12 @@ static const struct unknown {
     {GROUP(INT_CHANNEL, "{\"group_size\":32}"), INT8_CODES, "input_activations.strategy is null"},
     {GROUP(INT_CHANNEL, "{\"dynamic\":\"often\"}"), INT8_CODES, "input_activations.dynamic is \"often\""},
     {GROUP(INT_CHANNEL, "{\"dynamic\":1}"), INT8_CODES, "input_activations.dynamic is 1"},
+    {GROUP(INT_CHANNEL, "null,\"output_activations\":{\"num_bits\":8,\"strategy\":\"token\",\"dynamic\":true}"),
+     INT8_CODES, "config_groups.g.output_activations is {\"num_bits\":8"},
+    {GROUP(INT_CHANNEL,
+           "null},\"of_queries\":{\"targets\":[\"re:.*self_attn$\"],\"weights\":null,\"input_activations\":{"
+           "\"num_bits\":8,\"type\":\"float\"}"),
+     INT8_CODES, "config_groups.of_queries.input_activations is {\"num_bits\":8"},
     {GROUP(INT_CHANNEL, "{\"symmetric\":0}"), INT8_CODES, "input_activations.symmetric is 0"},
     {GROUP(FLOAT_CHANNEL, "{\"type\":\"float\",\"symmetric\":false}"), FP8_CODES, "symmetric is false"},
     {FP8(",\"activation_scheme\":\"often\""), FP8_CODES, "quantization_config.activation_scheme is \"often\""},
@@ -320,7 +326,8 @@ START_TEST(unknown_roundings)
     ck_assert_ptr_null(weights->weights[0].inputs);
     ck_assert_uint_eq(weights->remark_count, 1);
     const char *const note = weights->notes[weights->note_count - 1];
-    ck_assert_msg(strstr(note, u->note) && strstr(note, ", a rounding of inputs that organ does not know"), "%s", note);
+    ck_assert_msg(strstr(note, u->note) && strstr(note, ", a rounding of activations that organ does not compute"),
+                  "%s", note);
     organ_weights_free(weights);
     organ_model_close(model);
 }
