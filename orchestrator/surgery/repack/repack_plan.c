@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the format in which the weight is; REPACK_FORMATS: another one. */
 static repack_format format_of(const organ_weight *weight)
 {
     static const organ_scheme schemes[REPACK_FORMATS] = {ORGAN_SCHEME_PACKED, ORGAN_SCHEME_GPTQ, ORGAN_SCHEME_AWQ_GEMM};
@@ -206,18 +207,18 @@ static organ_status find_parts(repack_job *job, organ_error *error)
         organ_rows_passed();
         if (w->scheme == ORGAN_SCHEME_PLAIN && !w->scale && !w->global && !organ_dtype_is_fp8(w->codes->dtype))
             continue;
-        if (format_of(w) == REPACK_FORMATS)
+        if (format_of(w) == REPACK_FORMATS && w->scheme != ORGAN_SCHEME_QUARK4)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%s' is %s: `format` turns only gptq, awq-gemm and pack-quantized into each "
-                              "other",
+                              "%s: tensor '%s' is %s: `format` turns only gptq, awq-gemm, pack-quantized and Quark's "
+                              "INT4 into another one",
                               job->model->path, w->codes->name, organ_scheme_name(w->scheme));
         other += format_of(w) != job->to;
         read_part(job, w, &job->parts[job->part_count++], error);
     }
     if (!error->status && !job->part_count)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: has no weights of AWQ, GPTQ or compressed-tensors, which `format` "
-                          "turns into each other",
+                          "%s: has no weights of AWQ, GPTQ, compressed-tensors or Quark's INT4, which "
+                          "`format` turns into another one",
                           job->model->path);
     if (!error->status && !other)
         return organ_fail(error, ORGAN_USAGE, "%s: is %s already", job->model->path, organ_repack_names[job->to]);

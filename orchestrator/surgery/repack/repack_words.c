@@ -7,6 +7,7 @@
  *   compressed   [rows][W]           [W][groups]         [rows][groups]
  *   GPTQ         [W][rows]           [groups][W]         [groups][rows]
  *   AWQ          [cols][rows / 8]    [groups][rows / 8]  [groups][rows]
+ *   Quark        as AWQ; int4: codes and zero points in two's complement, 8 less than in the others
  *
  * The codes of a weight are in memory as stored, in both formats; between them, a tile of rows has a byte for each. */
 #include "orchestrator/surgery/repack/repack_parts.h"
@@ -41,14 +42,22 @@ static void pack_words(const unsigned char *codes, unsigned bits, size_t n, unsi
         bytes[at++] = 0;
 }
 
+static bool has_awq_words(const organ_weight *w)
+{
+    return w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_QUARK4;
+}
+
+/* Adds 8 to a code in two's complement of 4 bits, so that it is one of 0 .. 15. */
+static unsigned char sign_bit(const organ_weight *w) { return w->signed_codes ? 8 : 0; }
+
 /* `words` has the codes of row 8 w + k in nibble organ_awq_nibble[k] of words [w][0 .. cols). */
-static void unpack_awq(const uint32_t *words, size_t cols, size_t rows, unsigned char *codes)
+static void unpack_awq(const uint32_t *words, size_t cols, size_t rows, unsigned char sign, unsigned char *codes)
 {
     for (size_t r = 0; r < rows; r++) {
         const uint32_t *const from = words + r / AWQ_CODES * cols;
         const unsigned shift = 4 * organ_awq_nibble[r % AWQ_CODES];
         for (size_t c = 0; c < cols; c++)
-            codes[r * cols + c] = from[c] >> shift & 15;
+            codes[r * cols + c] = (from[c] >> shift & 15) ^ sign;
     }
 }
 
@@ -77,9 +86,9 @@ static void read_tile(const repack_part *p, const repack_buffers *b, size_t firs
     const size_t words = (size_t)organ_repack_bytes(p->cols, w->bits) / 4;
     uint32_t *const turned = (uint32_t *)(void *)b->turned;
     const uint32_t *const in = (const uint32_t *)(const void *)b->in;
-    if (w->scheme == ORGAN_SCHEME_AWQ_GEMM) {
+    if (has_awq_words(w)) {
         organ_transpose_u32(in + first / AWQ_CODES, p->rows / AWQ_CODES, turned, p->cols, p->cols, count / AWQ_CODES);
-        unpack_awq(turned, p->cols, count, b->loose);
+        unpack_awq(turned, p->cols, count, sign_bit(w), b->loose);
         return;
     }
     const bool gptq = w->scheme == ORGAN_SCHEME_GPTQ;
@@ -121,11 +130,12 @@ static void unpack_zeros(const repack_part *p, const unsigned char *words, unsig
         words = turned;
     }
     for (size_t g = 0; g < p->groups; g++, words += row * 4, zeros += p->rows) {
-        if (w->scheme == ORGAN_SCHEME_AWQ_GEMM)
+        if (has_awq_words(w))
             for (size_t r = 0; r < p->rows; r++)
-                zeros[r] = words[r / AWQ_CODES * 4 + organ_awq_nibble[r % AWQ_CODES] / 2] >>
-                               organ_awq_nibble[r % AWQ_CODES] % 2 * 4 &
-                           15;
+                zeros[r] = (words[r / AWQ_CODES * 4 + organ_awq_nibble[r % AWQ_CODES] / 2] >>
+                                organ_awq_nibble[r % AWQ_CODES] % 2 * 4 &
+                            15) ^
+                           sign_bit(w);
         else
             organ_unpack_bits(words, w->bits, w->scheme == ORGAN_SCHEME_GPTQ || w->dense_words, 0, zeros, p->rows);
         for (size_t r = 0; r < p->rows && p->plus_one; r++)

@@ -50,6 +50,13 @@ holds two-gptq/config.json '.quantization_config.group_size == 64' '.quantizatio
 holds two-back/config.json '[.quantization_config.config_groups[].weights.group_size] == [64, 32]' '.quantization_config.config_groups.group_1.targets | length == 4'
 refused 3 "down_proj.weight_packed' has groups of another size" convert two -o none --to safetensors --format awq
 
+# ---- Quark's INT4: words of AWQ with codes in two's complement (down_proj), and codes of 0 to 15 ----
+for to in compressed-tensors gptq awq; do
+    turn fixtures/quark-int4 quark-$to $to
+    equal fixtures/quark-int4 quark-$to
+done
+holds quark-awq/config.json '.quantization_config.quant_method == "awq"' '.quantization_config.bits == 4'
+
 # ---- 8 bits, rows of one group, modules without codes ----
 "$organ" quantize "$fixtures/forward/qwen2" -o eight --scheme int8-group32 --quiet >../out || exit 1
 turn eight eight-gptq
@@ -98,7 +105,7 @@ refused 3 "$q.g_idy" convert unordered -o none --to safetensors --format awq
 
 # ---- what no format can express, and faults ----
 for name in fp8-block128 ct-mxfp4 mlx-affine awq-gemv-32 ct-float-quantized; do
-    refused 3 "turns only gptq, awq-gemm and pack-quantized into each other" convert fixtures/$name -o none --to safetensors --format gptq
+    refused 3 "turns only gptq, awq-gemm, pack-quantized and Quark" convert fixtures/$name -o none --to safetensors --format gptq
 done
 refused 3 "is a stack of matrices" convert fixtures/ct-packed-stacked -o none --to safetensors --format gptq
 refused 3 "has 21 rows and 96 columns, not whole words" convert fixtures/ct-packed-actorder -o none --to safetensors --format gptq
