@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Kernels in plain PyTorch for what vLLM 0.32 does not multiply on a CPU. Reading, joining and checking the weights stay vLLM's own code; each kernel turns them
-into BF16 when they are loaded, rounds the inputs as its format asks, and calls torch's product. `install()` registers them behind vLLM's kernels for CPUs."""
+into BF16 when they are loaded, rounds the inputs as its format asks, and calls torch's product. `install()` registers them beside vLLM's kernels for CPUs."""
 import torch
 import vllm.model_executor.kernels.linear as linear
 from torch.nn.functional import linear as product, pad
@@ -167,7 +167,9 @@ def install_gguf():
 
 def install():
     cpu = PlatformEnum.CPU
-    linear._POSSIBLE_KERNELS[cpu].append(Integers)
+    # vLLM's kernel for 4 bits says that it can multiply on every CPU, but its build for CPUs without AVX-512 lacks the operator.
+    first = 0 if not hasattr(torch.ops._C, "cpu_gemm_wna16") else len(linear._POSSIBLE_KERNELS[cpu])
+    linear._POSSIBLE_KERNELS[cpu].insert(first, Integers)
     linear._POSSIBLE_NVFP4_KERNELS[cpu] = [EmulationNvFp4LinearKernel]
     linear._POSSIBLE_MXFP4_KERNELS[cpu] = [Mxfp4]
     linear._POSSIBLE_MXFP8_KERNELS[cpu] = [EmulationMxfp8LinearKernel]
