@@ -129,6 +129,7 @@ void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, 
                                         (strcmp(call->progress, "json") == 0 || strcmp(call->progress, "none") == 0));
     organ_verb_text text;
     const bool reads = organ_is_one_of(verb->name, reading);
+    const bool any_gguf = organ_verb_is_of_family(verb, "gguf"); /* an adapter in GGUF, too, but no directory of peft */
     if (organ_is_one_of(verb->name, any) ||
         (failed && error->status != ORGAN_BAD_INPUT && error->status != ORGAN_USAGE) ||
         (reads && (failed || silent || !organ_ranks_first(call->ranks))))
@@ -136,7 +137,7 @@ void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, 
     const size_t first = organ_verb_is_of_family(verb, "lora") ? verb->operand_count : 0;
     for (size_t n = 0; organ_verb_text_at(verb, call, n, &text) && (!reads || text.number == 0); n++)
         if (text.number >= first && text.argument.names == ORGAN_NAMES_MODEL)
-            name_adapter(*text.word, reads || failed, reads ? NULL : error);
+            name_adapter(*text.word, (reads || failed) && !any_gguf, reads ? NULL : error);
 }
 
 /* Returns ORGAN_USAGE if `word` (NULL: not given) is a URL, but `argument` accepts only files on this machine:

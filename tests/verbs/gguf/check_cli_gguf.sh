@@ -114,6 +114,15 @@ ends 0 gguf edit wide-00001-of-00006.gguf -o wide-edited.gguf --metadata general
 judge "the alignment is lost" test "$(keys wide-edited.gguf | grep alignment)" = $'general.alignment\t64'
 ends 0 audit wide.gguf wide-edited.gguf --quiet
 
+# An adapter in GGUF can be edited; one of peft is no GGUF file.
+ln -s "${model%/*}/tiny-lora" peft
+ends 0 lora sanitize peft --to gguf --base bf16.gguf -o adapter --quiet
+ends 0 gguf edit adapter/adapter_model.gguf -o adapter.gguf --metadata general.name:string=mine --quiet
+judge "another name" test "$(keys adapter.gguf | grep general.name)" = $'general.name\t"mine"'
+ends 0 audit adapter/adapter_model.gguf adapter.gguf --quiet
+refused 2 "has no key 'general.name'" gguf edit adapter/adapter_model.gguf -o x.gguf --remove general.name
+refused 3 "is a LoRA adapter" gguf edit peft -o x.gguf --metadata general.name=x
+
 # ---- an interrupted run, --resume, --force, and files of the user ----
 mkdir f && echo thesis >f/s-00002-of-00006.gguf
 refused 2 "f/s-00002-of-00006.gguf" gguf split q.gguf -o f/s --max-shard-size 1000000
