@@ -108,7 +108,11 @@ ORGAN_DEFAULTS(audit, )
  * parts in the bytes and compares every tensor and config.json (or the key-values) with a cut of the donor to these
  * parts; the report has schema organ.audit_cut/1. With `compensated`, weights that a refit may change are counted and
  * are no problem; without it they must have the digests that the report of the cut in the copy states. Returns
- * ORGAN_CHECK_FAILED, with *report NULL, if the donor cannot be cut to these parts. */
+ * ORGAN_CHECK_FAILED, with *report NULL, if the donor cannot be cut to these parts.
+ *
+ * If both are GGUF models with the same tensors, and `pruned` has a report of organ_gguf_split, _join or _edit, or
+ * another number of files, or no matrix is of a type that can be pruned, the function compares all tensors and
+ * key-values; the report has schema organ.audit_gguf/1. */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

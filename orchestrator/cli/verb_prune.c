@@ -177,7 +177,9 @@ const organ_verb organ_audit_verb = {
              "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds by their "
              "bytes which of the donor's were kept, and checks that every tensor consists of these and that "
              "config.json or the GGUF metadata match. Weights that --refit or organ width refitted must have the "
-             "digests that the report in PRUNED states.",
+             "digests that the report in PRUNED states.\n"
+             "If both are GGUF models with the same tensors and PRUNED is an output of organ gguf, or has another "
+             "number of files, or is quantised, audit compares all tensors and key-values.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning; with --recipe the merged model"),
              OPTIONAL("PRUNED", MODEL, audit.pruned, "the pruned or cut copy; not with --recipe")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
