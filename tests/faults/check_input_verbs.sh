@@ -97,6 +97,8 @@ resumed() {
     rows+=("$name	$at	$file	$status")
     if ((status == 2)) && [[ -n $complete && $left != *o.sizes.json* ]]; then
         judge "$name, killed before call $at: --resume does not say that the output exists" grep -q "exists; --force replaces it" ../../out
+    elif ((status == 2)) && [[ $left == *organ-finished* ]]; then # killed before the complete output got its name
+        judge "$name, killed before call $at: --resume names neither the finished output nor $file" grep -qE "a finished output|its .*'${file##*/}'" ../../out
     elif ((status == 2)) && [[ -n $left ]]; then
         judge "$name, killed before call $at: --resume does not name $file" grep -q "its .*'${file##*/}'.* --force starts over" ../../out
     else
