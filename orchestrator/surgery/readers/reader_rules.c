@@ -59,8 +59,8 @@ static const struct {
     {ORGAN_READER_TRANSFORMERS, "plain/*", NULL, 0, 0, ORGAN_OPENS, NULL},
     {ORGAN_READER_TRANSFORMERS, "compressed-tensors/int*", NULL, ZEROS, BYTES, ORGAN_REFUSED,
      "compressed-tensors 0.20 does not load packed zero points"},
-    {ORGAN_READER_TRANSFORMERS, "compressed-tensors/int8-channel", NULL, EXPERT, 0, ORGAN_REFUSED,
-     "it opens experts as fp8-channel and in schemes with groups"},
+    {ORGAN_READER_TRANSFORMERS, "compressed-tensors/int8-channel compressed-tensors/mxfp8", NULL, EXPERT, 0,
+     ORGAN_REFUSED, "it opens experts as fp8-channel and in schemes with groups"},
     {ORGAN_READER_TRANSFORMERS, "compressed-tensors/nvfp4", NULL, EXPERT, 0, ORGAN_OPENS_OTHERWISE,
      "it loses weight_global_scale of experts when it stacks them, without an error; mxfp4 has no such scale"},
     {ORGAN_READER_TRANSFORMERS, "compressed-tensors/int* compressed-tensors/fp8-* compressed-tensors/nvfp4 "
