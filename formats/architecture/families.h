@@ -58,8 +58,9 @@ typedef struct forward_mixer_part {
     uint64_t rows, cols;
 } forward_mixer_part;
 /* Upper bound on the parts of a recurrent mixer. */
-#define FORWARD_MIXER_PARTS 20
-/* Lists the parts of a recurrent mixer; returns their number, 0 for attention and no mixer. */
+#define FORWARD_MIXER_PARTS 26
+/* Lists the parts of a recurrent mixer, and those of the layer's hyper-connections; returns their number, 0 for no
+ * mixer and for attention without hyper-connections. */
 size_t organ_forward_mixer_parts(const organ_forward_config *config, organ_mixer mixer,
                                  forward_mixer_part parts[FORWARD_MIXER_PARTS]);
 /* Upper bound on the parts of organ_forward_gemma_parts. */
@@ -112,10 +113,10 @@ typedef enum forward_early {
 /* The layers that have attention sinks: none, all, or those with a window. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
 
-/* The indexer of sparse attention: none; one in every layer, whose rotation pairs dimensions k and k + half; or one
- * whose rotation pairs dimensions 2 k and 2 k + 1, where layers without an indexer use the keys that an earlier one
- * chose. */
-typedef enum forward_indexer { INDEXER_NONE, INDEXER_HALVES, INDEXER_SHARED } forward_indexer;
+/* The indexer of sparse attention: none; one in every layer, whose rotation pairs dimensions k and k + half; one whose
+ * rotation pairs dimensions 2 k and 2 k + 1, where layers without an indexer use the keys that an earlier one chose; or
+ * one that is shared in this way, but rotates the last dimensions, k and k + half of them (HY 4). */
+typedef enum forward_indexer { INDEXER_NONE, INDEXER_HALVES, INDEXER_SHARED, INDEXER_LAST } forward_indexer;
 
 /* The rule by which layers have a sliding window. In the values from WINDOWS_FLAG on, the list layer_types of
  * config.json, if present, overrides the rule. */
@@ -400,7 +401,9 @@ typedef struct forward_family {
     bool latent_scaled; /* queries and the latent vector of keys and values get factors sqrt(hidden_size / rank) */
     /* as in organ_forward_config; '%' in `names` stands for 0 or 1, the first or second half of the file's layer */
     bool shortcut;
-    forward_indexer indexer; /* of sparse attention */
+    forward_indexer indexer;  /* of sparse attention */
+    bool connections;         /* hyper-connections: members hc_mult, hc_magnitude, hc_eps */
+    const char *expert_limit; /* member with organ_forward_config.expert_limit */
     /* list of members with one supported value, which ends with a NULL key; NULL: none */
     const forward_fixed *fixed;
     double attention_scale; /* factor of attention scores; 0: computed from the width of a head */

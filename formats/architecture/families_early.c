@@ -231,6 +231,27 @@ static const char *const sarvam_aliases[][2] = {
 static const char *const longcat_aliases[][2] = {
     {"num_hidden_layers", "num_layers"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
 
+static const char *const hy4_required[] = {"mlp_layer_types", "indexer_types", "norm_topk_prob", NULL};
+static const forward_mixture hy4_mixture = {
+    .experts = "n_routed_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .shared_count = "n_shared_experts", .router = LOGISTIC,
+    .normalise = {"norm_topk_prob", true}, .scale = "routed_scaling_factor", .groups = "n_group",
+    .groups_used = "topk_group", .required = hy4_required};
+/* The first name is that of files that transformers saves. */
+#define HY4_NAMES(part, half, word) {PART_CONNECT_##part | NAME_SAVED, "hc_pre.hc_" half ".hc_" word}, \
+    {PART_CONNECT_##part, "hc_" half ".hc_pre.hc_" word}
+#define HY4_END(part, word) {PART_CONNECT_##part | NAME_SAVED, "hc_pre.hc_head.hc_head_" word}, \
+    {PART_CONNECT_##part, "hc_head.hc_head_" word}
+static const forward_name hy4_names[] = {
+    HY4_NAMES(MIXER, "attn_layer", "fn"), HY4_NAMES(MIXER_BASE, "attn_layer", "base"),
+    HY4_NAMES(MIXER_SCALE, "attn_layer", "scale"), HY4_NAMES(FEED, "mlp_layer", "fn"),
+    HY4_NAMES(FEED_BASE, "mlp_layer", "base"), HY4_NAMES(FEED_SCALE, "mlp_layer", "scale"), HY4_END(END, "fn"),
+    HY4_END(END_BASE, "base"), HY4_END(END_SCALE, "scale"), {PART_SINKS, "self_attn.learnable_sink_param"},
+    {PART_HEAD_GATE, "self_attn.linear_gate.weight"}, {PART_GATE, "mlp.linear_gate.weight"},
+    {PART_SHARED_GATE, "mlp.shared_experts.linear_gate.weight"},
+    {PART_SHARED_UP, "mlp.shared_experts.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_experts.down_proj.weight"},
+    {PART_EXPERT_GATE, "mlp.experts.#.linear_gate.weight"}, {0}};
+
 const forward_family organ_forward_families_latent[] = {
     {.architecture = "DeepseekV2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS, MLP_BIAS,
      .mixture = &deepseek2_mixture, .fixed = deepseek2_fixed, .names = shared_experts_names},
@@ -251,6 +272,9 @@ const forward_family organ_forward_families_latent[] = {
     {.architecture = "GlmMoeDsaForCausalLM", .gguf = "glm-dsa", .theta = 1e4, .latent = true,
      .indexer = INDEXER_SHARED, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},
+    {.architecture = "HYV4ForCausalLM", .theta = 1e4, .eps = 1e-5, .latent = true, .latent_halves = true,
+     .indexer = INDEXER_LAST, .connections = true, .expert_limit = "swiglu_limit", .sinks = SINKS_ALL,
+     .gate = ORGAN_GATE_LOGISTIC, ATTENTION_BIAS, .mixture = &hy4_mixture, .names = hy4_names},
     {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .rotated_part = 1, .latent = true, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "MiniCPM3ForCausalLM", .theta = 1e4, .latent = true, .latent_halves = true, ATTENTION_BIAS,

@@ -183,15 +183,40 @@ static void read_streams(const config_hf_source *s, organ_forward_config *c)
     read_gate_cuts(s, c);
 }
 
-/* c->state counts the floats of a token's state between layers: the hidden state, then the numbers of the keys that
- * an indexer has chosen for later layers, or the output of a mixture of LongCat-Flash. read_streams adds the streams
- * of AltUp, read_shared_keys the shared keys and values. */
+/* The documentation of HYV4Config says that a limit of 0 is none, but the class of transformers 5.24 limits all gates
+ * to 0. */
+static void read_expert_limit(const config_hf_source *s, organ_forward_config *c)
+{
+    const char *const key = s->family->expert_limit;
+    c->expert_limit = organ_config_real(s, s->root, key, 10);
+    if (!(c->expert_limit > 0))
+        organ_refuse(s->error, s->label, "%s is %g, not above 0", key, c->expert_limit);
+}
+
+/* The defaults are those of HYV4Config of transformers. */
+static void read_connections(const config_hf_source *s, organ_connections_config *connections)
+{
+    connections->streams = organ_config_size(s, "hc_mult", 4);
+    connections->magnitude = organ_config_real(s, s->root, "hc_magnitude", 2);
+    connections->eps = organ_config_real(s, s->root, "hc_eps", 1e-6);
+    if (connections->streams < 1 || connections->streams > ORGAN_MOST_STREAMS)
+        organ_refuse(s->error, s->label, "hc_mult is %u, not from 1 to %u", connections->streams, ORGAN_MOST_STREAMS);
+}
+
+/* c->state counts the floats of a token's state between layers: the hidden state or its streams, then the numbers of
+ * the keys that an indexer has chosen for later layers, or the output of a mixture of LongCat-Flash. read_streams adds
+ * the streams of AltUp, read_shared_keys the shared keys and values. */
 void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
     c->value_norm = f->value_norm;
     c->layer_scaled = f->layer_scaled;
-    c->state = c->hidden + (c->latent.index_shared ? c->latent.keys : 0) + (c->shortcut ? c->hidden : 0);
+    if (f->connections)
+        read_connections(s, &c->connections);
+    if (f->expert_limit)
+        read_expert_limit(s, c);
+    c->state = c->hidden * (c->connections.streams ? c->connections.streams : 1);
+    c->state += (c->latent.index_shared ? c->latent.keys : 0) + (c->shortcut ? c->hidden : 0);
     if (f->attention_scale > 0)
         c->attention_scale = f->attention_scale;
     if (f->streams)
@@ -272,8 +297,11 @@ static void read_indexer(const config_hf_source *s, organ_forward_config *c)
     l->index_heads = organ_config_needed(s, "index_n_heads");
     l->index_dim = organ_config_needed(s, "index_head_dim");
     l->index_neighbours = s->family->indexer == INDEXER_SHARED;
+    l->index_last = s->family->indexer == INDEXER_LAST;
+    /* constants of the classes in transformers, but in HY 4 that of other norms */
+    l->index_eps = l->index_last ? organ_config_real(s, s->root, "rms_norm_eps", s->family->eps) : 1e-6;
     organ_forward_config_indexer(s->label, l, s->error);
-    if (l->index_neighbours && !s->error->status)
+    if (s->family->indexer != INDEXER_HALVES && !s->error->status)
         read_index_layers(s, c);
 }
 

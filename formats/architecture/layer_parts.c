@@ -221,6 +221,19 @@ static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part 
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
+/* The matrices are read as FP32, because their products decide about all streams. */
+static size_t connection_parts(const organ_forward_config *c, forward_mixer_part *parts)
+{
+    const uint64_t streams = c->connections.streams, all = streams * c->hidden;
+    const forward_mixer_part of_layer[] = {
+        {PART_CONNECT_MIXER, true, 2 * streams, all},   {PART_CONNECT_MIXER_BASE, true, 0, 2 * streams},
+        {PART_CONNECT_MIXER_SCALE, true, 0, 2},         {PART_CONNECT_FEED, true, 2 * streams, all},
+        {PART_CONNECT_FEED_BASE, true, 0, 2 * streams}, {PART_CONNECT_FEED_SCALE, true, 0, 2}};
+    if (streams)
+        memcpy(parts, of_layer, sizeof of_layer);
+    return streams ? sizeof of_layer / sizeof *of_layer : 0;
+}
+
 size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MAX])
 {
     static size_t (*const lists[ORGAN_MIXER_LIGHTNING + 1])(const organ_forward_config *, forward_mixer_part *) = {
@@ -228,5 +241,6 @@ size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixe
         [ORGAN_MIXER_MAMBA] = mamba_parts,         [ORGAN_MIXER_MAMBA2] = mamba2_parts,
         [ORGAN_MIXER_LIGHTNING] = lightning_parts,
     };
-    return lists[mixer] ? lists[mixer](c, parts) : 0;
+    const size_t count = lists[mixer] ? lists[mixer](c, parts) : 0;
+    return mixer == ORGAN_MIXER_NONE ? 0 : count + connection_parts(c, parts + count);
 }

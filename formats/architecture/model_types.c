@@ -52,6 +52,7 @@ static const char *const classes[][2] = {
     {"granitemoe_swa", "GraniteMoeSWAForCausalLM"},
     {"helium", "HeliumForCausalLM"},
     {"hunyuan_vl", "HunYuanVLForConditionalGeneration"},
+    {"hy_v4", "HYV4ForCausalLM"},
     {"hy_v4_vl", "HYV4VLForConditionalGeneration"},
     {"hyperclovax", "HyperCLOVAXForCausalLM"},
     {"hyperclovax_vision_v2", "HyperCLOVAXVisionV2ForConditionalGeneration"},

@@ -143,6 +143,13 @@
     PART(DT_BIAS, "linear_attn.dt_bias", "ssm_dt.bias") \
     /* norm before the output projection of a recurrent mixer */ \
     PART(NORM_MIXED, "linear_attn.norm.weight", "ssm_norm.weight") \
+    /* hyper-connections of the mixer: matrix, vector and factors of connections.c; then those of the feed-forward */ \
+    PART(CONNECT_MIXER, NULL, "hc_attn_fn.weight") \
+    PART(CONNECT_MIXER_BASE, NULL, "hc_attn_base.weight") \
+    PART(CONNECT_MIXER_SCALE, NULL, "hc_attn_scale.weight") \
+    PART(CONNECT_FEED, NULL, "hc_ffn_fn.weight") \
+    PART(CONNECT_FEED_BASE, NULL, "hc_ffn_base.weight") \
+    PART(CONNECT_FEED_SCALE, NULL, "hc_ffn_scale.weight") \
     /* Names of tensors that contain several parts; plans have no view of them. */ \
     /* q, k and v, one below the other; in safetensors only of families whose names list it */ \
     PART(QKV, NULL, "attn_qkv.weight") \
@@ -173,6 +180,10 @@
     /* AltUp: a matrix for each stream after the first, before the first layer and after the last */ \
     PART(STREAMS_MAKE, "altup_projections.#.weight", "altup_proj.weight") \
     PART(STREAMS_END, "altup_unembed_projections.#.weight", "altup_unembd_proj.weight") \
+    /* hyper-connections after the last layer */ \
+    PART(CONNECT_END, NULL, "output_hc_fn.weight") \
+    PART(CONNECT_END_BASE, NULL, "output_hc_base.weight") \
+    PART(CONNECT_END_SCALE, NULL, "output_hc_scale.weight") \
     PART(OUTPUT, NULL, "output.weight") /* NULL: "lm_head.weight", or the name that organ_text_head finds */
 /* clang-format on */
 #define PART_NUMBER(name, hf, gguf) PART_##name,

@@ -453,6 +453,7 @@ static void read_indexer_keys(const config_gguf_source *s, organ_forward_config 
     l->index_heads = organ_key_needed(s, "attention.indexer.head_count");
     l->index_dim = organ_key_needed(s, "attention.indexer.key_length");
     l->index_neighbours = s->family->indexer == INDEXER_SHARED;
+    l->index_eps = 1e-6; /* a constant of the classes in transformers */
     organ_forward_config_indexer(s->label, l, s->error);
     for (unsigned k = 0; k < c->layers; k++) {
         c->kinds[k].indexed = organ_key_layer_tensor(s, k, "indexer.attn_k.weight");

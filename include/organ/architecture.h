@@ -202,6 +202,8 @@ typedef struct organ_latent_config {
     unsigned index_heads, index_dim; /* heads of the indexer, and their width */
     /* the indexer's rotation pairs dimensions 2 k and 2 k + 1; false: dimensions k and k + rotated / 2 */
     bool index_neighbours;
+    bool index_last;  /* the indexer rotates the last dimensions of queries and keys; false: the first ones */
+    double index_eps; /* epsilon of the norm of the indexer's keys */
     /* layers without an indexer use the keys that the nearest earlier layer with one has chosen. The state of a token
      * has these keys after the hidden state: `keys` words of 32 bits, each the number of a key plus 1; 0 ends them */
     bool index_shared;
@@ -209,6 +211,16 @@ typedef struct organ_latent_config {
     unsigned rotated;
     float q_scale, scale; /* factors of queries, and of the normed latent vector of keys and values; 0: no factor */
 } organ_latent_config;
+
+#define ORGAN_MOST_STREAMS 16
+
+/* Hyper-connections (HY 4): the hidden state of a token is several streams. Mixer and feed-forward read a weighted sum
+ * of them, and their output is added to each stream, with weights that a matrix computes from all streams. */
+typedef struct organ_connections_config {
+    unsigned streams; /* at most ORGAN_MOST_STREAMS; 0: the model has no hyper-connections */
+    double magnitude; /* factor of the weights of an output */
+    double eps;       /* added to all weights */
+} organ_connections_config;
 
 /* Upper bound on the number of expert groups; DeepSeek-V3 has 8. */
 #define ORGAN_ROUTER_GROUPS 64
@@ -239,12 +251,13 @@ typedef struct organ_forward_config {
     organ_layer_kind *kinds;          /* one for each layer */
     organ_latent_config latent;       /* sizes of the layers with latent attention */
     organ_recurrent_config recurrent; /* sizes of the layers with a recurrent mixer */
+    organ_connections_config connections;
     /* widths of hidden states and of dense feed-forwards (of most layers); rows of the embeddings;
      * max_position_embeddings */
     uint64_t hidden, intermediate, vocabulary, context;
     /* Floats of a token's state between two layers. A state begins with the hidden state, `hidden` floats. In some
-     * architectures more follows: the other streams of AltUp, then the keys and values that later layers share; or the
-     * list of latent.index_shared; or the stored output of `shortcut`. */
+     * architectures more follows: the other streams of AltUp, then the keys and values that later layers share; the
+     * other streams of hyper-connections; the list of latent.index_shared; or the stored output of `shortcut`. */
     uint64_t state;
     /* epsilon of norms of hidden states, q and k; factor of attention scores, usually 1 / sqrt(head_dim); factor of
      * embeddings */
@@ -254,6 +267,8 @@ typedef struct organ_forward_config {
     organ_activation activation;
     /* limit of gate and up, and alpha, of the clamped SwiGLU of gpt-oss; gate_limit 0: no limit */
     double gate_limit, gate_alpha;
+    /* routed experts: the gate is at most this limit, up is within +-the limit, before the activation; 0: no limit */
+    double expert_limit;
     organ_multipliers multipliers;
     /* rope_local: rotation of the layers with a sliding window, which may differ from that of the others (Gemma 3) */
     organ_rope_config rope, rope_local;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A layer on a group of windows: mixers, feed-forward, and what some architectures add. */
+#include "orchestrator/forward/connections.h"
 #include "orchestrator/forward/mixers.h"
 
 #include "orchestrator/machine/quantity.h"
@@ -125,7 +126,7 @@ static size_t ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
     const size_t in_memory = c->experts ? organ_forward_experts_room(c, organ_min(together, FORWARD_GROUP)) : 0;
     const size_t mixed = organ_max(in_memory, streams ? organ_forward_stream_room(c, together) : 0),
                  dense = c->shortcut ? organ_min(together, FORWARD_GROUP) : together,
-                 copies = streams && c->state > c->hidden;
+                 copies = streams && (c->state > c->hidden || c->connections.streams);
     return (copies + (c->dual_ffn ? 4 : 2)) * together * (size_t)c->hidden +
            organ_max(mixed, 2 * dense * f->dense_width);
 }
@@ -183,6 +184,36 @@ static organ_status run_feed_forward(forward_group *g, size_t first, size_t toke
                : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error);
 }
 
+/* Sets `hidden` to the input of a half of the layer: the hidden states of the tokens or, with hyper-connections, sums
+ * of their streams. Does nothing if `hidden` is the states, because they have only a hidden state. */
+static organ_status enter_half(const forward_group *g, forward_part half, size_t first, size_t tokens, float *hidden,
+                               organ_error *error)
+{
+    if (g->forward->config.connections.streams)
+        return organ_forward_connect_in(g, half, first, tokens, hidden, error);
+    if (hidden != g->states)
+        organ_forward_copy_hidden(g, first, tokens, hidden, /*back=*/false);
+    return error->status;
+}
+
+/* The reverse of enter_half: with hyper-connections `hidden` is the output of the half. */
+static organ_status leave_half(const forward_group *g, forward_part half, size_t first, size_t tokens, float *hidden,
+                               organ_error *error)
+{
+    if (g->forward->config.connections.streams)
+        return organ_forward_connect_out(g, half, first, tokens, hidden, error);
+    if (hidden != g->states)
+        organ_forward_copy_hidden(g, first, tokens, hidden, /*back=*/true);
+    return error->status;
+}
+
+static organ_status change_half(const forward_group *g, organ_error *error)
+{
+    return leave_half(g, PART_CONNECT_MIXER, 0, g->tokens, g->hidden, error)
+               ? error->status
+               : enter_half(g, PART_CONNECT_FEED, 0, g->tokens, g->hidden, error);
+}
+
 /* FORWARD_GROUP tokens are processed at a time; a streamed layer processes more tokens together, so that it reads
  * each expert less often. */
 organ_status organ_forward_ffn(forward_group *g, organ_error *error)
@@ -193,7 +224,7 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
                                 : FORWARD_GROUP;
     ORGAN_IN_PHASE(ORGAN_PHASE_FEED_FORWARD);
     /* A layer in memory gets contiguous hidden states from organ_forward_block; a streamed one copies them here. */
-    const bool copied = g->layer->reserved && c->state > c->hidden;
+    const bool copied = g->layer->reserved && (c->state > c->hidden || c->connections.streams);
     for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {
         const size_t tokens = organ_min(together, g->tokens - first);
         /* g->room: the copies of the hidden states, their norms, the outputs, and the scratch of the feed-forward */
@@ -201,8 +232,8 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
         float *normed = g->room + (copied ? tokens * c->hidden : 0), *out = normed + tokens * c->hidden;
         float *scratch = out + tokens * c->hidden;
         const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
-        if (copied)
-            organ_forward_copy_hidden(g, first, tokens, hidden, /*back=*/false);
+        if (copied && enter_half(g, PART_CONNECT_FEED, first, tokens, hidden, error))
+            return error->status;
         if (organ_forward_norm_all(g, PART_NORM_FFN, from, normed, tokens, error) ||
             organ_forward_keep_normed(g, /*half=*/1, normed, hidden, tokens, error))
             return error->status;
@@ -211,8 +242,8 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_POST_FFN, hidden, out, tokens, error))
             return error->status;
-        if (copied)
-            organ_forward_copy_hidden(g, first, tokens, hidden, /*back=*/true);
+        if (copied && leave_half(g, PART_CONNECT_FEED, first, tokens, hidden, error))
+            return error->status;
     }
     return ORGAN_OK;
 }
@@ -223,7 +254,7 @@ static size_t copies_of(const organ_forward_config *c)
 {
     if (c->streams)
         return 2;
-    return c->state > c->hidden;
+    return c->state > c->hidden || c->connections.streams;
 }
 
 size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
@@ -234,14 +265,6 @@ size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t 
     if (c->streams)
         max = organ_max(max, organ_forward_streams_room(c, tokens));
     return (copies_of(c) + c->parallel) * tokens * (size_t)c->hidden + max;
-}
-
-/* Copies the hidden states of the group as organ_forward_copy_hidden does, unless g->hidden is g->states, because
- * states have only a hidden state. */
-static void copy_hidden(const forward_group *g, bool back)
-{
-    if (g->hidden != g->states)
-        organ_forward_copy_hidden(g, 0, g->tokens, g->hidden, back);
 }
 
 static organ_status add_per_layer(forward_group *g, organ_error *error)
@@ -263,14 +286,15 @@ static organ_status run_plain(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
     const float *const scale = organ_forward_values(g->layer, PART_LAYER_SCALE);
-    copy_hidden(g, /*back=*/false);
+    if (enter_half(g, PART_CONNECT_MIXER, 0, g->tokens, g->hidden, error))
+        return error->status;
     if (g->entered)
         memcpy(g->entered, g->hidden, g->tokens * (size_t)c->hidden * sizeof *g->entered);
-    if (forward_mix(g, error) || organ_forward_ffn(g, error) || (c->per_layer_width && add_per_layer(g, error)) ||
+    if (forward_mix(g, error) || (c->connections.streams && change_half(g, error)) || organ_forward_ffn(g, error) ||
+        (c->per_layer_width && add_per_layer(g, error)) ||
         (scale && organ_forward_combine(g, g->hidden, /*from=*/NULL, g->tokens, *scale, error)))
         return error->status;
-    copy_hidden(g, /*back=*/true);
-    return ORGAN_OK;
+    return leave_half(g, PART_CONNECT_FEED, 0, g->tokens, g->hidden, error);
 }
 
 static organ_status run_streams(forward_group *g, organ_error *error)
@@ -309,9 +333,9 @@ organ_status organ_forward_block_mix(forward_group *g, organ_error *error)
     const bool wide = copies_of(c) > 0;
     g->hidden = wide ? scratch : g->states;
     g->room = scratch + (wide ? g->tokens * (size_t)c->hidden : 0);
-    copy_hidden(g, /*back=*/false);
-    if (forward_mix(g, error) == ORGAN_OK)
-        copy_hidden(g, /*back=*/true);
+    if (enter_half(g, PART_CONNECT_MIXER, 0, g->tokens, g->hidden, error) == ORGAN_OK &&
+        forward_mix(g, error) == ORGAN_OK)
+        leave_half(g, PART_CONNECT_MIXER, 0, g->tokens, g->hidden, error);
     g->room = scratch;
     return error->status;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The embedding of tokens, their learned positions, and the norm of both. */
+#include "orchestrator/forward/connections.h"
 #include "orchestrator/forward/forward_parts.h"
 
 #include "formats/base/owned.h"
@@ -170,6 +171,8 @@ organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *wi
         (c->positions && add_positions(f, windows, before, states, error)) ||
         ((c->embedding_norm || f->embedding_norm) && norm_embeddings(f, tokens, states, error)))
         return error->status;
+    if (c->connections.streams)
+        organ_forward_connections_split(f, states, tokens);
     return c->streams ? organ_forward_streams_split(f, states, tokens, error) : ORGAN_OK;
 }
 
@@ -306,8 +309,11 @@ static organ_status norm_tokens(const head_job *j, const float *hidden, const si
     if (f->config.streams &&
         organ_forward_streams_merge(f, hidden, rows, j->tokens, j->room, j->scratch, j->normed, error))
         return error->status;
+    if (f->config.connections.streams && organ_forward_connections_merge(f, hidden, rows, j->tokens, j->normed, error))
+        return error->status;
+    const bool merged = f->config.streams || f->config.connections.streams;
     for (size_t k = 0; k < j->tokens; k++)
-        organ_forward_final(f, f->config.streams ? j->normed + k * width : hidden + rows[k] * f->config.state, 1,
+        organ_forward_final(f, merged ? j->normed + k * width : hidden + rows[k] * f->config.state, 1,
                             j->normed + k * width);
     return error->status;
 }

@@ -338,7 +338,7 @@ static void fold_experts(finder *d)
     static const char name[] = "up of the experts";
     const organ_forward_config *const c = &d->forward->config;
     const uint64_t inner = c->expert_intermediate;
-    const char *const why = why_not_up(d, /*dense=*/false);
+    const char *const why = c->expert_limit > 0 ? "the activation limits up" : why_not_up(d, /*dense=*/false);
     if (!d->plan->experts)
         return;
     if (why || d->plan->expert_biases) {

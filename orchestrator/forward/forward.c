@@ -7,6 +7,7 @@
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
+#include "orchestrator/forward/connections.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/quantity.h"
 
@@ -168,7 +169,8 @@ static organ_status open_as(const organ_model *model, const organ_engine *engine
         measure_widths(f);
     }
     if (error->status || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
-        organ_forward_per_layer_open(f, error) || organ_forward_streams_open(f, error) || find_layers(f, error) ||
+        organ_forward_per_layer_open(f, error) || organ_forward_streams_open(f, error) ||
+        organ_forward_connections_open(f, error) || find_layers(f, error) ||
         organ_forward_plan_head(f, &f->head, error) || organ_forward_measure(f, error) ||
         organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
         organ_forward_rotation_open(f, &f->config.rope_local, &f->rotation_local, error)) {
@@ -215,6 +217,7 @@ void organ_forward_close(organ_forward *f)
         organ_forward_release_draft(&f->drafts[k]);
     organ_forward_per_layer_close(&f->per_layer);
     organ_forward_streams_close(f);
+    organ_forward_connections_close(f);
     free(f->cache.keys);
     organ_forward_free(f->scratch);
     organ_forward_rounded_release(f->rounded);

@@ -117,6 +117,17 @@ typedef struct forward_streams {
     size_t panel;         /* scratch of a worker for a panel of the largest of `ends`, in bytes */
 } forward_streams;
 
+/* Returns the floats of all streams of a token: hidden_size without hyper-connections. */
+static inline size_t organ_forward_streams_floats(const organ_forward_config *c)
+{
+    return (size_t)c->hidden * (c->connections.streams ? c->connections.streams : 1);
+}
+
+/* The tensors of hyper-connections after the last layer (connections.c); NULL: none. */
+typedef struct forward_connections {
+    float *matrix, *biases, *factors;
+} forward_connections;
+
 /* The state of organ_forward_open: weights and plans of the model, values used by all layers, memory of the workers. */
 struct organ_forward {
     const organ_model *model;
@@ -138,6 +149,7 @@ struct organ_forward {
     organ_cache_rounding cache; /* keys NULL: keys and values are not rounded; else both lists are one allocation */
     forward_per_layer per_layer;
     forward_streams streams;
+    forward_connections connections;
     forward_draft drafts[FORWARD_DRAFTS]; /* plan_count - config.layers blocks for multi-token prediction */
     size_t draft_panel;                   /* scratch of a worker for a panel of a block's own output head */
     size_t max_reading;                   /* largest plan->reading of a layer */
@@ -271,7 +283,7 @@ organ_status organ_forward_tokens(const organ_engine *engine, size_t count, doub
 float *organ_forward_floats(size_t count, organ_error *error);
 void organ_forward_free(float *floats);
 
-/* Reads a weight of rank 1 as FP32; release it with organ_forward_free. Returns NULL and sets `error` on failure. */
+/* Reads all rows of a weight as FP32; release it with organ_forward_free. Returns NULL and sets `error` on failure. */
 float *organ_forward_vector(const organ_forward *forward, const organ_weight *weight, organ_error *error);
 
 /* ---- linear layers (products.c) ----

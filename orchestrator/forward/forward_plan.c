@@ -321,8 +321,6 @@ static void add_attention(builder *b)
     add_qkv(b, (uint64_t[]){rows[0] * (c->gate_in_q ? 2 : 1), rows[1], rows[2]});
     add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
-    if (kind->sinks)
-        add_named_part(b, PART_SINKS, 0, kind->heads);
     if (c->qk_norm == ORGAN_QK_NORM_HEADS)
         add_head_norms(b);
     else if (c->qk_norm != ORGAN_QK_NORM_NONE && !c->qk_norm_bare) {
@@ -341,6 +339,8 @@ static void add_mixer(builder *b, organ_mixer mixer)
     const size_t count = organ_forward_mixer_parts(c, mixer, parts);
     if (mixer == ORGAN_MIXER_ATTENTION)
         (b->kind->latent ? add_latent : add_attention)(b);
+    if (mixer == ORGAN_MIXER_ATTENTION && b->kind->sinks)
+        add_named_part(b, PART_SINKS, 0, b->kind->heads);
     if (mixer == ORGAN_MIXER_ATTENTION && c->gate != ORGAN_UNGATED && !c->gate_in_q)
         add_named_part(b, PART_HEAD_GATE, b->kind->heads * (c->gate_heads ? 1 : (uint64_t)b->kind->value_dim),
                        c->hidden);

@@ -16,6 +16,7 @@ typedef struct token_job {
     float scale;        /* factor of sums; of cut_tokens: gate_cut */
     float limit, alpha; /* of the clamped SwiGLU; limit 0: not clamped */
     float gate_scale;   /* factor of the gate */
+    float cut;          /* expert_limit, of routed experts; 0: none */
     const organ_kernels *kernels;
     organ_activation activation;
     forward_xielu xielu;
@@ -40,6 +41,11 @@ static void gate_numbers(const token_job *j, size_t t, size_t first, size_t coun
     float *const gate = j->to + t * j->width + first, *const up = j->up ? j->up + t * j->width + first : NULL;
     for (size_t k = 0; up && j->gate_scale != 1 && k < count; k++)
         gate[k] *= j->gate_scale;
+    for (size_t k = 0; up && j->cut > 0 && k < count; k++) {
+        gate[k] = gate[k] > j->cut ? j->cut : gate[k];
+        up[k] = up[k] > j->cut ? j->cut : up[k];
+        up[k] = up[k] < -j->cut ? -j->cut : up[k];
+    }
     if (!up)
         organ_forward_activate(j->kernels, j->activation, &j->xielu, gate, count);
     else if (j->limit > 0)
@@ -118,6 +124,10 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     ORGAN_IN_PHASE(ORGAN_PHASE_NORMS);
     token_job j = {
         .from = out, .to = hidden, .tokens = tokens, .width = (size_t)c->hidden, .scale = (float)c->residual_scale};
+    if (c->connections.streams) { /* organ_forward_connect_out adds the output */
+        memcpy(hidden, out, tokens * (size_t)c->hidden * sizeof *out);
+        return ORGAN_OK;
+    }
     if (c->residual_normed)
         j.scale = g->layer->kind->beta[part == PART_NORM_POST_FFN];
     const organ_norm_placement norms = organ_forward_norms_of(c, g->layer->kind);
@@ -137,7 +147,7 @@ bool organ_layer_output_norm(const organ_layer *layer, bool ffn, organ_output_no
     const float *const layer_scale = organ_forward_values(layer, PART_LAYER_SCALE);
     norm->scale *= (layer_scale ? *layer_scale : 1) * (ffn ? c->multipliers.down : c->multipliers.attention_out);
     if (norms == ORGAN_NORMS_BEFORE)
-        return !c->residual_normed;
+        return !c->residual_normed && !c->connections.streams;
     norm->weights = organ_forward_values(layer, part);
     return (norms == ORGAN_NORMS_AROUND || norms == ORGAN_NORMS_AFTER) && !c->residual_normed && !c->dual_ffn &&
            c->state == c->hidden && c->norm == ORGAN_NORM_RMS && norm->weights &&
@@ -209,6 +219,7 @@ organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *
                                     organ_error *error)
 {
     token_job j = gate_job_of(g, gate, up, tokens, width);
+    j.cut = (float)g->forward->config.expert_limit;
     return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
 }
 

@@ -431,9 +431,10 @@ float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, 
     if (organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &reader, error))
         return NULL;
     float *values = organ_forward_floats((size_t)weight->elements, error);
-    float *const scratch = organ_forward_floats(organ_weight_reader_scratch(reader, 1) / sizeof(float), error);
+    const uint64_t rows = weight->elements / organ_weight_reader_cols(reader);
+    float *const scratch = organ_forward_floats(organ_weight_reader_scratch(reader, rows) / sizeof(float), error);
     if (values && scratch)
-        organ_weight_read(reader, 0, 1, ORGAN_F32, values, scratch, error);
+        organ_weight_read(reader, 0, rows, ORGAN_F32, values, scratch, error);
     organ_forward_free(scratch);
     organ_weight_reader_close(reader);
     if (error->status) {

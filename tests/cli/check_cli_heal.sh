@@ -38,6 +38,8 @@ judge "--scratch and --memory change bytes" cmp -s healed/model.safetensors scra
 ends 0 experts tiny-moe --score loss -o dry --keep 50% "${along[@]}" --refit --dry-run --json
 judge "a dry run does not say what memory the heal takes" test "$(jq '.plan.memory_enough > 8388608' ../out)" = true
 refused 2 "--calibration" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --refit
+(cd "${organ%/build/organ}" && build/checks/arch_model hy_v4 "$scratch/area/hy_v4") >../out 2>&1 || bad "hy_v4 cannot be made" ../out # its layers pass on streams
+refused 2 "192 numbers per token" experts hy_v4 -o no --keep 75% "${along[@]:0:6}" --refit
 refused 2 "--samples" \
     experts tiny-moe --score loss -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 3 --context 64 --refit
 refused 2 "--memory" experts tiny-moe --score loss -o no --keep 50% "${along[@]}" --refit --memory 16M

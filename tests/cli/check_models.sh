@@ -251,7 +251,7 @@ END
 
 transformers renames the tensors of many model types as it loads them. The lists of unquantised modules in
 `quantization_config` and the modules of an adapter must have the new names. organ has these names for the types of the
-table and for apertus1p5_text, axk2, beam, deepseek_v4, diffllama, doge, dory, flint, hy_v4,
+table and for apertus1p5_text, axk2, beam, deepseek_v4, diffllama, doge, dory, flint,
 jetmoe, kolibri1, lara_mini, modernbert-decoder and rwkv. Their outputs of `quantize`, `lora extract` and `layers`
 were opened with transformers 5.24 and peft 0.21 (`tests/surgery/encoding/open_types.py`). `layers` rejects them if
 transformers computes something from a layer's number (beam, diffllama, dory; layer 0 of modernbert-decoder and rwkv).

@@ -67,10 +67,17 @@ size_t organ_forward_values_width(const organ_forward_config *c, const organ_lay
     return kind->latent ? of_index : (size_t)kind->kv_heads * kind->value_dim;
 }
 
+/* Returns the floats of a token for its queries, whose memory the gates of the output reuse. */
+static size_t queries_width(const organ_forward_config *c, const organ_layer_kind *kind)
+{
+    const bool wide = c->gate != ORGAN_UNGATED && !c->gate_in_q && !c->gate_heads;
+    return (size_t)kind->heads * organ_max(kind->head_dim, wide ? kind->value_dim : 0);
+}
+
 /* A token needs q, the output, k and v, and `room` for latent vectors, a fused projection or q with gates. */
 size_t organ_forward_attention_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
-    const size_t heads = (size_t)kind->heads * ((size_t)kind->head_dim + kind->value_dim);
+    const size_t heads = queries_width(c, kind) + (size_t)kind->heads * kind->value_dim;
     const size_t latent = kind->latent ? organ_forward_latent_room(&c->latent, 1) : 0;
     const size_t keys = organ_forward_keys_width(c, kind) + organ_forward_values_width(c, kind);
     const size_t fused = c->fused != ORGAN_FUSED_NONE ? (size_t)kind->heads * kind->head_dim + keys : 0;
@@ -427,7 +434,7 @@ static organ_status choose_keys_of(attention_job *j, organ_error *error)
             organ_forward_index_choose(j->group, &j->index, j->index_keys + t->first * c->latent.index_dim, first,
                                        t->query, t->queries, error);
         for (size_t token = first; c->latent.index_shared && token < first + t->queries; token++) {
-            float *const state = j->group->states + token * c->state + c->hidden;
+            float *const state = j->group->states + token * c->state + organ_forward_streams_floats(c);
             if (j->kind->indexed)
                 organ_forward_index_keep(&j->index, token, state, max);
             else
@@ -561,7 +568,7 @@ organ_status organ_forward_attention(forward_group *g, const float *normed, floa
                        .key_dim = kind->head_dim,
                        .value_dim = kind->value_dim};
     j.q = scratch;
-    j.out = j.q + g->tokens * j.q_width;
+    j.out = j.q + g->tokens * queries_width(c, kind);
     j.k = j.out + g->tokens * j.out_width;
     j.v = j.k + g->tokens * j.k_width;
     j.room = j.v + g->tokens * j.v_width;

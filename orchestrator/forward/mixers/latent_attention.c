@@ -21,14 +21,13 @@
 /* DeepSeek-AI 2025, "DeepSeek-V3.2-Exp", section 2; DeepseekV32Indexer and GlmMoeDsaIndexer of transformers. From x,
  * the normed input of the layer, and c, the normed latent vector of queries, the indexer computes for each token a
  * query with heads q_h = wq_b(c), a key k = LayerNorm(wk(x)) without heads, and a weight of each head, w =
- * weights_proj(x). The first qk_rope_head_dim numbers of q_h and k are rotated. The score of a key for a query is
+ * weights_proj(x). The first qk_rope_head_dim numbers of q_h and k are rotated (index_last: the last ones). The score
+ * of a key for a query is
  *
  *     s = sum over h of w_h heads^-1/2 max(q_h . k dim^-1/2, 0).
  *
  * A query attends to the index_topk keys with the largest scores among those up to its own token; of keys with equal
  * scores the earlier ones are chosen. */
-
-#define INDEX_EPS 1e-6 /* epsilon of the norm of keys, a constant in the class of transformers */
 
 /* Up to FORWARD_QUERIES queries have scores; chosen keys are bits. If `total` is at most index_topk, all keys are
  * attended to. */
@@ -56,12 +55,14 @@ static void prepare_index_tokens(void *context, size_t t)
     const forward_norm norm = {.kind = ORGAN_NORM_LAYER,
                                .weights = organ_forward_values(j->group->layer, PART_NORM_INDEX),
                                .biases = organ_forward_values(j->group->layer, PART_BIAS_NORM_INDEX),
-                               .eps = INDEX_EPS};
+                               .eps = c->index_eps};
+    const size_t at = c->index_last ? c->index_dim - c->rotated : 0; /* the first rotated dimension */
     float *const key = j->index->keys + t * c->index_dim, *const q = j->index->q + t * c->index_heads * c->index_dim;
     organ_forward_norm_by(&norm, key, c->index_dim, key);
-    organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, key);
+    organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, key + at);
     for (size_t h = 0; h < c->index_heads; h++)
-        organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, q + h * c->index_dim);
+        organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours,
+                             q + h * c->index_dim + at);
 }
 
 /* Computes the indexer's queries from `low`, the normed latent vectors of queries (tokens x q_rank), and its weights

@@ -171,6 +171,27 @@ static organ_status open_layers(organ_expert_heal *h, organ_error *error)
     return error->status;
 }
 
+/* Returns ORGAN_USAGE for architectures in which the output of a layer is not linear in the down projections, or whose
+ * states have more than one hidden state. */
+static organ_status heal_check_model(const organ_expert_heal *h, organ_error *error)
+{
+    if (h->config->dual_ffn)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: the outputs of its experts are normalised: `heal` has no linear equations for it",
+                          h->options.model->path);
+    if (h->config->state != h->config->hidden)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: its layers pass on %llu numbers per token, not the hidden size %llu: `heal` does not "
+                          "support it",
+                          h->options.model->path, (unsigned long long)h->config->state,
+                          (unsigned long long)h->config->hidden);
+    return h->config->router.into_inputs
+               ? organ_fail(error, ORGAN_USAGE,
+                            "%s: the router's factors multiply the inputs of experts, which `heal` does not support",
+                            h->options.model->path)
+               : ORGAN_OK;
+}
+
 organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal,
                                     organ_error *error)
 {
@@ -201,15 +222,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
     if (organ_calibration_run_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress,
                                    &h->calib, error) != ORGAN_OK)
         return error->status;
-    if (h->config->dual_ffn)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: the outputs of its experts are normalised: `heal` has no linear equations for it",
-                          options->model->path);
-    return h->config->router.into_inputs
-               ? organ_fail(error, ORGAN_USAGE,
-                            "%s: the router's factors multiply the inputs of experts, which `heal` does not support",
-                            options->model->path)
-               : ORGAN_OK;
+    return heal_check_model(h, error);
 }
 
 void organ_expert_heal_close(organ_expert_heal *h)
