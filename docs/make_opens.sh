@@ -9,18 +9,24 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 table=${OPENS_TABLE:-docs/opens.tsv}
 page=${OPENS_PAGE:-docs/opens.md}
 
-# rows SERVER: prints the rows of the server's table. Models in which an output has another verdict than in the others are named.
+# rows SERVER: prints the rows of the server's table. They name the models of an output, unless all that it is tried with have the verdict.
 # shellcheck disable=SC2016
 rows() {
     awk -F '\t' -v server="$1" '
         BEGIN { split("opens|opens, reference kernel|differs|refuses|not run", order, "|") }
-        NR == 1 || $3 != server || $5 == "not written" { next }
+        FILENAME ~ /forms\.tsv$/ { models_of[$1] = $4 == "*" ? 5 : split($4, list, ","); next }
+        FNR == 1 || $3 != server { next }
+        $5 == "not written" { models_of[$1]--; next }
         {
-            group = $5 "\t" ($5 ~ /^opens/ ? "" : $8)
+            message = $8
+            sub(/^; /, "", message)
+            gsub(/\|/, "/", message)
+            if (length(message) > 90) message = substr(message, 1, 87) "..."
+            group = $5 "\t" ($5 ~ /^opens/ ? "" : message)
             if (!(group in seen)) { seen[group] = 1; groups[++count] = group }
             if (!((group, $1) in models)) outputs[group] = outputs[group] "\n" $1
             models[group, $1] = models[group, $1] (models[group, $1] == "" ? "" : ", ") $2
-            tried[$1] = tried[$1] (tried[$1] == "" ? "" : ", ") $2
+            count_of[group, $1]++
             size = $6 < 0 ? -$6 : +$6
             if (size > most[group]) most[group] = size
         }
@@ -28,7 +34,7 @@ rows() {
         function listed(group,    k, n, names, part, text, m, parts, lists) {
             n = split(substr(outputs[group], 2), names, "\n")
             for (k = 1; k <= n; k++) {
-                part = models[group, names[k]] == tried[names[k]] ? "" : models[group, names[k]]
+                part = count_of[group, names[k]] == models_of[names[k]] ? "" : models[group, names[k]]
                 if (!(part in lists)) parts[++m] = part
                 lists[part] = lists[part] (lists[part] == "" ? "" : ", ") "`" names[k] "`"
             }
@@ -42,11 +48,9 @@ rows() {
                 for (g = 1; g <= count; g++) {
                     split(groups[g], part, "\t")
                     if (part[1] != order[o]) continue
-                    gsub(/\|/, "/", part[2])
-                    message = length(part[2]) > 90 ? substr(part[2], 1, 87) "..." : part[2]
-                    printf "|%s|%s|%s|%s|\n", part[1], listed(groups[g]), part[1] ~ /^(opens|differs)/ ? sprintf("%.4f", most[groups[g]]) : "", message
+                    printf "|%s|%s|%s|%s|\n", part[1], listed(groups[g]), part[1] ~ /^(opens|differs)/ ? sprintf("%.4f", most[groups[g]]) : "", part[2]
                 }
-        }' "$table"
+        }' tests/servers/forms.tsv "$table"
 }
 
 # Prints the page with new tables.

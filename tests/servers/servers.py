@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs/opens.tsv"
 HEAD = "output\tmodel\tserver\tversion\tverdict\tfigure\tdate\tnote\n"
 # Messages of vLLM that name no fault of an output, but a kernel which its build for CPUs lacks.
-NO_KERNEL = re.compile(r"Failed to find a kernel|is not supported: Marlin|Forced NVFP4|expected at most 0 argument|narrow\(\) cannot be applied|static_scaled_fp8_quant"
+NO_KERNEL = re.compile(r"Failed to find a kernel|No compressed-tensors compatible scheme|is not supported: Marlin|Forced NVFP4|expected at most 0 argument|narrow\(\) cannot be applied|static_scaled_fp8_quant"
                        r"|MoE backend|Marlin does not support|'CPU' backend|triton|AMX|not supported on CPU|_C' object has no attribute|Engine core initialization failed"
                        r"|has no attribute '(?:gptq|awq|marlin)|only supported on CUDA|no op named", re.I)
 OPEN = ("opens", "opens, reference kernel")
