@@ -4,10 +4,10 @@
 
   SERVERS="vllm peft" OUTPUTS="int4-.*" MODELS="llama" servers.py
 
-SERVERS names rows of servers.tsv (default: all), OUTPUTS is a pattern of outputs, MODELS names models of make_models.py; MISSING=yes leaves out what the table has. RULES=yes opens nothing and
-only compares the rows of the table with `organ inspect --for`.
-The rows of docs/opens.tsv are replaced as they are measured, and those of removed outputs go when the table is written. For each output of forms.tsv and each model, the mean negative log-likelihood of a text
-is compared with that of `organ perplexity`, by the bounds of bounds.tsv. The verdict is one of:
+SERVERS names rows of servers.tsv (default: all), OUTPUTS is a pattern of outputs, MODELS names models of make_models.py; MISSING=yes leaves out what
+docs/opens.tsv has. RULES=yes opens nothing, and only compares the rows of the table with `organ inspect --for`. The rows of docs/opens.tsv are replaced as
+they are measured; those of outputs that forms.tsv no longer has go. For each output of forms.tsv and each model, the mean negative log-likelihood of a
+text is compared with that of `organ perplexity`, by the bounds of bounds.tsv. The verdict is one of:
 
   opens                     the server computes what organ predicts
   opens, reference kernel   the server reads the weights right, and kernels of vllm_kernels.py multiply them
@@ -38,9 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs/opens.tsv"
 HEAD = "output\tmodel\tserver\tversion\tverdict\tfigure\tdate\tnote\n"
 # Messages of vLLM that name no fault of an output, but a kernel which its build for CPUs lacks.
-NO_KERNEL = re.compile(r"Failed to find a kernel|No compressed-tensors compatible scheme|is not supported: Marlin|Forced NVFP4|expected at most 0 argument|narrow\(\) cannot be applied|static_scaled_fp8_quant"
-                       r"|MoE backend|Marlin does not support|'CPU' backend|triton|AMX|not supported on CPU|_C' object has no attribute|Engine core initialization failed"
-                       r"|has no attribute '(?:gptq|awq|marlin)|only supported on CUDA|no op named", re.I)
+NO_KERNEL = re.compile(r"Failed to find a kernel|No compressed-tensors compatible scheme|Marlin FP4 not available|Marlin does not support|MoE backend"
+                       r"|static_scaled_fp8_quant|narrow\(\) cannot be applied|'CPU' backend|triton|requires (?:AMX|x86)|_C' object has no attribute", re.I)
 OPEN = ("opens", "opens, reference kernel")
 
 
