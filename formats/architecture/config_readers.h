@@ -141,6 +141,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *config)
 void organ_config_windows(const config_hf_source *s, organ_forward_config *config);
 /* Reads the heads of architectures in which they differ between layers; after organ_config_windows. */
 void organ_config_heads(const config_hf_source *s, organ_forward_config *config);
+/* Reads the heads and limits of the layers of Step 3.7; after organ_config_windows. */
+void organ_config_step_layers(const config_hf_source *s, organ_forward_config *config);
 /* Reads which layers rotate q and k, have attention sinks, and attend within chunks; after organ_config_windows and
  * organ_config_ropes. */
 void organ_config_positions(const config_hf_source *s, organ_forward_config *config);
@@ -161,6 +163,10 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *confi
  *
  * For a few model types that transformers saves with another class, *architecture becomes the published one. */
 json_t *organ_config_text(json_t *root, const char **architecture);
+
+/* Adds to the text part of a published config.json of Step 3.7 the members that transformers saves in place of its own:
+ * layer_types, mlp_layer_types, rope_parameters by layer type, query_pre_attn_scalar. */
+void organ_config_step(json_t *text);
 
 /* ---- the class that transformers chooses by model_type of config.json ---- */
 

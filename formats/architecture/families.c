@@ -74,6 +74,14 @@ static const forward_name llama4_names[] = {
     {PART_SHARED_GATE, "feed_forward.shared_expert.gate_proj.weight"},
     {PART_SHARED_UP, "feed_forward.shared_expert.up_proj.weight"},
     {PART_SHARED_DOWN, "feed_forward.shared_expert.down_proj.weight"}, {0}};
+static const forward_name step_names[] = {
+    {PART_HEAD_GATE, "self_attn.g_proj.weight"},
+    {PART_ROUTER | NAME_MODULE, "mlp.gate.weight"}, {PART_ROUTER, "moe.gate.weight"},
+    {PART_ROUTER_BIAS | NAME_MODULE, "mlp.gate.e_score_correction_bias"}, {PART_ROUTER_BIAS, "moe.router_bias"},
+    {PART_EXPERTS_GATE, "moe.gate_proj.weight"}, {PART_EXPERTS_UP, "moe.up_proj.weight"},
+    {PART_EXPERTS_DOWN | NAME_MODULE, "mlp.experts.down_proj"}, {PART_EXPERTS_DOWN, "moe.down_proj.weight"},
+    SHARED_EXPERTS_OF(NAME_MODULE), {PART_SHARED_GATE, "share_expert.gate_proj.weight"},
+    {PART_SHARED_UP, "share_expert.up_proj.weight"}, {PART_SHARED_DOWN, "share_expert.down_proj.weight"}, {0}};
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
@@ -160,6 +168,11 @@ static const forward_mixture laguna_mixture = {
     .width = "moe_intermediate_size", .shared_width = "shared_expert_intermediate_size", .router = LOGISTIC,
     .normalise = {NULL, true}, .scale = "moe_routed_scaling_factor", .cap = "moe_router_logit_softcapping",
     .required = laguna_required};
+static const char *const step_required[] = {"share_expert_dim", "moe_router_scaling_factor", "n_routed_experts", NULL};
+static const forward_mixture step_mixture = {
+    .experts = "n_routed_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .shared_width = "share_expert_dim", .router = LOGISTIC,
+    .normalise = {NULL, true}, .scale = "routed_scaling_factor", .required = step_required};
 static const forward_mixture mimo_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size", .router = LOGISTIC,
     .normalise = {"norm_topk_prob", true}, .gguf_normalise = true, .scale = "routed_scaling_factor",
@@ -334,6 +347,10 @@ const forward_family organ_forward_families[] = {
      .window_pattern = 4, .first_full = true, .qk_norm = ORGAN_QK_NORM_HEAD,
      .gate = ORGAN_GATE_SOFTPLUS, .heads = HEADS_LAGUNA,
      .windows = WINDOWS_TYPES, .window = 512, .mixture = &laguna_mixture, .names = laguna_names, .fixed = laguna_fixed},
+    {.architecture = "Step3p7ForConditionalGeneration", .gguf = "step35", .gguf_half_rotated = true, .rotated_part = 1, .head_dim = 128, ATTENTION_BIAS, MLP_BIAS,
+     .norm_adds_one = true, .eps = 1e-5, .qk_norm = ORGAN_QK_NORM_HEAD, .query_scalar = true,
+     .gate = ORGAN_GATE_LOGISTIC, .heads = HEADS_STEP, .windows = WINDOWS_TYPES, .local = LOCAL_OWN,
+     .mixture = &step_mixture, .names = step_names},
     {.architecture = "MiMoV2FlashForCausalLM", .gguf = "mimo2", .theta = 5e6, .rotated_part = 0.334,
      .scaled_whole = true, .local = LOCAL_OWN, .qkv_bias = {"attention_bias", false}, .heads = HEADS_MIMO,
      .windows = WINDOWS_TYPES, .window = 129, .sinks = SINKS_WINDOWED, .value_scale = {"attention_value_scale", 0.707},

@@ -96,8 +96,9 @@ typedef struct forward_number {
  * attn_temperature_tuning). */
 typedef enum forward_query { QUERY_NONE, QUERY_ROPE, QUERY_LLAMA4 } forward_query;
 
-/* The rule by which heads differ between layers, or between k and v (hf_own.c): none, Laguna's or MiMo's. */
-typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO } forward_heads;
+/* The rule by which heads differ between layers, or between k and v (hf_own.c): none, or that of
+ * an architecture. */
+typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO, HEADS_STEP } forward_heads;
 
 /* Early architectures with members in config.json that no other has (organ_config_early in hf_own.c). */
 typedef enum forward_early {
@@ -323,6 +324,7 @@ typedef struct forward_family {
     bool interleaved;        /* rope_interleaved of organ_forward_config, in safetensors too */
     bool neighbours;         /* rope_neighbours of organ_forward_config */
     bool gguf_exact_range;   /* YaRN does not round the bounds of its ramp (GGUF has no key for it) */
+    bool gguf_half_rotated;  /* half of the dimensions are rotated in layers without a window (GGUF has no key for it) */
     bool gguf_pairs;         /* rope_interleaved of organ_forward_config, in GGUF files only */
     bool softcaps;           /* final_logit_softcapping, and attn_logit_softcapping if attention_softcap is above 0 */
     /* caps if config.json does not have the members; a null there means no cap */
@@ -427,6 +429,18 @@ typedef struct forward_family {
     bool adjusted_feed;
     const forward_name *names, *gguf_names; /* names of tensors that differ from the usual ones (layer_parts.c) */
 } forward_family;
+
+/* Returns the number of divisors that rope_freqs.weight has for a rotation. */
+static inline unsigned organ_forward_divisors(const forward_family *family, const organ_rope_config *rope)
+{
+    return family->gguf_half_rotated ? rope->dimensions : rope->dimensions / 2;
+}
+
+/* Returns whether layers of the architecture may differ in their heads of q, and have a gate of the attention. */
+static inline bool organ_heads_by_layer(const forward_family *family)
+{
+    return family->heads == HEADS_LAGUNA || family->heads == HEADS_STEP;
+}
 
 /* Returns the quantile of the standard normal distribution at `part`, above 0 and below 1: gate_cut of organ_layer_kind
  * for a share `part` of gates that become 0. 2 part - 1, the inverse of erf and the product with the root of 2 are

@@ -218,6 +218,11 @@ json_t *organ_config_text(json_t *root, const char **architecture)
     if (!has_text && !strstr(*architecture, "ForConditionalGeneration"))
         return root;
     const char *const own = word_in(json_array_get(json_object_get(nested, "architectures"), 0));
+    /* transformers ignores the model_type of the text part */
+    if (strcmp(*architecture, "Step3p7ForConditionalGeneration") == 0) {
+        organ_config_step(text);
+        return text;
+    }
     /* That class of transformers does not cap its logits; Gemma3ForCausalLM does. */
     if (strcmp(*architecture, "Gemma3ForConditionalGeneration") == 0)
         json_object_del(text, "final_logit_softcapping");

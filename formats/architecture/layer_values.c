@@ -7,6 +7,7 @@
 #include "formats/base/owned.h"
 #include "formats/base/word_lists.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define FULL     "full_attention"
@@ -129,7 +130,8 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
         "block_configs intermediate_size activation_sparsity_pattern num_key_value_heads num_attention_heads "
         "attention_layers ffn_multipliers num_query_heads num_kv_heads moe_topk num_shared_expert "
         "moe_intermediate_size num_attention_heads_per_layer num_key_value_heads_per_layer indexer_types "
-        "index_topk_pattern sliding_windows swiglu_limits swiglu_limits_shared",
+        "index_topk_pattern sliding_windows swiglu_limits swiglu_limits_shared rope_theta "
+        "partial_rotary_factors",
     [LAYER_MEMBER_NUMBERS] =
         "mlp_only_layers cross_attention_layers attn_layer_indices hybrid_layer_ids full_attn_idxs",
     [LAYER_MEMBER_OTHER_LIST] =
@@ -182,6 +184,17 @@ bool organ_layer_among(const json_t *list, size_t first, size_t layer)
     for (size_t k = 0; k < json_array_size(list); k++)
         if (json_integer_value(json_array_get(list, k)) == (json_int_t)(layer + first))
             return true;
+    return false;
+}
+
+bool organ_layer_in_text(const char *text, size_t layer)
+{
+    for (char *end; *text; text = *end ? end + 1 : end) {
+        const unsigned long number = strtoul(text, &end, 10);
+        if (end > text && number == layer)
+            return true;
+        end += strcspn(end, ",");
+    }
     return false;
 }
 

@@ -56,6 +56,9 @@ uint64_t organ_layer_number(const json_t *object, const char *key, uint64_t othe
 /* Returns whether a list of layer numbers, which count from `first`, has the layer. NULL is an empty list. */
 bool organ_layer_among(const json_t *list, size_t first, size_t layer);
 
+/* Returns whether a text of layer numbers with commas between them has the layer. */
+bool organ_layer_in_text(const char *text, size_t layer);
+
 /* The first layers, as many as the member says, have no experts. Of the models that are named an absent member has a
  * default value in transformers. */
 typedef struct layer_lead {

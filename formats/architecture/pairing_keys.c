@@ -293,6 +293,8 @@ static const pairing_key some_keys[] = {
     {"expert_count:experts", U32, SETTING(experts)},
     {"expert_used_count:used", U32, SETTING(experts_used)},
     {"activation_sparsity_scale", F32, BY_LAYER(cut)},
+    {"swiglu_clamp_exp", F32, OF_LAYER(limits[1])},
+    {"swiglu_clamp_shexp", F32, OF_LAYER(limits[0])},
 };
 /* clang-format on */
 

@@ -241,6 +241,11 @@ const forward_pairing organ_pairing_rows[] = {
      "rope.dimension_count "
      "rope.dimension_count_swa", "laguna", NULL,
      "{" SILU ", \"moe_apply_router_weight_on_input\": false, \"moe_router_logit_softcapping\": 0.0}", 0},
+    {"Step3p7ForConditionalGeneration", "step35",
+     "attention.head_count:layers attention.sliding_window "
+     "attention.sliding_window_pattern " MOE " expert_shared_feed_forward_length:shared expert_weights_norm:normed "
+     "expert_weights_scale expert_gating_func leading_dense_block_count:counted swiglu_clamp_exp swiglu_clamp_shexp",
+     NULL, NULL, NULL, PAIRING_NORMS_PLUS_ONE},
     {"MellumForCausalLM", "mellum", MOE " attention.sliding_window attention.sliding_window_pattern", "mellum", NULL,
      "{" SILU "}", 0},
     {"Cohere2MoeForCausalLM", "cohere2moe",

@@ -151,6 +151,19 @@ static void read_xielu(const config_gguf_source *s, organ_forward_config *c)
             c->kinds[l].xielu[k] = (float)organ_key_real_of_layer(s, keys[k], l);
 }
 
+static void read_limits(const config_gguf_source *s, organ_forward_config *c)
+{
+    static const char *const keys[] = {"swiglu_clamp_shexp", "swiglu_clamp_exp"};
+    char full[CONFIG_KEY_LIMIT];
+    for (unsigned k = 0; k < 2 && s->family->heads == HEADS_STEP; k++)
+        for (unsigned l = 0; organ_key_find(s, keys[k]) && l < c->layers && !s->error->status; l++) {
+            const double limit = organ_key_real_of_layer(s, organ_key_name(s, keys[k], full), l);
+            c->kinds[l].limits[k] = (float)limit;
+            if (!(limit >= 0) || !isfinite(limit))
+                organ_key_refuse(s, keys[k], "is %g for layer %u", limit, l);
+        }
+}
+
 /* Some layers may lack the matrix: the first layer that has it decides. */
 static bool is_biased(const config_gguf_source *s, const organ_forward_config *c, const char *matrix)
 {
@@ -216,6 +229,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     read_biases(s, c);
     read_parallel(s, c);
     read_xielu(s, c);
+    read_limits(s, c);
     c->tied_output = !organ_key_tensor(s, "output.weight");
     c->rope_interleaved = f->interleaved || f->gguf_pairs;
     organ_key_ropes(s, c);

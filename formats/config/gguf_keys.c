@@ -346,6 +346,8 @@ void organ_key_ropes(const config_gguf_source *s, organ_forward_config *c)
         (organ_rope_config){.attention_factor = 1,
                             .theta = organ_key_real(s, "rope.freq_base_swa", local == LOCAL_OWN ? 1e4 : c->rope.theta),
                             .dimensions = organ_key_size(s, "rope.dimension_count_swa", c->rope.dimensions)};
+    if (s->family->gguf_half_rotated)
+        c->rope.dimensions /= 2;
 }
 
 /* ---- Gemma 3n and Gemma 4 (llama.cpp: gemma3n.cpp, gemma4.cpp, and the classes of its converter) ---- */

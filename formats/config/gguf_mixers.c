@@ -277,7 +277,7 @@ void organ_key_name_fault(const config_gguf_source *s)
 #define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */
 
 /* The keys may be arrays with a number for each layer. In MiMo-V2 heads of v have a width of their own. The rows of
- * Laguna's gate tensor show whether it has a number for each head or for each number of the attention's output. */
+ * Laguna's and Step's gate tensor show whether it has a number for each head or for each number of the attention's output. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
@@ -289,7 +289,7 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
         kind->intermediate = organ_key_of_layer(s, "feed_forward_length", l, 0);
     }
     const organ_tensor *const gate =
-        s->family->heads == HEADS_LAGUNA ? organ_model_find(s->model, "blk.0.attn_gate.weight") : NULL;
+        organ_heads_by_layer(s->family) ? organ_model_find(s->model, "blk.0.attn_gate.weight") : NULL;
     c->gate_heads = c->gate_heads || (gate && gate->rank == 2 && gate->shape[0] == c->kinds[0].heads);
 }
 

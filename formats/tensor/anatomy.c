@@ -105,6 +105,8 @@ static const struct anatomy_part {
     {"embed_vision", ORGAN_ROLE_VISION},
     {"multi_modal_projector", ORGAN_ROLE_VISION},
     {"mm_projector", ORGAN_ROLE_VISION},
+    {"vit_large_projector", ORGAN_ROLE_VISION},
+    {"patch_merge_mlp", ORGAN_ROLE_VISION},
     {"v", ORGAN_ROLE_VISION},
     {"mm", ORGAN_ROLE_VISION},
     {"audio_tower", ORGAN_ROLE_AUDIO},
@@ -333,10 +335,11 @@ bool organ_anatomy_companion(const char *tensor_name, size_t *length)
     return suffix && suffix >= packed_suffixes + CODE_SUFFIXES;
 }
 
-/* The four names at the end are Granite's stacked routed experts. */
+/* The four names at the end are Granite's stacked routed experts, `stacks` those of Step 3.7. */
 static organ_expert_kind experts_of(const parts *p, const char *module)
 {
-    static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"};
+    static const char *const shared[] = {"shared_expert", "shared_experts", "share_expert", "shared_mlp"};
+    static const char *const stacks[] = {"moe.gate_proj", "moe.up_proj", "moe.down_proj"};
     static const char *const routed[] = {"experts", "switch_mlp", "switch_glu"};
     organ_expert_kind found = p->expert_dot ? ORGAN_EXPERTS_ROUTED : ORGAN_EXPERTS_NONE;
     for (const char *word = module; *word;) {
@@ -353,7 +356,8 @@ static organ_expert_kind experts_of(const parts *p, const char *module)
                          organ_anatomy_ends(module, length, "block_sparse_moe.output_linear") ||
                          organ_anatomy_ends(module, length, "mlp.input_linear") ||
                          organ_anatomy_ends(module, length, "mlp.output_linear");
-    return granite ? ORGAN_EXPERTS_ROUTED : found;
+    return granite || is_among(module, module + length, stacks, sizeof stacks / sizeof *stacks) ? ORGAN_EXPERTS_ROUTED
+                                                                                                : found;
 }
 
 const organ_role_info *organ_role_describe(organ_role role) { return &roles[role]; }
@@ -390,10 +394,10 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
     char module[MODULE];
     size_t length = strlen(tensor_name);
     parts p = split_tensor_name(tensor_name, length);
-    const organ_role outside = p.in_trunk || p.has_layer ? ORGAN_ROLE_OTHER : role_outside(tensor_name);
+    const organ_role role = role_of_parts(&p, module),
+                     outside = role != ORGAN_ROLE_OTHER || p.has_layer ? ORGAN_ROLE_OTHER : role_outside(tensor_name);
     if (outside != ORGAN_ROLE_OTHER)
         return (organ_anatomy){outside, ORGAN_GROUP_OTHER, ORGAN_EXPERTS_NONE, -1, -1};
-    const organ_role role = role_of_parts(&p, module);
     const char *const *const suffix =
         role == ORGAN_ROLE_OTHER && !p.bias ? cut_packed_suffix(tensor_name, &length) : NULL;
     if (!suffix)

@@ -188,6 +188,9 @@ typedef struct organ_layer_kind {
      * each of them, and sets negative results to 0 (Gemma 3n). */
     bool gate_is_cut;
     float gate_cut;
+    /* Limits of the activated gate, and of up in both directions: [0] of the dense feed-forward and the shared expert,
+     * [1] of routed experts; 0: no limit (Step 3.7) */
+    float limits[2];
     /* alpha_p, alpha_n, beta and eps of ORGAN_XIELU from a GGUF file; safetensors have them as tensors */
     float xielu[4];
 } organ_layer_kind;

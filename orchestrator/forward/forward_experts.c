@@ -274,7 +274,7 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
             return error->status;
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         (pairs && organ_forward_split_all(g, j->pairs, j->gate, j->up, j->rows, inner, error)) ||
-        organ_forward_gate_all(g, j->gate, c->ungated ? NULL : j->up, j->rows, inner, error))
+        organ_forward_gate_all(g, /*routed=*/true, j->gate, c->ungated ? NULL : j->up, j->rows, inner, error))
         return error->status;
     const float *const all_inputs = down_inputs_of(j, error);
     for (size_t e = from; e < until && !error->status; e++)
@@ -368,7 +368,7 @@ static organ_status run_inner(forward_group *g, size_t expert, const float *x, s
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         (split && organ_forward_split_all(g, pairs, inner, up, rows, width, error)))
         return error->status;
-    return organ_forward_gate_all(g, inner, ungated ? NULL : up, rows, width, error);
+    return organ_forward_gate_all(g, /*routed=*/true, inner, ungated ? NULL : up, rows, width, error);
 }
 
 /* ---- experts whose taps get all tokens ---- */

@@ -576,9 +576,10 @@ organ_status organ_forward_keep_normed(const forward_group *group, unsigned half
 /* Computes to = (to + from) * scale for tokens x hidden numbers; `from` may be NULL. */
 organ_status organ_forward_combine(const forward_group *group, float *to, const float *from, size_t tokens, float scale,
                                    organ_error *error);
-/* Computes gate = act(gate) * up; `up` may be changed. Without `up` (NULL), gate = act(gate). */
-organ_status organ_forward_gate_all(const forward_group *group, float *gate, float *up, size_t tokens, size_t width,
-                                    organ_error *error);
+/* Computes gate = act(gate) * up; `up` may be changed. Without `up` (NULL), gate = act(gate). `routed`: the numbers are
+ * of routed experts, which may have limits of their own. */
+organ_status organ_forward_gate_all(const forward_group *group, bool routed, float *gate, float *up, size_t tokens,
+                                    size_t width, organ_error *error);
 /* Splits rows of 2 x width numbers, in which gate and up alternate, into `gate` and `up`, rows x width each. */
 organ_status organ_forward_split_all(const forward_group *group, const float *pairs, float *gate, float *up,
                                      size_t rows, size_t width, organ_error *error);

@@ -388,10 +388,11 @@ static forward_view add_flat(builder *b, forward_part part, bool transposed, uin
     return add_slot(b, slot);
 }
 
-/* In safetensors only MLX has a stack for each projection. */
+/* In safetensors only MLX and Step 3.7 have a stack for each projection. */
 static const char *stack_name(const builder *b, forward_part part, char name[128])
 {
-    return is_gguf(b) ? name_of(b, part) : organ_forward_mlx_stack(b->forward, b->layer, part, name);
+    const char *const own = name_of(b, part);
+    return is_gguf(b) || part_exists(b, own) ? own : organ_forward_mlx_stack(b->forward, b->layer, part, name);
 }
 
 /* `fused` is the name of a stack with gate and up; NULL: none. */

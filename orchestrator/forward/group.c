@@ -15,6 +15,7 @@ typedef struct token_job {
     size_t tokens, width;
     float scale;        /* factor of sums; of cut_tokens: gate_cut */
     float limit, alpha; /* of the clamped SwiGLU; limit 0: not clamped */
+    float bound;        /* limit of the activated gate and of up; 0: none */
     float gate_scale;   /* factor of the gate */
     float cut;          /* expert_limit, of routed experts; 0: none */
     const organ_kernels *kernels;
@@ -35,7 +36,8 @@ static void add_tokens(void *context, size_t t)
         j->to[k] += j->from[k] * j->scale;
 }
 
-/* Without up, gate = act(gate). Uses the clamped SwiGLU if `limit` is above 0. */
+/* Without up, gate = act(gate). Uses the clamped SwiGLU if `limit` is above 0, and limits the product's factors if
+ * `bound` is. */
 static void gate_numbers(const token_job *j, size_t t, size_t first, size_t count)
 {
     float *const gate = j->to + t * j->width + first, *const up = j->up ? j->up + t * j->width + first : NULL;
@@ -48,6 +50,8 @@ static void gate_numbers(const token_job *j, size_t t, size_t first, size_t coun
     }
     if (!up)
         organ_forward_activate(j->kernels, j->activation, &j->xielu, gate, count);
+    else if (j->bound > 0)
+        organ_forward_gate_limited(j->kernels, j->activation, j->bound, gate, up, count);
     else if (j->limit > 0)
         organ_forward_gate_clamped(j->kernels, j->limit, j->alpha, gate, up, count);
     else
@@ -198,13 +202,14 @@ static forward_xielu xielu_of(const organ_layer *layer)
                            *values[2], *values[3]};
 }
 
-static token_job gate_job_of(const forward_group *g, float *gate, float *up, size_t tokens, size_t width)
+static token_job gate_job_of(const forward_group *g, bool routed, float *gate, float *up, size_t tokens, size_t width)
 {
     const organ_forward_config *const c = &g->forward->config;
     token_job j = {.to = gate,
                    .up = up,
                    .limit = (float)c->gate_limit,
                    .alpha = (float)c->gate_alpha,
+                   .bound = g->layer->kind->limits[routed],
                    .gate_scale = c->multipliers.gate,
                    .tokens = tokens,
                    .width = width,
@@ -215,11 +220,11 @@ static token_job gate_job_of(const forward_group *g, float *gate, float *up, siz
     return j;
 }
 
-organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *up, size_t tokens, size_t width,
-                                    organ_error *error)
+organ_status organ_forward_gate_all(const forward_group *g, bool routed, float *gate, float *up, size_t tokens,
+                                    size_t width, organ_error *error)
 {
-    token_job j = gate_job_of(g, gate, up, tokens, width);
-    j.cut = (float)g->forward->config.expert_limit;
+    token_job j = gate_job_of(g, routed, gate, up, tokens, width);
+    j.cut = routed ? (float)g->forward->config.expert_limit : 0;
     return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
 }
 
@@ -339,7 +344,7 @@ static organ_status run_gate_and_up(forward_group *g, forward_part gate, size_t 
     const forward_part up = gate + (PART_UP - PART_GATE); /* PART_UP or PART_SHARED_UP */
     const bool gated = g->layer->plan->parts[gate].slot != SIZE_MAX,
                cut = gate == PART_GATE && g->layer->kind->gate_is_cut;
-    const token_job job = gate_job_of(g, gates, gated ? ups : NULL, tokens, inner);
+    const token_job job = gate_job_of(g, /*routed=*/false, gates, gated ? ups : NULL, tokens, inner);
     if ((gated && group_add_product(g, gate, inner, tokens, normed, gates, error)) ||
         group_add_product(g, up, inner, tokens, normed, gated ? ups : gates, error))
         return error->status;
@@ -353,7 +358,8 @@ static organ_status run_gate_and_up(forward_group *g, forward_part gate, size_t 
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         (cut && cut_gates(g, gates, tokens, inner, error)))
         return error->status;
-    return at_once ? ORGAN_OK : organ_forward_gate_all(g, gates, gated ? ups : NULL, tokens, inner, error);
+    return at_once ? ORGAN_OK
+                   : organ_forward_gate_all(g, /*routed=*/false, gates, gated ? ups : NULL, tokens, inner, error);
 }
 
 /* With PART_GATE, the sparsity of Gemma 3n and the norm before the down projection are applied if the layer has

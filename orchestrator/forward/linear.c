@@ -351,6 +351,17 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
         activate_by_gate(kernels, activation, x, n);
 }
 
+/* A NaN stays a NaN. */
+void organ_forward_gate_limited(const organ_kernels *kernels, organ_activation activation, float limit, float *gate,
+                            const float *up, size_t n)
+{
+    organ_forward_activate(kernels, activation, /*xielu=*/NULL, gate, n);
+    for (size_t k = 0; k < n; k++) {
+        const float g = gate[k] > limit ? limit : gate[k], below = up[k] > limit ? limit : up[k];
+        gate[k] = g * (below < -limit ? -limit : below);
+    }
+}
+
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count)
 {

@@ -214,7 +214,7 @@ organ_status organ_forward_per_layer(forward_group *g, size_t first, size_t toke
     float *const inputs = scratch, *const gate = inputs + tokens * width;
     if (make_inputs(g, g->windows->tokens + g->first + first, tokens, out, gate, inputs, error) ||
         organ_forward_apply(g, PART_PER_LAYER_GATE, first, tokens, x, gate, width, error) ||
-        organ_forward_gate_all(g, gate, inputs, tokens, width, error) ||
+        organ_forward_gate_all(g, /*routed=*/false, gate, inputs, tokens, width, error) ||
         organ_forward_apply(g, PART_PER_LAYER_OUT, first, tokens, gate, out, (size_t)c->hidden, error))
         return error->status;
     return organ_forward_norm_all(g, PART_NORM_PER_LAYER, out, out, tokens, error);

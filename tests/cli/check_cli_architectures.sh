@@ -203,6 +203,7 @@ qwen2_vl int4-group128
 internvl int4-group128
 glm4v_moe int4-group128
 glm4v int4-group128
+step3p7 int4-group128
 TYPES
 
 # ---- quantize: outputs that transformers opens only if it dequantises them, or not at all ----

@@ -248,8 +248,15 @@ void arch_set_config(const char *directory, const char *members)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/config.json", directory);
-    json_t *const root = json_load_file(path, 0, NULL), *const set = json_loads(members, 0, NULL);
-    ck_assert_int_eq(json_object_update(root, set), 0);
+    json_t *const root = json_load_file(path, 0, NULL), *const set = json_loads(members, 0, NULL), *value;
+    const char *key;
+    const size_t inside = strlen("text_config.");
+    json_object_foreach(set, key, value)
+    {
+        const bool nested = strncmp(key, "text_config.", inside) == 0;
+        json_t *const object = nested ? json_object_get(root, "text_config") : root;
+        ck_assert_int_eq(json_object_set(object, nested ? key + inside : key, value), 0);
+    }
     ck_assert_int_eq(json_dump_file(root, path, 0), 0);
     json_decref(root);
     json_decref(set);

@@ -69,15 +69,15 @@ static void plain_frequencies(const organ_kernels *kernels, float theta, unsigne
 
 /* ---- opening ---- */
 
-/* A GGUF file divides the frequencies by the `half` factors; *factors is NULL if the file does not have the tensor.
- * Returns ORGAN_BAD_INPUT if a factor is not above 0 or not finite. */
-static organ_status read_factors(const organ_forward *f, const char *name, size_t half, float **factors,
+/* A GGUF file divides the frequencies by the first `half` of `count` factors; *factors is NULL if the file does not
+ * have the tensor. Returns ORGAN_BAD_INPUT if a factor is not above 0 or not finite. */
+static organ_status read_factors(const organ_forward *f, const char *name, size_t half, size_t count, float **factors,
                                  organ_error *error)
 {
     *factors = NULL;
     if (!f->model->gguf || !organ_weights_named(f->weights, name))
         return ORGAN_OK;
-    const organ_weight *weight = organ_forward_weight_named(f, name, 0, half, error);
+    const organ_weight *weight = organ_forward_weight_named(f, name, 0, count, error);
     if (!weight || !(*factors = organ_forward_vector(f, weight, error)))
         return error->status;
     for (size_t k = 0; k < half && !error->status; k++)
@@ -91,7 +91,9 @@ static organ_status read_factors(const organ_forward *f, const char *name, size_
 static organ_status divide_frequencies(const organ_forward *f, forward_rotation *rotation, organ_error *error)
 {
     float *factors;
-    if (read_factors(f, "rope_freqs.weight", rotation->half, &factors, error) == ORGAN_OK && factors)
+    if (read_factors(f, "rope_freqs.weight", rotation->half, organ_forward_divisors(f->family, rotation->rope),
+                     &factors, error) == ORGAN_OK &&
+        factors)
         for (size_t k = 0; k < rotation->half; k++)
             rotation->frequencies[k] /= factors[k];
     organ_forward_free(factors);
@@ -122,8 +124,8 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
             rotation->frequencies[k] = k < rope->angles ? frequency / (float)rope->factor : 0;
     }
     if (rope->kind == ORGAN_ROPE_LONGROPE && !rope->short_factors &&
-        (read_factors(forward, ORGAN_ROPE_SHORT, rotation->half, &rotation->short_factors, error) ||
-         read_factors(forward, ORGAN_ROPE_LONG, rotation->half, &rotation->long_factors, error)))
+        (read_factors(forward, ORGAN_ROPE_SHORT, rotation->half, rotation->half, &rotation->short_factors, error) ||
+         read_factors(forward, ORGAN_ROPE_LONG, rotation->half, rotation->half, &rotation->long_factors, error)))
         return error->status;
     const bool divided = rope == &forward->config.rope || forward->family->local == LOCAL_SAME;
     return divided ? divide_frequencies(forward, rotation, error) : ORGAN_OK;

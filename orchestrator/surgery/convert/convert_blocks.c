@@ -41,11 +41,11 @@ static size_t block_of(const organ_convert_job *job, const organ_weight *weight)
 }
 
 /* The block has attention like the last layer that has it: of layers with and without a window, those without, but in
- * MiMo-V2 those with one. */
+ * MiMo-V2 and Step 3.7 those with one. */
 static unsigned layer_like(const organ_convert_job *job)
 {
     const organ_forward_config *const c = &job->config;
-    const bool windowed = job->family->heads == HEADS_MIMO;
+    const bool windowed = job->family->heads == HEADS_MIMO || job->family->heads == HEADS_STEP;
     unsigned like = c->layers - 1, any = c->layers - 1;
     bool found = false;
     for (unsigned l = 0; l < c->layers; l++)
@@ -71,6 +71,7 @@ static organ_status add_kinds(organ_convert_job *job, unsigned count, organ_erro
         kind->shares_with = c->layers + k;
         kind->feed = true;
         kind->mixture = false;
+        kind->limits[0] = kind->limits[1] = 0; /* as in the published Step 3.7 */
         for (size_t w = 0; w < job->weights->count && !kind->mixture; w++)
             kind->mixture = job->weights->weights[w].anatomy.experts == ORGAN_EXPERTS_ROUTED &&
                             block_of(job, &job->weights->weights[w]) == k;

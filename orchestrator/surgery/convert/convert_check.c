@@ -76,10 +76,10 @@ static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 
 
 /* Without a factor the result is 1, which means the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
-/* Returns 0 for Laguna, whose layers differ: check_layers compares them. */
+/* Returns 0 if layers may differ: check_layers compares them. */
 static double check_heads(const organ_convert_job *job, const organ_forward_config *c)
 {
-    return job->family->heads == HEADS_LAGUNA ? 0 : c->heads;
+    return organ_heads_by_layer(job->family) ? 0 : c->heads;
 }
 /* Returns 0 if queries are not scaled by position (query_scale.beta 0). */
 static double check_query_length(const organ_forward_config *c)
@@ -203,6 +203,9 @@ static void check_layer(const organ_convert_job *job, const organ_forward_config
         {"the activation sparsity of a layer",
          a->gate_is_cut != b->gate_is_cut || !check_is_same((double)a->gate_cut, (double)b->gate_cut),
          (double)a->gate_cut, (double)b->gate_cut},
+        {"the limit of a layer's dense feed-forward", a->limits[0] != b->limits[0], (double)a->limits[0],
+         (double)b->limits[0]},
+        {"the limit of a layer's experts", a->limits[1] != b->limits[1], (double)a->limits[1], (double)b->limits[1]},
         {"the offset of shared keys and values of a layer", a->shared_at != b->shared_at, (double)a->shared_at,
          (double)b->shared_at},
         {"the rotated part of a head", b->window && part != made_part, part, made_part},

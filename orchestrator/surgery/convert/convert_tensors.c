@@ -372,18 +372,21 @@ organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *we
 /* ---- computed tensors ---- */
 
 /* rope_freqs.weight has the divisors of Llama 3's rotation, or those of Gemma 4's rotation, which are 1 for rotated
- * pairs and ORGAN_CONVERT_STILL for the others. */
+ * pairs and ORGAN_CONVERT_STILL for the others. If only half of a head is rotated, 1 stands for the other pairs. */
 static organ_status tensor_rope_freqs(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
-    ORGAN_OWNED float *const divisors = malloc((r->dimensions / 2 + 1) * sizeof *divisors);
+    const unsigned pairs = r->dimensions / 2, count = organ_forward_divisors(job->family, r);
+    ORGAN_OWNED float *const divisors = malloc(((size_t)count + 1) * sizeof *divisors);
     if (!divisors)
         return organ_fail_memory(error, ROPE_FREQS);
     if (r->kind == ORGAN_ROPE_LLAMA3)
         organ_convert_llama3(r, divisors);
-    for (unsigned k = 0; k < r->dimensions / 2 && r->kind == ORGAN_ROPE_PROPORTIONAL; k++)
+    for (unsigned k = 0; k < pairs && r->kind == ORGAN_ROPE_PROPORTIONAL; k++)
         divisors[k] = k < r->angles ? 1 : ORGAN_CONVERT_STILL;
-    organ_convert_computed_piece(job, ROPE_FREQS, 1, divisors, r->dimensions / 2, error);
+    for (unsigned k = pairs; k < count; k++)
+        divisors[k] = 1;
+    organ_convert_computed_piece(job, ROPE_FREQS, 1, divisors, count, error);
     return error->status;
 }
 

@@ -10,11 +10,11 @@
 
 /* ---- lists with an entry for each layer ---- */
 
-/* The list has entries for the layers of the text model or for the draft layers too. A donor without the list and
- * without a rule for it is an error. */
+/* The list has entries for the layers of the text model or for the draft layers too; the latter stay if the file has no
+ * draft layers. A donor without the list and without a rule for it is an error. */
 static void edit_entries(organ_layer_plan *p, const char *key, const json_t *list)
 {
-    const size_t count = json_array_size(list) == p->layers ? p->after : p->count;
+    const size_t size = json_array_size(list), count = size == p->layers ? p->after : p->count;
     json_t *const made = json_array();
     for (size_t n = 0; n < count && !p->s.error->status; n++) {
         json_t *const entry = organ_layer_value(&p->origins[n], key);
@@ -23,6 +23,9 @@ static void edit_entries(organ_layer_plan *p, const char *key, const json_t *lis
         else if (json_array_append_new(made, entry))
             organ_fail_memory(p->s.error, key);
     }
+    for (size_t k = p->layers; p->count == p->after && k < size && !p->s.error->status; k++)
+        if (json_array_append(made, json_array_get(list, k)))
+            organ_fail_memory(p->s.error, key);
     if (p->s.error->status)
         json_decref(made);
     else
@@ -67,6 +70,28 @@ static void edit_numbers(organ_layer_plan *p, const char *key, const json_t *lis
         organ_settings_set(&p->s, key, numbers_of(p, /*object=*/NULL, key, 0));
     else
         organ_settings_refuse(&p->s, key, "it is not a list of layer numbers");
+}
+
+/* moe_layers_enum of Step 3.7 is a text with layer numbers and commas. */
+static void edit_number_text(organ_layer_plan *p)
+{
+    static const char *const key = "moe_layers_enum";
+    const bool listed = json_is_string(json_object_get(p->s.object, key));
+    ORGAN_OWNED char *text = listed ? strdup("") : NULL;
+    for (size_t n = 0; text && n < p->count && !p->s.error->status; n++) {
+        const char *const from = json_string_value(json_object_get(p->origins[n].object, key));
+        if (!from)
+            organ_settings_refuse(&p->s, key, "the config.json of another donor has no such text");
+        else if (organ_layer_in_text(from, p->origins[n].layer)) {
+            char *const longer = organ_format("%s%s%zu", text, *text ? "," : "", n);
+            free(text);
+            text = longer;
+        }
+    }
+    if (listed && !text)
+        organ_fail_memory(p->s.error, key);
+    else if (listed && !p->s.error->status)
+        organ_settings_set(&p->s, key, json_string(text));
 }
 
 /* The lists of layer numbers in linear_attn_config of Kimi Linear count from 1. */
@@ -134,8 +159,10 @@ static void edit_layer_sizes(organ_layer_plan *p)
 
 static bool has_entries(const organ_layer_plan *p, const char *key, size_t count)
 {
+    const size_t drafts = organ_layer_number(p->s.object, ORGAN_SETTING_DRAFTS, 0),
+                 stored = p->count - p->after; /* draft layers of the file */
     return organ_layer_member_is(key, LAYER_MEMBER_ENTRIES) &&
-           (count == p->layers || (count > p->layers && count == p->layers + p->count - p->after));
+           (count == p->layers || (count > p->layers && count == p->layers + (stored ? stored : drafts)));
 }
 
 void organ_layers_edit_lists(organ_layer_plan *p)
@@ -155,6 +182,8 @@ void organ_layers_edit_lists(organ_layer_plan *p)
     }
     for (size_t k = 0; letters[k] && !p->s.error->status; k++)
         edit_letters(p, letters[k]);
+    if (!p->s.error->status)
+        edit_number_text(p);
     if (!p->s.error->status)
         edit_linear_layers(p);
     if (!p->s.error->status)

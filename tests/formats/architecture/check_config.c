@@ -143,6 +143,7 @@ static const struct multimodal_tie {
     {"glm4v", "glm4v_text", "010111010"},
     {"glm4v_moe", "glm4v_moe_text", "010111010"},
     {"glm46v", "glm4v_text", "000111000"},
+    {"step3p7", "step3p5", "000111000"},
     {"internvl", "qwen2", "111111000"},
     {"gemma4_unified", "gemma4_unified_text", "111111000"},
     {"unknown_vl", "llama", "110111000"},

@@ -48,6 +48,7 @@ def organ(*arguments):
     done = subprocess.run([os.path.join(ROOT, "build", "organ"), *arguments], capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     warned = " WARNED" if "organ has not compared" in done.stderr else ""
+    warned += " WARNED that transformers does not open it" if "does not open" in done.stdout + done.stderr else ""
     warned += " WARNED that peft ignores experts" if "that peft ignores" in done.stdout else ""
     return done.returncode, (lines or [""])[-1][:160], warned
 
@@ -82,6 +83,8 @@ def quantised(at, scheme, limit):
     if status:
         return "refused: " + message
     organ("dequantize", at(scheme), "-o", at(scheme + "-plain"), "--dtype", "f32")
+    if "not open it" in warned:
+        return warned.strip()
     model, lost = load(at(scheme))
     return verdict(lost, differ(logits(model), logits(load(at(scheme + "-plain"))[0])), limit) + warned
 

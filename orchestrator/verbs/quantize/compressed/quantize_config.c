@@ -309,15 +309,18 @@ bool organ_quantize_has_one_group(const organ_quantize_job *job)
 static const struct unopened_type {
     const char *types[4]; /* model_type, terminated by NULL */
     const char *part;     /* the matrices that it cannot open have this word in their names; NULL: all quantised ones */
-    bool joins;           /* it joins convolutions and takes them for packed weights: it opens FP8 schemes only */
+    const char *joins;    /* why it opens FP8 schemes only: it joins tensors and takes them for packed weights */
 } unopened_types[] = {
+#define JOINED(tensors) "it seeks " tensors ", which it joins, as packed weights; it opens FP8 schemes"
     /* initialises PART.weight, which packed layers do not have */
-    {{"mamba", "mamba2", "falcon_mamba"}, ".out_proj.", false},
-    {{"gpt_bigcode"}, ".c_proj.", false},
-    {{"nanochat"}, ".o_proj.", false},
-    {{"modernbert-decoder", "rwkv"}, NULL, false},
-    {{"falcon"}, NULL, false}, /* multiplies by the weight of a class of its own */
-    {{"bailing_hybrid", "kimi_linear", "olmo_hybrid"}, NULL, true},
+    {{"mamba", "mamba2", "falcon_mamba"}, ".out_proj.", NULL},
+    {{"gpt_bigcode"}, ".c_proj.", NULL},
+    {{"nanochat"}, ".o_proj.", NULL},
+    {{"modernbert-decoder", "rwkv"}, NULL, NULL},
+    {{"falcon"}, NULL, NULL}, /* multiplies by the weight of a class of its own */
+    {{"bailing_hybrid", "kimi_linear", "olmo_hybrid"}, NULL, JOINED("the convolutions of q, k and v")},
+    {{"step3p7"}, "model.layers.", JOINED("the stacks of gate and up")}, /* under published names */
+#undef JOINED
 };
 
 /* Returns the row of the model if it has quantised matrices that transformers cannot open, or NULL. */
@@ -356,7 +359,7 @@ const char *organ_quantize_type_obstacle(const organ_quantize_job *job)
     if (opens_dense(job) || (!row && !packs_embedding(job)))
         return NULL;
     if (row && row->joins)
-        return "it seeks the convolutions of q, k and v, which it joins, as packed weights; it opens FP8 schemes";
+        return row->joins;
     return row ? "beside other encodings it opens FP8 schemes only"
                : "it opens quantised embeddings only if all tensors have groups of one size";
 }
