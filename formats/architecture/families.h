@@ -324,7 +324,7 @@ typedef struct forward_family {
     bool interleaved;        /* rope_interleaved of organ_forward_config, in safetensors too */
     bool neighbours;         /* rope_neighbours of organ_forward_config */
     bool gguf_exact_range;   /* YaRN does not round the bounds of its ramp (GGUF has no key for it) */
-    bool gguf_half_rotated;  /* half of the dimensions are rotated in layers without a window (GGUF has no key for it) */
+    bool gguf_half_rotated;  /* layers without a window rotate half of a head (GGUF has no key for it) */
     bool gguf_pairs;         /* rope_interleaved of organ_forward_config, in GGUF files only */
     bool softcaps;           /* final_logit_softcapping, and attn_logit_softcapping if attention_softcap is above 0 */
     /* caps if config.json does not have the members; a null there means no cap */

@@ -265,8 +265,6 @@ void organ_config_heads(const config_hf_source *s, organ_forward_config *c)
         read_laguna(s, c);
     else if (s->family->heads == HEADS_MIMO)
         read_mimo(s, c);
-    else if (s->family->heads == HEADS_STEP)
-        organ_config_step_layers(s, c);
 }
 
 /* ---- GPTBigCode ---- */

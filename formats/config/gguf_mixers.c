@@ -277,7 +277,8 @@ void organ_key_name_fault(const config_gguf_source *s)
 #define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */
 
 /* The keys may be arrays with a number for each layer. In MiMo-V2 heads of v have a width of their own. The rows of
- * Laguna's and Step's gate tensor show whether it has a number for each head or for each number of the attention's output. */
+ * the gate's tensor of Laguna and Step 3.7 show whether it has a number for each head or for each number of the
+ * attention's output. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {

@@ -237,6 +237,8 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
         organ_config_windows(s, c);
     if (s->error->status == ORGAN_OK)
         organ_config_heads(s, c);
+    if (s->error->status == ORGAN_OK && f->heads == HEADS_STEP)
+        organ_config_step_layers(s, c);
     if (s->error->status == ORGAN_OK)
         organ_config_global_heads(s, c);
     organ_config_ropes(s, c);

@@ -263,8 +263,8 @@ static const struct anatomy_row {
       "mlp.router.layer", "mlp.expert", "router.proj", "router.scale", "router.per_expert_scale", "feed_forward.router",
       "feed_forward.gate", "feed_forward.expert", "block_sparse_moe.gate", "block_sparse_moe.router",
       "block_sparse_moe.router.layer", "mixer.gate", "ffn.gate", "ffn.gate.tid2eid", "ffn.router.layer",
-      "experts.router.layer", "shared_expert_gate", "e_score_correction", "moe.gate", "moe.router", "ffn_gate_inp", "ffn_gate_inp_shexp",
-      "exp_probs_b"}},
+      "experts.router.layer", "shared_expert_gate", "e_score_correction", "moe.gate", "moe.router",
+      "ffn_gate_inp", "ffn_gate_inp_shexp", "exp_probs_b"}},
     {LAYER, ORGAN_ROLE_LATENT, {"fc1_latent_proj", "fc2_latent_proj", "ffn_latent_down", "ffn_latent_up"}},
     /* Extra inputs and paths */
     {LAYER, ORGAN_ROLE_PER_LAYER, {"per_layer_input_gate", "per_layer_projection", "inp_gate", "proj"}},

@@ -291,7 +291,7 @@ static const char *why_not_up(const finder *d, bool dense)
     const organ_forward_config *const c = &d->forward->config;
     if (c->ungated)
         return "the activation follows up";
-    if (c->gate_limit > 0)
+    if (c->gate_limit > 0 || d->kind->limits[0] > 0 || d->kind->limits[1] > 0)
         return "the activation limits up";
     return dense && exists(d, PART_NORM_INNER) ? "a norm precedes down" : NULL;
 }
