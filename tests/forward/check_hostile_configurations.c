@@ -131,6 +131,12 @@ static const exception unread[] = {
     {"phi3 phimoe*", "original_max_position_embeddings", ANY},
     {"llama4* minimax* mixtral* jamba gpt_oss* granitemoe* olmoe*", "router_jitter_noise block_size", ANY},
     {"dbrx gpt_bigcode*", "num_key_value_heads", ANY},
+    {"internvl", "max_window_layers", ANY},
+    {"step3p7*", "model_type", ANY},
+    {"step3p7",
+     "attention_other_setting.attention_type attention_other_setting.head_dim "
+     "attention_other_setting.num_attention_groups",
+     ANY},
 };
 
 /* These values have a meaning, or change nothing in that model. */
@@ -166,9 +172,10 @@ static const struct {
     {"architectures model_type", "is not supported by the forward pass"},
     {"*eps *epsilon", "eps of norms"},
     {"hidden_size d_model n_embd", "head_dim|heads|rotated dimensions|hidden_size|multiplier"},
-    {"*head_dim mamba_d_head", "head_dim|heads of|width of their|dimensions are rotated|short_factor has"},
+    {"*head_dim mamba_d_head",
+     "head_dim|query_pre_attn_scalar|heads of|width of their|dimensions are rotated|short_factor has"},
     {"*heads *n_head", "num_attention_heads|num_key_value_heads|heads of|rotated dimensions|multiplier"},
-    {"*groups *group", "n_group|key heads"},
+    {"*groups *group", "n_group|key heads|num_key_value_heads|heads of"},
     {"*state_size mamba_d_state", "width of their keys"},
     {"*conv*", "kernel of"},
     {"*rank", "rank of their time steps"},
@@ -176,7 +183,7 @@ static const struct {
      "intermediate size|intermediate_size|shared expert|block_multiple_of|heads of recurrent"},
     {"*expand mamba_d_ssm", "heads of"},
     {"*tok* moe_k *topk *top_k*", "num_experts_per_tok"},
-    {"*experts", "number of experts|num_experts_per_tok|n_group|shared expert"},
+    {"*experts", "n_routed_experts|number of experts|num_experts_per_tok|n_group|shared expert"},
     {"first_k_dense_replace num_dense_layers", "layers have no experts"},
     {"num_layers layers_block_type", "num_hidden_layers"},
     {"n_positions max_seq_len model_max_length", "max_position_embeddings"},
@@ -185,7 +192,7 @@ static const struct {
     {"*softcapping", "soft cap"},
     {"*clip_qkv", "clipping limit"},
     {"*multiplier *softmax_scale", "scale of attention scores"},
-    {"*scal*", "scale of the experts"},
+    {"*scal*", "scale of the experts|routed_scaling_factor"},
     {"moe_norm_min", "least sum"},
     {"moe_latent_size", "experts read vectors"},
     {"time_step_min", "limits of the time steps"},
