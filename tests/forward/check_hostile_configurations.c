@@ -132,7 +132,8 @@ static const exception unread[] = {
     {"llama4* minimax* mixtral* jamba gpt_oss* granitemoe* olmoe*", "router_jitter_noise block_size", ANY},
     {"dbrx gpt_bigcode*", "num_key_value_heads", ANY},
     {"internvl", "max_window_layers", ANY},
-    {"step3p7*", "model_type", ANY},
+    {"step3p7*", "model_type yarn_only_types", ANY},
+    {"step3p7", "partial_rotary_factors rope_scaling rope_theta share_expert_dim", ANY},
     {"step3p7",
      "attention_other_setting.attention_type attention_other_setting.head_dim "
      "attention_other_setting.num_attention_groups",
