@@ -31,7 +31,7 @@ void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_con
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
 /* Computes gate = min(act(gate), limit) * u, with u the value of up within +-limit (Step3p7MLP of transformers). */
 void organ_forward_gate_limited(const organ_kernels *kernels, organ_activation activation, float limit, float *gate,
-                            const float *up, size_t n);
+                                const float *up, size_t n);
 /* Computes gate = (clamp(up) + 1) * g * logistic(alpha * g), with g the smaller of gate and limit, and up within
  * +-limit: the clamped SwiGLU of gpt-oss (transformers, GptOssExperts._apply_gate). `up` is changed. */
 void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,

@@ -353,7 +353,7 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
 
 /* A NaN stays a NaN. */
 void organ_forward_gate_limited(const organ_kernels *kernels, organ_activation activation, float limit, float *gate,
-                            const float *up, size_t n)
+                                const float *up, size_t n)
 {
     organ_forward_activate(kernels, activation, /*xielu=*/NULL, gate, n);
     for (size_t k = 0; k < n; k++) {
