@@ -122,6 +122,7 @@ static unsigned traits_of(const organ_weight *w, const json_t *settings)
     traits |= w->inputs && !organ_served_undeclared(w->inputs) ? ORGAN_FORM_ROUNDED : 0;
     traits |= w->inputs && w->inputs->span == ORGAN_INPUTS_TENSOR ? ORGAN_FORM_STATIC : 0;
     traits |= w->scheme == ORGAN_SCHEME_INT8 ? ORGAN_FORM_BYTES : 0;
+    traits |= w->scheme == ORGAN_SCHEME_PACKED && !w->dense_words && 32 % w->bits ? ORGAN_FORM_LOOSE : 0;
     return traits;
 }
 

@@ -12,6 +12,7 @@
 #define STATIC  ORGAN_FORM_STATIC
 #define ROUNDED ORGAN_FORM_ROUNDED
 #define BYTES   ORGAN_FORM_BYTES
+#define LOOSE   ORGAN_FORM_LOOSE
 
 #define GGUF_ONLY  "it reads GGUF files: organ convert --to gguf makes one"
 #define NO_GGUF    "it reads directories of safetensors, no GGUF file: organ convert --to safetensors makes one"
@@ -59,6 +60,8 @@ static const struct {
     {ORGAN_READER_TRANSFORMERS, "plain/*", NULL, 0, 0, ORGAN_OPENS, NULL},
     {ORGAN_READER_TRANSFORMERS, "compressed-tensors/int*", NULL, ZEROS, BYTES, ORGAN_REFUSED,
      "compressed-tensors 0.20 does not load packed zero points"},
+    {ORGAN_READER_TRANSFORMERS, "compressed-tensors/*", NULL, LOOSE, 0, ORGAN_REFUSED,
+     "compressed-tensors 0.20 expects words without unused bits, that is, other shapes: dequantise the model first"},
     {ORGAN_READER_TRANSFORMERS, "compressed-tensors/int8-channel compressed-tensors/mxfp8", NULL, EXPERT, 0,
      ORGAN_REFUSED, "it opens experts as fp8-channel and in schemes with groups"},
     {ORGAN_READER_TRANSFORMERS, "compressed-tensors/nvfp4", NULL, EXPERT, 0, ORGAN_OPENS_OTHERWISE,

@@ -24,7 +24,8 @@ enum {
     ORGAN_FORM_ORDERED = 4,  /* the groups are not consecutive columns: act-order */
     ORGAN_FORM_STATIC = 8,   /* servers round its inputs with a stored scale */
     ORGAN_FORM_ROUNDED = 16, /* servers round its inputs, and the configuration says so */
-    ORGAN_FORM_BYTES = 32    /* integer codes of one byte, not packed into words */
+    ORGAN_FORM_BYTES = 32,   /* integer codes of one byte, not packed into words */
+    ORGAN_FORM_LOOSE = 64    /* words of 32 bits end with unused bits: 3, 5, 6 or 7 bits, by compressed-tensors 0.14 */
 };
 
 /* The form of some weights of a model. */

@@ -33,7 +33,10 @@ verdicts_are "$precision/ct-packed-group-asym" transformers refuses
 reason_is "$precision/ct-packed-group-asym" transformers "zero points"
 verdicts_are "$precision/ct-packed-actorder" vllm refuses
 reason_is "$precision/ct-packed-actorder" vllm act-order
-verdicts_are "$precision/ct-int-quantized" transformers opens
+verdicts_are "$precision/ct-packed-group" transformers opens
+verdicts_are "$precision/ct-packed-old-group" transformers refuses
+reason_is "$precision/ct-packed-old-group" transformers "words without unused bits"
+verdicts_are "$precision/ct-naive-quantized" transformers opens
 verdicts_are "$precision/modelopt-nvfp4" transformers refuses
 verdicts_are "$precision/mlx-mxfp4" vllm refuses mlx opens mistralrs refuses
 verdicts_are "$precision/bnb-nf4" vllm "not run" transformers "not run"
