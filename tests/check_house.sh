@@ -129,7 +129,7 @@ surgery/calibration
 surgery/adapter convert merge write
 surgery/allocate calibration write
 surgery/audit folds
-surgery/convert encoding repack scoring write
+surgery/convert encoding readers repack scoring write
 surgery/encoding
 surgery/folds calibration write
 surgery/gptq calibration encoding

@@ -146,7 +146,8 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
         /* of towers, encoders, adapters, training and blocks of a sequence */
         "vision_feature_layer spatial_vision_layer encoder_layers decoder_layers num_decoder_layers "
         "num_encoder_layers vocab_size_per_layer_input block_size "
-        "block_multiple_of block_ffn_dim_multiplier block_ff_dim summary_first_dropout decoder_start_token_id "
+        "block_multiple_of block_ffn_dim_multiplier block_ff_dim block_dim summary_first_dropout "
+        "decoder_start_token_id "
         "num_random_blocks layer_scale_init_value index_topk_blocks index_local_blocks index_block_size",
 };
 /* clang-format on */

@@ -2,6 +2,7 @@
  * Makes config.json of a safetensors output: members from key-values of the GGUF file, by the rows of the tables in
  * formats/architecture/pairing.h, then members from organ_forward_config. Functions that return an int return nonzero
  * if an allocation was refused. */
+#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/surgery/convert/convert_parts.h"
 
 #include "formats/architecture/layer_values.h"
@@ -508,7 +509,8 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     json_t *const context = json_object_get(rope, "original_max_position_embeddings");
     if (context && (job->config.rope.kind == ORGAN_ROPE_LONGROPE || organ_convert_has_longrope(job)))
         failed |= json_object_set(config, "original_max_position_embeddings", context);
-    failed |= config_put_rotation(job, config, rope) | (job->coded ? organ_convert_put_quantization(job, config) : 0);
+    failed |= config_put_rotation(job, config, rope) | !organ_readers_put_names(config) |
+              (job->coded ? organ_convert_put_quantization(job, config) : 0);
     char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
         organ_fail_memory(error, job->options->model);

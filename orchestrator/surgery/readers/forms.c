@@ -123,6 +123,10 @@ static unsigned traits_of(const organ_weight *w, const json_t *settings)
     traits |= w->inputs && w->inputs->span == ORGAN_INPUTS_TENSOR ? ORGAN_FORM_STATIC : 0;
     traits |= w->scheme == ORGAN_SCHEME_INT8 ? ORGAN_FORM_BYTES : 0;
     traits |= w->scheme == ORGAN_SCHEME_PACKED && !w->dense_words && 32 % w->bits ? ORGAN_FORM_LOOSE : 0;
+    const bool blocks = w->block_rows > 1 && w->rank >= 2 && w->block_rows < w->shape[w->rank - 2];
+    traits |= blocks && (w->shape[w->rank - 2] % w->block_rows || w->shape[w->rank - 1] % w->block_cols)
+                  ? ORGAN_FORM_CLIPPED
+                  : 0;
     return traits;
 }
 

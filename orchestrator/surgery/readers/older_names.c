@@ -7,24 +7,32 @@
 
 #include <string.h>
 
-enum { NAMES = 2 };
-static const char *const names[NAMES] = {"rope_theta", "max_window_layers"};
+enum { NAMES = 3 };
+static const char *const names[NAMES] = {"rope_theta", "max_window_layers", "conv_dim"};
+
+static bool is_type(const json_t *root, const char *type)
+{
+    const char *const own = json_string_value(json_object_get(root, "model_type"));
+    return own && strcmp(own, type) == 0;
+}
 
 /* Layers from max_window_layers on have a window. A model without windows gets the number of its layers, as published
- * ones have it. */
-static const json_t *layers_without_window(const json_t *root)
+ * ones have it. vLLM 0.32 reads the width of the convolutions of lfm2, which is hidden_size in transformers. */
+static const json_t *value_of(const json_t *root, size_t k)
 {
-    const char *const type = json_string_value(json_object_get(root, "model_type"));
-    return type && strcmp(type, "qwen3_moe") == 0 && !json_is_true(json_object_get(root, "use_sliding_window"))
-               ? json_object_get(root, "num_hidden_layers")
-               : NULL;
+    if (k == 0)
+        return json_object_get(json_object_get(root, "rope_parameters"), "rope_theta");
+    if (k == 1)
+        return is_type(root, "qwen3_moe") && !json_is_true(json_object_get(root, "use_sliding_window"))
+                   ? json_object_get(root, "num_hidden_layers")
+                   : NULL;
+    return is_type(root, "lfm2") ? json_object_get(root, "hidden_size") : NULL;
 }
 
 /* Returns the value of member k of `names` if config.json lacks it; NULL: it has it, or needs none. */
 static const json_t *missing(const json_t *root, size_t k)
 {
-    const json_t *const value =
-        k == 0 ? json_object_get(json_object_get(root, "rope_parameters"), "rope_theta") : layers_without_window(root);
+    const json_t *const value = value_of(root, k);
     return json_is_number(value) && !json_object_get(root, names[k]) ? value : NULL;
 }
 
@@ -44,4 +52,12 @@ organ_status organ_readers_add_names(organ_json_edit *config, organ_error *error
         if (missing(root, k))
             organ_json_edit_set(config, NULL, names[k], missing(root, k), error);
     return error->status;
+}
+
+bool organ_readers_put_names(json_t *config)
+{
+    bool sound = true;
+    for (size_t k = 0; k < NAMES && sound; k++)
+        sound = !missing(config, k) || json_object_set(config, names[k], (json_t *)missing(config, k)) == 0;
+    return sound;
 }

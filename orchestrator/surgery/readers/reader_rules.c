@@ -13,6 +13,7 @@
 #define ROUNDED ORGAN_FORM_ROUNDED
 #define BYTES   ORGAN_FORM_BYTES
 #define LOOSE   ORGAN_FORM_LOOSE
+#define CLIPPED ORGAN_FORM_CLIPPED
 
 #define GGUF_ONLY  "it reads GGUF files: organ convert --to gguf makes one"
 #define NO_GGUF    "it reads directories of safetensors, no GGUF file: organ convert --to safetensors makes one"
@@ -66,6 +67,8 @@ static const struct {
      ORGAN_REFUSED, "it opens experts as fp8-channel and in schemes with groups"},
     {ORGAN_READER_TRANSFORMERS, "compressed-tensors/nvfp4", NULL, EXPERT, 0, ORGAN_OPENS_OTHERWISE,
      "it loses weight_global_scale of experts when it stacks them, without an error; mxfp4 has no such scale"},
+    {ORGAN_READER_TRANSFORMERS, "fp8/*", NULL, CLIPPED, 0, ORGAN_NOT_RUN,
+     "without a GPU it refuses matrices that are not whole blocks, and nobody has run it on one for organ"},
     {ORGAN_READER_TRANSFORMERS, "compressed-tensors/int* compressed-tensors/fp8-* compressed-tensors/nvfp4 "
      "compressed-tensors/mxfp4 compressed-tensors/mxfp8 fp8/*", NULL, 0, 0, ORGAN_OPENS, NULL},
     {ORGAN_READER_TRANSFORMERS, "mlx/*", NULL, 0, 0, ORGAN_REFUSED, NO_MLX},

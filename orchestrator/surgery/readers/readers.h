@@ -19,13 +19,14 @@
 
 /* What rules ask about a weight besides the name of its form. */
 enum {
-    ORGAN_FORM_EXPERT = 1,   /* it is a matrix of a routed expert, or a stack of them */
-    ORGAN_FORM_ZEROS = 2,    /* the codes have zero points (GPTQ: `sym` is false) */
-    ORGAN_FORM_ORDERED = 4,  /* the groups are not consecutive columns: act-order */
-    ORGAN_FORM_STATIC = 8,   /* servers round its inputs with a stored scale */
-    ORGAN_FORM_ROUNDED = 16, /* servers round its inputs, and the configuration says so */
-    ORGAN_FORM_BYTES = 32,   /* integer codes of one byte, not packed into words */
-    ORGAN_FORM_LOOSE = 64    /* words of 32 bits end with unused bits: 3, 5, 6 or 7 bits, by compressed-tensors 0.14 */
+    ORGAN_FORM_EXPERT = 1,    /* it is a matrix of a routed expert, or a stack of them */
+    ORGAN_FORM_ZEROS = 2,     /* the codes have zero points (GPTQ: `sym` is false) */
+    ORGAN_FORM_ORDERED = 4,   /* the groups are not consecutive columns: act-order */
+    ORGAN_FORM_STATIC = 8,    /* servers round its inputs with a stored scale */
+    ORGAN_FORM_ROUNDED = 16,  /* servers round its inputs, and the configuration says so */
+    ORGAN_FORM_BYTES = 32,    /* integer codes of one byte, not packed into words */
+    ORGAN_FORM_CLIPPED = 128, /* blocks end beyond the last row or column */
+    ORGAN_FORM_LOOSE = 64     /* words of 32 bits end with unused bits: 3, 5, 6 or 7 bits, by compressed-tensors 0.14 */
 };
 
 /* The form of some weights of a model. */
@@ -103,9 +104,11 @@ void organ_reader_members(organ_reader reader, const organ_opened *opened, organ
 
 /* ---- config.json ---- */
 
-/* Adds members that transformers 5 does not write and other programs need: rope_theta beside rope_parameters, if all
- * layers have one rotation, and max_window_layers of qwen3_moe. Existing members stay. */
+/* Add members that transformers 5 does not write and other programs need: rope_theta beside rope_parameters, if all
+ * layers have one rotation, max_window_layers of qwen3_moe, and conv_dim of lfm2. Existing members stay.
+ * organ_readers_put_names returns false if memory runs out. */
 organ_status organ_readers_add_names(organ_json_edit *config, organ_error *error);
+bool organ_readers_put_names(json_t *config);
 /* Returns whether organ_readers_add_names would add a member, as to outputs of organ 0.3. */
 bool organ_readers_lack_names(const json_t *root);
 

@@ -24,13 +24,18 @@ static bool is_wanted(unsigned readers, organ_reader reader) { return readers >>
 
 /* ---- forms of the output ---- */
 
-static unsigned traits_of(const organ_quantize_job *job, const organ_weight *weight,
+static unsigned traits_of(const organ_quantize_job *job, const organ_quantize_part *part,
                           const organ_quantize_inputs *inputs)
 {
+    const organ_weight *const weight = part->weight;
+    const organ_grid *const grid = &part->encoding->grid;
     const char *const scale = job->options->activations.scale;
     unsigned traits = weight->anatomy.expert >= 0 || weight->rank > 2 ? ORGAN_FORM_EXPERT : 0;
     traits |= inputs && !inputs->unasked ? ORGAN_FORM_ROUNDED : 0;
     traits |= inputs && scale && strcmp(scale, "static") == 0 ? ORGAN_FORM_STATIC : 0;
+    traits |= grid->scale_of == ORGAN_SCALE_BLOCK && (part->rows % grid->size || part->cols % grid->size)
+                  ? ORGAN_FORM_CLIPPED
+                  : 0;
     return traits;
 }
 
@@ -41,7 +46,7 @@ static organ_status add_forms(readers_check *c, organ_error *error)
     for (size_t k = 0; k < job->list.part_count && !error->status; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);
         organ_form form = organ_form_of_encoding(part->encoding, kind);
-        form.traits = traits_of(job, part->weight, job->inputs);
+        form.traits = traits_of(job, part, job->inputs);
         organ_forms_add(&c->forms, &form, part->weight->name, error);
     }
     for (size_t k = 0; k < job->list.piece_count && !error->status; k++) {
