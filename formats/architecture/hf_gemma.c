@@ -201,6 +201,10 @@ static void read_connections(const config_hf_source *s, organ_connections_config
     connections->eps = organ_config_real(s, s->root, "hc_eps", 1e-6);
     if (connections->streams < 1 || connections->streams > ORGAN_MOST_STREAMS)
         organ_refuse(s->error, s->label, "hc_mult is %u, not from 1 to %u", connections->streams, ORGAN_MOST_STREAMS);
+    else if (!(connections->magnitude > 0))
+        organ_refuse(s->error, s->label, "hc_magnitude is %g, not above 0", (double)connections->magnitude);
+    else if (!(connections->eps >= 0))
+        organ_refuse(s->error, s->label, "hc_eps is %g, below 0", (double)connections->eps);
 }
 
 /* c->state counts the floats of a token's state between layers: the hidden state or its streams, then the numbers of

@@ -132,6 +132,8 @@ static const exception unread[] = {
     {"llama4* minimax* mixtral* jamba gpt_oss* granitemoe* olmoe*", "router_jitter_noise block_size", ANY},
     {"dbrx gpt_bigcode*", "num_key_value_heads", ANY},
     {"internvl", "max_window_layers", ANY},
+    {"bailing_hybrid*", "first_k_dense_replace layer_group_size short_conv_kernel_size", ANY}, /* others say the same */
+    {"hy_v4*", "layer_types learnable_sink_init", ANY},
     {"step3p7*", "model_type yarn_only_types", ANY},
     {"step3p7", "partial_rotary_factors rope_scaling rope_theta share_expert_dim", ANY},
     {"step3p7",
@@ -162,6 +164,7 @@ static const exception harmless[] = {
     {ANY, "topk_group n_group no_rope_layer_interval interleave_moe_layer_step", "0 1000000000 4294967297"},
     {"*", "head_dim intermediate_size", "0 1000000000 4294967297"},
     {"laguna*", "gating", "true"},
+    {"bailing_hybrid*", "kda_lower_bound", "-1"},
     {"llama4*", "no_rope_layers", "[[][]]"},
 };
 
