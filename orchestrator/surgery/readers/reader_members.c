@@ -5,6 +5,7 @@
 #include "formats/base/text.h"
 #include "formats/base/word_lists.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef enum member_is {
@@ -23,9 +24,12 @@ typedef enum member_is {
     IS_UNEVEN,   /* layer_types, here or in text_config, are not every n-th full_attention */
     PER_CHANNEL, /* a tensor whose name ends with the key has more rows than heads */
     HAS_TENSOR,  /* a tensor's name ends with the key */
+    /* of GGUF files: a key of the architecture has another number */
+    KEY_NOT_256,
+    KEY_NOT_768,
 } member_is;
 
-/* `types`: values of model_type; NULL: all. */
+/* `types`: values of model_type, or of general.architecture in GGUF files; NULL: all. */
 /* clang-format off */
 static const struct {
     organ_reader reader;
@@ -35,6 +39,11 @@ static const struct {
     const char *why;
 } rules[] = {
     {ORGAN_READER_VLLM, NULL, "intermediate_size", IS_LIST, ORGAN_REFUSED, "it reads one size for all layers"},
+
+    {ORGAN_READER_TRANSFORMERS, "gemma3", "attention.key_length", KEY_NOT_256, ORGAN_OPENS_OTHERWISE,
+     "it divides attention scores by the root of 256 in each GGUF file of this architecture"},
+    {ORGAN_READER_TRANSFORMERS, "qwen3moe", "expert_feed_forward_length", KEY_NOT_768, ORGAN_REFUSED,
+     "it expects experts with 768 channels in each GGUF file of this architecture"},
 
     {ORGAN_READER_MISTRALRS, NULL, "rope_theta", IS_UNNAMED, ORGAN_REFUSED,
      "it needs rope_theta at the top level of config.json"},
@@ -162,6 +171,14 @@ static bool is_number(const json_t *root, const json_t *value)
            !json_is_false(json_object_get(root, "use_sliding_window"));
 }
 
+/* Returns whether the GGUF file has another number than `expected`. */
+static bool key_differs(const organ_model *model, const char *key, int64_t expected)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s.%s", model->config.architecture, key);
+    return model->gguf && organ_gguf_integer(model->gguf, name, expected) != expected;
+}
+
 static bool holds(const organ_opened *opened, const char *key, member_is when)
 {
     const json_t *const root = opened->config, *const value = json_object_get(root, key);
@@ -188,6 +205,10 @@ static bool holds(const organ_opened *opened, const char *key, member_is when)
         return has_rows(opened->model, root, key);
     case HAS_TENSOR:
         return has_tensor(opened->model, key);
+    case KEY_NOT_256:
+        return key_differs(opened->model, key, 256);
+    case KEY_NOT_768:
+        return key_differs(opened->model, key, 768);
     default:
         return rope_holds(root, key, when);
     }
@@ -196,8 +217,9 @@ static bool holds(const organ_opened *opened, const char *key, member_is when)
 void organ_reader_members(organ_reader reader, const organ_opened *opened, organ_reader_note *note, void *context)
 {
     const char *const type = opened->model->config.model_type;
-    for (size_t k = 0; k < sizeof rules / sizeof *rules && opened->config; k++)
+    for (size_t k = 0; k < sizeof rules / sizeof *rules; k++)
         if (rules[k].reader == reader &&
+            (rules[k].when < KEY_NOT_256 ? opened->config != NULL : opened->model->gguf != NULL) &&
             (!rules[k].types || organ_lists_word(rules[k].types, ' ', type, strlen(type))) &&
             holds(opened, rules[k].key, rules[k].when))
             note(context, &(organ_opening){.verdict = rules[k].verdict, .why = rules[k].why, .member = rules[k].key});

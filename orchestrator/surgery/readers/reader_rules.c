@@ -101,6 +101,8 @@ static const struct {
     {ORGAN_READER_OPENVINO, NULL, NULL, 0, 0, ORGAN_REFUSED,
      "it reads GGUF files, and directories that optimum-intel has exported"},
 
+    {ORGAN_READER_MISTRALRS, "plain/* compressed-tensors/* fp8/*", "gemma3_text", 0, 0, ORGAN_REFUSED,
+     "it reads no models of Gemma 3 without images"},
     {ORGAN_READER_MISTRALRS, "plain/*", NULL, 0, 0, ORGAN_OPENS, NULL},
     {ORGAN_READER_MISTRALRS, "compressed-tensors/fp8-* fp8/*", NULL, EXPERT, 0, ORGAN_REFUSED,
      "it does not read experts in FP8"},

@@ -43,6 +43,9 @@ verdicts_are "$precision/bnb-nf4" vllm "not run" transformers "not run"
 gguf=$fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 verdicts_are "$gguf" transformers opens llama.cpp opens mlx refuses openvino refuses mistralrs opens
 reason_is "$gguf" openvino gguf/bf16
+ends 0 convert "$fixtures/tiny-moe" -o mixture.gguf --to gguf --quiet
+verdicts_are mixture.gguf transformers refuses vllm refuses llama.cpp opens
+reason_is mixture.gguf transformers "expert_feed_forward_length: it expects experts with 768 channels"
 
 cp -rL tiny-qwen2 uneven && chmod -R u+w uneven
 jq ".intermediate_size = [864, 864, 864, 432]" tiny-qwen2/config.json >uneven/config.json
