@@ -335,7 +335,8 @@ START_TEST(unknown_members)
     if (m->refused)
         ck_assert_msg(strstr(error.message, m->message) != NULL, "'%s'", error.message);
     else {
-        ck_assert_uint_eq(weights->note_count, m->message != NULL);
+        const bool unrounded = strstr(m->config, "output_activations") != NULL; /* has a note of its own */
+        ck_assert_uint_eq(weights->note_count, (m->message != NULL) + unrounded);
         ck_assert_msg(!m->message || strstr(weights->notes[0], m->message) != NULL, "'%s'",
                       m->message ? weights->notes[0] : "");
     }

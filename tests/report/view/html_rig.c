@@ -89,7 +89,7 @@ json_t *inspected(const char *model)
 {
     json_t *report = NULL;
     organ_error error = {0};
-    organ_inspect(&(organ_inspect_options){.model = model, .tensors = true}, &report, &error);
+    organ_inspect(&(organ_inspect_options){.model = model, .tensors = true, .readers = "vllm,mlx"}, &report, &error);
     ck_assert_msg(report != NULL, "%s", error.message);
     return report;
 }

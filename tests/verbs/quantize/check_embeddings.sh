@@ -31,7 +31,7 @@ for scheme in int4-group32 int8-group32 int2-group32; do
         '.quantization_config.config_groups | .group_1.weights == .group_0.weights and .group_1.input_activations == null'
 done
 ends 0 quantize own -o out -s int8-group64 --select 'embed_tokens,*_proj*' --force
-says "transformers (5.24) opens quantised embeddings only if all tensors have groups of one size"
+says "it opens quantised embeddings only if all tensors have groups of one size"
 holds out/config.json '.quantization_config | has("dequantize") | not' '.quantization_config.config_groups | length == 3'
 ends 0 quantize own -o out -s int8-group32 --select embed_tokens --force --quiet
 holds out/config.json '.quantization_config.config_groups | length == 1' '.quantization_config.ignore | index("lm_head")'
