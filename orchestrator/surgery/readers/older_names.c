@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-enum { NAMES = 3 };
-static const char *const names[NAMES] = {"rope_theta", "max_window_layers", "conv_dim"};
+enum { NAMES = 4 };
+static const char *const names[NAMES] = {"rope_theta", "max_window_layers", "conv_dim", "block_dim"};
 
 static bool is_type(const json_t *root, const char *type)
 {
@@ -17,7 +17,7 @@ static bool is_type(const json_t *root, const char *type)
 }
 
 /* Layers from max_window_layers on have a window. A model without windows gets the number of its layers, as published
- * ones have it. vLLM 0.32 reads the width of the convolutions of lfm2, which is hidden_size in transformers. */
+ * ones have it. vLLM 0.32 and mlx-lm read widths of lfm2 that are hidden_size in transformers. */
 static const json_t *value_of(const json_t *root, size_t k)
 {
     if (k == 0)

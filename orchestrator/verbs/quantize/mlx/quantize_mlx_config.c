@@ -13,7 +13,7 @@
 /* ---- members ---- */
 
 /* mlx-lm's configurations have no default for these members, which transformers leaves out or has under other names. */
-typedef enum member_value { HEAD_DIM, HIDDEN, EXPERT, ROTATED, INTERVAL, PATTERN, ZERO, ONE, NOTHING } member_value;
+typedef enum member_value { HEAD_DIM, EXPERT, ROTATED, INTERVAL, PATTERN, ZERO, ONE, NOTHING } member_value;
 
 static const struct {
     const char *types, *key;
@@ -21,7 +21,6 @@ static const struct {
     const char *inside; /* the object of config.json, or NULL */
 } members[] = {{"qwen3_moe exaone4 glm4_moe solar_open", "head_dim", HEAD_DIM, NULL},
                {"exaone4 glm4_moe solar_open", "rope_scaling", NOTHING, NULL},
-               {"lfm2", "block_dim", HIDDEN, NULL},
                {"minimax_m2", "shared_intermediate_size", ZERO, NULL},
                {"minimax_m2", "rotary_dim", ROTATED, NULL},
                {"solar_open", "partial_rotary_factor", ONE, NULL},
@@ -57,8 +56,6 @@ static json_t *value_of(const json_t *root, const organ_forward_config *known, m
     switch (value) {
     case HEAD_DIM:
         return json_integer(known->head_dim);
-    case HIDDEN:
-        return json_incref(json_object_get(root, "hidden_size"));
     case EXPERT:
         return json_incref(json_object_get(root, "moe_intermediate_size"));
     case ROTATED:
