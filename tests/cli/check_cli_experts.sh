@@ -13,7 +13,7 @@ matches experts/EXPERTS_REPORT half/organ/EXPERTS_REPORT.md
 judge "no page beside the report" grep -q "</html>" half/organ/EXPERTS_REPORT.html
 judge "words of the page were not filled in" test "$(grep -cE '\{[a-z_.]+[?]' half/organ/EXPERTS_REPORT.html)" = 0
 judge "config.json has another number of experts" test "$(jq .num_local_experts half/config.json)" = 8
-judge "config.json has changed elsewhere" cmp -s <(jq -S '.num_local_experts = 8 | .rope_theta = .rope_parameters.rope_theta | .max_window_layers = 4' tiny-moe/config.json) <(jq -S . half/config.json)
+judge "config.json has changed elsewhere" cmp -s <(jq -S '.num_local_experts = 8 | .rope_theta = .rope_parameters.rope_theta | .max_window_layers = 4 | .num_experts = 8' tiny-moe/config.json) <(jq -S . half/config.json)
 judge "tokenizer.json did not come along" cmp -s tiny-moe/tokenizer.json half/tokenizer.json
 judge "the scores are not those of the report" test "$(jq -c .layers scores.json)" = "$(jq -c .scores.layers half/organ/experts.json)"
 ends 0 inspect half

@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-enum { NAMES = 4 };
-static const char *const names[NAMES] = {"rope_theta", "max_window_layers", "conv_dim", "block_dim"};
+enum { NAMES = 5 };
+static const char *const names[NAMES] = {"rope_theta", "max_window_layers", "conv_dim", "block_dim", "num_experts"};
 
 static bool is_type(const json_t *root, const char *type)
 {
@@ -26,6 +26,8 @@ static const json_t *value_of(const json_t *root, size_t k)
         return is_type(root, "qwen3_moe") && !json_is_true(json_object_get(root, "use_sliding_window"))
                    ? json_object_get(root, "num_hidden_layers")
                    : NULL;
+    if (k == NAMES - 1)
+        return is_type(root, "qwen3_moe") ? json_object_get(root, "num_local_experts") : NULL;
     return is_type(root, "lfm2") ? json_object_get(root, "hidden_size") : NULL;
 }
 

@@ -47,6 +47,8 @@ static const struct {
 
     {ORGAN_READER_MISTRALRS, NULL, "rope_theta", IS_UNNAMED, ORGAN_REFUSED,
      "it needs rope_theta at the top level of config.json"},
+    {ORGAN_READER_MISTRALRS, "qwen3_moe", "num_experts", IS_UNNAMED, ORGAN_REFUSED,
+     "it needs num_experts in config.json, which transformers 5 writes as num_local_experts"},
     {ORGAN_READER_MISTRALRS, "qwen3_moe", "max_window_layers", IS_UNNAMED, ORGAN_REFUSED,
      "it needs max_window_layers in config.json"},
 

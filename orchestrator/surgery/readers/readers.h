@@ -105,8 +105,8 @@ void organ_reader_members(organ_reader reader, const organ_opened *opened, organ
 /* ---- config.json ---- */
 
 /* Add members that transformers 5 does not write and other programs need: rope_theta beside rope_parameters, if all
- * layers have one rotation, max_window_layers of qwen3_moe, conv_dim and block_dim of lfm2. Existing members stay.
- * organ_readers_put_names returns false if memory runs out. */
+ * layers have one rotation, max_window_layers and num_experts of qwen3_moe, conv_dim and block_dim of lfm2. Existing
+ * members stay. organ_readers_put_names returns false if memory runs out. */
 organ_status organ_readers_add_names(organ_json_edit *config, organ_error *error);
 bool organ_readers_put_names(json_t *config);
 /* Returns whether organ_readers_add_names would add a member, as to outputs of organ 0.3. */
