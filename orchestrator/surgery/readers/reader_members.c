@@ -45,6 +45,9 @@ static const struct {
     {ORGAN_READER_TRANSFORMERS, "qwen3moe", "expert_feed_forward_length", KEY_NOT_768, ORGAN_REFUSED,
      "it expects experts with 768 channels in each GGUF file of this architecture"},
 
+    {ORGAN_READER_VLLM, "lfm2", "conv_dim", IS_UNNAMED, ORGAN_REFUSED, "it needs conv_dim in config.json"},
+    {ORGAN_READER_VLLM, "lfm2", "block_dim", IS_UNNAMED, ORGAN_REFUSED, "it needs block_dim in config.json"},
+
     {ORGAN_READER_MISTRALRS, NULL, "rope_theta", IS_UNNAMED, ORGAN_REFUSED,
      "it needs rope_theta at the top level of config.json"},
     {ORGAN_READER_MISTRALRS, "qwen3_moe", "num_experts", IS_UNNAMED, ORGAN_REFUSED,
