@@ -66,7 +66,7 @@ refused 2 "the nearest scheme that it opens is nvfp4" quantize tiny-qwen2 -s int
 refused 2 "the nearest scheme that all of them open is nvfp4" quantize tiny-qwen2 -s int4-group32 --for mistralrs,vllm "${to[@]}"
 refused 2 "q4_0 to OUT.gguf" quantize tiny-qwen2 -s int4-group32 --for llama.cpp "${to[@]}"
 refused 2 "the nearest scheme that it opens is q4_0" quantize tiny-qwen2 -s recipe:q4_k_m --for openvino -o out.gguf --quiet
-refused 2 "int4-group32" quantize tiny-qwen2 --format mlx -s int5-group64 --for mlx,mistralrs "${to[@]}"
+refused 2 "int4-group32" quantize "$fixtures/tiny-llama" --format mlx -s int5-group64 --for mlx,mistralrs "${to[@]}"
 refused 2 "there is no scheme that all of them open" quantize tiny-qwen2 -s int8-channel --for openvino,mlx "${to[@]}"
 ends 0 quantize tiny-qwen2 -s q4_0 --for openvino,llama.cpp,mistralrs,transformers -o out.gguf --dry-run
 ends 0 quantize tiny-qwen2 -s q4_1 --for openvino -o out.gguf --dry-run
