@@ -101,6 +101,11 @@ typedef struct organ_gguf_layout {
 /* The key with the text of config.json in a GGUF file whose architecture organ convert knows only by name. */
 #define ORGAN_GGUF_CONFIG "organ.config"
 
+/* Returns whether a key says in which files of a split model the tensors are ("split.*"). */
+bool organ_gguf_is_of_split(const char *key);
+/* Returns whether two values have the same type and bytes. */
+bool organ_gguf_same_value(const organ_gguf_kv *one, const organ_gguf_kv *other);
+
 /* Creates an empty writer. All functions of the writer return ORGAN_IO if memory is exhausted. */
 organ_status organ_gguf_writer_create(organ_gguf_writer **writer, organ_error *error);
 void organ_gguf_writer_destroy(organ_gguf_writer *writer); /* NULL is allowed */

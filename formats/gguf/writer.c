@@ -49,6 +49,13 @@ static organ_gguf_kv *find_kv(const organ_gguf_writer *writer, const char *key)
     return NULL;
 }
 
+bool organ_gguf_is_of_split(const char *key) { return strncmp(key, "split.", 6) == 0; }
+
+bool organ_gguf_same_value(const organ_gguf_kv *one, const organ_gguf_kv *other)
+{
+    return one->type == other->type && one->size == other->size && memcmp(one->bytes, other->bytes, one->size) == 0;
+}
+
 const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key)
 {
     return find_kv(writer, key);

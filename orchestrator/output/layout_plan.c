@@ -467,7 +467,7 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
     if (organ_gguf_writer_create(writer, error))
         return error->status;
     for (size_t k = 0; k < gguf->kv_count && !error->status; k++)
-        if (strncmp(gguf->kvs[k].key, "split.", 6) != 0)
+        if (!organ_gguf_is_of_split(gguf->kvs[k].key))
             organ_gguf_writer_kv(*writer, &gguf->kvs[k], error);
     if (error->status) {
         organ_gguf_writer_destroy(*writer);

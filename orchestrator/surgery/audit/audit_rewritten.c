@@ -6,6 +6,7 @@
 #include "formats/base/rows.h"
 #include "formats/gguf/typed_values.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/inputs.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/view/views.h"
 
@@ -15,13 +16,6 @@
 #include <xxhash.h>
 
 /* ---- differences of key-values ---- */
-
-static bool is_of_split(const char *key) { return strncmp(key, "split.", 6) == 0; }
-
-static bool same_value(const organ_gguf_kv *a, const organ_gguf_kv *b)
-{
-    return a->type == b->type && a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
-}
 
 static json_t *value_json(const organ_gguf_kv *kv)
 {
@@ -49,7 +43,7 @@ static json_t *difference_json(const organ_gguf_kv *before, const organ_gguf_kv 
 static int append_difference(json_t *list, const organ_gguf_kv *before, const organ_gguf_kv *after)
 {
     const organ_gguf_kv *const is = after ? after : before;
-    if (is_of_split(is->key) || (before && after && same_value(before, after)))
+    if (organ_gguf_is_of_split(is->key) || (before && after && organ_gguf_same_value(before, after)))
         return 0;
     return json_array_append_new(list, difference_json(before, after));
 }
@@ -117,11 +111,8 @@ static bool has_same_tensors(const organ_model *donor, const organ_model *copy)
 static bool can_be_pruned(const organ_model *model)
 {
     bool found = false;
-    for (size_t t = 0; t < model->tensor_count; t++) {
-        const organ_tensor *const tensor = &model->tensors[t];
-        const bool is_float = tensor->dtype == ORGAN_F32 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_BF16;
-        found = found || (is_float && tensor->rank > 1);
-    }
+    for (size_t t = 0; t < model->tensor_count && !found; t++)
+        found = model->tensors[t].rank > 1 && organ_target_is_float(&model->tensors[t]);
     return found;
 }
 

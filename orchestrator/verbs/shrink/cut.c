@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * Makes a smaller model: plans it, writes it, and describes the cut for the report. */
-#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/verbs/shrink/cut_parts.h"
 #include "formats/model/recognise.h"
 
@@ -11,11 +10,11 @@
 #include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/readers/readers.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <xxhash.h>
 
 /* run->weight_of[t] is SIZE_MAX if tensor t belongs to no weight. */
@@ -394,11 +393,6 @@ static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 
 /* ---- key-values ---- */
 
-static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
-{
-    return x->type == y->type && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0;
-}
-
 /* The key-values "split.*" are not compared. The planned cut has key-values of the donor, and those that it adds (in
  * run.settings). */
 static void check_gguf_keys(organ_cut_audit *a)
@@ -406,11 +400,11 @@ static void check_gguf_keys(organ_cut_audit *a)
     const organ_gguf *const found = a->copy.model->gguf;
     for (size_t k = 0; k < found->kv_count; k++) {
         const organ_gguf_kv *const kv = &found->kvs[k], *const should = organ_gguf_writer_find(a->run.gguf, kv->key);
-        if (strncmp(kv->key, "split.", 6) == 0)
+        if (organ_gguf_is_of_split(kv->key))
             continue;
         if (!should)
             organ_problem_add(&a->problems, "key '%s' of %s is not in the donor", kv->key, a->copy.model->path);
-        else if (!same_value(kv, should))
+        else if (!organ_gguf_same_value(kv, should))
             organ_problem_add(&a->problems, "key '%s' of %s does not match the cut of the donor's", kv->key,
                               a->copy.model->path);
     }
