@@ -2,13 +2,13 @@
  * Makes config.json of a safetensors output: members from key-values of the GGUF file, by the rows of the tables in
  * formats/architecture/pairing.h, then members from organ_forward_config. Functions that return an int return nonzero
  * if an allocation was refused. */
-#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/surgery/convert/convert_parts.h"
 
 #include "formats/architecture/layer_values.h"
 #include "formats/base/json.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/surgery/readers/readers.h"
 
 #include <math.h>
 #include <organ/base.h>

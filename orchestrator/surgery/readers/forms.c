@@ -39,13 +39,21 @@ organ_status organ_forms_add(organ_forms *forms, const organ_form *one, const ch
     return ORGAN_OK;
 }
 
-/* ---- of an output ---- */
-
 static void lower(char *text)
 {
     for (; *text; text++)
         *text = (char)tolower((unsigned char)*text);
 }
+
+organ_form organ_form_of_tensor(const organ_tensor *tensor, bool gguf)
+{
+    organ_form form = {0};
+    snprintf(form.name, sizeof form.name, "%s/%s", gguf ? "gguf" : "plain", organ_dtype_name(tensor->dtype));
+    lower(form.name);
+    return form;
+}
+
+/* ---- of an output ---- */
 
 organ_form organ_form_of_encoding(const organ_encoding *encoding, organ_kind kind)
 {
@@ -146,14 +154,10 @@ static organ_form form_of_weight(const organ_model *model, const organ_weight *w
 {
     char codes[16], span[48];
     const char *const name = codes_of(w, codes);
-    organ_form form = {.traits = name ? traits_of(w, settings) : 0};
-    if (name)
-        snprintf(form.name, sizeof form.name, "%.24s/%s%.30s", format_of(model, w, config), name, span_of(w, span));
-    else {
-        snprintf(form.name, sizeof form.name, "%s/%s", model->gguf ? "gguf" : "plain",
-                 organ_dtype_name(w->codes->dtype));
-        lower(form.name);
-    }
+    if (!name)
+        return organ_form_of_tensor(w->codes, model->gguf != NULL);
+    organ_form form = {.traits = traits_of(w, settings)};
+    snprintf(form.name, sizeof form.name, "%.24s/%s%.30s", format_of(model, w, config), name, span_of(w, span));
     return form;
 }
 

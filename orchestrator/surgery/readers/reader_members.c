@@ -99,7 +99,7 @@ const json_t *organ_rope_of_full_attention(const json_t *root)
     return json_is_object(full) ? full : rope;
 }
 
-static bool is_full(const json_t *kinds, size_t k)
+bool organ_layer_is_full_attention(const json_t *kinds, size_t k)
 {
     const char *const kind = json_string_value(json_array_get(kinds, k));
     return kind && strcmp(kind, "full_attention") == 0;
@@ -109,7 +109,7 @@ size_t organ_interval_of_full_attention(const json_t *root)
 {
     const json_t *const kinds = json_object_get(root, "layer_types");
     for (size_t k = 0; k < json_array_size(kinds); k++)
-        if (is_full(kinds, k))
+        if (organ_layer_is_full_attention(kinds, k))
             return k + 1;
     return 0;
 }
@@ -134,7 +134,7 @@ static bool is_uneven(const json_t *root)
                         *const kinds = json_object_get(own, "layer_types");
     const size_t interval = organ_interval_of_full_attention(own);
     for (size_t k = 0; k < json_array_size(kinds); k++)
-        if (interval == 0 || is_full(kinds, k) != ((k + 1) % interval == 0))
+        if (interval == 0 || organ_layer_is_full_attention(kinds, k) != ((k + 1) % interval == 0))
             return true;
     return false;
 }

@@ -76,8 +76,7 @@ static void join_row(openings *all, const organ_opening *row)
 
 size_t organ_reader_opens(organ_reader reader, const organ_opened *opened, organ_opening list[ORGAN_OPENINGS])
 {
-    const organ_hf_config *const config = &opened->model->config;
-    const char *const type = opened->model->gguf ? config->architecture : config->model_type;
+    const char *const type = opened->model->config.model_type;
     openings all = {list, 0};
     for (size_t k = 0; k < opened->forms->count; k++) {
         organ_opening row = {.form = &opened->forms->rows[k], .forms = 1, .weights = opened->forms->rows[k].weights};
@@ -93,5 +92,16 @@ organ_reader_verdict organ_openings_worst(const organ_opening *list, size_t coun
     organ_reader_verdict worst = ORGAN_OPENS;
     for (size_t k = 0; k < count; k++)
         worst = list[k].verdict > worst ? list[k].verdict : worst;
+    return worst;
+}
+
+organ_reader_verdict organ_readers_worst(unsigned readers, const char *type, const organ_form *form)
+{
+    organ_reader_verdict worst = ORGAN_OPENS;
+    const char *why;
+    for (organ_reader r = 0; r < ORGAN_READER_COUNT; r++) {
+        const organ_reader_verdict verdict = readers >> r & 1 ? organ_reader_form(r, type, form, &why) : ORGAN_OPENS;
+        worst = verdict > worst ? verdict : worst;
+    }
     return worst;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What other programs open: one table of rules for vLLM, transformers, llama.cpp, mlx-lm, OpenVINO GenAI and
- * mistral.rs. A rule is about the form in which a model stores weights, or about a member of its configuration. The
+ * Says which models other programs open: one table of rules for vLLM, transformers, llama.cpp, mlx-lm, OpenVINO GenAI
+ * and mistral.rs. A rule is about the form in which a model stores weights, or about a member of its configuration. The
  * optional tests of servers compare the rules with runs of these programs (docs/opens.md). */
 #ifndef ORGAN_SURGERY_READERS_READERS_H
 #define ORGAN_SURGERY_READERS_READERS_H
@@ -17,7 +17,7 @@
 
 /* ---- forms ---- */
 
-/* What rules ask about a weight besides the name of its form. */
+/* Properties of a weight that rules test, besides the name of its form. */
 enum {
     ORGAN_FORM_EXPERT = 1,    /* it is a matrix of a routed expert, or a stack of them */
     ORGAN_FORM_ZEROS = 2,     /* the codes have zero points (GPTQ: `sym` is false) */
@@ -48,6 +48,8 @@ typedef struct organ_forms {
 void organ_forms_release(organ_forms *forms);
 /* Counts one weight of the form `one`, whose members weights and first are ignored. ORGAN_IO if memory runs out. */
 organ_status organ_forms_add(organ_forms *forms, const organ_form *one, const char *name, organ_error *error);
+/* Returns the form of a tensor that is not packed. */
+organ_form organ_form_of_tensor(const organ_tensor *tensor, bool gguf);
 /* Returns the form that the encoding gives a weight. */
 organ_form organ_form_of_encoding(const organ_encoding *encoding, organ_kind kind);
 /* Lists the forms of the weights of a model. `config` is its config.json; NULL: it has none. */
@@ -75,7 +77,7 @@ typedef struct organ_opened {
     bool named;
 } organ_opened;
 
-/* What a reader does with some weights, or because of a member of the configuration. */
+/* The verdict of a reader on some weights, or on a member of the configuration. */
 typedef struct organ_opening {
     organ_reader_verdict verdict;
     const char *why;        /* begins with the subject "it"; NULL: the verdict needs no reason */
@@ -91,6 +93,8 @@ size_t organ_reader_opens(organ_reader reader, const organ_opened *opened, organ
 organ_reader_verdict organ_openings_worst(const organ_opening *rows, size_t count);
 /* Returns the verdict on a form in models of a type: model_type of config.json, or general.architecture of GGUF. */
 organ_reader_verdict organ_reader_form(organ_reader reader, const char *type, const organ_form *form, const char **why);
+/* Returns the worst verdict of several readers, bits 1 << organ_reader, on a form in models of a type. */
+organ_reader_verdict organ_readers_worst(unsigned readers, const char *type, const organ_form *form);
 
 /* Returns the name of the program with the version that the rules are for: "vLLM 0.32". */
 const char *organ_reader_program(organ_reader reader);
@@ -114,6 +118,8 @@ bool organ_readers_lack_names(const json_t *root);
 
 /* Returns the settings of RoPE; of those that transformers 5 has for each kind of layer, those of full attention. */
 const json_t *organ_rope_of_full_attention(const json_t *root);
+/* Returns whether entry k of layer_types is full_attention. */
+bool organ_layer_is_full_attention(const json_t *layer_types, size_t k);
 /* Returns the place of the first layer with full attention in layer_types, from 1: the others repeat this period. 0:
  * unknown. */
 size_t organ_interval_of_full_attention(const json_t *root);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * The names of the three formats, and quantization_config of each, as transformers 5.24, GPTQModel 7.7, AutoAWQ 0.2.9
  * and vLLM read it. */
-#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/surgery/repack/repack_parts.h"
 
 #include "formats/base/quant_sections.h"
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/readers/readers.h"
 
 #include <stdio.h>
 #include <stdlib.h>

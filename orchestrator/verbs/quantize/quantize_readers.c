@@ -8,7 +8,6 @@
 #include "formats/base/text.h"
 #include "orchestrator/surgery/readers/readers.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 typedef struct readers_check {
     const organ_quantize_job *job;
     unsigned readers; /* bits 1 << organ_reader */
-    const char *type; /* general.architecture of a GGUF output, else model_type */
     organ_forms forms;
 } readers_check;
 
@@ -29,10 +27,9 @@ static unsigned traits_of(const organ_quantize_job *job, const organ_quantize_pa
 {
     const organ_weight *const weight = part->weight;
     const organ_grid *const grid = &part->encoding->grid;
-    const char *const scale = job->options->activations.scale;
     unsigned traits = weight->anatomy.expert >= 0 || weight->rank > 2 ? ORGAN_FORM_EXPERT : 0;
     traits |= inputs && !inputs->unasked ? ORGAN_FORM_ROUNDED : 0;
-    traits |= inputs && scale && strcmp(scale, "static") == 0 ? ORGAN_FORM_STATIC : 0;
+    traits |= inputs && organ_quantize_static(job->options) ? ORGAN_FORM_STATIC : 0;
     traits |= grid->scale_of == ORGAN_SCALE_BLOCK && (part->rows % grid->size || part->cols % grid->size)
                   ? ORGAN_FORM_CLIPPED
                   : 0;
@@ -51,13 +48,9 @@ static organ_status add_forms(readers_check *c, organ_error *error)
     }
     for (size_t k = 0; k < job->list.piece_count && !error->status; k++) {
         const organ_tensor *const same = job->list.pieces[k].same;
-        organ_form form = {0};
         if (!same)
             continue;
-        snprintf(form.name, sizeof form.name, "%s/%s", kind == ORGAN_KIND_GGUF ? "gguf" : "plain",
-                 organ_dtype_name(same->dtype));
-        for (char *at = form.name; *at; at++)
-            *at = (char)tolower((unsigned char)*at);
+        const organ_form form = organ_form_of_tensor(same, kind == ORGAN_KIND_GGUF);
         organ_forms_add(&c->forms, &form, same->name, error);
     }
     return error->status;
@@ -79,18 +72,14 @@ static const char *type_in(const readers_check *c, organ_kind kind)
 {
     const organ_model *const model = c->job->model;
     const forward_pairing *const pairing = model->gguf ? NULL : organ_pairing_of_type(model->config.model_type);
-    return kind == ORGAN_KIND_GGUF && pairing ? pairing->gguf : c->type;
+    return kind == ORGAN_KIND_GGUF && pairing ? pairing->gguf : model->config.model_type;
 }
 
 static bool all_open(const readers_check *c, const organ_encoding *encoding, organ_kind kind, unsigned traits)
 {
-    const char *why;
     organ_form form = organ_form_of_encoding(encoding, kind);
     form.traits = traits;
-    bool open = true;
-    for (organ_reader r = 0; r < ORGAN_READER_COUNT && open; r++)
-        open = !is_wanted(c->readers, r) || organ_reader_form(r, type_in(c, kind), &form, &why) == ORGAN_OPENS;
-    return open;
+    return organ_readers_worst(c->readers, type_in(c, kind), &form) == ORGAN_OPENS;
 }
 
 static bool has_floats(const organ_encoding *encoding) { return strstr(encoding->name, "fp") != NULL; }
@@ -199,9 +188,7 @@ organ_status organ_quantize_readers_check(const organ_quantize_job *job, organ_e
     readers_check c = {.job = job};
     if (!job->options->readers || organ_readers_parse(job->options->readers, &c.readers, error))
         return error->status;
-    const organ_hf_config *const config = &job->model->config;
     ORGAN_OWNED_JSON json_t *root = NULL;
-    c.type = job->model->gguf ? config->architecture : config->model_type;
     if ((job->model->gguf ||
          organ_model_load_json(job->model, "config.json", "config.json", &root, error) == ORGAN_OK) &&
         add_forms(&c, error) == ORGAN_OK)

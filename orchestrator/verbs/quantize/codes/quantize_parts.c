@@ -195,13 +195,8 @@ bool organ_quantize_recall(void *context, size_t at, const json_t *results)
 
 bool organ_quantize_readers_open(const organ_quantize_job *job, const organ_encoding *encoding)
 {
-    const organ_hf_config *const config = &job->model->config;
     const organ_form form = organ_form_of_encoding(encoding, organ_encoding_kind(encoding));
     unsigned readers;
-    const char *why;
-    bool open = organ_readers_parse(job->options->readers, &readers, &(organ_error){0}) == ORGAN_OK;
-    for (organ_reader r = 0; r < ORGAN_READER_COUNT && open; r++)
-        open = !(readers >> r & 1) || organ_reader_form(r, job->model->gguf ? config->architecture : config->model_type,
-                                                        &form, &why) != ORGAN_REFUSED;
-    return open;
+    return organ_readers_parse(job->options->readers, &readers, &(organ_error){0}) == ORGAN_OK &&
+           organ_readers_worst(readers, job->model->config.model_type, &form) != ORGAN_REFUSED;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Outputs for compressed-tensors: which matrices servers read quantised, the tensors that each becomes, and notes about
  * loaders. */
-#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
 #include "orchestrator/output/head.h"
+#include "orchestrator/surgery/readers/readers.h"
 
 #include <string.h>
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes quantization_config of config.json, which states for loaders how the quantised weights of a safetensors model
  * are stored. */
-#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
 
 #include "formats/architecture/mtp_types.h"
@@ -10,6 +9,7 @@
 #include "formats/model/recognise.h"
 #include "formats/tensor/tensor_list.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/readers/readers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -367,14 +367,15 @@ const char *organ_quantize_type_obstacle(const organ_quantize_job *job)
 void organ_quantize_note_type(const organ_quantize_job *job)
 {
     const organ_hf_config *const config = &job->model->config;
+    const char *const obstacle = organ_quantize_type_obstacle(job);
     if (opens_dense(job))
         organ_progress_note(job->progress,
                             "config.json has \"dequantize\": transformers (5.24) opens %s as %s only if it dequantises "
                             "all weights as it loads",
                             config->architecture, job->encoding->name);
-    else if (organ_quantize_type_obstacle(job))
+    else if (obstacle)
         organ_progress_warn(job->progress, "transformers (5.24) does not open %s as %s: %s", config->architecture,
-                            job->encoding->name, organ_quantize_type_obstacle(job));
+                            job->encoding->name, obstacle);
 }
 
 /* ---- the section ---- */

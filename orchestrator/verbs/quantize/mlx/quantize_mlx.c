@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize for MLX: model types that mlx-lm loads with the names of their files, targets, and the settings in
  * config.json by which mlx-lm rebuilds the layers. */
-#include "orchestrator/surgery/readers/readers.h"
 #include "orchestrator/verbs/quantize/mlx/quantize_mlx.h"
 
 #include "formats/config/model_config.h"
@@ -9,6 +8,7 @@
 #include "formats/model/recognise.h"
 #include "formats/tensor/module_names.h"
 #include "orchestrator/output/head.h"
+#include "orchestrator/surgery/readers/readers.h"
 
 #include <stdio.h>
 #include <stdlib.h>

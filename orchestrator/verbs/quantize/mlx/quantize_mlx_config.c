@@ -30,12 +30,6 @@ static const struct {
                {"qwen3_next", "full_attention_interval", INTERVAL, NULL},
                {"qwen3_5 qwen3_5_moe", "full_attention_interval", INTERVAL, "text_config"}};
 
-static bool is_full(const json_t *kinds, size_t k)
-{
-    const char *const kind = json_string_value(json_array_get(kinds, k));
-    return kind && strcmp(kind, "full_attention") == 0;
-}
-
 /* A letter for each layer, L with a window and G without; null if no layer has a window. transformers has the period
  * as a number. */
 static json_t *pattern_of(const json_t *root)
@@ -45,7 +39,7 @@ static json_t *pattern_of(const json_t *root)
     ORGAN_OWNED char *const letters = calloc(count + 1, 1);
     bool windows = false;
     for (size_t k = 0; letters && k < count; k++) {
-        letters[k] = is_full(kinds, k) ? 'G' : 'L';
+        letters[k] = organ_layer_is_full_attention(kinds, k) ? 'G' : 'L';
         windows = windows || letters[k] == 'L';
     }
     return letters && windows ? json_string(letters) : json_null();
