@@ -290,6 +290,12 @@ static organ_status quantize_inputs(void *context, organ_run_inputs *inputs, org
     return organ_run_inputs_add(inputs, "allocation", o->calibration.text ? NULL : o->allocate.file, error);
 }
 
+/* Lists the output, or, if its widths or types must be measured first, only checks those that are possible. */
+static organ_status list_or_check(organ_quantize_job *job, organ_error *error)
+{
+    return job->widths || job->types ? organ_quantize_readers_check(job, error) : quantize_list(job, error);
+}
+
 /* Mixed widths and types, and the shares of a budget of zeros, are decided by runs of the model. */
 static organ_status quantize_choose(organ_quantize_job *job, organ_error *error)
 {
@@ -316,8 +322,7 @@ static organ_status quantize_decide(void *context, organ_writing *writing, organ
 static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (organ_quantize_check_options(job, error) || quantize_open(job, error) ||
-        (!job->widths && !job->types && quantize_list(job, error)))
+    if (organ_quantize_check_options(job, error) || quantize_open(job, error) || list_or_check(job, error))
         return error->status;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,

@@ -22,38 +22,56 @@ static bool is_wanted(unsigned readers, organ_reader reader) { return readers >>
 
 /* ---- forms of the output ---- */
 
-static unsigned traits_of(const organ_quantize_job *job, const organ_quantize_part *part,
-                          const organ_quantize_inputs *inputs)
+/* Adds the form of a weight whose matrices have `rows` x `cols` values. */
+static organ_status add_form(readers_check *c, const organ_weight *weight, const organ_encoding *encoding,
+                             uint64_t rows, uint64_t cols, organ_error *error)
 {
-    const organ_weight *const weight = part->weight;
-    const organ_grid *const grid = &part->encoding->grid;
-    unsigned traits = weight->anatomy.expert >= 0 || weight->rank > 2 ? ORGAN_FORM_EXPERT : 0;
-    traits |= inputs && !inputs->unasked ? ORGAN_FORM_ROUNDED : 0;
-    traits |= inputs && organ_quantize_static(job->options) ? ORGAN_FORM_STATIC : 0;
-    traits |= grid->scale_of == ORGAN_SCALE_BLOCK && (part->rows % grid->size || part->cols % grid->size)
-                  ? ORGAN_FORM_CLIPPED
-                  : 0;
-    return traits;
+    const organ_quantize_inputs *const inputs = c->job->inputs;
+    const organ_grid *const grid = &encoding->grid;
+    organ_form form = organ_form_of_encoding(encoding, organ_encoding_kind(c->job->encoding));
+    form.traits = weight->anatomy.expert >= 0 || weight->rank > 2 ? ORGAN_FORM_EXPERT : 0;
+    form.traits |= inputs && !inputs->unasked ? ORGAN_FORM_ROUNDED : 0;
+    form.traits |= inputs && organ_quantize_static(c->job->options) ? ORGAN_FORM_STATIC : 0;
+    form.traits |=
+        grid->scale_of == ORGAN_SCALE_BLOCK && (rows % grid->size || cols % grid->size) ? ORGAN_FORM_CLIPPED : 0;
+    return organ_forms_add(&c->forms, &form, weight->name, error);
 }
 
-static organ_status add_forms(readers_check *c, organ_error *error)
+/* Adds the forms of all widths that each target may get. */
+static organ_status add_widths(readers_check *c, const organ_quantize_widths *widths, organ_error *error)
+{
+    for (size_t k = 0; k < widths->targets.count; k++) {
+        const organ_weight weight = organ_weight_plain(widths->targets.tensors[k]);
+        for (size_t level = 0; level < ORGAN_WIDTH_LEVELS && !error->status; level++)
+            add_form(c, &weight, organ_quantize_width_encoding(widths, k, level), weight.shape[0], weight.shape[1],
+                     error);
+    }
+    return error->status;
+}
+
+static organ_status add_listed(readers_check *c, organ_error *error)
 {
     const organ_quantize_job *const job = c->job;
-    const organ_kind kind = organ_encoding_kind(job->encoding);
+    const bool gguf = organ_encoding_is_gguf(job->encoding);
     for (size_t k = 0; k < job->list.part_count && !error->status; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);
-        organ_form form = organ_form_of_encoding(part->encoding, kind);
-        form.traits = traits_of(job, part, job->inputs);
-        organ_forms_add(&c->forms, &form, part->weight->name, error);
+        add_form(c, part->weight, part->encoding, part->rows, part->cols, error);
     }
     for (size_t k = 0; k < job->list.piece_count && !error->status; k++) {
         const organ_tensor *const same = job->list.pieces[k].same;
         if (!same)
             continue;
-        const organ_form form = organ_form_of_tensor(same, kind == ORGAN_KIND_GGUF);
+        const organ_form form = organ_form_of_tensor(same, gguf);
         organ_forms_add(&c->forms, &form, same->name, error);
     }
     return error->status;
+}
+
+static organ_status add_forms(readers_check *c, organ_error *error)
+{
+    const organ_quantize_job *const job = c->job;
+    const bool undecided = job->widths && !job->list.part_count;
+    return undecided ? add_widths(c, job->widths, error) : add_listed(c, error);
 }
 
 /* ---- the nearest scheme ---- */
@@ -84,16 +102,19 @@ static bool all_open(const readers_check *c, const organ_encoding *encoding, org
 
 static bool has_floats(const organ_encoding *encoding) { return strstr(encoding->name, "fp") != NULL; }
 
-/* Returns how unlike two encodings are: in bits of a weight, and a little for another kind of codes. */
-static double distance(const organ_encoding *a, const organ_encoding *b)
+/* Returns how unlike an encoding is to the one that --scheme asks for: in bits of a weight, of which mixed widths have
+ * those of the budget, and a little for another kind of codes. */
+static double distance(const readers_check *c, const organ_encoding *encoding)
 {
     static const double other_codes = 0.25;
-    return fabs(bits_of(a) - bits_of(b)) + (has_floats(a) == has_floats(b) ? 0 : other_codes);
+    const organ_quantize_widths *const widths = c->job->widths;
+    const organ_encoding *const asked = c->job->encoding;
+    const double bits = widths ? widths->budget / (double)widths->targets.elements : bits_of(asked);
+    return fabs(bits_of(encoding) - bits) + (has_floats(encoding) == has_floats(asked) ? 0 : other_codes);
 }
 
-/* Returns the scheme of this kind that all readers open and that is nearest to `encoding`; NULL: none. */
-static const organ_encoding *nearest_of(const readers_check *c, const organ_encoding *encoding, organ_kind kind,
-                                        unsigned traits)
+/* Returns the scheme of this kind that all readers open and that is nearest to the one asked for; NULL: none. */
+static const organ_encoding *nearest_of(const readers_check *c, organ_kind kind, unsigned traits)
 {
     const organ_encoding *best = NULL;
     char name[ORGAN_SCHEME_ROOM];
@@ -101,7 +122,7 @@ static const organ_encoding *nearest_of(const readers_check *c, const organ_enco
         snprintf(name, sizeof name, "%.*s", (int)strcspn(at, "|"), at);
         const organ_encoding *const e = organ_encoding_for(name, kind);
         if (e && !organ_encoding_is_mixed(e) && all_open(c, e, kind, traits) &&
-            (!best || distance(e, encoding) < distance(best, encoding)))
+            (!best || distance(c, e) < distance(c, best)))
             best = e;
     }
     return best;
@@ -114,11 +135,11 @@ static const char *nearest(const readers_check *c, unsigned traits, char text[12
                                       [ORGAN_KIND_GGUF] = " to OUT.gguf",
                                       [ORGAN_KIND_MLX] = " with --format mlx"};
     const organ_kind own = organ_encoding_kind(c->job->encoding);
-    const organ_encoding *found = nearest_of(c, c->job->encoding, own, traits);
+    const organ_encoding *found = nearest_of(c, own, traits);
     organ_kind kind = own;
     for (organ_kind other = ORGAN_KIND_TENSORS; !found && other <= ORGAN_KIND_MLX; other++)
         if (other != own && (other != ORGAN_KIND_TENSORS || !c->job->model->gguf)) {
-            found = nearest_of(c, c->job->encoding, other, traits);
+            found = nearest_of(c, other, traits);
             kind = other;
         }
     snprintf(text, 128, found ? "; the nearest scheme that %s is %s%s" : "; there is no scheme that %s",

@@ -43,8 +43,9 @@ void organ_quantize_block_note(const organ_quantize_job *job);
 
 /* ---- --for ---- */
 
-/* Checks the listed tensors of the output and the model's configuration for the programs of --for. Returns ORGAN_USAGE
- * if one of them does not open the output; notes what they compute otherwise, and what nobody has run. */
+/* Checks the listed tensors of the output, or all widths that they may get if mixed widths are not chosen yet, and the
+ * model's configuration for the programs of --for. Returns ORGAN_USAGE if one of them does not open the output; notes
+ * what they compute otherwise, and what nobody has run. */
 organ_status organ_quantize_readers_check(const organ_quantize_job *job, organ_error *error);
 
 /* ---- report ---- */

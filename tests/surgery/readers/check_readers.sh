@@ -78,6 +78,13 @@ mixed=(quantize "$gguf" -o mixed.gguf -s mixed --target-size 4MB --calibration t
 ends 0 "${mixed[@]}" --for openvino --quiet
 ends 0 inspect mixed.gguf --json
 judge "mixed has a type that OpenVINO does not read" shows '[.dtypes[].dtype] - ["F32", "F16", "Q4_0", "Q4_1", "Q4_K", "Q6_K", "Q8_0"] == []' ../out
+refused 2 "of the types iq4_nl, there is none" "${mixed[@]}" --types iq4_nl --for mistralrs
+# Mixed widths are refused before costs are measured, which would leave a journal.
+text=(--calibration tiny-qwen2/calibration.txt --samples 2 --context 64 --allocate-tokens 64)
+widths=(quantize tiny-qwen2 -s mixed --method gptq --allocate global --budget 4bpw "${text[@]}" "${to[@]}")
+refused 2 "the nearest scheme that it opens is nvfp4" "${widths[@]}" --for mistralrs
+ends 0 "${widths[@]}" --for vllm,transformers
+rm -r out
 
 # ---- members of config.json for older readers ----
 ends 0 quantize uneven -s fp8-channel --for mistralrs,vllm,transformers "${to[@]}"

@@ -153,6 +153,8 @@ organ_status organ_quantize_widths_open(organ_quantize_job *job, organ_error *er
  * nats per token; then divides the budget of bits. Sets job->encodings. A dry run assumes costs that are not known, and
  * makes no exchanges. Returns the errors of organ_curves_run, organ_curves_recall and organ_exchanges_run. */
 organ_status organ_quantize_widths_decide(organ_quantize_job *job, organ_error *error);
+/* Returns the encoding of target k of widths->targets at a level; NULL: the weights stay unchanged. */
+const organ_encoding *organ_quantize_width_encoding(const organ_quantize_widths *widths, size_t k, size_t level);
 void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
 
 #endif

@@ -24,7 +24,6 @@
 /* Odd levels have groups of 32, even levels the wide groups of the choice. */
 static size_t group_at(size_t level, const organ_quantize_choice *choice) { return level % 2 ? NARROW : choice->group; }
 
-/* NULL: the weights stay unchanged. */
 static const organ_encoding *encoding_at(size_t level, const organ_quantize_choice *choice)
 {
     char name[32];
@@ -37,6 +36,11 @@ static const organ_encoding *encoding_at(size_t level, const organ_quantize_choi
 static const organ_quantize_choice *details_of(const organ_quantize_widths *w, size_t target)
 {
     return &w->details[w->choice_of[target]];
+}
+
+const organ_encoding *organ_quantize_width_encoding(const organ_quantize_widths *widths, size_t k, size_t level)
+{
+    return encoding_at(level, details_of(widths, k));
 }
 
 /* ---- how a curve is measured ---- */
@@ -429,7 +433,7 @@ static organ_status divide_budget(organ_quantize_widths *w, organ_error *error)
         return error->status;
     for (size_t k = 0; k < w->targets.count; k++)
         job->encodings[w->targets.tensors[k] - job->model->tensors] =
-            encoding_at(w->chosen[w->choice_of[k]], details_of(w, k));
+            organ_quantize_width_encoding(w, k, w->chosen[w->choice_of[k]]);
     if (!w->provisional)
         organ_progress_note(
             job->progress,

@@ -26,19 +26,38 @@ static bool is_listed(const char *list, const char *name)
     return false;
 }
 
+static size_t count_allowed(const organ_quantize_types *w)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < w->type_count; k++)
+        count += w->allowed[k];
+    return count;
+}
+
 /* All names of --types must be candidates. */
 static organ_status check_listed(const organ_quantize_types *w, const char *list, organ_error *error)
 {
-    size_t names = 1, known = 0;
+    size_t names = 1;
     for (const char *at = list; *at; at++)
         names += *at == ',';
+    return count_allowed(w) == names ? ORGAN_OK
+                                     : organ_fail(error, ORGAN_USAGE,
+                                                  "`types` '%s' names a type that mixed does not have, or one "
+                                                  "twice; the types are %s",
+                                                  list, w->names);
+}
+
+/* The programs of --for must open one of the types at least. */
+static organ_status leave_out_unread(organ_quantize_types *w, organ_error *error)
+{
     for (size_t k = 0; k < w->type_count; k++)
-        known += w->allowed[k];
-    return known == names ? ORGAN_OK
-                          : organ_fail(error, ORGAN_USAGE,
-                                       "`types` '%s' names a type that mixed does not have, or one "
-                                       "twice; the types are %s",
-                                       list, w->names);
+        w->allowed[k] = w->allowed[k] && organ_quantize_readers_open(w->job, w->types[k]);
+    return count_allowed(w) ? ORGAN_OK
+                            : organ_fail(error, ORGAN_USAGE,
+                                         "%s: `for` %s: of the types %s, there is none that is opened in models of %s",
+                                         w->job->options->model, w->job->options->readers,
+                                         w->job->options->gguf.types ? w->job->options->gguf.types : w->names,
+                                         w->job->model->config.model_type);
 }
 
 static organ_status list_types(organ_quantize_types *w, organ_error *error)
@@ -47,8 +66,7 @@ static organ_status list_types(organ_quantize_types *w, organ_error *error)
     w->type_count = organ_encodings_of_mixed(w->types, ORGAN_TYPES);
     for (size_t k = 0; k < w->type_count; k++) {
         const size_t at = strlen(w->names);
-        w->allowed[k] =
-            (!list || is_listed(list, w->types[k]->name)) && organ_quantize_readers_open(w->job, w->types[k]);
+        w->allowed[k] = !list || is_listed(list, w->types[k]->name);
         organ_snprintf(w->names + at, sizeof w->names - at, "%s%s", at ? "," : "", w->types[k]->name);
     }
     w->levels[ORGAN_TYPES_NEAR] = w->levels[ORGAN_TYPES_NEAR_ERROR] = 1;
@@ -58,7 +76,7 @@ static organ_status list_types(organ_quantize_types *w, organ_error *error)
     w->curves.levels = w->levels;
     w->curves.level_count = ORGAN_TYPES_FIRST + ORGAN_TYPES_WAYS * w->type_count;
     w->curves.measured = w->measured;
-    return list ? check_listed(w, list, error) : ORGAN_OK;
+    return list && check_listed(w, list, error) ? error->status : leave_out_unread(w, error);
 }
 
 /* ---- tensors ---- */
