@@ -111,6 +111,11 @@ typedef enum forward_early {
     EARLY_XGLM
 } forward_early;
 
+/* Hyper-connections, by their members in config.json: none; hc_mult, hc_magnitude and hc_eps, where streams are not
+ * mixed (HY 4); or hc_mult, hc_sinkhorn_iters and hc_eps, where streams are mixed (DeepSeek-V4), also with the mean of
+ * the streams after the last layer. */
+typedef enum forward_connecting { CONNECT_NONE, CONNECT_ADD, CONNECT_MIX, CONNECT_MIX_MEAN } forward_connecting;
+
 /* The layers that have attention sinks: none, all, or those with a window. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
 
@@ -403,8 +408,8 @@ typedef struct forward_family {
     bool latent_scaled; /* queries and the latent vector of keys and values get factors sqrt(hidden_size / rank) */
     /* as in organ_forward_config; '%' in `names` stands for 0 or 1, the first or second half of the file's layer */
     bool shortcut;
-    forward_indexer indexer;  /* of sparse attention */
-    bool connections;         /* hyper-connections: members hc_mult, hc_magnitude, hc_eps */
+    forward_indexer indexer; /* of sparse attention */
+    forward_connecting connections;
     const char *expert_limit; /* member with organ_forward_config.expert_limit */
     /* list of members with one supported value, which ends with a NULL key; NULL: none */
     const forward_fixed *fixed;

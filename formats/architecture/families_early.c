@@ -273,7 +273,7 @@ const forward_family organ_forward_families_latent[] = {
      .indexer = INDEXER_SHARED, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},
     {.architecture = "HYV4ForCausalLM", .theta = 1e4, .eps = 1e-5, .latent = true, .latent_halves = true,
-     .indexer = INDEXER_LAST, .connections = true, .expert_limit = "swiglu_limit", .sinks = SINKS_ALL,
+     .indexer = INDEXER_LAST, .connections = CONNECT_ADD, .expert_limit = "swiglu_limit", .sinks = SINKS_ALL,
      .gate = ORGAN_GATE_LOGISTIC, ATTENTION_BIAS, .mixture = &hy4_mixture, .names = hy4_names},
     {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .rotated_part = 1, .latent = true, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},

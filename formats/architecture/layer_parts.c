@@ -221,14 +221,17 @@ static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part 
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* The matrices are read as FP32, because their products decide about all streams. */
+/* The matrices are read as FP32, because their products decide about all streams. Those that mix streams have rows for
+ * the weights of the mixing, too. */
 static size_t connection_parts(const organ_forward_config *c, forward_mixer_part *parts)
 {
-    const uint64_t streams = c->connections.streams, all = streams * c->hidden;
+    const bool mixed = c->connections.balances > 0;
+    const uint64_t streams = c->connections.streams, all = streams * c->hidden, factors = mixed ? 3 : 2,
+                   rows = 2 * streams + (mixed ? streams * streams : 0);
     const forward_mixer_part of_layer[] = {
-        {PART_CONNECT_MIXER, true, 2 * streams, all},   {PART_CONNECT_MIXER_BASE, true, 0, 2 * streams},
-        {PART_CONNECT_MIXER_SCALE, true, 0, 2},         {PART_CONNECT_FEED, true, 2 * streams, all},
-        {PART_CONNECT_FEED_BASE, true, 0, 2 * streams}, {PART_CONNECT_FEED_SCALE, true, 0, 2}};
+        {PART_CONNECT_MIXER, true, rows, all},        {PART_CONNECT_MIXER_BASE, true, 0, rows},
+        {PART_CONNECT_MIXER_SCALE, true, 0, factors}, {PART_CONNECT_FEED, true, rows, all},
+        {PART_CONNECT_FEED_BASE, true, 0, rows},      {PART_CONNECT_FEED_SCALE, true, 0, factors}};
     if (streams)
         memcpy(parts, of_layer, sizeof of_layer);
     return streams ? sizeof of_layer / sizeof *of_layer : 0;

@@ -59,6 +59,7 @@ const forward_setting organ_model_settings[] = {
     SETTING(EVERY, "limit of gate and up of experts", expert_limit),
     SETTING(EVERY, "hc_magnitude", connections.magnitude),
     SETTING(EVERY, "hc_eps", connections.eps),
+    SETTING(EVERY, "hc_sinkhorn_iters", connections.balances),
     SETTING(ONE, "attention_in_multiplier", multipliers.attention_in),
     SETTING(ONE, "key_multiplier", multipliers.key),
     SETTING(ONE, "attention_out_multiplier", multipliers.attention_out),

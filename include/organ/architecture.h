@@ -217,12 +217,17 @@ typedef struct organ_latent_config {
 
 #define ORGAN_MOST_STREAMS 16
 
-/* Hyper-connections (HY 4): the hidden state of a token is several streams. Mixer and feed-forward read a weighted sum
- * of them, and their output is added to each stream, with weights that a matrix computes from all streams. */
+/* Hyper-connections (HY 4, DeepSeek-V4): the hidden state of a token is several streams. Mixer and feed-forward read a
+ * weighted sum of them, and their output is added to each stream, with weights that a matrix computes from all
+ * streams. */
 typedef struct organ_connections_config {
     unsigned streams; /* at most ORGAN_MOST_STREAMS; 0: the model has no hyper-connections */
     double magnitude; /* factor of the weights of an output */
-    double eps;       /* added to all weights */
+    double eps;       /* added to all weights or, if streams are mixed, to those of sums and of the mixing */
+    /* Before an output is added, each stream becomes a weighted sum of all streams. Their weights, a matrix, are
+     * divided by the sums of its columns and rows in turn, this many times. 0: streams are not mixed. */
+    unsigned balances;
+    bool mean; /* the hidden state after the last layer is the mean of the streams, not a weighted sum */
 } organ_connections_config;
 
 /* Upper bound on the number of expert groups; DeepSeek-V3 has 8. */

@@ -123,7 +123,7 @@ static inline size_t organ_forward_streams_floats(const organ_forward_config *c)
     return (size_t)c->hidden * (c->connections.streams ? c->connections.streams : 1);
 }
 
-/* The tensors of hyper-connections after the last layer (connections.c); NULL: none. */
+/* The tensors of hyper-connections after the last layer (connections.c); NULL: none, or the mean of the streams. */
 typedef struct forward_connections {
     float *matrix, *biases, *factors;
 } forward_connections;
