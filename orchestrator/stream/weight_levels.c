@@ -120,5 +120,5 @@ static organ_status read_levels(const organ_weight_reader *r, const weight_rows 
     return ORGAN_OK;
 }
 
-const weight_family organ_weight_family_levels = {prepare_levels, load_levels, levels_scratch, read_levels,
-                                                  organ_weight_can_decode_to};
+const weight_family organ_weight_family_levels = {
+    prepare_levels, load_levels, levels_scratch, read_levels, organ_weight_can_decode_to, false};

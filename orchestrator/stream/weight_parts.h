@@ -6,10 +6,18 @@
 
 #include <organ/stream.h>
 
+/* What a caller does with a part of the rows that are read: `first` is counted over all matrices. */
+typedef struct weight_use {
+    size_t most; /* rows of a part */
+    organ_status (*use)(void *context, uint64_t first, size_t rows, organ_error *error);
+    void *context;
+} weight_use;
+
 /* Rows [first, first + count) of matrix number `matrix` of a weight. */
 typedef struct weight_rows {
     uint64_t matrix, first;
     size_t count;
+    const weight_use *use; /* families with `parts` only: each part is decoded to the same values; NULL: all rows */
 } weight_rows;
 
 /* The functions of a family. */
@@ -24,6 +32,8 @@ typedef struct weight_family {
     organ_status (*read)(const organ_weight_reader *reader, const weight_rows *rows, organ_dtype as, void *values,
                          unsigned char *scratch, organ_error *error);
     bool (*writes)(const organ_weight_reader *reader, organ_dtype as); /* NULL: only F32 */
+    /* `read` can decode its rows in parts. It must write every type, and rows of a batch must cost least together. */
+    bool parts;
 } weight_family;
 
 /* The functions of weight_reader.c, for families in other files whose weights are read from others. */
@@ -85,6 +95,15 @@ struct organ_weight_reader {
 
 extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words,
     organ_weight_family_experts, organ_weight_family_rotated, organ_weight_family_levels;
+
+/* Return about how many rows, from `rows` on, are best read by one call of organ_weight_read_parts, and used at once.
+ */
+size_t organ_weight_reader_batch(const organ_weight_reader *reader, size_t rows);
+size_t organ_weight_reader_part(const organ_weight_reader *reader, size_t rows);
+/* As organ_weight_read, but has room for use->most rows in `values`, and calls `use` when they have the next rows. Rows
+ * that share stored data are still read together. */
+organ_status organ_weight_read_parts(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
+                                     void *values, const weight_use *use, void *scratch, organ_error *error);
 
 /* Sets the family and all members that follow from the headers; reads and allocates nothing, so *reader need not be
  * released. Returns ORGAN_BAD_INPUT for a type without real numbers. */

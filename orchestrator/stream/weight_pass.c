@@ -20,6 +20,7 @@
 typedef struct weight_pass_cut {
     uint64_t rows, matrix_rows; /* rows of all matrices together, and of one matrix */
     size_t cols, strip_rows;    /* columns; rows of a strip, the last strip of a matrix may have fewer */
+    size_t part_rows;           /* rows that `work` gets at once: all of the strip, unless pass->part_values is set */
 } weight_pass_cut;
 
 typedef enum item_state { ITEM_CLOSED, ITEM_OPENING, ITEM_OPEN, ITEM_FAILED } item_state;
@@ -75,6 +76,12 @@ static organ_dtype type_of(const organ_weight_pass *pass, const organ_weight *we
     return type == ORGAN_BF16 || type == ORGAN_F16 ? type : pass->as;
 }
 
+static size_t round_rows(size_t rows, size_t multiple, uint64_t most)
+{
+    rows = (rows + multiple - 1) / multiple * multiple;
+    return most < rows ? (size_t)most : rows;
+}
+
 /* A strip has about ORGAN_STRIP_VALUES values, a multiple of pass->row_multiple rows, and whole steps of the reader
  * (rows that share scales) unless a step is much longer than that. */
 static weight_pass_cut cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
@@ -85,13 +92,16 @@ static weight_pass_cut cut_of(const organ_weight_pass *pass, const organ_weight_
                          .cols = (size_t)reader->shape.cols};
     if (c.rows == 0 || c.cols == 0)
         return (weight_pass_cut){0};
-    const size_t requested = organ_max(ORGAN_STRIP_VALUES / c.cols, 1);
-    size_t rows = organ_weight_reader_step(reader, requested);
+    const size_t requested = organ_max(ORGAN_STRIP_VALUES / c.cols, 1), part = organ_max(pass->part_values / c.cols, 1);
+    size_t rows =
+        pass->part_values ? organ_weight_reader_batch(reader, requested) : organ_weight_reader_step(reader, requested);
     if (rows / 8 > requested) /* a step of very long rows would need too much memory; a part of a step only reads some
                                  scales twice */
         rows = requested;
-    rows = (rows + multiple - 1) / multiple * multiple;
-    c.strip_rows = c.matrix_rows < rows ? (size_t)c.matrix_rows : rows;
+    c.strip_rows = round_rows(rows, multiple, c.matrix_rows);
+    c.part_rows = c.strip_rows;
+    if (pass->part_values)
+        c.part_rows = round_rows(organ_weight_reader_part(reader, part), multiple, c.strip_rows);
     return c;
 }
 
@@ -104,7 +114,7 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
     if (organ_weight_reader_prepare(r->pass->model, both->weight, r->engine->kernels, &reader, error))
         return error->status;
     const weight_pass_cut c = cut_of(r->pass, &reader);
-    const size_t bytes = round_up_to_page(c.strip_rows * c.cols * element_bytes(r->pass->as));
+    const size_t bytes = round_up_to_page(c.part_rows * c.cols * element_bytes(r->pass->as));
     plan->values = organ_max(plan->values, bytes);
     plan->reader = organ_max(plan->reader, round_up_to_page(organ_weight_reader_scratch(&reader, c.strip_rows)));
     if (!both->other)
@@ -296,21 +306,23 @@ static void close_item(open_item *item)
 /* ---- strips ---- */
 
 /* Refuses or limits values that are infinite in `values` (type pass->as) although they are finite in the weight.
- * Rows with infinite values are read again, as FP32. `scratch` is that of the reader. */
+ * Rows with infinite values are read again, as FP32, with memory of their own, because that of the reader is in use
+ * between parts of a strip. */
 static organ_status limit_strip(const weight_pass_run *r, const organ_weight_reader *reader,
-                                const organ_weight_strip *strip, uint16_t *values, void *scratch, organ_error *error)
+                                const organ_weight_strip *strip, uint16_t *values, organ_error *error)
 {
     const organ_weight_pass *const pass = r->pass;
     const char *const tensor = pass->items[strip->item].weight->name;
+    const size_t room = weight_round(strip->cols * sizeof(float));
     ORGAN_OWNED float *wide = NULL;
     uint64_t found = 0;
     for (size_t row = 0; row < strip->rows && !error->status; row++) {
         uint16_t *const stored = values + row * strip->cols;
         if (!organ_any_not_finite(pass->as, stored, strip->cols * sizeof *stored))
             continue;
-        if (!wide && !(wide = aligned_alloc(64, (strip->cols * sizeof *wide + 63) / 64 * 64)))
+        if (!wide && !(wide = aligned_alloc(64, room + organ_weight_reader_scratch(reader, 1))))
             return organ_fail_memory(error, tensor);
-        if (organ_weight_read(reader, strip->first + row, 1, ORGAN_F32, wide, scratch, error) != ORGAN_OK)
+        if (organ_weight_read(reader, strip->first + row, 1, ORGAN_F32, wide, (char *)wide + room, error) != ORGAN_OK)
             break;
         const uint64_t count = organ_overflow_count(r->engine->kernels, pass->as, wide, stored, strip->cols);
         found += count;
@@ -323,16 +335,22 @@ static organ_status limit_strip(const weight_pass_run *r, const organ_weight_rea
                                    : error->status;
 }
 
+static organ_status limit_values(const weight_pass_run *r, const organ_weight_strip *strip, void *values,
+                                 organ_error *error)
+{
+    return r->pass->overflow && r->pass->as != ORGAN_F32
+               ? limit_strip(r, entry_of(r, strip->item)->reader[0], strip, values, error)
+               : ORGAN_OK;
+}
+
 static organ_status read_pass_strip(weight_pass_run *r, const organ_weight_strip *strip, unsigned char *buffer,
                                     unsigned char *other, void *scratch, organ_error *error)
 {
     const organ_weight_pass *const pass = r->pass;
     const open_item *const item = entry_of(r, strip->item);
     organ_reader_gate_enter(&r->gate);
-    if (organ_weight_read(item->reader[0], strip->first, strip->rows, strip->type, buffer, scratch, error) ==
-            ORGAN_OK &&
-        pass->overflow && pass->as != ORGAN_F32)
-        limit_strip(r, item->reader[0], strip, (uint16_t *)(void *)buffer, scratch, error);
+    if (organ_weight_read(item->reader[0], strip->first, strip->rows, strip->type, buffer, scratch, error) == ORGAN_OK)
+        limit_values(r, strip, buffer, error);
     if (!error->status && item->reader[1])
         organ_weight_read(item->reader[1], strip->first, strip->rows, pass->as, other, scratch, error);
     organ_reader_gate_leave(&r->gate);
@@ -354,6 +372,47 @@ organ_status organ_weight_strip_read(const organ_weight_strip *strip, size_t fir
     part->rows = rows;
     part->values = from->end - weight_round(rows * strip->cols * element_bytes(strip->type));
     return read_pass_strip(from->run, part, part->values, NULL, from->reading, error);
+}
+
+/* A strip whose parts are given to `work`. */
+typedef struct strip_in_parts {
+    weight_pass_run *run;
+    const organ_weight_strip *strip;
+    unsigned char *values;
+    void *scratch, *result; /* of `work` */
+} strip_in_parts;
+
+/* Other workers may read while `work` uses the part. */
+static organ_status use_part(void *context, uint64_t first, size_t rows, organ_error *error)
+{
+    const strip_in_parts *const p = context;
+    const organ_weight_pass *const pass = p->run->pass;
+    organ_weight_strip part = *p->strip;
+    part.first = first;
+    part.rows = rows;
+    part.room = part.values = p->values;
+    part.last = p->strip->last && first + rows == p->strip->first + p->strip->rows;
+    organ_reader_gate_leave(&p->run->gate);
+    if (limit_values(p->run, &part, p->values, error) == ORGAN_OK)
+        pass->work(pass->context, &part, p->scratch, p->result, error);
+    organ_reader_gate_enter(&p->run->gate);
+    return error->status;
+}
+
+static organ_status do_parts(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer, organ_error *error)
+{
+    unsigned char *const reading = buffer + r->plan.values;
+    const open_item *const item = entry_of(r, s->strip.item);
+    strip_in_parts parts = {r, &s->strip, buffer, reading + r->plan.reader, s->result};
+    const weight_use use = {item->cut.part_rows, use_part, &parts};
+    if (await_item(r, s->strip.item, error) || s->strip.rows == 0)
+        return error->status;
+    memset(s->result, 0, r->pass->result_bytes);
+    organ_reader_gate_enter(&r->gate);
+    organ_weight_read_parts(item->reader[0], s->strip.first, s->strip.rows, s->strip.type, buffer, &use, reading,
+                            error);
+    organ_reader_gate_leave(&r->gate);
+    return error->status;
 }
 
 static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer, organ_error *error)
@@ -379,7 +438,7 @@ static organ_status work_on_strip(void *context, size_t number, size_t worker, o
     weight_pass_run *const r = context;
     weight_pass_slot *const s = slot_of(r, number);
     organ_read_ahead_move(&r->ahead, s->read);
-    do_strip(r, s, r->buffers[worker], error);
+    (r->pass->part_values ? do_parts : do_strip)(r, s, r->buffers[worker], error);
     s->strip.values = s->strip.room = NULL;
     s->strip.other = NULL;
     s->strip.source = NULL;

@@ -46,6 +46,9 @@ typedef struct organ_weight_pass {
                             their strips with organ_weight_strip_read, so that it finds the values in the cache */
     size_t row_multiple; /* strips, except the last of a matrix, have a multiple of this many rows and never extend over
                             two matrices; 0: 1 */
+    /* 0, or about how many values `work` gets at once, so that they stay in the cache: it is then called for the parts
+     * of a strip, in order, with one result. Items have no counterparts, and `narrow` is not set. */
+    size_t part_values;
     /* Finite values that are infinite as F16 or BF16 (`as`) are refused or limited; NULL: stored as infinite. */
     organ_overflow *overflow;
     size_t scratch_bytes; /* for each worker, 64-byte aligned */

@@ -171,23 +171,52 @@ static organ_status read_batch(const organ_weight_reader *r, const weight_rows *
 }
 
 /* Rows are counted over all matrices. A batch does not extend over two matrices. */
-organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
-                               void *values, void *scratch, organ_error *error)
+static organ_status read_batches(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
+                                 void *values, const weight_use *use, void *scratch, organ_error *error)
 {
-    ORGAN_OWN_ERROR(error);
     const organ_matrices *shape = &reader->shape;
     const size_t row_bytes = (size_t)shape->cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
     unsigned char *to = values;
     while (rows > 0 && row_bytes > 0) {
-        weight_rows part = {first / shape->rows, first % shape->rows, smaller_size(rows, reader->batch)};
+        weight_rows part = {first / shape->rows, first % shape->rows, smaller_size(rows, reader->batch), use};
         part.count = smaller_size(shape->rows - part.first, part.count);
         if (read_batch(reader, &part, as, to, scratch, error))
             return error->status;
-        to += part.count * row_bytes;
+        to += use ? 0 : part.count * row_bytes;
         first += part.count;
         rows -= part.count;
     }
     return ORGAN_OK;
+}
+
+organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
+                               void *values, void *scratch, organ_error *error)
+{
+    ORGAN_OWN_ERROR(error);
+    return read_batches(reader, first, rows, as, values, NULL, scratch, error);
+}
+
+size_t organ_weight_reader_batch(const organ_weight_reader *reader, size_t rows)
+{
+    return reader->family->parts ? reader->batch : organ_weight_reader_step(reader, rows);
+}
+
+size_t organ_weight_reader_part(const organ_weight_reader *reader, size_t rows)
+{
+    return reader->family->parts ? rows : organ_weight_reader_step(reader, rows);
+}
+
+organ_status organ_weight_read_parts(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
+                                     void *values, const weight_use *use, void *scratch, organ_error *error)
+{
+    if (reader->family->parts)
+        return read_batches(reader, first, rows, as, values, use, scratch, error);
+    for (size_t done = 0, n; done < rows && !error->status; done += n) {
+        n = smaller_size(rows - done, use->most);
+        if (organ_weight_read(reader, first + done, n, as, values, scratch, error) == ORGAN_OK)
+            use->use(use->context, first + done, n, error);
+    }
+    return error->status;
 }
 
 /* ---- weights that are made of weights of the other format ---- */
@@ -380,4 +409,4 @@ static organ_status read_made(const organ_weight_reader *r, const weight_rows *r
     return error->status;
 }
 
-static const weight_family made_family = {prepare_made, load_made, made_scratch, read_made, NULL};
+static const weight_family made_family = {prepare_made, load_made, made_scratch, read_made, NULL, false};

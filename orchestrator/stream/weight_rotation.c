@@ -220,4 +220,5 @@ static organ_status read_rotated(const organ_weight_reader *r, const weight_rows
     return rotation_of(r)->rows ? mix_rows(r, rows, values, &l, error) : turn_columns(r, rows, values, &l, error);
 }
 
-const weight_family organ_weight_family_rotated = {prepare_rotated, load_rotated, rotated_scratch, read_rotated, NULL};
+const weight_family organ_weight_family_rotated = {prepare_rotated, load_rotated, rotated_scratch,
+                                                   read_rotated,    NULL,         false};

@@ -412,4 +412,4 @@ static bool rows_write(const organ_weight_reader *r, organ_dtype as)
     return is_mlx(r) || r->weight->columns ? as == ORGAN_F32 : organ_weight_can_decode_to(r, as);
 }
 
-const weight_family organ_weight_family_rows = {prepare_rows, load_rows, rows_scratch, read_rows, rows_write};
+const weight_family organ_weight_family_rows = {prepare_rows, load_rows, rows_scratch, read_rows, rows_write, false};

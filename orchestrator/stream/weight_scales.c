@@ -507,4 +507,4 @@ static organ_status read_inputs(const organ_weight_reader *r, const weight_rows 
     return ORGAN_OK;
 }
 
-const weight_family organ_weight_family_experts = {prepare_experts, NULL, experts_scratch, read_inputs, NULL};
+const weight_family organ_weight_family_experts = {prepare_experts, NULL, experts_scratch, read_inputs, NULL, false};

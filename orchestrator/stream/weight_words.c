@@ -3,6 +3,7 @@
  * inputs for one output, and a column of words belongs to one output. In AutoAWQ's gemm a word has codes of one input
  * for eight outputs, and a column of words belongs to these outputs. A strip is a range of outputs, which are rows of
  * the weight: read_strip reads the columns of the stored matrix with the strip and transposes them. */
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_parts.h"
 #include "orchestrator/stream/weight_pass.h"
@@ -13,9 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* STRIP_BYTES: about the bytes of codes in a strip. STEP, AWQ_STEP: outputs that are best read together, so that the
- * runs of bytes in the file are long enough. AWQ_CODES: outputs in a word. */
-enum { STRIP_BYTES = 2 << 20, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
+/* STRIP_BYTES: about the bytes of codes in a strip, which has at most MOST_ROWS outputs. STEP, AWQ_STEP: outputs that
+ * are best read together at least, so that the runs of bytes in the file are long enough. AWQ_CODES: outputs in a word.
+ */
+enum { STRIP_BYTES = 4 << 20, MOST_ROWS = 1024, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
 
 const unsigned organ_awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 
@@ -27,9 +29,19 @@ static bool is_awq(const organ_weight_reader *r)
 /* Signed codes differ from unsigned ones that are greater by 8 in the highest bit only, and so do their zero points. */
 static unsigned sign_of(const organ_weight_reader *r) { return r->weight->signed_codes ? 8 : 0; }
 
+static size_t stored_rows(const organ_weight_reader *r)
+{
+    return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
+}
+
+/* Returns the words from one column of the stored matrix to the next, transposed; no multiple of a page, because rows
+ * that are written at the same time would evict each other from the cache. */
+static size_t turned_stride(const organ_weight_reader *r) { return weight_round(stored_rows(r)) + 64; }
+
 typedef struct strip_parts {
-    unsigned char *words;      /* the columns of the stored matrix, in stored order */
-    unsigned char *turned;     /* the words transposed; before that, scratch of organ_weight_fetch_columns */
+    unsigned char *words;      /* columns of some rows of the stored matrix */
+    unsigned char *room;       /* scratch of organ_weight_fetch_columns */
+    unsigned char *turned;     /* the words of all rows transposed */
     unsigned char *loose;      /* codes of one output, a byte each */
     unsigned char *line;       /* scales or zero points of one group as stored, then converted or unpacked */
     float *scales, *zeros;     /* [outputs][groups] */
@@ -42,19 +54,14 @@ static size_t word_columns(const organ_weight_reader *r, size_t rows)
     return is_awq(r) ? rows / AWQ_CODES + 2 : rows;
 }
 
-static size_t stored_rows(const organ_weight_reader *r)
-{
-    return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
-}
-
 /* p.loose has 8 bytes more, which unpack_halves may write. p.line has room for a stored scale, a float and a code of
  * each output, and for rounding. */
 static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
-    const size_t words = stored_rows(r) * word_columns(r, rows) * 4, cols = (size_t)r->shape.cols,
-                 floats = rows * r->groups * sizeof(float);
-    strip_parts p = {.words = weight_take(at, words)};
-    p.turned = weight_take(at, words > WEIGHT_ROOM ? words : WEIGHT_ROOM);
+    const size_t cols = (size_t)r->shape.cols, floats = rows * r->groups * sizeof(float);
+    strip_parts p = {.words = weight_take(at, WEIGHT_ROOM)};
+    p.room = weight_take(at, WEIGHT_ROOM);
+    p.turned = weight_take(at, turned_stride(r) * word_columns(r, rows) * 4);
     p.loose = weight_take(at, cols + 8);
     p.line = weight_take(at, rows * (2 * sizeof(float) + 1) + 128);
     p.scales = weight_take(at, floats);
@@ -109,7 +116,7 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
     /* outputs per strip, so that their codes have about STRIP_BYTES */
     const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1) * (is_awq(r) ? AWQ_CODES : 1);
     r->step = is_awq(r) ? AWQ_STEP : STEP;
-    r->batch = fits > 1024 ? 1024 : fits / STEP * STEP;
+    r->batch = fits > MOST_ROWS ? MOST_ROWS : fits / STEP * STEP;
     if (fits < STEP)
         r->batch = STEP;
     return ORGAN_OK;
@@ -162,8 +169,7 @@ static organ_status read_strip_scales(const organ_weight_reader *r, const weight
     float *floats = (float *)(void *)(p->line + weight_round(rows->count * sizeof(float)));
     for (size_t g = 0; g < r->groups; g++) {
         const uint64_t row = rows->matrix * r->groups + g;
-        if (fetch_strip(r, r->weight->scale, row, 1, r->shape.rows, rows->first, rows->count, p->line, p->turned,
-                        error))
+        if (fetch_strip(r, r->weight->scale, row, 1, r->shape.rows, rows->first, rows->count, p->line, p->room, error))
             return error->status;
         organ_weight_widen(r, r->weight->scale, p->line, rows->count, floats);
         for (size_t k = 0; k < rows->count; k++)
@@ -181,7 +187,7 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
     span.to = w->planar ? weight_up(span.to, w->bits) * w->bits : span.to; /* whole blocks of planes */
     const unsigned char *line = p->line;
     if (fetch_strip(r, w->zero, rows->matrix * r->groups + group, 1, width, span.from, (size_t)(span.to - span.from),
-                    p->line, p->turned, error))
+                    p->line, p->room, error))
         return error->status;
     if (!is_awq(r)) {
         unpack_gptq(r, line, span.skip, codes, rows->count);
@@ -211,27 +217,41 @@ static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_
 }
 
 /* Makes the codes of an output contiguous: transposes whole words of GPTQ, single bytes of AutoAWQ, each with the
- * codes of two outputs. `columns` counts stored columns of the strip. */
-static void transpose_strip(const organ_weight_reader *r, const strip_parts *p, size_t columns)
+ * codes of two outputs. The stored columns are [first, first + columns). */
+static organ_status turn_strip(const organ_weight_reader *r, uint64_t matrix, uint64_t first, size_t columns,
+                               const strip_parts *p, organ_error *error)
 {
-    const size_t stored = stored_rows(r);
-    if (is_awq(r))
-        organ_transpose_u8(p->words, columns * 4, p->turned, stored, stored, columns * 4);
-    else
-        organ_transpose_u32((const uint32_t *)(void *)p->words, columns, (uint32_t *)(void *)p->turned, stored, stored,
-                            columns);
+    const size_t stored = stored_rows(r), stride = turned_stride(r), most = WEIGHT_ROOM / (columns * 4);
+    for (size_t row = 0, rows; row < stored; row += rows) {
+        rows = organ_min(stored - row, most);
+        if (fetch_strip(r, r->weight->codes, matrix * stored + row, rows, r->shape.rows / (is_awq(r) ? AWQ_CODES : 1),
+                        first, columns, p->words, p->room, error))
+            return error->status;
+        if (is_awq(r))
+            organ_transpose_u8(p->words, columns * 4, p->turned + row, stride, rows, columns * 4);
+        else
+            organ_transpose_u32((const uint32_t *)(void *)p->words, columns, (uint32_t *)(void *)p->turned + row,
+                                stride, rows, columns);
+    }
+    return ORGAN_OK;
 }
 
 /* Each byte has a code in its low (shift 0) and its high half (shift 4), which differs from the code to write in the
  * bits `sign`. Writes up to 7 bytes more than n. */
 static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned sign, unsigned char *codes)
 {
-    for (size_t k = 0; k < n; k += 8) {
-        uint64_t eight = 0;
-        memcpy(&eight, bytes + k, n - k < 8 ? n - k : 8);
-        eight = (eight >> shift & 0x0f0f0f0f0f0f0f0f) ^ sign * UINT64_C(0x0101010101010101);
+    const uint64_t low = 0x0f0f0f0f0f0f0f0f, signs = sign * UINT64_C(0x0101010101010101);
+    uint64_t eight;
+    size_t k = 0;
+    for (; k + 8 <= n; k += 8) {
+        memcpy(&eight, bytes + k, sizeof eight);
+        eight = (eight >> shift & low) ^ signs;
         memcpy(codes + k, &eight, sizeof eight);
     }
+    eight = 0;
+    memcpy(&eight, bytes + k, n - k);
+    eight = (eight >> shift & low) ^ signs;
+    memcpy(codes + k, &eight, sizeof eight);
 }
 
 /* Returns the codes of output `at`, which is counted from the first output of the strip's first stored column. GPTQ's
@@ -242,10 +262,11 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     const size_t cols = (size_t)r->shape.cols;
     if (is_awq(r)) {
         const unsigned nibble = organ_awq_nibble[at % AWQ_CODES];
-        unpack_halves(p->turned + (at / AWQ_CODES * 4 + nibble / 2) * cols, cols, nibble % 2 * 4, sign_of(r), p->loose);
+        unpack_halves(p->turned + (at / AWQ_CODES * 4 + nibble / 2) * turned_stride(r), cols, nibble % 2 * 4,
+                      sign_of(r), p->loose);
         return p->loose;
     }
-    const unsigned char *words = p->turned + at * stored_rows(r) * 4;
+    const unsigned char *words = p->turned + at * turned_stride(r) * 4;
     if (r->weight->bits == 4 || r->weight->bits == 8)
         return words;
     unpack_gptq(r, words, 0, p->loose, cols);
@@ -256,23 +277,28 @@ static organ_status read_strip(const organ_weight_reader *r, const weight_rows *
                                unsigned char *scratch, organ_error *error)
 {
     const strip_parts p = lay_out_strip(r, rows->count, &(uintptr_t){(uintptr_t)scratch});
-    const uint64_t stored = stored_rows(r), codes = is_awq(r) ? AWQ_CODES : 1; /* outputs in a column of words */
-    const uint64_t first = rows->first / codes, columns = (rows->first + rows->count - 1) / codes + 1 - first;
-    const size_t row_bytes = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
-    if (fetch_strip(r, r->weight->codes, rows->matrix * stored, (size_t)stored, r->shape.rows / codes, first,
-                    (size_t)columns, p.words, p.turned, error) ||
-        read_strip_scales(r, rows, &p, error) || read_strip_zeros(r, rows, &p, error))
+    const uint64_t codes = is_awq(r) ? AWQ_CODES : 1; /* outputs in a column of words */
+    const uint64_t first = rows->first / codes, columns = (rows->first + rows->count - 1) / codes + 1 - first,
+                   top = rows->matrix * r->shape.rows + rows->first;
+    const size_t row_bytes = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t)),
+                 most = rows->use ? rows->use->most : rows->count;
+    if (turn_strip(r, rows->matrix, first, (size_t)columns, &p, error) || read_strip_scales(r, rows, &p, error) ||
+        read_strip_zeros(r, rows, &p, error))
         return error->status;
-    transpose_strip(r, &p, (size_t)columns);
-    for (size_t k = 0; k < rows->count; k++)
-        organ_weight_decode(r, codes_of(r, &p, (size_t)(rows->first - first * codes) + k), p.scales + k * r->groups,
-                            p.zeros + k * r->groups, p.scale_of, p.zero_of, as,
-                            (unsigned char *)values + k * row_bytes);
-    return ORGAN_OK;
+    for (size_t k = 0, n; k < rows->count && !error->status; k += n) {
+        n = organ_min(rows->count - k, most);
+        for (size_t row = k; row < k + n; row++)
+            organ_weight_decode(r, codes_of(r, &p, (size_t)(rows->first - first * codes) + row),
+                                p.scales + row * r->groups, p.zeros + row * r->groups, p.scale_of, p.zero_of, as,
+                                (unsigned char *)values + (row - k) * row_bytes);
+        if (rows->use)
+            rows->use->use(rows->use->context, top + k, n, error);
+    }
+    return error->status;
 }
 
-const weight_family organ_weight_family_words = {prepare_words, load_words, words_scratch, read_strip,
-                                                 organ_weight_can_decode_to};
+const weight_family organ_weight_family_words = {
+    prepare_words, load_words, words_scratch, read_strip, organ_weight_can_decode_to, true};
 
 /* ---- plain weights, a single tensor of any type: GGUF blocks, floats, integers ---- */
 
@@ -452,4 +478,5 @@ static organ_status read_plain(const organ_weight_reader *r, const weight_rows *
 
 static bool plain_writes(const organ_weight_reader *r, organ_dtype as) { return as == r->weight->codes->dtype; }
 
-const weight_family organ_weight_family_plain = {prepare_plain, load_plain, plain_scratch, read_plain, plain_writes};
+const weight_family organ_weight_family_plain = {prepare_plain, load_plain,   plain_scratch,
+                                                 read_plain,    plain_writes, false};

@@ -417,11 +417,96 @@ START_TEST(counterparts_of_another_shape)
 }
 END_TEST
 
+/* ---- strips in parts ---- */
+
+typedef struct hashed {
+    uint64_t hash, rows, parts;
+} hashed;
+
+/* The same for whole strips and for parts, if each row comes once and in order. */
+static organ_status hash_rows(void *context, const organ_weight_strip *strip, void *scratch, void *out,
+                              organ_error *error)
+{
+    const size_t row = strip->cols * sizeof(uint16_t);
+    hashed *const h = out;
+    (void)context;
+    (void)scratch;
+    for (size_t r = 0; r < strip->rows; r++)
+        h->hash = mix(mix(h->hash, strip->first + r), hash_of((const char *)strip->values + r * row, row));
+    h->rows += strip->rows;
+    h->parts++;
+    return strip->rows ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "a part without rows");
+}
+
+static organ_status add_rows(void *context, const organ_weight_strip *strip, const void *out, organ_error *error)
+{
+    hashed *const all = context;
+    const hashed *const h = out;
+    (void)error;
+    ck_assert_uint_eq(h->rows, strip->rows);
+    all->hash = mix(all->hash, h->hash);
+    all->rows += h->rows;
+    all->parts += h->parts;
+    return ORGAN_OK;
+}
+
+static hashed hash_model(const char *path, size_t threads, size_t part_values)
+{
+    organ_error error = {0};
+    organ_workers *workers;
+    organ_model *packed;
+    organ_weights *list;
+    organ_weight_item each[64];
+    hashed all = {0};
+    ck_assert_int_eq(organ_model_open(path, &packed, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_weights_find(packed, &list, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_workers_create(topology, threads, &workers, &error), ORGAN_OK);
+    ck_assert_uint_le(list->count, 64);
+    for (size_t k = 0; k < list->count; k++)
+        each[k] = (organ_weight_item){.weight = &list->weights[k]};
+    const organ_engine engine = {
+        .topology = topology, .workers = workers, .memory = ROOMY, .kernels = organ_kernels_scalar};
+    const organ_weight_pass pass = {.model = packed,
+                                    .items = each,
+                                    .item_count = list->count,
+                                    .as = ORGAN_BF16,
+                                    .row_multiple = 8,
+                                    .part_values = part_values,
+                                    .result_bytes = sizeof(hashed),
+                                    .context = &all,
+                                    .work = hash_rows,
+                                    .retire = add_rows};
+    ck_assert_msg(organ_weight_pass_run(&pass, &engine, &error) == ORGAN_OK, "%s: %s", path, error.message);
+    organ_workers_destroy(workers);
+    organ_weights_free(list);
+    organ_model_close(packed);
+    return all;
+}
+
+/* In both layouts of words a strip is read at once and decoded in parts; other weights are read in parts. */
+START_TEST(parts_have_the_rows_of_strips)
+{
+    static const char *const paths[] = {"fixtures/precision/quark-int4", "fixtures/precision/awq-gemm-32",
+                                        "fixtures/precision/gptq-v1-3", "fixtures/precision/gptq-planar-5",
+                                        "fixtures/precision/ct-mxfp4"};
+    for (size_t k = 0; k < sizeof paths / sizeof *paths; k++) {
+        const hashed whole = hash_model(paths[k], 1, 0);
+        for (size_t threads = 1; threads < 4; threads++) {
+            const hashed parts = hash_model(paths[k], threads, 8 * 64);
+            ck_assert_uint_eq(parts.hash, whole.hash);
+            ck_assert_uint_eq(parts.rows, whole.rows);
+            ck_assert_uint_gt(parts.parts, whole.parts);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     const suite_case cases[] = {
         {"results",
-         {the_same_with_any_threads_and_memory, values_are_those_of_the_file, little_memory_takes_fewer_workers}},
+         {the_same_with_any_threads_and_memory, values_are_those_of_the_file, little_memory_takes_fewer_workers,
+          parts_have_the_rows_of_strips}},
         {"faults",
          {the_first_fault_is_told, a_stop_ends_it, a_file_that_was_cut_or_cannot_be_read, a_part_that_cannot_be_read,
           counterparts_of_another_shape}},

@@ -187,7 +187,8 @@ static json_t *dequantize_document(void *context, const organ_writing *made)
 
 /* Strips have a multiple of this many rows. 32 rows of 64 2-byte numbers are a page of 4096 bytes, so strips of most
  * matrices are whole pages of the file. */
-#define ROWS 32
+#define ROWS        32
+#define PART_VALUES ((size_t)1 << 17)
 
 typedef struct not_finite {
     uint64_t infinite, nan;
@@ -267,6 +268,7 @@ static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
                                     .item_count = count,
                                     .as = job->as,
                                     .row_multiple = ROWS,
+                                    .part_values = PART_VALUES,
                                     .overflow = job->run ? organ_write_overflow(job->run) : NULL,
                                     .scratch_bytes = ORGAN_PUT_SCRATCH,
                                     .result_bytes = sizeof(not_finite),
