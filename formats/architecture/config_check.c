@@ -122,7 +122,8 @@ static unsigned rotated_width(const organ_forward_config *c, const organ_rope_co
     unsigned least = 0;
     for (unsigned l = 0; l < c->layers; l++) {
         const organ_layer_kind *const kind = &c->kinds[l];
-        if (rope == (kind->window ? &c->rope_local : &c->rope) && (least == 0 || kind->head_dim < least))
+        const bool local = kind->mixer == ORGAN_MIXER_COMPRESSED ? kind->compress == 0 : kind->window > 0;
+        if (rope == (local ? &c->rope_local : &c->rope) && (least == 0 || kind->head_dim < least))
             least = kind->head_dim;
     }
     return least ? least : c->head_dim;
@@ -276,8 +277,8 @@ static organ_status check_latent(const char *label, const organ_latent_config *l
     return l->q_rank ? check_size(label, "q_lora_rank", l->q_rank, 1 << 16, error) : ORGAN_OK;
 }
 
-/* In the enumeration organ_mixer, recurrent mixers follow attention. */
-static bool is_recurrent(organ_mixer mixer) { return mixer > ORGAN_MIXER_ATTENTION; }
+/* In the enumeration organ_mixer, recurrent mixers follow attention, and compressed attention follows them. */
+static bool is_recurrent(organ_mixer mixer) { return mixer > ORGAN_MIXER_ATTENTION && mixer < ORGAN_MIXER_COMPRESSED; }
 
 /* Within these limits the products of sizes stay below 2^52. */
 static organ_status check_recurrent(const char *label, organ_mixer mixer, const organ_recurrent_config *r,
@@ -318,6 +319,30 @@ organ_status organ_forward_config_indexer(const char *label, const organ_latent_
     return error->status;
 }
 
+static organ_status check_compressed(const char *label, const organ_forward_config *c, const organ_layer_kind *kind,
+                                     organ_error *error)
+{
+    const organ_compression_config *const z = &c->compressed;
+    if (check_size(label, "q_lora_rank", z->q_rank, 1 << 16, error) ||
+        check_size(label, "o_groups", z->groups, kind->heads, error) ||
+        check_size(label, "o_lora_rank", z->group_rank, 1 << 16, error) ||
+        check_size(label, "sliding_window", kind->window, UINT32_MAX, error))
+        return error->status;
+    if (kind->heads % z->groups)
+        return organ_refuse(error, label, "num_attention_heads is %u, not a multiple of o_groups %u", kind->heads,
+                            z->groups);
+    if (!kind->indexed)
+        return ORGAN_OK;
+    if (check_size(label, "index_topk", z->keys, 1 << 20, error) ||
+        check_size(label, "index_n_heads", z->index_heads, 1 << 12, error) ||
+        check_size(label, "index_head_dim", z->index_dim, 1 << 12, error))
+        return error->status;
+    return z->index_dim >= c->rope.dimensions
+               ? ORGAN_OK
+               : organ_refuse(error, label, "index_head_dim is %u, below the %u rotated dimensions", z->index_dim,
+                              c->rope.dimensions);
+}
+
 static organ_status check_kind(const char *label, const organ_layer_kind *kind, organ_error *error)
 {
     if (check_size(label, "num_attention_heads", kind->heads, 1 << 16, error) ||
@@ -343,15 +368,18 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
     for (unsigned l = 0; l < c->layers && !error->status; l++) {
         const organ_layer_kind *const kind = &c->kinds[l];
         const bool dense = kind->feed && (c->dual_ffn || !kind->mixture);
-        if (kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION)
+        if (kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION ||
+            kind->mixer == ORGAN_MIXER_COMPRESSED)
             check_kind(label, kind, error);
+        if (kind->mixer == ORGAN_MIXER_COMPRESSED && !error->status)
+            check_compressed(label, c, kind, error);
         if (dense && !error->status)
             check_size(label, "intermediate_size", kind->intermediate, 1 << 24, error);
         if (kind->latent && !error->status)
             check_latent(label, &c->latent, error);
         if ((is_recurrent(kind->mixer) || is_recurrent(kind->second)) && !error->status)
             check_recurrent(label, kind->mixer, &c->recurrent, error);
-        if (kind->mixer >= ORGAN_MIXER_DELTA && kind->mixer != ORGAN_MIXER_SHORT_CONV && c->activation != ORGAN_SILU &&
+        if (is_recurrent(kind->mixer) && kind->mixer != ORGAN_MIXER_SHORT_CONV && c->activation != ORGAN_SILU &&
             !c->ungated && !error->status)
             organ_refuse(error, label, "hidden_act of layers with linear attention must be silu");
         if (kind->mixer == ORGAN_MIXER_ATTENTION && c->gate_in_q && kind->head_dim != kind->value_dim && !error->status)

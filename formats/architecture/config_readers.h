@@ -148,6 +148,18 @@ void organ_config_step_layers(const config_hf_source *s, organ_forward_config *c
 void organ_config_positions(const config_hf_source *s, organ_forward_config *config);
 /* Reads the sizes of latent attention into the configuration and all kinds of layers; needs config->kinds. */
 void organ_config_latent(const config_hf_source *s, organ_forward_config *config);
+/* Reads the sizes of compressed attention and the structure of its layers, in families with `compressed`; after
+ * organ_config_latent. */
+void organ_config_compressed(const config_hf_source *s, organ_forward_config *config);
+/* Reads the rotations of such a family: that of layers that attend to compressed tokens, and as rope_local that of the
+ * others. */
+void organ_config_compressed_ropes(const config_hf_source *s, organ_forward_config *config);
+/* Reads which layers of such a family have organ_layer_kind.by_token. */
+void organ_config_by_token(const config_hf_source *s, organ_forward_config *config);
+/* Reads the rotation that the object describes; a NULL means a default rotation. `theta` is the base if the object has
+ * no rope_theta. */
+organ_rope_config organ_config_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
+                                    const organ_forward_config *config);
 /* Reads the mixture of experts and which layers have one; after organ_config_mixers. */
 void organ_config_experts(const config_hf_source *s, organ_forward_config *config);
 

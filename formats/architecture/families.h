@@ -59,9 +59,9 @@ typedef struct forward_mixer_part {
 } forward_mixer_part;
 /* Upper bound on the parts of a recurrent mixer. */
 #define FORWARD_MIXER_PARTS 26
-/* Lists the parts of a recurrent mixer, and those of the layer's hyper-connections; returns their number, 0 for no
- * mixer and for attention without hyper-connections. */
-size_t organ_forward_mixer_parts(const organ_forward_config *config, organ_mixer mixer,
+/* Lists the parts of a mixer, `mixer` or `second` of `kind`, other than attention, and those of the layer's
+ * hyper-connections; returns their number, 0 for no mixer and for attention without hyper-connections. */
+size_t organ_forward_mixer_parts(const organ_forward_config *config, const organ_layer_kind *kind, organ_mixer mixer,
                                  forward_mixer_part parts[FORWARD_MIXER_PARTS]);
 /* Upper bound on the parts of organ_forward_gemma_parts. */
 #define FORWARD_GEMMA_PARTS 19
@@ -179,11 +179,13 @@ typedef enum forward_dense {
     /* layers not in the list moe_layers or, without the list, all but every interleave_moe_layer_step-th; they are
      * intermediate_size_mlp wide */
     DENSE_STEP,
-    DENSE_FREQ,    /* layers for which the list moe_layer_freq has 0 */
-    DENSE_PERIOD,  /* all but layers l with l % expert_layer_period = expert_layer_offset, or all with one expert */
-    DENSE_WORDS,   /* all but those whose forward_layer_word has FEED_EXPERTS */
-    DENSE_SECOND,  /* layers 1, 3, ...; layers 0, 2, ... have a mixture and a dense feed-forward */
-    DENSE_INTERVAL /* all but every moe_layer_interval-th of those from moe_layer_start_index to moe_layer_end_index */
+    DENSE_FREQ,     /* layers for which the list moe_layer_freq has 0 */
+    DENSE_PERIOD,   /* all but layers l with l % expert_layer_period = expert_layer_offset, or all with one expert */
+    DENSE_WORDS,    /* all but those whose forward_layer_word has FEED_EXPERTS */
+    DENSE_SECOND,   /* layers 1, 3, ...; layers 0, 2, ... have a mixture and a dense feed-forward */
+    DENSE_INTERVAL, /* all but every moe_layer_interval-th of those from moe_layer_start_index to moe_layer_end_index */
+    /* none; mlp_layer_types states which layers have organ_layer_kind.by_token, by default the first num_hash_layers */
+    DENSE_HASH
 } forward_dense;
 
 /* Value of forward_mixture.dense_otherwise: if config.json does not have dense_first, no layer is dense. */
@@ -411,6 +413,8 @@ typedef struct forward_family {
     forward_indexer indexer; /* of sparse attention */
     forward_connecting connections;
     const char *expert_limit; /* member with organ_forward_config.expert_limit */
+    bool limits_shared;       /* as in organ_forward_config */
+    bool compressed;          /* all layers have ORGAN_MIXER_COMPRESSED */
     /* list of members with one supported value, which ends with a NULL key; NULL: none */
     const forward_fixed *fixed;
     double attention_scale; /* factor of attention scores; 0: computed from the width of a head */

@@ -24,10 +24,10 @@ const char *organ_forward_written_name(const forward_name *own, forward_part par
 #define MLP_BIAS       .mlp_bias = {"mlp_bias", false}
 /* clang-format on */
 
-/* The rows of most architectures, of those with latent attention in all layers, of those with recurrent layers and of
- * early ones. In the last row of each table, `architecture` is NULL. */
+/* The rows of most architectures, of those with latent attention in all layers, of those with compressed attention, of
+ * those with recurrent layers and of early ones. In the last row of each table, `architecture` is NULL. */
 extern const forward_family organ_forward_families[], organ_forward_families_latent[],
-    organ_forward_families_recurrent[], organ_forward_families_early[];
+    organ_forward_families_compressed[], organ_forward_families_recurrent[], organ_forward_families_early[];
 
 /* The mixture of DeepSeek-V3, which GLM-4.5 and dots.llm1 have as well. */
 extern const forward_mixture organ_forward_deepseek3_mixture;

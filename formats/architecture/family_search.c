@@ -7,7 +7,8 @@
 #include <string.h>
 
 static const forward_family *const tables[] = {organ_forward_families, organ_forward_families_latent,
-                                               organ_forward_families_recurrent, organ_forward_families_early};
+                                               organ_forward_families_compressed, organ_forward_families_recurrent,
+                                               organ_forward_families_early};
 
 static const forward_family *family_at(size_t k)
 {

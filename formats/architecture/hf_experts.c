@@ -151,8 +151,11 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
                                                               [DENSE_PERIOD] = read_period,
                                                               [DENSE_WORDS] = set_widths_by_kind,
                                                               [DENSE_SECOND] = alternate_layers,
-                                                              [DENSE_INTERVAL] = read_mixture_interval};
-    if (organ_config_member(s->root, "mlp_layer_types"))
+                                                              [DENSE_INTERVAL] = read_mixture_interval,
+                                                              [DENSE_HASH] = organ_config_by_token};
+    if (m->dense == DENSE_HASH)
+        organ_config_by_token(s, c);
+    else if (organ_config_member(s->root, "mlp_layer_types"))
         read_layer_words(s, c);
     else if (m->dense != DENSE_FIRST)
         readers[m->dense](s, c);

@@ -191,11 +191,12 @@ static void read_expert_limit(const config_hf_source *s, organ_forward_config *c
     c->expert_limit = organ_config_real(s, s->root, key, 10);
     if (!(c->expert_limit > 0))
         organ_refuse(s->error, s->label, "%s is %g, not above 0", key, c->expert_limit);
+    c->limits_shared = s->family->limits_shared;
 }
 
 #define MAX_BALANCES 1000
 
-/* The defaults are those of the configurations in transformers. 0 iterations are the same as 1 there. */
+/* The defaults are those of the configurations in transformers. */
 static void read_connections(const config_hf_source *s, organ_connections_config *connections)
 {
     const forward_connecting kind = s->family->connections;
@@ -204,7 +205,7 @@ static void read_connections(const config_hf_source *s, organ_connections_config
     connections->magnitude = mixed ? 2 : organ_config_real(s, s->root, "hc_magnitude", 2);
     connections->eps = organ_config_real(s, s->root, "hc_eps", 1e-6);
     const unsigned balances = mixed ? organ_config_size(s, "hc_sinkhorn_iters", 20) : 0;
-    connections->balances = mixed && balances == 0 ? 1 : balances;
+    connections->balances = balances;
     connections->mean = kind == CONNECT_MIX_MEAN;
     if (connections->streams < 1 || connections->streams > ORGAN_MOST_STREAMS)
         organ_refuse(s->error, s->label, "hc_mult is %u, not from 1 to %u", connections->streams, ORGAN_MOST_STREAMS);
@@ -212,8 +213,8 @@ static void read_connections(const config_hf_source *s, organ_connections_config
         organ_refuse(s->error, s->label, "hc_magnitude is %g, not above 0", (double)connections->magnitude);
     else if (!(connections->eps >= 0))
         organ_refuse(s->error, s->label, "hc_eps is %g, below 0", (double)connections->eps);
-    else if (balances > MAX_BALANCES)
-        organ_refuse(s->error, s->label, "hc_sinkhorn_iters is %u, above %u", balances, MAX_BALANCES);
+    else if (mixed && (balances < 1 || balances > MAX_BALANCES))
+        organ_refuse(s->error, s->label, "hc_sinkhorn_iters is %u, not from 1 to %u", balances, MAX_BALANCES);
 }
 
 /* c->state counts the floats of a token's state between layers: the hidden state or its streams, then the numbers of

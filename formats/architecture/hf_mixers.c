@@ -25,7 +25,7 @@ static void set_kind(const config_hf_source *s, const char *key, const char *wor
     kind->second = known->second;
     kind->feed = known->feed != FEED_NONE;
     kind->latent = kind->latent && kind->mixer == ORGAN_MIXER_ATTENTION;
-    /* mixers after ORGAN_MIXER_ATTENTION are recurrent */
+    /* the words of these families name no mixer after ORGAN_MIXER_ATTENTION that is not recurrent */
     kind->norms_before = s->family->recurrent->norms_before && kind->mixer > ORGAN_MIXER_ATTENTION;
     kind->mixture = known->feed == FEED_EXPERTS;
 }

@@ -174,9 +174,8 @@ static void read_query_scale(const config_hf_source *s, const json_t *object, or
     c->query_scale.unrotated = llama4;
 }
 
-/* A NULL for `object` means a default rotation. `theta` is the base if the object has no rope_theta. */
-static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
-                                   const organ_forward_config *c)
+organ_rope_config organ_config_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
+                                    const organ_forward_config *c)
 {
     organ_rope_config rope = {.theta = organ_config_real(s, object, "rope_theta", theta), .attention_factor = 1};
     read_kind(s, object, &rope);
@@ -243,8 +242,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         return;
     }
     const char *const base = s->family->theta_key ? s->family->theta_key : "rope_theta";
-    c->rope = read_rope(s, object, organ_config_real(s, s->root, base, s->family->theta),
-                        head_dim_of(c, /*windowed=*/false), c);
+    c->rope = organ_config_rope(s, object, organ_config_real(s, s->root, base, s->family->theta),
+                                head_dim_of(c, /*windowed=*/false), c);
     c->rope.reversed = s->family->rope_reversed;
     read_query_scale(s, object, c);
     c->rope_local = c->rope;
@@ -256,8 +255,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
     if (local)
         organ_config_require_object(s, s->root, "rope_parameters.sliding_attention");
     if (full || s->family->local == LOCAL_OWN)
-        c->rope_local = read_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4),
-                                  head_dim_of(c, /*windowed=*/true), c);
+        c->rope_local = organ_config_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4),
+                                          head_dim_of(c, /*windowed=*/true), c);
     else if (s->family->local == LOCAL_PLAIN)
         c->rope_local =
             (organ_rope_config){.theta = c->rope.theta, .dimensions = c->rope.dimensions, .attention_factor = 1};

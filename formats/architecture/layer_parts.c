@@ -221,6 +221,38 @@ static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part 
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
+/* The tokens' vectors are PART_KV_A. In layers with an indexer, a token takes part in two compressed vectors, in each
+ * with projections of its own, which are the rows of one tensor; so do the tokens of the indexer's vectors,
+ * PART_INDEX_K.
+ */
+static size_t compressed_parts(const organ_forward_config *c, const organ_layer_kind *kind,
+                               forward_mixer_part parts[MAX])
+{
+    const organ_compression_config *const z = &c->compressed;
+    const uint64_t heads = kind->heads, dim = kind->head_dim, low = (uint64_t)z->groups * z->group_rank;
+    const uint64_t series = (kind->indexed ? 2 : 1) * dim, index = 2 * (uint64_t)z->index_dim;
+    const bool some = kind->compress > 0, indexed = kind->indexed;
+    const optional_part all[] = {{true, {PART_Q_A, false, z->q_rank, c->hidden}},
+                                 {true, {PART_NORM_Q_A, true, 0, z->q_rank}},
+                                 {true, {PART_Q_B, false, heads * dim, z->q_rank}},
+                                 {true, {PART_KV_A, false, dim, c->hidden}},
+                                 {true, {PART_NORM_KV_A, true, 0, dim}},
+                                 {true, {PART_SINKS, true, 0, heads}},
+                                 {true, {PART_O_A, false, low, heads * dim / z->groups}},
+                                 {true, {PART_O, false, c->hidden, low}},
+                                 {some, {PART_COMPRESS_KV, false, series, c->hidden}},
+                                 {some, {PART_COMPRESS_GATE, false, series, c->hidden}},
+                                 {some, {PART_COMPRESS_BIAS, true, kind->compress, series}},
+                                 {some, {PART_NORM_COMPRESS, true, 0, dim}},
+                                 {indexed, {PART_INDEX_Q, false, index / 2 * z->index_heads, z->q_rank}},
+                                 {indexed, {PART_INDEX_WEIGHTS, false, z->index_heads, c->hidden}},
+                                 {indexed, {PART_INDEX_K, false, index, c->hidden}},
+                                 {indexed, {PART_INDEX_GATE, false, index, c->hidden}},
+                                 {indexed, {PART_INDEX_BIAS, true, kind->compress, index}},
+                                 {indexed, {PART_NORM_INDEX, true, 0, index / 2}}};
+    return present_parts(all, sizeof all / sizeof *all, parts);
+}
+
 /* The matrices are read as FP32, because their products decide about all streams. Those that mix streams have rows for
  * the weights of the mixing, too. */
 static size_t connection_parts(const organ_forward_config *c, forward_mixer_part *parts)
@@ -237,13 +269,18 @@ static size_t connection_parts(const organ_forward_config *c, forward_mixer_part
     return streams ? sizeof of_layer / sizeof *of_layer : 0;
 }
 
-size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MAX])
+size_t organ_forward_mixer_parts(const organ_forward_config *c, const organ_layer_kind *kind, organ_mixer mixer,
+                                 forward_mixer_part parts[MAX])
 {
     static size_t (*const lists[ORGAN_MIXER_LIGHTNING + 1])(const organ_forward_config *, forward_mixer_part *) = {
         [ORGAN_MIXER_DELTA] = delta_parts,         [ORGAN_MIXER_SHORT_CONV] = short_conv_parts,
         [ORGAN_MIXER_MAMBA] = mamba_parts,         [ORGAN_MIXER_MAMBA2] = mamba2_parts,
         [ORGAN_MIXER_LIGHTNING] = lightning_parts,
     };
+    if (mixer == ORGAN_MIXER_COMPRESSED) {
+        const size_t own = compressed_parts(c, kind, parts);
+        return own + connection_parts(c, parts + own);
+    }
     const size_t count = lists[mixer] ? lists[mixer](c, parts) : 0;
     return mixer == ORGAN_MIXER_NONE ? 0 : count + connection_parts(c, parts + count);
 }

@@ -22,6 +22,7 @@ static const char *const classes[][2] = {
     {"cosmos3_omni", "Cosmos3OmniForConditionalGeneration"},
     {"cwm", "CwmForCausalLM"},
     {"deepseek_ocr2", "DeepseekOcr2ForConditionalGeneration"},
+    {"deepseek_v4", "DeepseekV4ForCausalLM"},
     {"deepseek_vl", "DeepseekVLForConditionalGeneration"},
     {"deepseek_vl_hybrid", "DeepseekVLHybridForConditionalGeneration"},
     {"dots3_note", "Dots3NoteForConditionalGeneration"},

@@ -64,6 +64,10 @@ organ_status organ_pairing_refuse(const char *label, const char *architecture, b
             return organ_refuse(error, label,
                                 "architecture '%s' cannot be converted: llama.cpp has no architecture for it",
                                 architecture);
+    if (strcmp(architecture, "DeepseekV4ForCausalLM") == 0 && !gguf)
+        return organ_refuse(error, label,
+                            "architecture '%s' cannot be converted: organ has no rules for llama.cpp's 'deepseek4'",
+                            architecture);
     char known[sizeof error->message] = "";
     const char *last = ""; /* of adjacent rows of one name only the first is listed */
     size_t used = 0;

@@ -104,7 +104,7 @@ static double key_windowed(const organ_forward_config *c, const organ_layer_kind
 static double key_recurrent(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)c;
-    return kind->mixer > ORGAN_MIXER_ATTENTION; /* all later mixers of the enum are recurrent */
+    return kind->mixer > ORGAN_MIXER_ATTENTION && kind->mixer < ORGAN_MIXER_COMPRESSED;
 }
 
 static double key_key_heads(const organ_forward_config *c, const organ_layer_kind *kind)

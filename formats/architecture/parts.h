@@ -110,6 +110,15 @@
     PART(NORM_INDEX, "self_attn.indexer.k_norm.weight", "indexer.k_norm.weight") \
     PART(BIAS_NORM_INDEX, "self_attn.indexer.k_norm.bias", "indexer.k_norm.bias") \
     PART(INDEX_WEIGHTS, "self_attn.indexer.weights_proj.weight", "indexer.proj.weight") \
+    /* compressed attention: first matrix of the output projection; projections of the tokens' vectors \
+       and of their weights, biases of weights by position, norm; then the indexer's parts beside INDEX_K */ \
+    PART(O_A, NULL, NULL) \
+    PART(COMPRESS_KV, NULL, NULL) \
+    PART(COMPRESS_GATE, NULL, NULL) \
+    PART(COMPRESS_BIAS, NULL, NULL) \
+    PART(NORM_COMPRESS, NULL, NULL) \
+    PART(INDEX_GATE, NULL, NULL) \
+    PART(INDEX_BIAS, NULL, NULL) \
     /* recurrent mixers: the projection of q, k and v, or all projections in one tensor */ \
     PART(MIX_IN, "linear_attn.in_proj_qkv.weight", "attn_qkv.weight") \
     PART(MIX_Q, "linear_attn.q_proj.weight", NULL) \
@@ -155,6 +164,7 @@
     PART(QKV, NULL, "attn_qkv.weight") \
     PART(GATE_UP, NULL, NULL) /* gate and up, one below the other; only of families whose names list it */ \
     PART(SHARED_GATE_UP, NULL, NULL) /* gate and up of the shared expert */ \
+    PART(ROUTER_TABLE, NULL, NULL) /* experts of each token of the vocabulary (organ_layer_kind.by_token) */ \
     /* stacks of all experts, experts x rows x columns */ \
     PART(EXPERTS_GATE_UP, "mlp.experts.gate_up_proj", "ffn_gate_up_exps.weight") \
     PART(EXPERTS_GATE, NULL, "ffn_gate_exps.weight") \

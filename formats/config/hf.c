@@ -227,6 +227,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     organ_config_latent(s, c);
     read_hf_scales(s, c);
     organ_config_mixers(s, c);
+    organ_config_compressed(s, c);
     organ_config_require(s, s->root, f->fixed);
     read_activation(s, c);
     organ_config_experts(s, c);
@@ -241,7 +242,10 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
         organ_config_step_layers(s, c);
     if (s->error->status == ORGAN_OK)
         organ_config_global_heads(s, c);
-    organ_config_ropes(s, c);
+    if (f->compressed)
+        organ_config_compressed_ropes(s, c);
+    else
+        organ_config_ropes(s, c);
     if (s->error->status == ORGAN_OK)
         organ_config_positions(s, c);
     if (s->error->status == ORGAN_OK)

@@ -27,13 +27,15 @@ const char *organ_text_prefix(const forward_family *family, const organ_weights 
                                            "language_model.",
                                            "text_model.",
                                            ""};
-    const char *const embedding = organ_forward_part_name(family->names, PART_EMBEDDING, /*gguf=*/false, 0);
-    for (const char *own = family->prefix; own; own = *own ? strchr(own, '.') + 1 : NULL)
-        if (has_prefixed(weights, own, embedding))
-            return own;
-    for (size_t k = 0; !family->prefix && k < sizeof prefixes / sizeof *prefixes; k++)
-        if (has_prefixed(weights, prefixes[k], embedding))
-            return prefixes[k];
+    const char *embedding;
+    for (unsigned n = 0; (embedding = organ_forward_part_name(family->names, PART_EMBEDDING, /*gguf=*/false, n)); n++) {
+        for (const char *own = family->prefix; own; own = *own ? strchr(own, '.') + 1 : NULL)
+            if (has_prefixed(weights, own, embedding))
+                return own;
+        for (size_t k = 0; !family->prefix && k < sizeof prefixes / sizeof *prefixes; k++)
+            if (has_prefixed(weights, prefixes[k], embedding))
+                return prefixes[k];
+    }
     return family->prefix ? family->prefix : prefixes[0];
 }
 

@@ -286,7 +286,7 @@ static const struct anatomy_row {
     /* Outside of layers */
     {TOP, ORGAN_ROLE_NORM, {"*norm", "ln_f", "norm_f", "ln_out"}},
     {TOP, ORGAN_ROLE_EMBED,
-     {"embed_tokens", "embed_in", "wte", "word_embeddings", "embeddings", "embed_tokens_per_layer",
+     {"embed_tokens", "embed", "embed_in", "wte", "word_embeddings", "embeddings", "embed_tokens_per_layer",
       "tok_embeddings", "token_embd", "per_layer_token_embd", "token_types"}},
     {TOP, ORGAN_ROLE_POSITION, {"embed_positions", "wpe", "position_embd"}},
     {TOP, ORGAN_ROLE_OUTPUT, {"lm_head", "embed_out", "head", "output"}},

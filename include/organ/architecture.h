@@ -99,7 +99,8 @@ typedef enum organ_mixer {
     ORGAN_MIXER_SHORT_CONV, /* a gated causal convolution */
     ORGAN_MIXER_MAMBA,      /* the selective scan of Mamba */
     ORGAN_MIXER_MAMBA2,     /* Mamba-2 */
-    ORGAN_MIXER_LIGHTNING   /* lightning attention */
+    ORGAN_MIXER_LIGHTNING,  /* lightning attention */
+    ORGAN_MIXER_COMPRESSED  /* attention to a window of tokens and to compressed tokens; not recurrent */
 } organ_mixer;
 
 /* How the file stores the projections q, k, v and z (the output's gate) of the delta rule. */
@@ -170,12 +171,17 @@ typedef struct organ_layer_kind {
     /* a token attends to the last `window` tokens, itself included; 0: to all tokens up to itself */
     unsigned window;
     bool latent;  /* multi-head latent attention; kv_heads is `heads` */
-    bool indexed; /* the layer has an indexer of sparse attention (organ_latent_config) */
+    bool indexed; /* the layer has an indexer of sparse attention (organ_latent_config, organ_compression_config) */
+    /* ORGAN_MIXER_COMPRESSED: a token attends to its window and, for each `compress` earlier tokens, to a vector that
+     * is computed from them, or with an indexer to some of these vectors; 0: only to its window */
+    unsigned compress;
     /* a token attends only to earlier tokens in the same chunk of this many positions; 0: no chunks */
     unsigned chunk;
     bool rotated; /* q and k are rotated by rope, or in a layer with a window by rope_local */
     bool sinks;   /* each head has a sink: a score that takes part in the softmax but has no key and no value */
     bool mixture; /* the feed-forward has routed experts; false: it is dense */
+    /* a table in the file states the experts of each token of the vocabulary; the router computes only their factors */
+    bool by_token;
     /* width of the dense feed-forward; 0 for a mixture that has none in parallel */
     uint64_t intermediate;
     bool value_is_key; /* v is what the projection of k returns, before the norm of k; there is no projection of v */
@@ -215,6 +221,20 @@ typedef struct organ_latent_config {
     float q_scale, scale; /* factors of queries, and of the normed latent vector of keys and values; 0: no factor */
 } organ_latent_config;
 
+#define ORGAN_MOST_COMPRESSED 256 /* upper bound on organ_layer_kind.compress */
+
+/* Compressed attention (DeepSeek-V4): each token has one vector, which is key and value of all heads, and some layers
+ * also attend to vectors that are computed from several tokens (organ_layer_kind.compress). */
+typedef struct organ_compression_config {
+    unsigned
+        q_rank; /* numbers of the latent vector of queries, q_lora_rank; 0: the model has no compressed attention */
+    /* The output projection is a product of two matrices. The first one has a part for each of o_groups groups of
+     * heads, which computes o_lora_rank numbers from the outputs of the group's heads. */
+    unsigned groups, group_rank;
+    /* the indexer: vectors that a token attends to at most, index_topk; its heads, and their width */
+    unsigned keys, index_heads, index_dim;
+} organ_compression_config;
+
 #define ORGAN_MOST_STREAMS 16
 
 /* Hyper-connections (HY 4, DeepSeek-V4): the hidden state of a token is several streams. Mixer and feed-forward read a
@@ -237,6 +257,7 @@ typedef struct organ_connections_config {
  * is its score unless a member says otherwise. */
 typedef struct organ_router_rule {
     bool logistic;      /* scores are the logistic of each logit; false: the softmax over all experts */
+    bool softplus;      /* scores are the square root of the softplus of each logit (DeepSeek-V4) */
     bool corrected;     /* experts are chosen by score plus a correction of the expert; factors are without it */
     bool best_in_group; /* groups are compared by their best expert; false: by the sum of their two best */
     bool late;          /* the logistic is applied to the chosen logits only (Llama 4) */
@@ -256,8 +277,9 @@ typedef struct organ_forward_config {
     char architecture[96]; /* as in config.json, or general.architecture of a GGUF file */
     /* heads, kv_heads, head_dim: sizes of most layers; `kinds` has those of each layer */
     unsigned layers, heads, kv_heads, head_dim;
-    organ_layer_kind *kinds;          /* one for each layer */
-    organ_latent_config latent;       /* sizes of the layers with latent attention */
+    organ_layer_kind *kinds;    /* one for each layer */
+    organ_latent_config latent; /* sizes of the layers with latent attention */
+    organ_compression_config compressed;
     organ_recurrent_config recurrent; /* sizes of the layers with a recurrent mixer */
     organ_connections_config connections;
     /* widths of hidden states and of dense feed-forwards (of most layers); rows of the embeddings;
@@ -277,6 +299,7 @@ typedef struct organ_forward_config {
     double gate_limit, gate_alpha;
     /* routed experts: the gate is at most this limit, up is within +-the limit, before the activation; 0: no limit */
     double expert_limit;
+    bool limits_shared; /* expert_limit holds for the shared expert, too */
     organ_multipliers multipliers;
     /* rope_local: rotation of the layers with a sliding window, which may differ from that of the others (Gemma 3) */
     organ_rope_config rope, rope_local;

@@ -206,7 +206,7 @@ void organ_layer_tap_heads(organ_layer *layer, const organ_head_tap *tap);
 typedef enum organ_cache_kind {
     ORGAN_CACHE_NONE,     /* no layer has attention */
     ORGAN_CACHE_OF_HEADS, /* keys and values of heads */
-    ORGAN_CACHE_LATENT    /* latent vectors, at least in one layer */
+    ORGAN_CACHE_LATENT    /* latent or compressed vectors, at least in one layer */
 } organ_cache_kind;
 organ_cache_kind organ_forward_cache_kind(const organ_forward *forward);
 

@@ -23,6 +23,8 @@ static const forward_mixer mixers[] = {
                             organ_forward_mamba2_scratch},
     [ORGAN_MIXER_LIGHTNING] = {organ_forward_lightning, organ_forward_lightning_width, organ_forward_lightning_state,
                                organ_forward_lightning_scratch},
+    [ORGAN_MIXER_COMPRESSED] = {organ_forward_compressed, organ_forward_compressed_width, NULL,
+                                organ_forward_compressed_scratch},
 };
 
 /* Returns whether mixers need a copy of their input, times a multiplier. */
@@ -33,7 +35,8 @@ static bool mixers_scale_inputs(const organ_forward_config *c)
 
 bool organ_forward_attends(const organ_layer_kind *kind)
 {
-    return kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION;
+    return kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION ||
+           kind->mixer == ORGAN_MIXER_COMPRESSED;
 }
 
 size_t organ_forward_mixer_width(const organ_forward_config *c, const organ_layer_kind *kind)
@@ -65,7 +68,7 @@ static size_t mixer_room(const organ_forward *f, size_t tokens)
 {
     /* 2 x hidden: the normed input and the output; 64 x 6: a reserve */
     return tokens * (f->mixer_width + 2 * (size_t)f->config.hidden) + 64 * 6 +
-           organ_forward_index_room(&f->config.latent, tokens, tokens);
+           organ_forward_index_room(&f->config, tokens, tokens);
 }
 
 /* Multiplies input and output by the multipliers of Falcon-H1. */

@@ -112,7 +112,7 @@ organ_cache_kind organ_forward_cache_kind(const organ_forward *f)
     organ_cache_kind kind = ORGAN_CACHE_NONE;
     for (unsigned l = 0; l < f->config.layers && kind != ORGAN_CACHE_LATENT; l++)
         if (organ_forward_attends(&f->config.kinds[l]))
-            kind = f->config.kinds[l].latent ? ORGAN_CACHE_LATENT : ORGAN_CACHE_OF_HEADS;
+            kind = f->config.kinds[l].latent || f->config.compressed.q_rank ? ORGAN_CACHE_LATENT : ORGAN_CACHE_OF_HEADS;
     return kind;
 }
 
@@ -123,6 +123,8 @@ const char *organ_forward_cache_fault(const organ_forward *f)
         [ORGAN_CACHE_OF_HEADS] = NULL,
         [ORGAN_CACHE_LATENT] = "it has multi-head latent attention (MLA), whose cache keeps latent vectors, without "
                                "keys and values of heads"};
+    if (f->config.compressed.q_rank)
+        return "it has compressed attention, whose cache keeps one vector of a token, without keys and values of heads";
     return faults[organ_forward_cache_kind(f)];
 }
 

@@ -114,7 +114,7 @@ static size_t largest_reread_layer(const organ_forward *f, unsigned held)
 static growing growing_to(const organ_forward *f, size_t first, size_t max)
 {
     const uint64_t floats = floats_before(f, max, f->config.layers),
-                   choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
+                   choice = organ_forward_index_room(&f->config, 1, max) * (uint64_t)sizeof(float);
     return (growing){f, is_reset(f, first, max) ? max : first,
                      floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
 }

@@ -34,6 +34,9 @@ static const unsigned char reads[PART_COUNT] = {
     [PART_Q_A] = READS(NORM_ATTENTION),
     [PART_KV_A] = READS(NORM_ATTENTION),
     [PART_HEAD_GATE] = READS(NORM_ATTENTION),
+    [PART_COMPRESS_KV] = READS(NORM_ATTENTION),
+    [PART_COMPRESS_GATE] = READS(NORM_ATTENTION),
+    [PART_INDEX_GATE] = READS(NORM_ATTENTION),
     [PART_INDEX_K] = READS(NORM_ATTENTION),
     [PART_INDEX_WEIGHTS] = READS(NORM_ATTENTION),
     [PART_MIX_IN] = READS(NORM_ATTENTION),
@@ -59,6 +62,7 @@ static const unsigned char reads[PART_COUNT] = {
     [PART_LATENT_IN] = READS(NORM_FFN),
     [PART_O] = READS(NORM_GIVEN),
     [PART_DOWN] = READS(NORM_INNER),
+    [PART_O_A] = NO_NORM,
     [PART_SHARED_DOWN] = NO_NORM,
     [PART_LATENT_OUT] = NO_NORM,
     [PART_PER_LAYER_GATE] = NO_NORM,
@@ -365,6 +369,8 @@ static void fold_experts(finder *d)
 static const char *why_not_values(const finder *d)
 {
     const organ_forward_config *const c = &d->forward->config;
+    if (d->kind->mixer == ORGAN_MIXER_COMPRESSED)
+        return "v is k";
     if (d->kind->shared_at)
         return "layers share keys and values";
     if (d->kind->value_is_key)

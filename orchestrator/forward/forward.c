@@ -9,6 +9,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/forward/connections.h"
 #include "orchestrator/forward/mixers.h"
+#include "orchestrator/forward/token_experts.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
@@ -17,16 +18,21 @@
 
 /* ---- opening ---- */
 
-/* Writes the name of a part at the beginning or the end of the model, and returns it. */
+/* Writes the name of a part at the beginning or the end of the model, and returns it: the first one of its names that
+ * the file has, or the first one. */
 static const char *end_name(const organ_forward *f, forward_part part, char name[256])
 {
     const bool gguf = f->model->gguf != NULL;
     const forward_name *const own = gguf ? f->family->gguf_names : f->family->names;
-    const char *const of_part = organ_forward_part_name(own, part, gguf, 0);
-    if (part == PART_OUTPUT)
-        snprintf(name, 256, "%s", of_part ? of_part : organ_text_head(f->weights));
-    else
-        snprintf(name, 256, "%s%s", gguf ? "" : f->prefix, of_part);
+    const char *of_part = organ_forward_part_name(own, part, gguf, 0), *const first = of_part;
+    if (part == PART_OUTPUT && !of_part)
+        of_part = organ_text_head(f->weights);
+    for (unsigned k = 1; of_part; of_part = organ_forward_part_name(own, part, gguf, k++)) {
+        snprintf(name, 256, "%s%s", gguf || part == PART_OUTPUT ? "" : f->prefix, of_part);
+        if (organ_weights_named(f->weights, name) || !first)
+            return name;
+    }
+    snprintf(name, 256, "%s%s", gguf || part == PART_OUTPUT ? "" : f->prefix, first);
     return name;
 }
 
@@ -170,8 +176,8 @@ static organ_status open_as(const organ_model *model, const organ_engine *engine
     }
     if (error->status || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
         organ_forward_per_layer_open(f, error) || organ_forward_streams_open(f, error) ||
-        organ_forward_connections_open(f, error) || find_layers(f, error) ||
-        organ_forward_plan_head(f, &f->head, error) || organ_forward_measure(f, error) ||
+        organ_forward_connections_open(f, error) || organ_forward_token_experts_open(f, error) ||
+        find_layers(f, error) || organ_forward_plan_head(f, &f->head, error) || organ_forward_measure(f, error) ||
         organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
         organ_forward_rotation_open(f, &f->config.rope_local, &f->rotation_local, error)) {
         organ_forward_close(f);
@@ -218,6 +224,7 @@ void organ_forward_close(organ_forward *f)
     organ_forward_per_layer_close(&f->per_layer);
     organ_forward_streams_close(f);
     organ_forward_connections_close(f);
+    organ_forward_token_experts_close(f);
     free(f->cache.keys);
     organ_forward_free(f->scratch);
     organ_forward_rounded_release(f->rounded);
@@ -319,8 +326,7 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
                                      organ_error *error)
 {
     const size_t tokens = windows->begin[windows->count];
-    const size_t choice =
-        before ? organ_forward_index_room(&forward->config.latent, tokens, before->tokens + tokens) : 0;
+    const size_t choice = before ? organ_forward_index_room(&forward->config, tokens, before->tokens + tokens) : 0;
     float *const scratch = organ_forward_floats(floats_of_largest_group(forward, windows) + choice, error);
     run_layer_on_batch(
         (forward_group){

@@ -2,7 +2,7 @@
  * Mixture of experts. Tokens are sorted by expert, so that each expert is one product over its tokens. Each token
  * then adds the weighted outputs of its experts in the order of their numbers, which makes the sum independent of the
  * sorting. */
-#include "orchestrator/forward/forward_parts.h"
+#include "orchestrator/forward/token_experts.h"
 
 #include "formats/base/owned.h"
 #include "formats/base/results.h"
@@ -76,7 +76,11 @@ static void choose_token(void *context, size_t t, size_t worker)
     const organ_forward_config *c = &j->group->forward->config;
     float *const scores = j->scores + t * organ_forward_choices(c);
     const organ_router router = organ_layer_router(j->group->layer);
-    organ_forward_route(&router, j->group->layer->kept, scores, scores, j->choices + t * c->experts_used);
+    const uint32_t *const table = organ_forward_token_experts(j->group, j->first + t);
+    if (table)
+        organ_forward_route_to(&router, table, scores, scores, j->choices + t * c->experts_used);
+    else
+        organ_forward_route(&router, j->group->layer->kept, scores, scores, j->choices + t * c->experts_used);
 }
 
 /* The factor is 1 if the router's factor multiplies the input of the expert. */

@@ -150,6 +150,7 @@ struct organ_forward {
     forward_per_layer per_layer;
     forward_streams streams;
     forward_connections connections;
+    uint32_t **token_experts; /* for each layer, its table (token_experts.h) or NULL; NULL: no layer has one */
     forward_draft drafts[FORWARD_DRAFTS]; /* plan_count - config.layers blocks for multi-token prediction */
     size_t draft_panel;                   /* scratch of a worker for a panel of a block's own output head */
     size_t max_reading;                   /* largest plan->reading of a layer */
@@ -548,6 +549,9 @@ organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t
  * organ_forward_stream_room floats. */
 organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed,
                                    const float *requested, float *out, float *scratch, organ_error *error);
+/* Like organ_forward_route, with the experts_used experts that are given, which need not differ. */
+void organ_forward_route_to(const organ_router *router, const uint32_t *experts, const float *logits, float *scratch,
+                            organ_expert_choice *chosen);
 /* Passes x to the tap and adds the product y = x W^T + bias, for the tokens of the group, to group->products. `bias`
  * may be NULL. */
 organ_status organ_forward_add_linear(forward_group *group, forward_part part, const float *bias, const float *x,

@@ -336,7 +336,7 @@ static void add_mixer(builder *b, organ_mixer mixer)
 {
     forward_mixer_part parts[FORWARD_MIXER_PARTS];
     const organ_forward_config *const c = &b->forward->config;
-    const size_t count = organ_forward_mixer_parts(c, mixer, parts);
+    const size_t count = organ_forward_mixer_parts(c, b->kind, mixer, parts);
     if (mixer == ORGAN_MIXER_ATTENTION)
         (b->kind->latent ? add_latent : add_attention)(b);
     if (mixer == ORGAN_MIXER_ATTENTION && b->kind->sinks)
@@ -506,7 +506,7 @@ static void add_experts(builder *b)
     const char *const both = name_of(b, PART_EXPERTS_GATE_UP), *const fused = part_exists(b, both) ? both : NULL;
     const uint64_t choices = organ_forward_choices(c);
     add_named_part(b, PART_ROUTER, choices, c->hidden);
-    if (c->router.corrected)
+    if (c->router.corrected && !b->kind->by_token)
         add_named_part(b, PART_ROUTER_BIAS, 0, choices);
     if (c->router_bias)
         add_named_part(b, PART_BIAS_ROUTER, 0, choices);

@@ -17,7 +17,7 @@ typedef struct token_job {
     float limit, alpha; /* of the clamped SwiGLU; limit 0: not clamped */
     float bound;        /* limit of the activated gate and of up; 0: none */
     float gate_scale;   /* factor of the gate */
-    float cut;          /* expert_limit, of routed experts; 0: none */
+    float cut;          /* expert_limit; 0: none */
     const organ_kernels *kernels;
     organ_activation activation;
     forward_xielu xielu;
@@ -215,6 +215,7 @@ static token_job gate_job_of(const forward_group *g, bool routed, float *gate, f
                    .width = width,
                    .kernels = g->forward->engine->kernels,
                    .activation = c->activation};
+    j.cut = routed || c->limits_shared ? (float)c->expert_limit : 0;
     if (!up)
         j.xielu = xielu_of(g->layer);
     return j;
@@ -224,7 +225,6 @@ organ_status organ_forward_gate_all(const forward_group *g, bool routed, float *
                                     size_t width, organ_error *error)
 {
     token_job j = gate_job_of(g, routed, gate, up, tokens, width);
-    j.cut = routed ? (float)g->forward->config.expert_limit : 0;
     return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
 }
 

@@ -507,7 +507,7 @@ bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *t
         for (size_t k = 0; k < plan->count; k++)
             if (plan->slots[k].weight->codes == tensor)
                 return plan->slots[k].weight->rank > 1 && !plan->slots[k].vectors && !plan->slots[k].reshaped &&
-                       plan->parts[PART_K_B].slot != k;
+                       plan->parts[PART_K_B].slot != k && plan->parts[PART_O_A].slot != k;
     return false;
 }
 

@@ -100,6 +100,16 @@ size_t organ_forward_lightning_width(const organ_forward_config *config, const o
 size_t organ_forward_lightning_state(const organ_forward_config *config);
 size_t organ_forward_lightning_scratch(const organ_forward_config *config);
 
+/* ---- compressed attention ---- */
+
+/* The functions of ORGAN_MIXER_COMPRESSED, as in forward_mixer. */
+organ_status organ_forward_compressed(forward_group *group, const float *normed, float *out, float *scratch,
+                                      organ_error *error);
+size_t organ_forward_compressed_width(const organ_forward_config *config, const organ_layer_kind *kind);
+size_t organ_forward_compressed_scratch(const organ_forward_config *config);
+/* Returns the floats of a token's row in the values of the cache; the keys are head_dim wide. */
+size_t organ_forward_compressed_row(const organ_forward_config *config, const organ_layer_kind *kind);
+
 /* ---- all mixers of a layer ---- */
 
 /* Returns true if one of the layer's mixers is attention, so that a cache keeps keys and values of the layer. */
@@ -170,9 +180,12 @@ void organ_forward_latent_value(const forward_group *group, size_t head, const f
 
 /* Returns how many words of 32 bits have a bit for each of `total` keys. */
 size_t organ_forward_index_words(size_t total);
-/* Returns the floats of memory for forward_index.chosen and .scores of `tokens` tokens with windows of up to `total`
- * keys; 0 if no window is longer than index_topk. */
-size_t organ_forward_index_room(const organ_latent_config *config, size_t tokens, size_t total);
+/* Returns the floats of memory for the choices and scores of `tokens` tokens with windows of up to `total` tokens, in
+ * latent attention forward_index.chosen and .scores; 0 if no window has more than index_topk keys. */
+size_t organ_forward_index_room(const organ_forward_config *config, size_t tokens, size_t total);
+/* Sets in `bits`, `words` words of 32 bits, those of the `chosen` highest of `visible` scores, of all if they are not
+ * more. Among equal scores the earlier ones are chosen. */
+void organ_forward_choose(const float *scores, size_t visible, size_t chosen, uint32_t *bits, size_t words);
 /* Chooses the keys of `queries` tokens of a window, at most FORWARD_QUERIES. The first of these tokens has position
  * `query` in the window and number `token` in the group. `keys`: the indexer's keys of all tokens of the window. */
 organ_status organ_forward_index_choose(forward_group *group, const forward_index *index, const float *keys,

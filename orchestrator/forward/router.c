@@ -46,6 +46,17 @@ static float softmax_numerators(const organ_router *r, const bool *kept, const f
     return sum;
 }
 
+/* Sets `scratch` to the square root of the softplus of each logit. Returns 1, as logistics_of does. */
+static float softplus_of(const organ_router *r, const float *logits, float *scratch)
+{
+    const size_t choices = organ_forward_choices(r->config);
+    memmove(scratch, logits, choices * sizeof *scratch);
+    r->kernels->softplus(scratch, choices);
+    for (size_t e = 0; e < choices; e++)
+        scratch[e] = sqrtf(scratch[e]);
+    return 1;
+}
+
 /* Sets `scratch` to the logistic of each capped logit or, if the rule applies the logistic only after the choice
  * (`late`), to the capped logits. Returns 1: the result is not divided, unlike the numerators of softmax_numerators. */
 static float logistics_of(const organ_router *r, const float *logits, float *scratch)
@@ -164,6 +175,42 @@ static void route_sparse(const organ_router *r, const bool *kept, const float *l
     sort_choices(chosen, 2);
 }
 
+/* Divides the factors of the chosen experts by their sum `all`, and multiplies them by those of the rule. */
+static void finish_choices(const organ_router *r, float all, organ_expert_choice *chosen)
+{
+    const organ_forward_config *const c = r->config;
+    if (c->router.logistic || c->router.softplus) /* all scores may be 0; the small constant avoids a division by 0 */
+        all += 1e-20F;
+    all = (all < c->router.least_sum ? c->router.least_sum : all) + c->router.sum_plus;
+    for (unsigned k = 0; c->normalise_experts && k < c->experts_used; k++)
+        chosen[k].weight /= all;
+    for (unsigned k = 0; c->router_scale != 0 && k < c->experts_used; k++)
+        chosen[k].weight *= c->router_scale;
+    for (unsigned k = 0; r->scales && k < c->experts_used; k++)
+        chosen[k].weight *= r->scales[chosen[k].expert];
+    sort_choices(chosen, c->experts_used);
+}
+
+/* Returns the divisor of the scores. */
+static float score_experts(const organ_router *r, const bool *kept, const float *logits, float *scratch)
+{
+    if (r->config->router.softplus)
+        return softplus_of(r, logits, scratch);
+    return r->config->router.logistic ? logistics_of(r, logits, scratch) : softmax_numerators(r, kept, logits, scratch);
+}
+
+void organ_forward_route_to(const organ_router *r, const uint32_t *experts, const float *logits, float *scratch,
+                            organ_expert_choice *chosen)
+{
+    const float divisor = score_experts(r, /*kept=*/NULL, logits, scratch);
+    float all = 0;
+    for (unsigned k = 0; k < r->config->experts_used; k++) {
+        chosen[k] = (organ_expert_choice){.expert = experts[k], .weight = scratch[experts[k]] / divisor};
+        all += chosen[k].weight;
+    }
+    finish_choices(r, all, chosen);
+}
+
 void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *scratch,
                          organ_expert_choice *chosen)
 {
@@ -172,8 +219,7 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
         route_sparse(r, kept, logits, chosen);
         return;
     }
-    float divisor =
-        c->router.logistic ? logistics_of(r, logits, scratch) : softmax_numerators(r, kept, logits, scratch);
+    float divisor = score_experts(r, kept, logits, scratch);
     float all = 0; /* sum of the factors */
     /* A correction is added to the softmax, not to its numerators, so these are divided before the choice. */
     for (unsigned e = 0; c->router.corrected && e < organ_forward_choices(c); e++)
@@ -188,16 +234,7 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
             organ_forward_logistic(r->kernels, &chosen[k].weight, 1);
         all += chosen[k].weight;
     }
-    if (c->router.logistic) /* all logistic values may be 0; the small constant avoids a division by 0 */
-        all += 1e-20F;
-    all = (all < c->router.least_sum ? c->router.least_sum : all) + c->router.sum_plus;
-    for (unsigned k = 0; c->normalise_experts && k < c->experts_used; k++)
-        chosen[k].weight /= all;
-    for (unsigned k = 0; c->router_scale != 0 && k < c->experts_used; k++)
-        chosen[k].weight *= c->router_scale;
-    for (unsigned k = 0; r->scales && k < c->experts_used; k++)
-        chosen[k].weight *= r->scales[chosen[k].expert];
-    sort_choices(chosen, c->experts_used);
+    finish_choices(r, all, chosen);
 }
 
 void organ_forward_input_factors(const organ_router *r, const float *logits, float *factors)
@@ -266,6 +303,10 @@ organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error 
     if (count == 0 || count < c->experts_used)
         return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, but each token needs %u",
                           layer->forward->model->path, count, c->experts, c->experts_used);
+    if (layer->kind->by_token && kept && count < c->experts)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: a table in the file states the experts of each token, so none can be left out",
+                          layer->forward->model->path);
     if (count < organ_forward_min_experts(c) || !groups_are_even(c, kept, count))
         return organ_fail(
             error, ORGAN_USAGE,

@@ -98,7 +98,7 @@ converted() {
         there_and_back "$2"
     fi
     if [[ ! -e $made ]]; then
-        if grep -qE 'cannot be converted, only|converted by name' "$scratch/err"; then ways=-
+        if grep -qE 'cannot be converted, only|converted by name|has no rules for llama.cpp' "$scratch/err"; then ways=-
         elif grep -q 'llama.cpp has no architecture' "$scratch/err"; then ways=absent
         else rejected "$1" convert; fi
     elif [[ $ways == both ]] && grep -q '^  "by_name": true' "$scratch/made.convert.json"; then ways="by name"; fi
@@ -251,7 +251,7 @@ END
 
 transformers renames the tensors of many model types as it loads them. The lists of unquantised modules in
 `quantization_config` and the modules of an adapter must have the new names. organ has these names for the types of the
-table and for apertus1p5_text, axk2, beam, deepseek_v4, diffllama, doge, dory, flint,
+table and for apertus1p5_text, axk2, beam, diffllama, doge, dory, flint,
 jetmoe, kolibri1, lara_mini, modernbert-decoder and rwkv. Their outputs of `quantize`, `lora extract` and `layers`
 were opened with transformers 5.24 and peft 0.21 (`tests/surgery/encoding/open_types.py`). `layers` rejects them if
 transformers computes something from a layer's number (beam, diffllama, dory; layer 0 of modernbert-decoder and rwkv).

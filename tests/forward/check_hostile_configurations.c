@@ -118,6 +118,7 @@ static const exception unread[] = {
     {"deepseek_v32* glm_moe_dsa* exaone_moe*", "first_k_dense_replace layer_types mlp_bias", ANY},
     {"afmoe", "global_attn_every_n_layers", ANY},
     {"hy_v3*", "enable_moe_fp32_combine", ANY},
+    {"deepseek_v4*", "router_jitter_noise", ANY}, /* of training */
     {"lfm2", "block_ffn_dim_multiplier block_multiple_of", ANY},
     {"bamba", "z_loss_coefficient", ANY},
     {"falcon*", "mamba_expand num_kv_heads multi_query", ANY},

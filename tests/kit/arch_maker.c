@@ -104,6 +104,47 @@ static unsigned char *arch_bytes(const arch_tensor *t)
     return bytes;
 }
 
+/* ---- tables of experts (tid2eid) ---- */
+
+#define TABLE_EXPERTS 8 /* experts of the models that have such tables */
+
+static bool arch_is_table(const arch_tensor *t)
+{
+    static const char *const words[] = {"tid2eid", NULL};
+    return arch_has(t->name, words);
+}
+
+/* Returns rows of neighbouring numbers of experts, with a random first one. */
+static int64_t *arch_table(const arch_tensor *t)
+{
+    float *const values = malloc((size_t)t->elements * sizeof *values);
+    int64_t *const numbers = malloc((size_t)t->elements * sizeof *numbers);
+    const size_t width = (size_t)t->shape[t->rank - 1];
+    ck_assert(values && numbers);
+    organ_philox_uniform(1, arch_stream(t->name), 0, values, (size_t)t->elements);
+    for (size_t k = 0; k < t->elements; k++) {
+        const float first = (values[k / width * width] + 1) * (TABLE_EXPERTS / 2);
+        numbers[k] = ((int64_t)first + (int64_t)(k % width)) % TABLE_EXPERTS;
+    }
+    free(values);
+    return numbers;
+}
+
+/* Returns the bytes of an element. */
+static size_t arch_size(const arch_tensor *t)
+{
+    if (arch_is_table(t))
+        return sizeof(int64_t);
+    return arch_is_bytes(t) ? 1 : sizeof(float);
+}
+
+static const char *arch_dtype(const arch_tensor *t)
+{
+    if (arch_is_table(t))
+        return "I64";
+    return arch_is_bytes(t) ? "U8" : "F32";
+}
+
 /* ---- reading a fixture ---- */
 
 void arch_shape_read(arch_tensor *t, const char *shape)
@@ -166,13 +207,12 @@ static void write_header(FILE *file, const arch_model *model)
     ck_assert_ptr_nonnull(text);
     for (size_t k = 0; k < model->count; k++) {
         const arch_tensor *const t = &model->tensors[k];
-        const bool is_bytes = arch_is_bytes(t);
-        fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", k ? "," : "{", t->name, is_bytes ? "U8" : "F32");
+        fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", k ? "," : "{", t->name, arch_dtype(t));
         for (unsigned d = 0; d < t->rank; d++)
             fprintf(text, d ? ",%llu" : "%llu", (unsigned long long)t->shape[d]);
         fprintf(text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
-                (unsigned long long)(at + t->elements * (is_bytes ? 1 : sizeof(float))));
-        at += t->elements * (is_bytes ? 1 : sizeof(float));
+                (unsigned long long)(at + t->elements * arch_size(t)));
+        at += t->elements * arch_size(t);
     }
     fputc('}', text);
     ck_assert_int_eq(fclose(text), 0);
@@ -189,13 +229,16 @@ bool arch_is_hole(const arch_model *model, const arch_tensor *tensor)
 
 static void write_tensor(FILE *file, const arch_model *model, const arch_tensor *t)
 {
-    const bool is_bytes = arch_is_bytes(t);
-    const size_t count = (size_t)t->elements, size = is_bytes ? 1 : sizeof(float);
+    const size_t count = (size_t)t->elements, size = arch_size(t);
     if (arch_is_hole(model, t)) {
         ck_assert_int_eq(fseek(file, (long)(count * size), SEEK_CUR), 0);
         return;
     }
-    void *const values = is_bytes ? (void *)arch_bytes(t) : arch_values(t);
+    void *values = NULL;
+    if (arch_is_table(t))
+        values = arch_table(t);
+    else
+        values = arch_is_bytes(t) ? (void *)arch_bytes(t) : arch_values(t);
     ck_assert_uint_eq(fwrite(values, size, count, file), count);
     free(values);
 }

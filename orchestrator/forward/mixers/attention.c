@@ -63,6 +63,8 @@ size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer
 /* With latent attention the rows of k are also the values. */
 size_t organ_forward_values_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
+    if (kind->mixer == ORGAN_MIXER_COMPRESSED)
+        return organ_forward_compressed_row(c, kind);
     const size_t of_index = kind->indexed ? c->latent.index_dim : 0;
     return kind->latent ? of_index : (size_t)kind->kv_heads * kind->value_dim;
 }
@@ -521,7 +523,7 @@ static void place_index(attention_job *j)
     j->index.weights = j->index.q + g->tokens * c->index_heads * c->index_dim;
     j->index.keys = j->v + j->cached_tokens * j->v_width;
     j->index_keys = j->v;
-    if (organ_forward_index_room(c, g->tokens, total) == 0)
+    if (organ_forward_index_room(&g->forward->config, g->tokens, total) == 0)
         return;
     j->index.words = organ_forward_index_words(total);
     j->index.scores = j->room + organ_forward_latent_room(c, g->tokens);

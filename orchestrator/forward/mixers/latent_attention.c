@@ -29,17 +29,6 @@
  * A query attends to the index_topk keys with the largest scores among those up to its own token; of keys with equal
  * scores the earlier ones are chosen. */
 
-/* Up to FORWARD_QUERIES queries have scores; chosen keys are bits. If `total` is at most index_topk, all keys are
- * attended to. */
-size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, size_t total)
-{
-    return c->keys == 0 || total <= c->keys
-               ? 0
-               : tokens * organ_forward_index_words(total) + organ_min(tokens, FORWARD_QUERIES) * total;
-}
-
-size_t organ_forward_index_words(size_t total) { return (total + 31) / 32; }
-
 /* ---- projections of the indexer ---- */
 
 typedef struct index_prepare_job {
@@ -138,61 +127,12 @@ static void score_block(void *context, size_t block, size_t worker)
 
 /* ---- choice ---- */
 
-/* Inverting the sign bit of positive numbers and all bits of negative numbers orders the bits of floats like
- * integers. A NaN gets 0. */
-static uint32_t index_rank(float score)
-{
-    uint32_t bits;
-    score += 0.0F; /* -0 and 0 are equal */
-    memcpy(&bits, &score, sizeof bits);
-    if (score != score)
-        return 0;
-    return bits >> 31 ? ~bits : bits | 0x80000000U;
-}
-
-/* Returns the rank of the `chosen`-th highest score. *above is the number of scores with a higher rank. Radix
- * selection: for each byte from the highest on, counts the values of the byte among the scores that share the higher
- * bytes found so far, and finds the value that the `chosen`-th score has. */
-static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, size_t *above)
-{
-    uint32_t prefix = 0, mask = 0;
-    *above = 0;
-    for (int shift = 24; shift >= 0; shift -= 8) {
-        size_t counts[256] = {0};
-        unsigned digit = 255;
-        for (size_t k = 0; k < count; k++) {
-            const uint32_t rank = index_rank(scores[k]);
-            counts[rank >> shift & 255] += (rank & mask) == prefix;
-        }
-        for (; *above + counts[digit] < chosen; digit--)
-            *above += counts[digit];
-        prefix |= (uint32_t)digit << shift;
-        mask |= 255U << shift;
-    }
-    return prefix;
-}
-
-/* Among equal scores the earlier keys are chosen. If the keys up to the query (`visible`) are at most index_topk,
- * all of them are chosen. */
 static void choose_keys(void *context, size_t i, size_t worker)
 {
     (void)worker;
     const index_job *j = context;
-    const size_t chosen = j->group->forward->config.latent.keys, visible = j->query + i + 1;
-    const float *const scores = j->scores + i * j->total;
-    uint32_t *const bits = j->index->chosen + (j->token + i) * j->index->words;
-    size_t above = 0;
-    memset(bits, 0, j->index->words * sizeof *bits);
-    const uint32_t least = visible > chosen ? least_chosen(scores, visible, chosen, &above) : 0;
-    /* keys with exactly the least rank that are still to be chosen */
-    size_t equal = visible > chosen ? chosen - above : visible;
-    for (size_t k = 0; k < visible; k++) {
-        const uint32_t rank = visible > chosen ? index_rank(scores[k]) : 0;
-        const bool is_tie = rank == least && equal > 0;
-        equal -= is_tie;
-        if (rank > least || is_tie)
-            bits[k / 32] |= 1U << k % 32;
-    }
+    organ_forward_choose(j->scores + i * j->total, j->query + i + 1, j->group->forward->config.latent.keys,
+                         j->index->chosen + (j->token + i) * j->index->words, j->index->words);
 }
 
 /* If there are no more than index_topk keys, marks all of them without scoring. */
@@ -235,17 +175,6 @@ void organ_forward_index_take(const forward_index *index, size_t token, const fl
         if (key > 0 && key <= index->words * 32)
             bits[(key - 1) / 32] |= 1U << (key - 1) % 32;
     }
-}
-
-bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores)
-{
-    bool any = false;
-    for (size_t k = first; k < first + keys; k++)
-        if (chosen[k / 32] >> k % 32 & 1)
-            any = true;
-        else
-            scores[k - first] = -INFINITY;
-    return any;
 }
 
 /* Epsilon of the norms of latent vectors: the default of the norm's class in transformers, which creates these norms

@@ -542,6 +542,8 @@ organ_status organ_config_drop_quantisation(organ_json_edit *config, organ_error
     const organ_quant_section *section;
     for (size_t k = 0; (section = organ_quant_section_at(k)) && !error->status; k++)
         organ_json_edit_remove(config, section->key, NULL, error);
+    if (!error->status && organ_json_edit_has(config, NULL, "expert_dtype")) /* type of codes, of DeepSeek-V4 */
+        organ_json_edit_remove(config, "expert_dtype", NULL, error);
     return error->status;
 }
 

@@ -27,7 +27,10 @@ static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
     static const char *const names[] = {[ORGAN_MIXER_DELTA] = "delta net",
                                         [ORGAN_MIXER_SHORT_CONV] = "short convolution",
                                         [ORGAN_MIXER_MAMBA] = "Mamba",
-                                        [ORGAN_MIXER_MAMBA2] = "Mamba-2"};
+                                        [ORGAN_MIXER_MAMBA2] = "Mamba-2",
+                                        [ORGAN_MIXER_COMPRESSED] = "compressed attention"};
+    if (mixer == ORGAN_MIXER_COMPRESSED && !kind->compress)
+        return "sliding attention";
     if (mixer == ORGAN_MIXER_ATTENTION)
         return attention_name(kind);
     return mixer < sizeof names / sizeof *names && names[mixer] ? names[mixer] : "another mixer";

@@ -334,6 +334,8 @@ static organ_status check_attention(const organ_width_job *job, const organ_forw
 {
     if (config->latent.rank)
         return refuse_heads(job, "its attention is latent (MLA), and all heads share one latent key and value", error);
+    if (config->compressed.q_rank)
+        return refuse_heads(job, "its attention is compressed, and all heads share one key and value", error);
     if (config->gate_in_q)
         return refuse_heads(job, "its q_proj has the rows of a gate next to those of each head", error);
     for (unsigned l = 0; l < config->layers; l++)
