@@ -245,6 +245,8 @@ static const char *why_not(const finder *d, forward_part norm)
         return "the hidden state keeps the normed input";
     if (norm == PART_NORM_ATTENTION && c->streams)
         return "Laurel adds the normed input to its output";
+    if (d->kind->mixer == ORGAN_MIXER_COMPRESSED && norm == PART_NORM_KV_A)
+        return "the normed vector is key and value";
     if (c->identity_experts && d->plan->experts && norm == PART_NORM_FFN)
         return "identity experts return the normed input";
     return NULL;
@@ -295,7 +297,7 @@ static const char *why_not_up(const finder *d, bool dense)
     const organ_forward_config *const c = &d->forward->config;
     if (c->ungated)
         return "the activation follows up";
-    if (c->gate_limit > 0 || d->kind->limits[0] > 0 || d->kind->limits[1] > 0)
+    if (c->gate_limit > 0 || d->kind->limits[0] > 0 || d->kind->limits[1] > 0 || c->limits_shared)
         return "the activation limits up";
     return dense && exists(d, PART_NORM_INNER) ? "a norm precedes down" : NULL;
 }
