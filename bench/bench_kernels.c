@@ -87,6 +87,11 @@ RUN(decode)
     MEMBER(organ_decode_codes);
     member(a->in, FLOATS(a->in2), NULL, GROUP, a->out, n * s->elements);
 }
+RUN(decode_levels)
+{
+    MEMBER(organ_decode_levels);
+    member(a->in, FLOATS(a->in2), FLOATS(a->in2), GROUP, a->out, n * s->elements);
+}
 RUN(encode)
 {
     MEMBER(organ_encode_codes);
@@ -392,6 +397,9 @@ static const subject subjects[] = {
     DECODE("u8", ORGAN_CODE_U8, 1),
     DECODE("e2m1", ORGAN_CODE_E2M1, 2),
     DECODE("u4", ORGAN_CODE_U4, 2),
+    ROW("levels to f32", decode_levels[ORGAN_REAL_F32], 1, 8, 2, 1, run_decode_levels),
+    ROW("levels to bf16", decode_levels[ORGAN_REAL_BF16], 1, 4, 2, 1, run_decode_levels),
+    ROW("levels to f16", decode_levels[ORGAN_REAL_F16], 1, 4, 2, 1, run_decode_levels),
     ENCODE("e4m3", ORGAN_CODE_E4M3, 1),
     ENCODE("e5m2", ORGAN_CODE_E5M2, 1),
     ENCODE("i8", ORGAN_CODE_I8, 1),

@@ -124,5 +124,5 @@ int main(int argc, char **argv)
     free(sampled);
     getrusage(RUSAGE_SELF, &usage);
     printf("peak RSS %ld MiB\n", usage.ru_maxrss / 1024);
-    return 0;
+    return bench_end(EXIT_SUCCESS);
 }

@@ -1,69 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * Compares the product kernel of every table that this CPU supports, on one core, with the peak of fused multiply-adds
- * in registers on the same ISA. C = A B^T with m rows of FP32 and the matrices of a layer in FP32 and BF16. With few
- * rows, memory limits the speed: for these it also compares the bytes of B per second with those of a kernel that only
- * reads. Processor time of one thread.
+ * in registers on the same ISA, and products of --compute bf16 with the peak of the instructions that they use. C = A
+ * B^T with m rows of FP32 and the matrices of a layer in FP32 and BF16. With few rows, memory limits the speed: for
+ * these it also compares the bytes of B per second with those of a kernel that only reads. Processor time of one
+ * thread. Ends with 1 if a bar is missed, or a product is faster than the peak.
  * peak [RESULT.json [ISA]]. With BENCH_SMOKE=1 in the environment, each shape runs once with at most 4 rows. */
-#include "bench/bench_rig.h"
+#include "bench/bench_peaks.h"
 #include <organ/kernels.h>
+#include "orchestrator/machine/topology_parts.h"
 #include "tests/kit/samples.h"
+
 #include <string.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
 
-enum { ROUNDS = 1 << 18, RUNS = 7, MAX_ROWS = 512, MOST_N = 4864, MOST_K = 4864, LARGE = 256 };
-#define BAR 0.85 /* share of the peak, from LARGE rows on */
-
-/* ---- the peak ---- */
-
-/* Independent sums, as many as hide the latency of an FMA. The result is stored only so that the compiler keeps the
- * sums. */
-#define PEAK(name, lanes, sums, type, set, fma, store, target)                                                         \
-    target static double name(float *result)                                                                           \
-    {                                                                                                                  \
-        type sum[sums];                                                                                                \
-        const type factor = set(0.5f), one = set(1.0f);                                                                \
-        _Pragma("GCC unroll 24") for (int s = 0; s < (sums); s++) sum[s] = set((float)s);                              \
-        for (int round = 0; round < ROUNDS; round++)                                                                   \
-            _Pragma("GCC unroll 24") for (int s = 0; s < (sums); s++) sum[s] = fma(sum[s], factor, one);               \
-        _Pragma("GCC unroll 24") for (int s = 0; s < (sums); s++) store(result + s * (lanes), sum[s]);                 \
-        return 2.0 * (lanes) * (sums)*ROUNDS;                                                                          \
-    }
-
-#if defined(__x86_64__)
-PEAK(peak_avx512, 16, 16, __m512, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_storeu_ps, __attribute__((target("avx512f"))))
-PEAK(peak_avx2, 8, 12, __m256, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_storeu_ps, __attribute__((target("avx2,fma"))))
-#elif defined(__aarch64__)
-#define neon_fma(sum, factor, one) vfmaq_f32(one, sum, factor)
-PEAK(peak_neon, 4, 24, float32x4_t, vdupq_n_f32, neon_fma, vst1q_f32, )
-#endif
-
-static const struct {
-    const char *isa;
-    double (*peak)(float *result);
-} isas[] = {
-#if defined(__x86_64__)
-    {"avx512", peak_avx512},
-    {"avx2", peak_avx2},
-#elif defined(__aarch64__)
-    {"neon", peak_neon},
-#endif
-    {NULL, NULL}};
-
-static double peak_of(double (*peak)(float *))
-{
-    static float result[24 * 16];
-    double best = 0;
-    for (int run = 0; run < (bench_is_smoke() ? 1 : RUNS); run++) {
-        const double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID), done = peak(result);
-        const double rate = done / (bench_seconds(CLOCK_THREAD_CPUTIME_ID) - start);
-        best = rate > best ? rate : best;
-    }
-    return best;
-}
+enum { RUNS = 7, MAX_ROWS = 512, MOST_N = 4864, MOST_K = 4864, LARGE = 256 };
+#define BAR 0.85 /* share of the peak that exact products reach from LARGE rows on */
 
 /* ---- the product ---- */
 
@@ -73,8 +23,17 @@ typedef struct arrays {
     void *scratch;
 } arrays;
 
-static double product_of(const organ_kernels *kernels, const arrays *s, size_t m, size_t n, size_t k, bool narrow)
+/* A way to compute products. */
+typedef struct way {
+    const char *isa;
+    const organ_kernels *kernels; /* exact, or the table with which the dot products are used */
+    const organ_dots *dots;       /* NULL: exact */
+    bench_peak *peak;
+} way;
+
+static double product_of(const way *w, const arrays *s, size_t m, size_t n, size_t k, bool narrow)
 {
+    void (*const multiply)(const organ_product *, void *) = w->dots ? w->dots->product : w->kernels->product;
     const organ_product p = {
         .m = m,
         .n = n,
@@ -82,11 +41,12 @@ static double product_of(const organ_kernels *kernels, const arrays *s, size_t m
         .a = {s->a, ORGAN_REAL_F32, false, k},
         .b = {narrow ? (const void *)s->narrow : s->b, narrow ? ORGAN_REAL_BF16 : ORGAN_REAL_F32, false, k},
         .c = s->c,
-        .c_stride = n};
+        .c_stride = n,
+        .compute = w->dots ? ORGAN_COMPUTE_BF16 : ORGAN_COMPUTE_EXACT};
     double best = 1e9;
     for (int run = 0; run < (bench_is_smoke() ? 1 : RUNS); run++) {
         const double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID);
-        kernels->product(&p, s->scratch);
+        multiply(&p, s->scratch);
         const double took = bench_seconds(CLOCK_THREAD_CPUTIME_ID) - start;
         best = took < best ? took : best;
     }
@@ -107,26 +67,45 @@ static double reading(const organ_kernels *kernels, const arrays *s, size_t elem
     return best;
 }
 
-static void one_shape(FILE *json, const organ_kernels *kernels, const arrays *s, const size_t shape[3], bool narrow,
-                      double peak)
+static void one_shape(FILE *json, const way *w, const arrays *s, const size_t shape[3], bool narrow)
 {
     static int rows;
     const size_t m = shape[0], n = shape[1], k = shape[2], bytes = n * k * (narrow ? 2 : 4);
-    const double took = product_of(kernels, s, m, n, k, narrow), read = reading(kernels, s, n * k, narrow);
-    const double rate = 2.0 * (double)m * (double)n * (double)k / took, share = rate / peak;
-    printf("%-7s %-4s m %4zu n %4zu k %4zu  %7.1f GF/s  %.2f of the peak  %6.1f GB/s of B, %.2f of reading",
-           kernels->isa, narrow ? "bf16" : "f32", m, n, k, rate * 1e-9, share, (double)bytes / took * 1e-9,
-           read / took);
-    if (m < LARGE)
+    const char *const type = narrow ? "bf16" : "f32", *const compute = w->dots ? "bf16" : "exact";
+    const double took = product_of(w, s, m, n, k, narrow), read = reading(w->kernels, s, n * k, narrow);
+    const double rate = 2.0 * (double)m * (double)n * (double)k / took, share = rate / bench_peak_renew(w->peak);
+    printf("%-11s %-5s %-4s m %4zu n %4zu k %4zu  %7.1f GF/s", w->isa, compute, type, m, n, k, rate * 1e-9);
+    bench_tell_share(share);
+    printf("  %6.1f GB/s of B, %.2f of reading", (double)bytes / took * 1e-9, read / took);
+    if (m < LARGE || w->dots)
         printf("\n");
     else
         bench_tell_bar(share >= BAR, BAR);
     fflush(stdout);
-    fprintf(json,
-            "%s\n  {\"isa\": \"%s\", \"b\": \"%s\", \"m\": %zu, \"n\": %zu, \"k\": %zu, \"flops\": %.5g, \"of_peak\": "
-            "%.4g, ",
-            rows++ ? "," : "", kernels->isa, narrow ? "bf16" : "f32", m, n, k, rate, share);
-    fprintf(json, "\"of_reading\": %.4g}", read / took);
+    fprintf(json, "%s\n  {\"isa\": \"%s\", \"compute\": \"%s\", \"b\": \"%s\", \"m\": %zu, \"n\": %zu, \"k\": %zu, ",
+            rows++ ? "," : "", w->isa, compute, type, m, n, k);
+    fprintf(json, "\"flops\": %.5g, \"of_peak\": %.4g, \"of_reading\": %.4g}", rate, share, read / took);
+}
+
+/* Returns the number of ways, exact ones first. */
+static size_t find_ways(way ways[8])
+{
+    static const char *const isas[] = {"avx512", "avx2", "neon"};
+    const organ_cpu cpu = organ_cpu_detect();
+    const organ_dots *const dots[] = {cpu.amx && organ_ask_for_tiles() ? organ_dots_amx : NULL,
+                                      cpu.avx512_bf16 ? organ_dots_avx512_bf16 : NULL};
+    const char *why;
+    size_t count = 0;
+    for (size_t k = 0; k < sizeof isas / sizeof *isas; k++) {
+        const organ_kernels *const kernels = organ_kernels_choose(cpu, isas[k], &why);
+        if (kernels)
+            ways[count++] = (way){kernels->isa, kernels, NULL, bench_peak_of(isas[k])};
+    }
+    for (size_t k = 0; k < 2; k++)
+        if (dots[k])
+            ways[count++] =
+                (way){dots[k]->isa, organ_kernels_choose(cpu, NULL, &why), dots[k], bench_peak_of(dots[k]->isa)};
+    return count;
 }
 
 static arrays make_arrays(void)
@@ -160,21 +139,20 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     const arrays s = make_arrays();
-    printf("%s; from %d rows on the bar is %.2f of the peak\n", bench_cpu_name(cpu), LARGE, BAR);
-    fprintf(json, "{\"schema\": \"organ.bench.peak/1\", \"cpu\": \"%s\", \"results\": [", cpu);
-    for (size_t i = 0; isas[i].isa; i++) {
-        const char *why;
-        const organ_kernels *const kernels = organ_kernels_choose(organ_cpu_detect(), isas[i].isa, &why);
-        if (!kernels || (argc > 2 && strcmp(argv[2], isas[i].isa) != 0))
+    way ways[8];
+    const size_t count = find_ways(ways);
+    printf("%s; from %d rows on the bar of exact products is %.2f of the peak\n", bench_cpu_name(cpu), LARGE, BAR);
+    fprintf(json, "{\"schema\": \"organ.bench.peak/2\", \"cpu\": \"%s\", \"results\": [", cpu);
+    for (size_t w = 0; w < count; w++) {
+        if (argc > 2 && strcmp(argv[2], ways[w].isa) != 0)
             continue;
-        const double peak = peak_of(isas[i].peak);
-        printf("%-7s FMA peak of one core %7.1f GF/s\n", kernels->isa, peak * 1e-9);
-        for (int narrow = 0; narrow < 2; narrow++)
+        printf("%-11s peak of one core %7.1f GF/s\n", ways[w].isa, bench_peak_renew(ways[w].peak) * 1e-9);
+        for (int narrow = ways[w].dots != NULL; narrow < 2; narrow++)
             for (size_t l = 0; l < sizeof layers / sizeof *layers; l++)
                 for (size_t r = 0; r < (bench_is_smoke() ? 2 : sizeof rows / sizeof *rows); r++)
-                    one_shape(json, kernels, &s, (size_t[]){rows[r], layers[l][0], layers[l][1]}, narrow, peak);
+                    one_shape(json, &ways[w], &s, (size_t[]){rows[r], layers[l][0], layers[l][1]}, narrow);
     }
     fprintf(json, "\n]}\n");
     free_arrays(&s);
-    return fclose(json) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return bench_end(fclose(json) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }

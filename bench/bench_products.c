@@ -2,7 +2,7 @@
  * Measures products of FP32 with BF16 weights on one core: exact ones, and those of --compute split and bf16 with all
  * instructions of this CPU, whether they are faster or not. ORGAN_ISA chooses the kernels of the exact ones.
  * build/bench/products [OUT.json]. With BENCH_SMOKE=1 in the environment, each runs once. */
-#include "bench/bench_rig.h"
+#include "bench/bench_peaks.h"
 #include <organ/kernels.h>
 #include "orchestrator/machine/topology_parts.h"
 #include "tests/kit/samples.h"
@@ -19,6 +19,7 @@ typedef struct way {
     run_product *run;
     organ_compute kind;
     double best; /* seconds */
+    bench_peak *peak;
 } way;
 
 static size_t find_ways(way ways[5])
@@ -33,11 +34,12 @@ static size_t find_ways(way ways[5])
     const organ_dots *const dots[] = {cpu.amx && organ_ask_for_tiles() ? organ_dots_amx : NULL,
                                       cpu.avx512_bf16 ? organ_dots_avx512_bf16 : NULL};
     size_t count = 1;
-    ways[0] = (way){"exact", kernels->isa, kernels->product, ORGAN_COMPUTE_EXACT, 1e9};
+    ways[0] = (way){"exact", kernels->isa, kernels->product, ORGAN_COMPUTE_EXACT, 1e9, bench_peak_of(kernels->isa)};
     for (size_t d = 0; d < 2; d++)
         if (dots[d]) {
-            ways[count++] = (way){"split", dots[d]->isa, dots[d]->product, ORGAN_COMPUTE_SPLIT, 1e9};
-            ways[count++] = (way){"bf16", dots[d]->isa, dots[d]->product, ORGAN_COMPUTE_BF16, 1e9};
+            bench_peak *const peak = bench_peak_of(dots[d]->isa);
+            ways[count++] = (way){"split", dots[d]->isa, dots[d]->product, ORGAN_COMPUTE_SPLIT, 1e9, peak};
+            ways[count++] = (way){"bf16", dots[d]->isa, dots[d]->product, ORGAN_COMPUTE_BF16, 1e9, peak};
         } else
             printf("skipped: split and bf16 by %s, which this CPU or its kernel does not have\n",
                    d ? "AVX512-BF16" : "AMX");
@@ -53,7 +55,10 @@ static void show(FILE *json, const way *ways, size_t count)
     printf("%-8s %-12s %10s %10s\n", "compute", "isa", "GF/s", "x exact");
     for (size_t w = 0; w < count; w++) {
         const double rate = 2e-9 * products / ways[w].best, ratio = ways[0].best / ways[w].best;
-        printf("%-8s %-12s %10.1f %10.2f\n", ways[w].compute, ways[w].isa, rate, ratio);
+        printf("%-8s %-12s %10.1f %10.2f", ways[w].compute, ways[w].isa, rate, ratio);
+        if (ways[w].peak) /* the scalar kernels have none */
+            bench_tell_share(rate * 1e9 / bench_peak_renew(ways[w].peak));
+        printf("\n");
         fprintf(json, "%s\n  {\"compute\": \"%s\", \"isa\": \"%s\", \"gigaflops\": %.5g, \"ratio_to_exact\": %.4g}",
                 w ? "," : "", ways[w].compute, ways[w].isa, rate, ratio);
     }
@@ -93,5 +98,5 @@ int main(int argc, char **argv)
         }
     show(json, ways, count);
     free(a), free(b), free(c), free(scratch);
-    return fclose(json) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return bench_end(fclose(json) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }

@@ -242,5 +242,5 @@ int main(int argc, char **argv)
     json_t *document = json_pack("{s:s, s:o}", "schema", "organ.bench-prune/1", "results", results);
     const int failed = json_dump_file(document, argv[4], JSON_INDENT(2));
     json_decref(document);
-    return failed ? 4 : 0;
+    return bench_end(failed ? 4 : 0);
 }

@@ -6,7 +6,7 @@
 # BENCH_FOR="SAMPLES CONTEXT" changes the text, BENCH_RUNS="q4_k mixed" the runs.
 set -euo pipefail
 export LC_ALL=C
-organ=$1 make_model=$2 area=$3 fixtures=$4 layers=${5:-${BENCH_SMOKE:-6}} bar=3
+organ=$1 make_model=$2 area=$3 fixtures=$4 layers=${5:-${BENCH_SMOKE:-6}} bar=3 missed=0
 shape=(2048 4096 11008 4096 1)
 if [[ -n ${BENCH_SMOKE:-} ]]; then shape=(2048 256 512 256 1) BENCH_FOR=${BENCH_FOR:-2 64}; fi
 read -r samples context <<<"${BENCH_FOR:-128 512}"
@@ -50,7 +50,9 @@ done
 for run in ${BENCH_RUNS:-q4_k iq3_s mixed}; do
     [[ $run == mixed || ! -e mixed.seconds ]] && continue
     ratio=$(awk -v a="$(cat mixed.seconds)" -v b="$(cat "$run.seconds")" 'BEGIN { printf "%.2f", a / b }')
-    echo "mixed / $run: $ratio of the time, bar $bar"
+    awk -v run="$run" -v ratio="$ratio" -v bar=$bar 'BEGIN { printf "mixed / %s: %s of the time, bar %d: %s\n", run, ratio, bar, ratio <= bar ? "ok" : "missed"; exit ratio > bar }' ||
+        missed=1
 done
 grep -h "types for\|curves took" mixed.err || true
 rm -rf ./*.gguf
+[[ $missed == 0 || -n ${BENCH_SMOKE:-} ]] # no bar applies to tiny models

@@ -22,7 +22,32 @@ runs kernels "$bench/kernels" "$scratch/kernels.json"
 has kernels "$scratch/kernels.json" '[.results[] | select(.isa | IN("libc", "avx512-mixed") | not)] | group_by(.isa, .cold) | map(length) | unique | length == 1 and .[0] > 90'
 has kernels "$scratch/kernels.json" 'all(.results[]; .elements_per_second > 0)'
 runs peak "$bench/peak" "$scratch/peak.json"
-has peak "$scratch/peak.json" 'all(.results[]; .flops > 0)'
+has peak "$scratch/peak.json" 'all(.results[]; .flops > 0 and .of_peak > 0 and .of_peak <= 1)'
+# A missed bar, and a share of the peak above 1, end a benchmark with 1, but not a smoke test.
+cat >"$scratch/rig.c" <<'END'
+#include "bench/bench_peaks.h"
+int main(int argc, char **argv)
+{
+    const double figure = atof(argv[argc - 1]);
+    if (*argv[1] == 's')
+        bench_tell_share(figure);
+    else
+        bench_tell_bar(figure >= 2, 2);
+    return bench_end(EXIT_SUCCESS);
+}
+END
+${CC:-cc} -D_GNU_SOURCE -I. -Iinclude "$scratch/rig.c" -o "$scratch/rig" 2>"$scratch/rig.log" || bad "rig.c cannot be compiled" "$scratch/rig.log"
+while read -r smoke kind figure expected; do
+    env ${smoke:+-u BENCH_SMOKE} "$scratch/rig" "$kind" "$figure" >"$scratch/rig.log"
+    status=$?
+    if ((status == expected)); then good; else bad "a $kind of $figure ends with $status, expected $expected" "$scratch/rig.log"; fi
+done <<'END'
+real share 0.99 0
+real share 1.01 1
+real bar 2.5 0
+real bar 1.5 1
+END
+if "$scratch/rig" bar 1.5 >"$scratch/rig.log"; then good; else bad "a bar applies to a smoke test" "$scratch/rig.log"; fi
 runs products "$bench/products" "$scratch/products.json"
 has products "$scratch/products.json" '.results | length > 0 and all(.gigaflops > 0) and .[0].compute == "exact"'
 runs precision "$bench/precision" "$scratch/precision.json"
@@ -52,6 +77,9 @@ runs prune "$bench/prune" "$organ" "$bench/make_model" "$scratch/data" "$scratch
 has prune "$scratch/prune.json" '.results | length == 1 and all(.prune_seconds > 0 and .ratio_to_bound > 0)'
 runs conversion bench/bench_conversion.sh "$organ" "$bench/make_model" "$scratch/conversion-data"
 if [[ $(grep -c '^median: ' "$scratch/conversion") == 4 ]]; then good; else bad "conversion has no medians" "$scratch/conversion"; fi
+BAR=0 bench/bench_conversion.sh "$organ" "$bench/make_model" "$scratch/conversion-data" >"$scratch/conversion-bar" 2>&1
+status=$?
+if ((status == 1)) && grep -q missed "$scratch/conversion-bar"; then good; else bad "a missed bar of conversion ends with $status" "$scratch/conversion-bar"; fi
 runs organs bench/bench_organs.sh "$organ" "$bench/make_model" "$scratch/organs-data"
 if [[ $(grep -c '^median: ' "$scratch/organs") == 2 ]]; then good; else bad "organs has no medians" "$scratch/organs"; fi
 runs merge bench/merge/bench_merge.sh "$organ" "$bench/make_model" "$bench/make_tune" "$scratch/merge-data" "$scratch/merge"
@@ -98,10 +126,11 @@ if command -v mpirun >/dev/null && [[ -e build/liborgan_mpi.so ]]; then
 else
     echo "skipped: bench_ranks.sh, for which mpirun or build/liborgan_mpi.so is missing"
 fi
-# The scripts that need packages of Python have their turn in peers.sh (ninja test-peers); peer_run.py, draw_compare.py and draw_bits.py are parts of other scripts.
+# The scripts that need packages of Python have their turn in peers.sh (ninja test-peers); peer_run.py, draw_compare.py and draw_bits.py are parts of
+# other scripts, and check_names.py reads the sources of two servers.
 for script in bench/*.py bench/*/*.py; do
     name=${script#bench/} name=${name%.py}
-    [[ $name == peer_run || $name == draw_* ]] || if grep -q "^ *peer $name " tests/bench/peers.sh; then good; else bad "tests/bench/peers.sh does not run $name.py"; fi
+    [[ $name == peer_run || $name == draw_* || $name == mtp/check_names ]] || if grep -q "^ *peer $name " tests/bench/peers.sh; then good; else bad "tests/bench/peers.sh does not run $name.py"; fi
 done
 # published.sh keeps nothing of a package with other bytes, and ends with 77 if PyPI cannot be reached.
 mkdir "$scratch/stubs"

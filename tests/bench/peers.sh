@@ -150,6 +150,7 @@ same "docs/bits.svg has the figures of docs/bits.tsv" docs/bits.svg "$scratch/bi
 same "docs/compare.md has the rows of docs/compare.tsv" docs/compare.md "$scratch/compare.md"
 same "docs/compare.svg has the figures of docs/compare.tsv" docs/compare.svg "$scratch/compare.svg"
 peer load_mlx "mlx numpy torch compressed_tensors" 23 "^\|tiny-qwen2\|[a-z0-9-]+\|(mlx|compressed-tensors)\|0?1?\.[0-9]+\|" errors fixtures/tiny-qwen2
+peer served/written_names "torch transformers compressed_tensors" 1 "^[1-9][0-9]* outputs, 0 wrong\$" --only-look "$scratch/written" qwen2
 peer served/mlx_back "torch transformers mlx mlx_lm safetensors" 1 "^\|llama\|right(\|$figure){2}\|" llama
 peer compare_convert "torch transformers gguf llama_cpp numpy" 1 "^\| llama( \| $figure){5} \|" llama
 peer compare_gguf "gguf llama_cpp numpy" 47 "^(I?Q[1-8]_[01KMNLXS]+|TQ[12]_0|MXFP4|NVFP4) +$figure" --megabytes 32 --organ "$organ"
