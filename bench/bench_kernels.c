@@ -149,36 +149,24 @@ RUN(amax)
     keep(&max);
 }
 RUN(powers_of) { (void)s, k->powers_of(10000, FLOATS(a->in), FLOATS(a->out), n); }
-RUN(exp_sum)
-{
-    (void)s;
-    const double sum = k->exp_sum(FLOATS(a->in), n, 2);
-    keep(&sum);
-}
-RUN(smaller_exp_sum)
-{
-    (void)s;
-    const double sum = k->smaller_exp_sum(FLOATS(a->in), 1, FLOATS(a->in2), 2, n);
-    keep(&sum);
-}
-RUN(divergence)
-{
-    (void)s;
-    const double sum = k->divergence(FLOATS(a->in), 2, FLOATS(a->in2), 2, n);
-    keep(&sum);
-}
+/* A kernel that returns a sum. */
+#define SUM(name, call)                                                                                                \
+    RUN(name)                                                                                                          \
+    {                                                                                                                  \
+        (void)s;                                                                                                       \
+        const double sum = k->call;                                                                                    \
+        keep(&sum);                                                                                                    \
+    }
+SUM(exp_sum, exp_sum(FLOATS(a->in), n, 2))
+SUM(smaller_exp_sum, smaller_exp_sum(FLOATS(a->in), 1, FLOATS(a->in2), 2, n))
+SUM(divergence, divergence(FLOATS(a->in), 2, FLOATS(a->in2), 2, n))
 RUN(raised_divergence)
 {
     (void)s;
     const double sums[2] = {2, 100}, sum = k->raised_divergence(FLOATS(a->in), sums, FLOATS(a->in2), sums, n);
     keep(&sum);
 }
-RUN(entropy)
-{
-    (void)s;
-    const double sum = k->entropy(DOUBLES(a->in), n);
-    keep(&sum);
-}
+SUM(entropy, entropy(DOUBLES(a->in), n))
 /* Multiplies PRODUCT_ROWS rows of FP32 by a matrix of n elements in BF16; each multiplication of an element counts. */
 enum { PRODUCT_ROWS = 64, PRODUCT_DEPTH = 1024 };
 RUN(product)
@@ -194,12 +182,7 @@ RUN(product)
     (void)s, k->product(&p, a->scratch);
 }
 
-RUN(dot)
-{
-    (void)s;
-    const double sum = k->dot_f64(DOUBLES(a->in), DOUBLES(a->in2), n);
-    keep(&sum);
-}
+SUM(dot, dot_f64(DOUBLES(a->in), DOUBLES(a->in2), n))
 RUN(add_scaled) { (void)s, k->add_scaled_f64(DOUBLES(a->out), 0.5, DOUBLES(a->in), n); }
 
 /* Copies CHUNK values, which stay in L1, for kernels that work in place. The time includes the copy. */

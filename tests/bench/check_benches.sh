@@ -25,7 +25,7 @@ runs peak "$bench/peak" "$scratch/peak.json"
 has peak "$scratch/peak.json" 'all(.results[]; .flops > 0 and .of_peak > 0 and .of_peak <= 1)'
 # A missed bar, and a share of the peak above 1, end a benchmark with 1, but not a smoke test.
 cat >"$scratch/rig.c" <<'END'
-#include "bench/bench_peaks.h"
+#include "bench/products/bench_peaks.h"
 int main(int argc, char **argv)
 {
     const double figure = atof(argv[argc - 1]);

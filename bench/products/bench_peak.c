@@ -5,7 +5,7 @@
  * these it also compares the bytes of B per second with those of a kernel that only reads. Processor time of one
  * thread. Ends with 1 if a bar is missed, or a product is faster than the peak.
  * peak [RESULT.json [ISA]]. With BENCH_SMOKE=1 in the environment, each shape runs once with at most 4 rows. */
-#include "bench/bench_peaks.h"
+#include "bench/products/bench_peaks.h"
 #include <organ/kernels.h>
 #include "orchestrator/machine/topology_parts.h"
 #include "tests/kit/samples.h"

@@ -2,7 +2,7 @@
  * Measures products of FP32 with BF16 weights on one core: exact ones, and those of --compute split and bf16 with all
  * instructions of this CPU, whether they are faster or not. ORGAN_ISA chooses the kernels of the exact ones.
  * build/bench/products [OUT.json]. With BENCH_SMOKE=1 in the environment, each runs once. */
-#include "bench/bench_peaks.h"
+#include "bench/products/bench_peaks.h"
 #include <organ/kernels.h>
 #include "orchestrator/machine/topology_parts.h"
 #include "tests/kit/samples.h"
