@@ -55,13 +55,14 @@ static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* After the entries of layers, the list may have those of blocks for multi-token prediction. */
+/* After the entries of layers, the list may have those of blocks for multi-token prediction, also one of a block that
+ * is no longer there. */
 static void read_ratios(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "compress_ratios";
     const json_t *list = organ_config_member(s->root, key);
-    const size_t blocks = organ_config_size(s, "num_nextn_predict_layers", 1);
-    if (json_array_size(list) != c->layers + blocks)
+    const size_t blocks = organ_config_size(s, "num_nextn_predict_layers", 1), entries = json_array_size(list);
+    if (entries <= c->layers || entries > c->layers + (blocks ? blocks : 1))
         list = organ_config_list(s, key, "a number", c->layers);
     for (unsigned l = 0; list && l < c->layers && !s->error->status; l++) {
         const json_t *const item = json_array_get(list, l);

@@ -104,6 +104,7 @@ const layer_lead organ_leading_layers[] = {
     {"num_dense_layers", "afmoe", 1},
     {"num_dense_layers", NULL, 0},
     {"n_dense_layers", NULL, 0},
+    {"num_hash_layers", NULL, 3}, /* layers whose experts a table states, not dense ones */
     {0}};
 
 const layer_step organ_layer_steps[] = {{.key = "moe_layer_freq", .from = "first_k_dense_replace"},
@@ -131,7 +132,7 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
         "attention_layers ffn_multipliers num_query_heads num_kv_heads moe_topk num_shared_expert "
         "moe_intermediate_size num_attention_heads_per_layer num_key_value_heads_per_layer indexer_types "
         "index_topk_pattern sliding_windows swiglu_limits swiglu_limits_shared rope_theta "
-        "partial_rotary_factors",
+        "partial_rotary_factors compress_ratios",
     [LAYER_MEMBER_NUMBERS] =
         "mlp_only_layers cross_attention_layers attn_layer_indices hybrid_layer_ids full_attn_idxs",
     [LAYER_MEMBER_OTHER_LIST] =
@@ -140,7 +141,7 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
         "time_step_limit ssm_multipliers mlp_multipliers mup_multipliers mrope_section moe_layers "
         "attention_types",
     [LAYER_MEMBER_KNOWN] = /* and those of pairing_keys.c */
-        "n_dense_layers max_window_layers moe_layer_end_index moe_layer_freq decoder_sparse_step attn_layer_period "
+        "n_dense_layers num_hash_layers max_window_layers moe_layer_end_index moe_layer_freq decoder_sparse_step attn_layer_period "
         "attn_layer_offset expert_layer_period expert_layer_offset global_attn_every_n_layers "
         "full_attention_interval no_rope_layer_interval layer_group_size index_skip_topk_offset layer_switch "
         /* of towers, encoders, adapters, training and blocks of a sequence */
@@ -207,8 +208,11 @@ const json_t *organ_layer_list(const json_t *object, const char *list)
 
 /* ---- rules ---- */
 
+/* An older member of DeepSeek-V4 takes the place of its rule. */
 static bool rule_is_of(const layer_rule *rule, const json_t *object)
 {
+    if (rule->kind == RULE_CYCLE && organ_layer_list(object, "compress_ratios"))
+        return false;
     return rule->models ? organ_layer_is_model(object, rule->models) : organ_layer_number(object, rule->key, 0) > 1;
 }
 

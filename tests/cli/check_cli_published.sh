@@ -103,6 +103,20 @@ done
 jq 'del(.architectures, .model_type)' a/model/config.json >wrapped/model/config.json
 refused 3 "'(none)'" perplexity wrapped/model --text "$text" --quiet
 
+# ---- DeepSeek-V4: FP8 and FP4 under names of its own ----
+make deepseek_v4-fp4 v4
+ends 0 perplexity v4 --text "$text" --max-tokens 60 --context 30 --activations off --json --quiet
+before=$(nll)
+ends 0 dequantize v4 -o v4-plain --quiet
+judge "config.json still states codes" jq -e '(has("quantization_config") or has("expert_dtype")) | not' v4-plain/config.json
+judge "a tensor is still of codes" test "$(header v4-plain/model.safetensors | jq -c '[.[].dtype? // empty] | unique')" = '["BF16","F32","I64"]'
+ends 0 perplexity v4-plain --text "$text" --max-tokens 60 --context 30 --json --quiet
+judge "it scores otherwise after dequantize" test "$(nll)" = "$before"
+refused 3 "no rules for llama.cpp's 'deepseek4'" convert v4-plain -o v4.gguf --to gguf --quiet
+refused 3 "ffn.gate.tid2eid" experts v4-plain -o v4-cut --keep 50% --score frequency --calibration "$text" --samples 2 --context 32 --quiet
+refused 2 "its attention is compressed" width v4-plain -o v4-cut --heads 50% --calibration "$text" --samples 2 --context 32 --quiet
+refused 2 "organ can round: it has compressed attention" perplexity v4-plain --text "$text" --max-tokens 60 --context 30 --kv-cache fp8 --quiet
+
 # ---- BOS: the post_processor of tokenizer.json decides, as in transformers 5, and the GGUF file does the same ----
 cp -rL tiny-qwen2 flags && chmod -R u+w flags
 template='{type: "TemplateProcessing", single: [{SpecialToken: {id: "<|endoftext|>", type_id: 0}}, {Sequence: {id: "A", type_id: 0}}],

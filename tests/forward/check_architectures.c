@@ -51,7 +51,7 @@ static const char *const model_types[] = {
     "mamba", "falcon_mamba", "jamba", "nemotron_h",
     "nemotron_h-moe", "nemotron_h-latent", "olmo_hybrid", "olmo_hybrid-plain",
     "kimi_linear", "kimi_linear-hub", "bailing_hybrid", "bailing_hybrid-plain",
-    "hy_v4", "hy_v4-shared", "deepseek_v4", "deepseek_v4-hub",
+    "hy_v4", "hy_v4-shared", "deepseek_v4", "deepseek_v4-hub", "deepseek_v4-fp4",
     "minimax", "minimax-window", "longcat_flash",
     "exaone", "sarvam_moe", "sarvam_mla", "granite_swa", "granitemoe_swa", "hyperclovax", "dbrx", "xglm", "internlm3",
     "iquestcoder",

@@ -412,6 +412,55 @@ START_TEST(impossible_keys_are_refused)
 }
 END_TEST
 
+/* ---- a table of experts (tid2eid) ---- */
+
+/* Bytes that are written at the beginning of the table's data, or of its type in the header. */
+static const struct {
+    const char *type; /* replaces I64; NULL: `number` replaces the first number of the table */
+    int64_t number;
+    const char *fragment;
+} tables[] = {
+    {NULL, 8, "names expert 8 of a token, but there are 8 experts"},
+    {NULL, -1, "names expert -1 of a token"},
+    {NULL, (int64_t)1 << 40, "names expert 1099511627776 of a token"},
+    {"F64", 0, "is F64, but numbers of experts are I64 or I32"},
+    {"U64", 0, "is U64, but numbers of experts are I64 or I32"},
+};
+
+START_TEST(impossible_tables_are_refused)
+{
+    static char header[1 << 16];
+    const char *const path = scratch_path("deepseek_v4"), *const name =
+                                                              "\"model.layers.0.ffn.gate.tid2eid\":{\"dtype\":\"";
+    char file_name[600];
+    arch_reference r = arch_make("deepseek_v4", path);
+    uint64_t length;
+    unsigned long long begin;
+    session s;
+    organ_error error = {0};
+    snprintf(file_name, sizeof file_name, "%s/model.safetensors", path);
+    FILE *const file = fopen(file_name, "r+b");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fread(&length, sizeof length, 1, file), 1);
+    ck_assert_uint_lt(length, sizeof header);
+    ck_assert_uint_eq(fread(header, 1, (size_t)length, file), length);
+    char *const at = strstr(header, name);
+    ck_assert_ptr_nonnull(at);
+    char *const offsets = strstr(at, "data_offsets\":[");
+    ck_assert_int_eq(sscanf(offsets, "data_offsets\":[%llu", &begin), 1);
+    const long place =
+        (long)sizeof length + (tables[_i].type ? (at - header) + (long)strlen(name) : (long)(length + begin));
+    ck_assert_int_eq(fseek(file, place, SEEK_SET), 0);
+    const void *const bytes = tables[_i].type ? (const void *)tables[_i].type : &tables[_i].number;
+    ck_assert_uint_eq(fwrite(bytes, tables[_i].type ? 3 : sizeof(int64_t), 1, file), 1);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(session_open(&s, path, 1, ROOMY, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, tables[_i].fragment) != NULL, "%s", error.message);
+    session_close(&s);
+    arch_reference_free(&r);
+}
+END_TEST
+
 Suite *refused_configurations_suite(void)
 {
     Suite *const suite = suite_create("refused_configurations");
@@ -419,6 +468,7 @@ Suite *refused_configurations_suite(void)
     tcase_add_checked_fixture(cases, scratch_make, scratch_remove);
     tcase_add_loop_test(cases, impossible_configurations_are_refused, 0, sizeof refused / sizeof *refused);
     tcase_add_loop_test(cases, impossible_keys_are_refused, 0, sizeof refused_keys / sizeof *refused_keys);
+    tcase_add_loop_test(cases, impossible_tables_are_refused, 0, sizeof tables / sizeof *tables);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -19,6 +19,7 @@ typedef struct arch_tensor {
     char name[192];
     uint64_t shape[5], elements;
     unsigned rank;
+    char dtype[16]; /* of codes and their scales; "": the type of the values */
 } arch_tensor;
 
 typedef struct arch_model {

@@ -28,9 +28,10 @@ static void edit_leading(organ_layer_plan *p, const layer_lead *b)
         first++;
     for (size_t n = first; n < p->after; n++)
         if (is_dense(b, &p->origins[n]) && !organ_layer_has_rule(p->s.object, MLP_TYPES)) {
-            organ_settings_refuse(&p->s, b->key,
-                                  "it counts the layers without experts before all others, but one of the output would "
-                                  "follow a layer with experts");
+            organ_settings_refuse(
+                &p->s, b->key,
+                "it counts the layers of a kind before all others, but one of the output would follow a "
+                "layer of another kind");
             return;
         }
     if (organ_layer_number(p->s.now, b->key, b->otherwise) != first)

@@ -249,6 +249,10 @@ const char *organ_layers_differ(const organ_layer_kind *a, const organ_layer_kin
         return "the kind of mixer";
     if (a->feed != b->feed || a->mixture != b->mixture)
         return "whether it has experts";
+    if (a->by_token != b->by_token)
+        return "whether a table states its experts";
+    if (a->compress != b->compress)
+        return "how many tokens are compressed to one";
     if (!a->window != !b->window || !a->chunk != !b->chunk)
         return "the window of its attention";
     if (a->rotated != b->rotated)

@@ -126,6 +126,12 @@ static const struct told {
     {"\"model_type\": \"deepseek_v4\"", "d0", "layer_types",
      "[\"heavily_compressed_attention\",\"heavily_compressed_attention\",\"compressed_sparse_attention\","
      "\"heavily_compressed_attention\",\"compressed_sparse_attention\"]"},
+    {"\"model_type\": \"deepseek_v4\", \"num_nextn_predict_layers\": 1, \"num_hash_layers\": 2, "
+     "\"compress_ratios\": [128, 128, 4, 128, 4, 0, 0]",
+     "d1 d3", "compress_ratios", "[128,4,4,0,0]"},
+    {"\"model_type\": \"deepseek_v4\", \"num_hash_layers\": 2, \"compress_ratios\": [128, 128, 4, 128, 4, 0]", "d0 d3",
+     "num_hash_layers", "1"},
+    {"\"model_type\": \"deepseek_v4\", \"compress_ratios\": [128, 128, 4, 128, 4, 0]", "d5", "layer_types", ""},
     {"\"model_type\": \"kolibri1\"", "d0", "layer_types",
      "[\"sliding_attention\",\"sliding_attention\",\"sliding_attention\",\"full_attention\",\"sliding_attention\"]"},
     {"\"model_type\": \"flint\"", "d0", "layer_types",
