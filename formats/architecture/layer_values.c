@@ -141,7 +141,8 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
         "time_step_limit ssm_multipliers mlp_multipliers mup_multipliers mrope_section moe_layers "
         "attention_types",
     [LAYER_MEMBER_KNOWN] = /* and those of pairing_keys.c */
-        "n_dense_layers num_hash_layers max_window_layers moe_layer_end_index moe_layer_freq decoder_sparse_step attn_layer_period "
+        "n_dense_layers num_hash_layers "
+        "max_window_layers moe_layer_end_index moe_layer_freq decoder_sparse_step attn_layer_period "
         "attn_layer_offset expert_layer_period expert_layer_offset global_attn_every_n_layers "
         "full_attention_interval no_rope_layer_interval layer_group_size index_skip_topk_offset layer_switch "
         /* of towers, encoders, adapters, training and blocks of a sequence */
