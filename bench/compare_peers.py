@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Does the same work with organ, llm-compressor, llama.cpp, mergekit and peft, and writes docs/compare.tsv, the tables
-of docs/compare.md and docs/compare.svg.
+"""Does the same work with organ, llm-compressor, GPTQModel, AutoRound, llama.cpp, mergekit and peft, and writes
+docs/compare.tsv, the tables of docs/compare.md and docs/compare.svg.
 
 Each job runs in a process of its own with one thread. The script records its processor time and peak memory, from start
 to end, with loading and saving. `organ evaluate` then scores all outputs of a group on the held-out text; for some,
@@ -12,9 +12,11 @@ imatrix of llama-imatrix; without llama.cpp among the programs organ makes it.
     python3 bench/compare_peers.py [--models DIR] [--python PYTHON] [--llama DIR] [--programs organ,mergekit] [--draw]
 
 --models (or ORGAN_PUBLISHED) is the directory of bench/published.sh. --python (or PYTHON) has llmcompressor, mergekit and
-llama-cpp-python; --llama (or LLAMA) is the directory of llama-quantize and llama-imatrix. The script itself needs only
+llama-cpp-python, or auto-round, or gptqmodel: each program whose packages do not fit the others' can have
+a run of its own with --programs. --llama (or LLAMA) is the directory of llama-quantize and llama-imatrix. The script itself needs only
 the standard library. --draw writes only the tables. Run from the root of the repository."""
 import argparse
+import datetime
 import json
 import os
 import pathlib
@@ -26,9 +28,9 @@ import sys
 
 import draw_compare
 
-COLUMNS = ["group", "work", "program", "bytes", "seconds", "peak", "perplexity", "rise", "kl", "other"]
+COLUMNS = ["group", "work", "program", "bytes", "seconds", "peak", "perplexity", "rise", "kl", "other", "made", "cpu", "date"]
 HERE = pathlib.Path(__file__).resolve().parent
-PROGRAMS = ["organ", "llm-compressor", "llama.cpp", "mergekit", "peft"]
+PROGRAMS = ["organ", "llm-compressor", "GPTQModel", "AutoRound", "llama.cpp", "mergekit", "peft"]
 RANK, STEPS = "32", "16"
 
 # Columns: work, program, command. `=` in front of the work: another program scores the output too. `?`: the program may fail.
@@ -36,14 +38,14 @@ JOBS = {
     "start": """
         start | organ | ORGAN version
         start | llm-compressor | PEER start llm-compressor
+        start | GPTQModel | PEER start GPTQModel
+        start | AutoRound | PEER start AutoRound
         start | peft | PEER start peft
         start | mergekit | MERGEKIT-yaml --help
         start | llama.cpp | LLAMA-imatrix --version""",
     "codes": """
         int4-groupSIZE, nearest | organ | ORGAN quantize DONOR -o OUT -s int4-groupSIZE
         int4-groupSIZE, nearest | llm-compressor | PEER compress nearest_SIZE DONOR TEXT WINDOWS OUT
-        int4-groupSIZE, GPTQ | organ | ORGAN quantize DONOR -o OUT -s int4-groupSIZE --method gptq CALIBRATED
-        = int4-groupSIZE, GPTQ | llm-compressor | PEER compress gptq_SIZE DONOR TEXT WINDOWS OUT
         int4-groupSIZE, AWQ | llm-compressor | PEER compress awq_SIZE DONOR TEXT WINDOWS OUT ?
         int4-group128, GPTQ | organ | ORGAN quantize DONOR -o OUT -s int4-group128 --method gptq CALIBRATED
         int4-group128, GPTQ | llm-compressor | PEER compress gptq_128 DONOR TEXT WINDOWS OUT ?
@@ -51,6 +53,19 @@ JOBS = {
         fp8, a scale a row | llm-compressor | PEER compress nearest_fp8 DONOR TEXT WINDOWS OUT
         int8, a scale a row, smoothed | organ | ORGAN quantize DONOR -o OUT -s int8-channel --smooth auto CALIBRATED
         int8, a scale a row, smoothed | llm-compressor | PEER compress smooth_w8a8 DONOR TEXT WINDOWS OUT""",
+    "few": """
+        int4-groupSIZE, GPTQ | organ | ORGAN quantize DONOR -o OUT -s int4-groupSIZE --method gptq CALIBRATED
+        = int4-groupSIZE, GPTQ | llm-compressor | PEER compress gptq4_SIZE DONOR TEXT WINDOWS OUT float32
+        = int4-groupSIZE, GPTQ | GPTQModel | PEER gptqmodel 4 SIZE DONOR TEXT WINDOWS OUT
+        int4-groupSIZE, AutoRound | AutoRound | PEER round 4 SIZE DONOR TEXT WINDOWS OUT
+        int3-groupSIZE, GPTQ | organ | ORGAN quantize DONOR -o OUT -s int3-groupSIZE --method gptq CALIBRATED
+        int3-groupSIZE, GPTQ | llm-compressor | PEER compress gptq3_SIZE DONOR TEXT WINDOWS OUT float32
+        = int3-groupSIZE, GPTQ | GPTQModel | PEER gptqmodel 3 SIZE DONOR TEXT WINDOWS OUT
+        int3-groupSIZE, AutoRound | AutoRound | PEER round 3 SIZE DONOR TEXT WINDOWS OUT
+        int2-groupSIZE, GPTQ | organ | ORGAN quantize DONOR -o OUT -s int2-groupSIZE --method gptq CALIBRATED
+        int2-groupSIZE, GPTQ | llm-compressor | PEER compress gptq2_SIZE DONOR TEXT WINDOWS OUT float32
+        = int2-groupSIZE, GPTQ | GPTQModel | PEER gptqmodel 2 SIZE DONOR TEXT WINDOWS OUT
+        int2-groupSIZE, AutoRound | AutoRound | PEER round 2 SIZE DONOR TEXT WINDOWS OUT""",
     "zeros": """
         SparseGPT, 50 % | organ | ORGAN prune DONOR -o OUT --method sparsegpt --sparsity 50 CALIBRATED
         = SparseGPT, 50 % | llm-compressor | PEER compress sparsegpt_50 DONOR TEXT WINDOWS OUT
@@ -124,8 +139,17 @@ def ended(command, log, may_fail=False):
     return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
+def told(command):
+    return subprocess.run([str(word) for word in command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
+
+
 def answer(command):
-    return json.loads(subprocess.run([str(word) for word in command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout)
+    return json.loads(told(command))
+
+
+def last_answer(command):
+    """Returns what the last line says; packages may write others before it."""
+    return json.loads(told(command).splitlines()[-1])
 
 
 def jobs_of(group, size):
@@ -200,7 +224,7 @@ class Comparison:
 
     def run_group(self, group, known):
         """Runs the jobs of a group that have no line yet and returns their lines."""
-        jobs, judged = [], {"codes": self.donor, "zeros": self.donor, "gguf": self.gguf, "adapters": self.tuned}.get(group)
+        jobs, judged = [], {"codes": self.donor, "few": self.donor, "zeros": self.donor, "gguf": self.gguf, "adapters": self.tuned}.get(group)
         for number, (work, program, line, other) in enumerate(jobs_of(group, self.o.size)):
             job = {"group": group, "work": work, "program": program}
             if program not in self.o.programs.split(",") or key_of(job) in known:
@@ -208,6 +232,7 @@ class Comparison:
             out = self.work / f"{group}-{number}{'.gguf' if group == 'gguf' and work != 'imatrix' or line.startswith('LLAMA-imatrix') else ''}"
             job.update(self.run(self.command(line.removesuffix("?"), out), out, line.endswith("?")))
             judge = out if group != "adapters" or not work.startswith("extract") else self.merged(out)
+            job.update(made=self.made(program), cpu=cpu_name(), date=datetime.date.today().isoformat())
             jobs.append((job, None if group == "start" or work == "imatrix" or job["bytes"] == "failed" else judge, other))
         self.judge(judged, [(job, out, other) for job, out, other in jobs if out])
         for path in self.work.glob(f"{group}-*"):
@@ -215,6 +240,15 @@ class Comparison:
         lines = [job for job, _, _ in jobs]
         print("\n".join(table(group, lines)), flush=True)
         return lines
+
+    def made(self, program):
+        """Returns the versions of a program and of what it computes with."""
+        if program == "organ":
+            return "organ " + answer([self.o.organ, "inspect", self.gguf, "--json"])["organ"]
+        if program == "llama.cpp":
+            said = subprocess.run([self.o.llama / "llama-imatrix", "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+            return "llama.cpp " + re.search(r"version: (.*)", said)[1]
+        return ", ".join(f"{name} {version}" for name, version in last_answer(self.peer("versions", program)).items())
 
     def run(self, command, out, may_fail):
         """Returns the costs of a job. They are kept next to its output, so that an interrupted comparison goes on."""
@@ -243,12 +277,15 @@ class Comparison:
             job.update(bytes=adapter.stat().st_size if adapter else model["model"]["bytes"], perplexity=model["figures"]["perplexity"],
                        rise=100 * (model["comparison"]["ratio"] - 1), kl=model["comparison"]["kl_divergence"])
             if other and ("llama.cpp" if out.suffix == ".gguf" else "transformers") in self.o.judge_with:
-                job["other"] = answer(self.peer("score", out, self.heldout, self.o.context, self.o.tokens))["perplexity"]
+                job["other"] = last_answer(self.peer("score", out, self.heldout, self.o.context, self.o.tokens))["perplexity"]
 
 
 def cpu_name():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+        said = dict(line.split(":", 1) for line in file if ":" in line)
+    said = {name.strip(): value.split() for name, value in said.items()}
+    sets = [name.upper().replace("_", "-") for name in ("avx512_bf16", "avx512f", "avx2") if name in said.get("flags", [])]
+    return ", ".join([" ".join(said.get("model name", [platform.machine()])), *sets[:1]])
 
 
 def read(lines):
@@ -261,37 +298,41 @@ def read(lines):
 def write(lines, rows, size):
     """Writes the rows in the order of JOBS."""
     order = [(group, work, program) for group in JOBS for work, program, _, _ in jobs_of(group, size)]
-    ordered = sorted(rows, key=lambda row: order.index(key_of(row)) if row["group"] != "versions" else -1)
+    ordered = sorted(rows, key=lambda row: order.index(key_of(row)))
     lines.write_text("".join("\t".join(str(row.get(column, "")) for column in COLUMNS) + "\n" for row in ordered), encoding="utf-8")
 
 
-def versions(c):
-    found = {"CPU": cpu_name(), "organ": answer([c.o.organ, "inspect", c.gguf, "--json"])["organ"]}
-    if c.o.programs != "organ":
-        found.update(answer(c.peer("versions")))
-    return [{"group": "versions", "work": name, "program": version} for name, version in found.items()]
+def newest(rows):
+    """Returns the processor on which the newest row was measured."""
+    return max(rows, key=lambda row: row["date"])["cpu"] if rows else ""
 
 
-def cells(row):
-    """Returns the cells of a row of the page."""
+def versions(rows):
+    """Returns the table of what made the rows."""
+    order = {program: k for k, program in enumerate(PROGRAMS)}
+    found = sorted({(order[row["program"]], row["made"], row["cpu"], row["date"]) for row in rows}, key=lambda one: (one[0], one[3], one))
+    return ["| made with | processor | date |", "|---|---|---|"] + [f"| {made} | {cpu} | {date} |" for _, made, cpu, date in found]
+
+
+def cells(row, cpu):
+    """Returns the cells of a row of the page; a star follows a time that another processor than `cpu` took."""
     def real(name, form):
         return form % float(row[name]) if row.get(name) not in (None, "") else ""
     if row["bytes"] == "failed":
         return [row["work"], row["program"], "failed", "", "", "", ""]
     size = "" if row["bytes"] == "" else "%.1f" % (float(row["bytes"]) / 1e6)
-    return [row["work"], row["program"], size, real("rise", "%+.2f"), real("kl", "%.4f"), real("seconds", "%.1f"),
+    return [row["work"], row["program"], size, real("rise", "%+.2f"), real("kl", "%.4f"), real("seconds", "%.1f") + ("" if row["cpu"] == cpu else "\\*"),
             "%.0f" % (float(row["peak"]) / 1e6)]
 
 
 def table(group, rows):
     """Returns the lines of the table of a group."""
-    rows = [row for row in rows if row["group"] == group]
-    if group == "versions":
-        return ["| program | version |", "|---|---|"] + [f"| {row['work']} | {row['program']} |" for row in rows]
+    cpu = newest(rows)
+    rows = [cells(row, cpu) for row in rows if row["group"] == group]
     if group == "start":
-        return ["| program | processor time, s | memory, MB |", "|---|--:|--:|"] + ["| %s | %s | %s |" % (r[1], r[5], r[6]) for r in map(cells, rows)]
+        return ["| program | processor time, s | memory, MB |", "|---|--:|--:|"] + ["| %s | %s | %s |" % (row[1], row[5], row[6]) for row in rows]
     head = ["| work | program | tensors, MB | perplexity, % | KL | processor time, s | memory, MB |", "|---|---|--:|--:|--:|--:|--:|"]
-    return head + ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    return head + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def judges(rows):
@@ -303,7 +344,7 @@ def judges(rows):
 
 def draw(page, rows):
     text = page.read_text(encoding="utf-8")
-    for name, lines in {**{group: table(group, rows) for group in ("versions", *JOBS)}, "judges": judges(rows)}.items():
+    for name, lines in {"versions": versions(rows), **{group: table(group, rows) for group in JOBS}, "judges": judges(rows)}.items():
         first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         text = text[:text.index(first) + len(first)] + re.sub(r" *\| *", "|", "\n".join(lines)) + "\n" + text[text.index(last):]
     page.write_text(text, encoding="utf-8")
@@ -316,7 +357,6 @@ def main():
     if not options.draw:
         comparison, groups = Comparison(options), options.groups.split(",")
         comparison.prepare(groups)
-        rows = versions(comparison) + [row for row in rows if row["group"] != "versions"]
         for group in groups:
             rows += comparison.run_group(group, set(map(key_of, rows)))
             write(options.lines, rows, options.size)

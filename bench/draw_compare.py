@@ -7,6 +7,10 @@ import pathlib
 # Columns: title, organ's work, the other program and its work. Rows in which organ loses more belong here too.
 PAIRS = [
     ("4 bits, groups of 64, GPTQ", "int4-group64, GPTQ", "llm-compressor", "int4-group64, GPTQ"),
+    ("4 bits, groups of 64, GPTQ", "int4-group64, GPTQ", "GPTQModel", "int4-group64, GPTQ"),
+    ("4 bits, groups of 64", "int4-group64, GPTQ", "AutoRound", "int4-group64, AutoRound"),
+    ("3 bits, groups of 64", "int3-group64, GPTQ", "AutoRound", "int3-group64, AutoRound"),
+    ("2 bits, groups of 64", "int2-group64, GPTQ", "AutoRound", "int2-group64, AutoRound"),
     ("FP8, a scale a row", "fp8, a scale a row", "llm-compressor", "fp8, a scale a row"),
     ("50 % zeros, SparseGPT", "SparseGPT, 50 %", "llm-compressor", "SparseGPT, 50 %"),
     ("50 % zeros, Wanda", "Wanda, 50 %", "llm-compressor", "Wanda, 50 %"),
@@ -28,12 +32,12 @@ def text(x, y, words, size=13, anchor="start", weight="normal", colour="#1f2328"
 
 
 def pair_lines(y, pair, found):
-    """Returns the lines of one pair whose first bar begins at `y`; none if a row is missing."""
+    """Returns the lines of one pair whose first bar begins at `y`; none if a row is missing or another processor measured it."""
     title, own, program, work = pair
     rows = found.get((own, "organ")), found.get((work, program))
-    if None in rows or any(row[name] in ("", "failed") for row in rows for name, _, _ in FIGURES):
+    if None in rows or any(row[name] in ("", "failed") for row in rows for name, _, _ in FIGURES) or rows[0]["cpu"] != rows[1]["cpu"]:
         return []
-    other = program if own == work else f"{program}, {work}"
+    other = program if own == work else work if program in work else f"{program}, {work}"
     mine = "organ" if own == work else f"organ, {own}"
     lines = [text(12, y + 18, title, weight="600"), text(LEFT - 10, y + 11, mine, 11, "end"),
              text(LEFT - 10, y + 29, other, 11, "end", colour="#59636e")]

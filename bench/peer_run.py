@@ -4,31 +4,30 @@
 and memory can be measured.
 
     peer_run.py start PROGRAM                                    imports what the jobs of PROGRAM import, and ends
-    peer_run.py versions                                         prints the versions of the packages as JSON
+    peer_run.py versions PROGRAM                                 prints the versions of its packages as JSON
     peer_run.py compress RECIPE MODEL TEXT SAMPLES CONTEXT OUT [TYPE]   llm-compressor; TYPE (bfloat16): how it computes
+    peer_run.py round BITS GROUP MODEL TEXT SAMPLES CONTEXT OUT [STEPS]   AutoRound, FP32; STEPS: 200, its default
+    peer_run.py gptqmodel BITS GROUP MODEL TEXT SAMPLES CONTEXT OUT       GPTQModel, FP32
     peer_run.py merge BASE ADAPTER OUT                           peft
     peer_run.py tune MODEL TEXT STEPS CONTEXT OUT                trains all projections with PyTorch
     peer_run.py score MODEL TEXT CONTEXT TOKENS                  perplexity by transformers, as JSON; X.gguf: by llama.cpp
 
-Needs torch, transformers and the package of the job: llmcompressor and datasets, peft, or llama-cpp-python."""
+Needs torch, transformers and the package of the job: llmcompressor and datasets, auto-round, gptqmodel,
+peft, or llama-cpp-python."""
 import json
 import math
+import pathlib
 import sys
 from importlib import metadata
 
 PRESETS = {"fp8": "FP8_DYNAMIC", "fp8-static": "FP8", "w8a8": "W8A8", "w4a8": "W4A8"}  # schemes of compressed-tensors
+WORKERS = "2"  # the least with which GPTQModel starts
 SMOOTHING = 0.8  # the strength in llm-compressor's example for INT8
-PACKAGES = ["llmcompressor", "compressed-tensors", "mergekit", "peft", "transformers", "torch", "llama-cpp-python"]
+PACKAGES = {"llm-compressor": ["llmcompressor", "compressed-tensors"], "GPTQModel": ["gptqmodel"], "AutoRound": ["auto-round"], "mergekit": ["mergekit"], "peft": ["peft"]}
 
 
-def versions():
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            pass
-    print(json.dumps(found))
+def versions(program):
+    print(json.dumps({name: metadata.version(name) for name in [*PACKAGES[program], "transformers", "torch"]}))
 
 
 def start(program):
@@ -36,6 +35,12 @@ def start(program):
         import datasets
         import llmcompressor
         from llmcompressor.modifiers.gptq import GPTQModifier
+    elif program == "GPTQModel":
+        import os
+        os.environ["GPTQMODEL_CPU_WORKERS"] = WORKERS
+        import gptqmodel
+    elif program == "AutoRound":
+        import auto_round
     else:
         import peft
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -51,16 +56,16 @@ def recipe_of(name):
 
     targets = ["re:.*_proj$"]
     method, _, form = name.partition("_")
-    if method in ("nearest", "gptq", "awq", "smooth", "smooth-gptq"):
+    if method in ("nearest", "gptq", "gptq4", "gptq3", "gptq2", "awq", "smooth", "smooth-gptq"):
         if form in PRESETS:
             codes = GPTQModifier if method.endswith("gptq") else QuantizationModifier
             smoothing = [SmoothQuantModifier(smoothing_strength=SMOOTHING)] if method.startswith("smooth") else []
             return smoothing + [codes(targets=targets, scheme=PRESETS[form])]
-        weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=int(form))
-        if method == "gptq":
+        weights = QuantizationArgs(num_bits=int(method[4:] or 4) if method.startswith("gptq") else 4, type="int", symmetric=True, strategy="group", group_size=int(form))
+        if method.startswith("gptq"):
             weights.actorder = "static"
         groups = {"group_0": QuantizationScheme(targets=targets, weights=weights)}
-        if method == "gptq":
+        if method.startswith("gptq"):
             return GPTQModifier(config_groups=groups, block_size=128, dampening_frac=0.01)
         return ([AWQModifier()] if method == "awq" else []) + [QuantizationModifier(config_groups=groups)]
     structure, share = (form, 0.5) if ":" in form else ("0:0", float(form) / 100)
@@ -100,8 +105,45 @@ def compress(name, model, text, samples, context, out, dtype="bfloat16"):
         "dataset": Dataset.from_dict({"input_ids": windows, "attention_mask": [[1] * context] * samples}),
         "max_seq_length": context, "num_calibration_samples": samples}
     oneshot(model=dense, recipe=recipe, **calibration)
+    if dtype != "bfloat16":
+        for name, values in dense.named_parameters():  # BF16 in the source, and no job changes them
+            if "_proj." not in name:
+                values.data = values.data.bfloat16()
     dense.save_pretrained(out, **({"save_compressed": True} if name.startswith(("nearest", "gptq", "awq", "smooth")) else {}))
     tokenizer.save_pretrained(out)
+
+
+def round_weights(bits, group, model, text, samples, context, out, steps="200"):
+    """A CPU may lack BF16: FP32. Two windows are a batch: its default 8 take four times the processor time."""
+    import torch
+    from auto_round import AutoRound
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(1)
+    samples, context = int(samples), int(context)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    windows = [torch.tensor([window]) for window in windows_of(tokenizer, text, samples, context)]
+    dense = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+    AutoRound(dense, tokenizer, scheme=f"W{bits}A16", group_size=int(group), iters=int(steps), dataset=windows, seqlen=context, nsamples=samples, batch_size=2, amp=False,
+              device_map="cpu").quantize_and_save(out, format="auto_round")
+    for folder in pathlib.Path(out).glob("*-w*g*"):  # it names a folder in OUT after the model
+        for file in folder.iterdir():
+            file.rename(folder.parent / file.name)
+
+
+def gptqmodel(bits, group, model, text, samples, context, out):
+    import os
+    os.environ["GPTQMODEL_CPU_WORKERS"] = WORKERS
+    import torch
+    from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
+    from transformers import AutoTokenizer
+
+    torch.set_num_threads(1)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    windows = [{"input_ids": window, "attention_mask": [1] * len(window)} for window in windows_of(tokenizer, text, int(samples), int(context))]
+    dense = GPTQModel.load(model, QuantizeConfig(bits=int(bits), group_size=int(group), device="cpu"), dtype=torch.float32, backend=BACKEND.TORCH)
+    dense.quantize(windows, batch_size=1, tokenizer=tokenizer, backend=BACKEND.TORCH)
+    dense.save(out)
 
 
 def merge(base, adapter, out):
@@ -167,4 +209,4 @@ def scored_by_transformers(model, text, context, tokens):
 
 
 if __name__ == "__main__":
-    {"start": start, "versions": versions, "compress": compress, "merge": merge, "tune": tune, "score": score}[sys.argv[1]](*sys.argv[2:])
+    {"start": start, "versions": versions, "compress": compress, "round": round_weights, "gptqmodel": gptqmodel, "merge": merge, "tune": tune, "score": score}[sys.argv[1]](*sys.argv[2:])

@@ -70,11 +70,16 @@ peer compare_tasks "lm_eval torch transformers" 3 "questions, acc $figure and $f
 # compare_peers.py does the jobs of organ without packages of Python; those of llama.cpp need llama-quantize and llama-imatrix in the directory LLAMA.
 compared=(--models fixtures --model tiny-llama --calibration tiny-llama/calibration.txt --heldout tiny-llama/heldout.txt --size 32 --samples 4
     --context 64 --tokens 256 --page "$scratch/compare.md" --organ "$organ" --python "$python" --work)
-job="^\| [^|]+ \| [a-z.-]+( \| $figure){5} \|"
+job="^\| [^|]+ \| [A-Za-z.-]+( \| $figure){5} \|"
 cp docs/compare.md "$scratch"
-peer compare_peers "" 16 "$job" "${compared[@]}" "$scratch/compare1" --lines "$scratch/compare1.tsv" --programs organ --groups codes,zeros,gguf --judge-with ""
-peer compare_peers "torch transformers datasets llmcompressor mergekit peft" 19 "$job" "${compared[@]}" "$scratch/compare2" \
-    --lines "$scratch/compare2.tsv" --programs organ,llm-compressor,mergekit,peft --groups start,codes,zeros,adapters --judge-with transformers
+peer compare_peers "" 19 "$job" "${compared[@]}" "$scratch/compare1" --lines "$scratch/compare1.tsv" --programs organ --groups codes,few,zeros,gguf --judge-with ""
+peer compare_peers "torch transformers datasets llmcompressor mergekit peft" 23 "$job" "${compared[@]}" "$scratch/compare2" \
+    --lines "$scratch/compare2.tsv" --programs organ,llm-compressor,mergekit,peft --groups start,codes,few,zeros,adapters --judge-with transformers
+for package in auto_round gptqmodel; do
+    program=$([[ $package == gptqmodel ]] && echo GPTQModel || echo AutoRound)
+    peer compare_peers "torch transformers $package" 3 "$job" "${compared[@]}" "$scratch/compare-$package" --lines "$scratch/compare-$package.tsv" \
+        --programs "$program" --groups start,few --judge-with transformers
+done
 if [[ -x ${LLAMA:-}/llama-quantize ]]; then
     peer compare_peers "torch transformers llama_cpp numpy" 10 "$job" "${compared[@]}" "$scratch/compare3" --lines "$scratch/compare3.tsv" \
         --programs llama.cpp --groups gguf --judge-with llama.cpp --llama "$LLAMA"
