@@ -175,6 +175,16 @@ static organ_status check_gate(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
+/* q and k of the indexer are rotated like those of the attention. */
+static organ_status check_blocks(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    const organ_blocks_config *const b = &c->blocks;
+    if (b->size && (b->dim < c->rope.dimensions || b->dim == 0 || b->dim > 1 << 12))
+        return organ_refuse(error, label, "index_head_dim is %u, not from %u to %u", b->dim, c->rope.dimensions,
+                            1u << 12);
+    return ORGAN_OK;
+}
+
 static organ_status check_value_and_query_scales(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const organ_query_scale *const q = &c->query_scale;
@@ -390,7 +400,7 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
         check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) ||
         check_size(label, "max_position_embeddings", c->context, UINT32_MAX, error) ||
         check_size(label, "num_attention_heads", c->heads, 1 << 16, error) || check_numbers(label, c, error) ||
-        check_gate(label, c, error) || check_value_and_query_scales(label, c, error) ||
+        check_gate(label, c, error) || check_blocks(label, c, error) || check_value_and_query_scales(label, c, error) ||
         check_experts(label, c, error) || check_rope(label, c, &c->rope, error))
         return error->status;
     return check_rope(label, c, &c->rope_local, error);

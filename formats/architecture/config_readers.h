@@ -180,6 +180,12 @@ json_t *organ_config_text(json_t *root, const char **architecture);
  * layer_types, mlp_layer_types, rope_parameters by layer type, query_pre_attn_scalar. */
 void organ_config_step(json_t *text);
 
+/* Adds to the text part of a published config.json of MiniMax M3 the members that transformers saves, and those that it
+ * takes as defaults; replaces the name of the activation, which transformers ignores. */
+void organ_config_m3(json_t *text);
+/* Reads the layers with block-sparse attention, and their sizes, of a family with `blocks`. */
+void organ_config_blocks(const config_hf_source *s, organ_forward_config *config);
+
 /* ---- the class that transformers chooses by model_type of config.json ---- */
 
 /* Returns the class that AutoModelForCausalLM of transformers 5 loads for this model_type, or, for a model with parts

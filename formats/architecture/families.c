@@ -82,6 +82,22 @@ static const forward_name step_names[] = {
     {PART_EXPERTS_DOWN | NAME_MODULE, "mlp.experts.down_proj"}, {PART_EXPERTS_DOWN, "moe.down_proj.weight"},
     SHARED_EXPERTS_OF(NAME_MODULE), {PART_SHARED_GATE, "share_expert.gate_proj.weight"},
     {PART_SHARED_UP, "share_expert.up_proj.weight"}, {PART_SHARED_DOWN, "share_expert.down_proj.weight"}, {0}};
+static const forward_name m3_names[] = {
+    {PART_INDEX_Q | NAME_MODULE, "self_attn.indexer.q_proj.weight"}, {PART_INDEX_Q, "self_attn.index_q_proj.weight"},
+    {PART_INDEX_K | NAME_MODULE, "self_attn.indexer.k_proj.weight"}, {PART_INDEX_K, "self_attn.index_k_proj.weight"},
+    {PART_NORM_INDEX_Q | NAME_MODULE, "self_attn.indexer.q_norm.weight"},
+    {PART_NORM_INDEX_Q, "self_attn.index_q_norm.weight"},
+    {PART_NORM_INDEX | NAME_MODULE, "self_attn.indexer.k_norm.weight"},
+    {PART_NORM_INDEX, "self_attn.index_k_norm.weight"},
+    {PART_ROUTER | NAME_MODULE, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
+    {PART_ROUTER_BIAS | NAME_MODULE, "mlp.gate.e_score_correction_bias"},
+    {PART_ROUTER_BIAS, "block_sparse_moe.e_score_correction_bias"}, MIXTRAL_EXPERTS,
+    {PART_GATE_UP | NAME_MODULE, "mlp.gate_up_proj.weight"},
+    {PART_SHARED_GATE_UP | NAME_MODULE, "mlp.shared_experts.gate_up_proj.weight"},
+    {PART_SHARED_DOWN | NAME_MODULE, "mlp.shared_experts.down_proj.weight"},
+    {PART_SHARED_GATE, "block_sparse_moe.shared_experts.gate_proj.weight"},
+    {PART_SHARED_UP, "block_sparse_moe.shared_experts.up_proj.weight"},
+    {PART_SHARED_DOWN, "block_sparse_moe.shared_experts.down_proj.weight"}, {0}};
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
@@ -173,6 +189,10 @@ static const forward_mixture step_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok",
     .width = "moe_intermediate_size", .shared_width = "share_expert_dim", .router = LOGISTIC,
     .normalise = {NULL, true}, .scale = "routed_scaling_factor", .required = step_required};
+static const forward_mixture m3_mixture = {
+    .experts = "num_local_experts", .experts_too = "num_experts", .used = "num_experts_per_tok",
+    .width = "intermediate_size", .shared_width = "shared_intermediate_size", .router = LOGISTIC,
+    .normalise = {NULL, true}, .scale = "routed_scaling_factor", .dense_width = "dense_intermediate_size"};
 static const forward_mixture mimo_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size", .router = LOGISTIC,
     .normalise = {"norm_topk_prob", true}, .gguf_normalise = true, .scale = "routed_scaling_factor",
@@ -351,6 +371,9 @@ const forward_family organ_forward_families[] = {
      .head_dim = 128, ATTENTION_BIAS, MLP_BIAS, .norm_adds_one = true, .eps = 1e-5, .qk_norm = ORGAN_QK_NORM_HEAD,
      .query_scalar = true, .gate = ORGAN_GATE_LOGISTIC, .heads = HEADS_STEP, .windows = WINDOWS_TYPES,
      .local = LOCAL_OWN, .mixture = &step_mixture, .names = step_names},
+    {.architecture = "MiniMaxM3SparseForConditionalGeneration", .theta = 5e6, .head_dim = 128, .rotated_part = 1,
+     .norm_adds_one = true, .eps = 1e-6, .qk_norm = ORGAN_QK_NORM_HEAD, .gate_limit = {"swiglu_limit", 7},
+     .gate_alpha = {"swiglu_alpha", 1.702}, .blocks = true, .mixture = &m3_mixture, .names = m3_names},
     {.architecture = "MiMoV2FlashForCausalLM", .gguf = "mimo2", .theta = 5e6, .rotated_part = 0.334,
      .scaled_whole = true, .local = LOCAL_OWN, .qkv_bias = {"attention_bias", false}, .heads = HEADS_MIMO,
      .windows = WINDOWS_TYPES, .window = 129, .sinks = SINKS_WINDOWED, .value_scale = {"attention_value_scale", 0.707},

@@ -64,9 +64,9 @@ typedef struct forward_mixer_part {
 size_t organ_forward_mixer_parts(const organ_forward_config *config, const organ_layer_kind *kind, organ_mixer mixer,
                                  forward_mixer_part parts[FORWARD_MIXER_PARTS]);
 /* Upper bound on the parts of organ_forward_gemma_parts. */
-#define FORWARD_GEMMA_PARTS 19
-/* Lists the parts, with their shapes, that a layer of Gemma 3n, Gemma 4 or BitNet has in addition to those of all
- * architectures; returns their number. */
+#define FORWARD_GEMMA_PARTS 23
+/* Lists the parts, with their shapes, that a layer of Gemma 3n, Gemma 4, BitNet or MiniMax M3 has in addition to those
+ * of all architectures; returns their number. */
 size_t organ_forward_gemma_parts(const organ_forward_config *config, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS]);
 
@@ -411,6 +411,7 @@ typedef struct forward_family {
     /* as in organ_forward_config; '%' in `names` stands for 0 or 1, the first or second half of the file's layer */
     bool shortcut;
     forward_indexer indexer; /* of sparse attention */
+    bool blocks;             /* layers that layer_types names have block-sparse attention (organ_blocks_config) */
     forward_connecting connections;
     const char *expert_limit; /* member with organ_forward_config.expert_limit */
     bool limits_shared;       /* as in organ_forward_config */

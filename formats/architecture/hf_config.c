@@ -223,6 +223,10 @@ json_t *organ_config_text(json_t *root, const char **architecture)
         organ_config_step(text);
         return text;
     }
+    if (strcmp(*architecture, "MiniMaxM3SparseForConditionalGeneration") == 0) {
+        organ_config_m3(text);
+        return text;
+    }
     /* That class of transformers does not cap its logits; Gemma3ForCausalLM does. */
     if (strcmp(*architecture, "Gemma3ForConditionalGeneration") == 0)
         json_object_del(text, "final_logit_softcapping");

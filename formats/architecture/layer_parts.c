@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The usual names of the parts of a model, and the parts that only layers of Gemma and BitNet have. */
+ * The usual names of the parts of a model, and the parts that only layers of some architectures have. */
 #include "formats/architecture/config_readers.h"
 #include "formats/architecture/family_rows.h"
 
@@ -68,7 +68,8 @@ void organ_forward_number_name(const char *pattern, unsigned number, char name[1
 size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS])
 {
-    const bool both = kind->mixture && c->dual_ffn, per_layer = c->per_layer_width > 0, streams = c->streams > 0;
+    const bool both = kind->mixture && c->dual_ffn, per_layer = c->per_layer_width > 0, streams = c->streams > 0,
+               blocks = kind->indexed && c->blocks.size > 0;
     const struct {
         bool requested;
         forward_shape shape;
@@ -92,6 +93,10 @@ size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_laye
         {c->sub_norms, {PART_NORM_GIVEN, 0, (uint64_t)kind->heads * kind->value_dim}},
         {c->sub_norms && !kind->mixture, {PART_NORM_INNER, 0, kind->intermediate}},
         {streams && c->streams_scaled, {PART_STREAMS_SCALE, 0, c->hidden}},
+        {blocks, {PART_INDEX_Q, (uint64_t)c->blocks.heads * c->blocks.dim, c->hidden}},
+        {blocks, {PART_INDEX_K, c->blocks.dim, c->hidden}},
+        {blocks, {PART_NORM_INDEX_Q, 0, c->blocks.dim}},
+        {blocks, {PART_NORM_INDEX, 0, c->blocks.dim}},
     };
     size_t count = 0;
     for (size_t k = 0; k < FORWARD_GEMMA_PARTS; k++)

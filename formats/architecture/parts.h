@@ -108,6 +108,7 @@
     PART(INDEX_Q, "self_attn.indexer.wq_b.weight", "indexer.attn_q_b.weight") \
     PART(INDEX_K, "self_attn.indexer.wk.weight", "indexer.attn_k.weight") \
     PART(NORM_INDEX, "self_attn.indexer.k_norm.weight", "indexer.k_norm.weight") \
+    PART(NORM_INDEX_Q, NULL, NULL) /* norm of the queries of an indexer that chooses blocks */ \
     PART(BIAS_NORM_INDEX, "self_attn.indexer.k_norm.bias", "indexer.k_norm.bias") \
     PART(INDEX_WEIGHTS, "self_attn.indexer.weights_proj.weight", "indexer.proj.weight") \
     /* compressed attention: first matrix of the output projection; projections of the tokens' vectors \

@@ -225,6 +225,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     if (f->norms_key && !organ_config_flag(s, f->norms_key, true))
         c->norms = ORGAN_NORMS_BEFORE;
     organ_config_latent(s, c);
+    organ_config_blocks(s, c);
     read_hf_scales(s, c);
     organ_config_mixers(s, c);
     organ_config_compressed(s, c);

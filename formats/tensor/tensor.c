@@ -180,7 +180,8 @@ static const struct anatomy_row {
     /* clang-format off */
     /* Parts of sparse attention come first, because their names end like names of other roles. */
     {LAYER, ORGAN_ROLE_INDEXER,
-     {"indexer.wq_b", "indexer.wk", "indexer.attn_q_b", "indexer.attn_k", "compressor.wgate"}},
+     {"indexer.wq_b", "indexer.wk", "indexer.attn_q_b", "indexer.attn_k", "indexer.q_proj", "indexer.k_proj",
+      "self_attn.index_q_proj", "self_attn.index_k_proj", "compressor.wgate"}},
     {LAYER, ORGAN_ROLE_ATTENTION, {"indexer.weights_proj", "indexer.proj", "compressor.ape"}},
     /* Attention */
     {LAYER, ORGAN_ROLE_Q,

@@ -170,8 +170,10 @@ typedef struct organ_layer_kind {
     unsigned value_dim;       /* width of a head of v and of the attention's output */
     /* a token attends to the last `window` tokens, itself included; 0: to all tokens up to itself */
     unsigned window;
-    bool latent;  /* multi-head latent attention; kv_heads is `heads` */
-    bool indexed; /* the layer has an indexer of sparse attention (organ_latent_config, organ_compression_config) */
+    bool latent; /* multi-head latent attention; kv_heads is `heads` */
+    /* the layer has an indexer of sparse attention (organ_latent_config, organ_compression_config, or for attention of
+     * neither kind organ_blocks_config) */
+    bool indexed;
     /* ORGAN_MIXER_COMPRESSED: a token attends to its window and, for each `compress` earlier tokens, to a vector that
      * is computed from them, or with an indexer to some of these vectors; 0: only to its window */
     unsigned compress;
@@ -235,6 +237,17 @@ typedef struct organ_compression_config {
     unsigned keys, index_heads, index_dim;
 } organ_compression_config;
 
+/* Block-sparse attention (MiniMax M3): an indexer chooses blocks of keys for each query, of which the query's own block
+ * and some before it are always chosen. */
+typedef struct organ_blocks_config {
+    unsigned size;   /* keys of a block; 0: the model has no such layer */
+    unsigned chosen; /* blocks to which a query attends at most */
+    unsigned local;  /* blocks that are always chosen, the query's own and those before it; at most `chosen` */
+    /* Heads of the indexer, a divisor of the attention's, and their width. A head chooses for `heads` / index heads
+     * heads of the attention. Its rotation is that of q and k. */
+    unsigned heads, dim;
+} organ_blocks_config;
+
 #define ORGAN_MOST_STREAMS 16
 
 /* Hyper-connections (HY 4, DeepSeek-V4): the hidden state of a token is several streams. Mixer and feed-forward read a
@@ -280,6 +293,7 @@ typedef struct organ_forward_config {
     organ_layer_kind *kinds;    /* one for each layer */
     organ_latent_config latent; /* sizes of the layers with latent attention */
     organ_compression_config compressed;
+    organ_blocks_config blocks;       /* sizes of the layers with block-sparse attention */
     organ_recurrent_config recurrent; /* sizes of the layers with a recurrent mixer */
     organ_connections_config connections;
     /* widths of hidden states and of dense feed-forwards (of most layers); rows of the embeddings;

@@ -68,7 +68,7 @@ static size_t mixer_room(const organ_forward *f, size_t tokens)
 {
     /* 2 x hidden: the normed input and the output; 64 x 6: a reserve */
     return tokens * (f->mixer_width + 2 * (size_t)f->config.hidden) + 64 * 6 +
-           organ_forward_index_room(&f->config, tokens, tokens);
+           organ_forward_choice_room(&f->config, tokens, tokens);
 }
 
 /* Multiplies input and output by the multipliers of Falcon-H1. */

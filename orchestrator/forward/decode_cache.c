@@ -15,8 +15,8 @@ struct organ_decode_cache {
     /* the kinds of rotation (organ_forward_rotation_kind) with which the `count` tokens were processed, in layers
      * without and with a sliding window */
     size_t kind, local_kind;
-    float *values;              /* for each layer keys of `max` tokens, then their values, then the state */
-    organ_layer **layers;       /* for each layer of the model; NULL: not loaded, or not kept in memory */
+    float *values;        /* for each layer keys of `max` tokens, their values, the indexer's keys, then the state */
+    organ_layer **layers; /* for each layer of the model; NULL: not loaded, or not kept in memory */
     unsigned layer_count, held; /* layers of the model; layers 0 .. held - 1 stay in memory */
     float *room;                /* memory for layers that are read again, one at a time; streamed ones have their own */
     organ_layer *head;          /* the loaded output head; NULL: not loaded yet, or not kept in memory */
@@ -28,7 +28,8 @@ static size_t floats_of(const organ_forward *f, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
     return kind->shares_with == layer && organ_forward_attends(kind)
-               ? organ_forward_keys_width(&f->config, kind) + organ_forward_values_width(&f->config, kind)
+               ? organ_forward_keys_width(&f->config, kind) + organ_forward_values_width(&f->config, kind) +
+                     organ_forward_index_width(&f->config, kind)
                : 0;
 }
 
@@ -47,9 +48,11 @@ static uint64_t floats_before(const organ_forward *f, size_t max, unsigned layer
 static forward_keys keys_of(const organ_forward *f, const organ_decode_cache *cache, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
-    float *const keys = cache->values + floats_before(f, cache->max, kind->shares_with);
+    float *const keys = cache->values + floats_before(f, cache->max, kind->shares_with),
+                 *const values = keys + cache->max * organ_forward_keys_width(&f->config, kind);
     return (forward_keys){.keys = keys,
-                          .values = keys + cache->max * organ_forward_keys_width(&f->config, kind),
+                          .values = values,
+                          .index = values + cache->max * organ_forward_values_width(&f->config, kind),
                           .state = keys + cache->max * floats_of(f, kind->shares_with),
                           .tokens = cache->count};
 }
@@ -114,7 +117,7 @@ static size_t largest_reread_layer(const organ_forward *f, unsigned held)
 static growing growing_to(const organ_forward *f, size_t first, size_t max)
 {
     const uint64_t floats = floats_before(f, max, f->config.layers),
-                   choice = organ_forward_index_room(&f->config, 1, max) * (uint64_t)sizeof(float);
+                   choice = organ_forward_choice_room(&f->config, 1, max) * (uint64_t)sizeof(float);
     return (growing){f, is_reset(f, first, max) ? max : first,
                      floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
 }

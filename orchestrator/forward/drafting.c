@@ -163,7 +163,9 @@ static size_t keys_width(const organ_forward *f, unsigned block)
 
 static size_t token_floats(const organ_forward *f, unsigned block)
 {
-    return keys_width(f, block) + organ_forward_values_width(&f->config, kind_of(f, block));
+    const organ_layer_kind *const kind = kind_of(f, block);
+    return keys_width(f, block) + organ_forward_values_width(&f->config, kind) +
+           organ_forward_index_width(&f->config, kind);
 }
 
 static size_t floats_of_blocks(const organ_forward *f, unsigned blocks)
@@ -177,9 +179,14 @@ static size_t floats_of_blocks(const organ_forward *f, unsigned blocks)
 /* The layers of blocks whose rows are drafted have no states of recurrent mixers (organ_draft_cache_depth). */
 static forward_keys keys_of(const organ_draft_cache *c, unsigned block, size_t tokens)
 {
-    float *const keys = c->values + c->max * floats_of_blocks(c->forward, block);
-    return (forward_keys){
-        .keys = keys, .values = keys + c->max * keys_width(c->forward, block), .state = keys, .tokens = tokens};
+    const organ_forward *const f = c->forward;
+    float *const keys = c->values + c->max * floats_of_blocks(f, block), *const values =
+                                                                             keys + c->max * keys_width(f, block);
+    return (forward_keys){.keys = keys,
+                          .values = values,
+                          .index = values + c->max * organ_forward_values_width(&f->config, kind_of(f, block)),
+                          .state = keys,
+                          .tokens = tokens};
 }
 
 unsigned organ_draft_cache_depth(const organ_forward *f)

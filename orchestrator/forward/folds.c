@@ -114,6 +114,8 @@ static unsigned norm_of(const finder *d, forward_part part)
     if ((part == PART_MIX_Z && exists(d, PART_MIX_Z_LOW)) || (part == PART_MIX_A && exists(d, PART_MIX_A_LOW)) ||
         (dual && part == PART_ROUTER))
         return NO_NORM;
+    if (part == PART_INDEX_Q && d->forward->config.blocks.size) /* of block-sparse attention */
+        return READS(NORM_ATTENTION);
     return dual && part >= PART_SHARED && part <= PART_SHARED_UP ? READS(NORM_EXPERTS) : reads[part];
 }
 

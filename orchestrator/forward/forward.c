@@ -326,7 +326,7 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
                                      organ_error *error)
 {
     const size_t tokens = windows->begin[windows->count];
-    const size_t choice = before ? organ_forward_index_room(&forward->config, tokens, before->tokens + tokens) : 0;
+    const size_t choice = before ? organ_forward_choice_room(&forward->config, tokens, before->tokens + tokens) : 0;
     float *const scratch = organ_forward_floats(floats_of_largest_group(forward, windows) + choice, error);
     run_layer_on_batch(
         (forward_group){

@@ -421,12 +421,13 @@ float *organ_forward_scratch(organ_forward *forward, organ_error *error);
 
 /* ---- a layer on a group of windows ---- */
 
-/* The part of a KV cache for one layer: rows of organ_forward_keys_width and organ_forward_values_width floats. The
- * first `tokens` rows belong to earlier tokens of the text. The group is one window that continues the text; the layer
- * writes its rows after them. `state`, organ_forward_mixer_state floats, is the state of recurrent mixers before the
- * group, which the layer replaces by the state after it; with `tokens` 0 its contents have no meaning. */
+/* The part of a KV cache for one layer: rows of organ_forward_keys_width, organ_forward_values_width and, in `index`,
+ * organ_forward_index_width floats. The first `tokens` rows belong to earlier tokens of the text. The group is one
+ * window that continues the text; the layer writes its rows after them. `state`, organ_forward_mixer_state floats, is
+ * the state of recurrent mixers before the group, which the layer replaces by the state after it; with `tokens` 0 its
+ * contents have no meaning. */
 typedef struct forward_keys {
-    float *keys, *values, *state;
+    float *keys, *values, *index, *state;
     size_t tokens;
 } forward_keys;
 
@@ -465,10 +466,12 @@ bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t to
 
 /* Returns the bytes of a worker's scratch for attention, in addition to ORGAN_PRODUCT_SCRATCH. */
 size_t organ_forward_attention_scratch(const organ_forward_config *config);
-/* Return the floats of a token: in k, in v, and in all buffers of a layer's attention without the hidden states. With
- * latent attention, k has the latent vector and the rotated part of the key, v the key of the indexer or nothing. */
+/* Return the floats of a token: in k, in v, in the keys of block-sparse attention's indexer, and in all buffers of a
+ * layer's attention without the hidden states. With latent attention, k has the latent vector and the rotated part of
+ * the key, v the key of the indexer or nothing. */
 size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_values_width(const organ_forward_config *config, const organ_layer_kind *kind);
+size_t organ_forward_index_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
 /* Returns the floats of scratch for `tokens` tokens of a mixture whose experts are all in memory. */
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);

@@ -134,11 +134,6 @@ static forward_view add_rows(builder *b, const char *part, uint64_t rows, uint64
     return add_slot(b, (forward_slot){.weight = weight, .rows = rows, .cols = cols, .matrices = 1, .vectors = true});
 }
 
-static forward_view add_vectors(builder *b, forward_part part, uint64_t matrices, uint64_t cols)
-{
-    return add_rows(b, name_of(b, part), matrices, cols);
-}
-
 /* `rows` 0 means a vector of `cols` numbers. */
 static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols)
 {
@@ -189,12 +184,12 @@ static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
     add_biased(b, part, organ_norm_bias(part), biased, 0, width);
 }
 
-/* The file has these rows of q or k in an order in which rotation pairs neighbours. */
+/* The file has rows of q or k in an order in which rotation pairs neighbours. */
 static void mark_reordered_rows(builder *b, forward_part part)
 {
-    const forward_view view = b->plan->parts[part];
-    if (b->forward->config.rope_interleaved && view.slot != SIZE_MAX)
-        b->plan->slots[view.slot].turned = organ_rope_rows(&b->forward->config, b->kind);
+    const size_t slot = b->plan->parts[part].slot;
+    if (b->forward->config.rope_interleaved && slot != SIZE_MAX)
+        b->plan->slots[slot].turned = organ_rope_rows(&b->forward->config, b->kind);
 }
 
 /* Rows are counted for q, k and v in turn; the bias, if any, is PART_BIAS_Q. */
@@ -207,10 +202,8 @@ static void add_fused(builder *b, const char *name, const uint64_t rows[3])
     parts[PART_Q] = add_linear(b, name, all, c->hidden);
     if (c->qkv_bias)
         parts[PART_BIAS_Q] = add_matrix(b, organ_forward_bias_name(name, bias), 0, all);
-    if (c->fused != ORGAN_FUSED_NONE)
-        return;
-    parts[PART_K] = organ_view_from_row(parts[PART_Q], rows[0]);
-    parts[PART_V] = organ_view_from_row(parts[PART_K], rows[1]);
+    for (unsigned k = 1; k < 3 && c->fused == ORGAN_FUSED_NONE; k++)
+        parts[PART_Q + k] = organ_view_from_row(parts[PART_Q + k - 1], rows[k - 1]);
 }
 
 /* rows[0] is 0 if the layer has no q. */
@@ -337,26 +330,33 @@ static void add_mixer(builder *b, organ_mixer mixer)
     forward_mixer_part parts[FORWARD_MIXER_PARTS];
     const organ_forward_config *const c = &b->forward->config;
     const size_t count = organ_forward_mixer_parts(c, b->kind, mixer, parts);
-    if (mixer == ORGAN_MIXER_ATTENTION)
+    const bool attends = mixer == ORGAN_MIXER_ATTENTION;
+    if (attends)
         (b->kind->latent ? add_latent : add_attention)(b);
-    if (mixer == ORGAN_MIXER_ATTENTION && b->kind->sinks)
+    if (attends && b->kind->sinks)
         add_named_part(b, PART_SINKS, 0, b->kind->heads);
-    if (mixer == ORGAN_MIXER_ATTENTION && c->gate != ORGAN_UNGATED && !c->gate_in_q)
+    if (attends && c->gate != ORGAN_UNGATED && !c->gate_in_q)
         add_named_part(b, PART_HEAD_GATE, b->kind->heads * (c->gate_heads ? 1 : (uint64_t)b->kind->value_dim),
                        c->hidden);
-    for (size_t k = 0; k < count; k++)
-        if (parts[k].small)
-            b->plan->parts[parts[k].part] =
-                add_vectors(b, parts[k].part, parts[k].rows ? parts[k].rows : 1, parts[k].cols);
+    for (const forward_mixer_part *p = parts; p < parts + count; p++)
+        if (p->small)
+            b->plan->parts[p->part] = add_rows(b, name_of(b, p->part), p->rows ? p->rows : 1, p->cols);
         else
-            add_named_part(b, parts[k].part, parts[k].rows, parts[k].cols);
+            add_named_part(b, p->part, p->rows, p->cols);
+}
+
+/* Returns the name of the tensor with gate and up, one below the other; NULL if the file has them apart. */
+static const char *joined_name(const builder *b, forward_part joined, forward_part up)
+{
+    const char *const name = name_of(b, joined);
+    return name && (part_exists(b, name) || !part_exists(b, name_of(b, up))) ? name : NULL;
 }
 
 static void add_dense(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
     const uint64_t inner = b->kind->intermediate;
-    const char *const fused = name_of(b, PART_GATE_UP);
+    const char *const fused = joined_name(b, PART_GATE_UP, PART_UP);
     forward_view *parts = b->plan->parts;
     if (fused) {
         parts[PART_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
@@ -457,8 +457,8 @@ static void add_numbered(builder *b)
     const organ_forward_config *c = &b->forward->config;
     const uint64_t inner = c->expert_intermediate, hidden = organ_forward_expert_hidden(c);
     forward_view *const views = b->plan->experts;
+    char part[128];
     for (unsigned k = c->ungated; k < 3; k++) {
-        char part[128];
         const char *const pattern = name_of(b, PART_EXPERT_GATE + k);
         for (unsigned e = 0; e < c->experts && b->error->status == ORGAN_OK; e++) {
             organ_forward_number_name(pattern, e, part);
@@ -481,7 +481,7 @@ static bool has_row(const builder *b, forward_part part)
 static void add_shared(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    const char *const fused = name_of(b, PART_SHARED_GATE_UP);
+    const char *const fused = joined_name(b, PART_SHARED_GATE_UP, PART_SHARED_UP);
     const uint64_t inner = c->shared_intermediate;
     if (!inner) {
         refuse_part(b, PART_SHARED_DOWN, "shared expert");
@@ -529,7 +529,7 @@ static void add_experts(builder *b)
     add_shared(b);
 }
 
-/* These are the tensors of Gemma 3n and 4, and the dense feed-forward that runs in parallel with a mixture. */
+/* The tensors of single architectures, and the dense feed-forward that runs in parallel with a mixture. */
 static void add_gemma(builder *b)
 {
     forward_shape shapes[FORWARD_GEMMA_PARTS];

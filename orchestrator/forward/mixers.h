@@ -199,5 +199,44 @@ void organ_forward_index_take(const forward_index *index, size_t token, const fl
 /* For each k below `keys`, sets scores[k] to -infinity if key first + k is not chosen. `chosen` has the bits of the
  * query. Returns true if any of these keys is chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores);
+/* Returns the floats of memory for the choice of keys or blocks of `tokens` tokens with windows of up to `total` keys:
+ * organ_forward_index_room or organ_forward_blocks_room. */
+size_t organ_forward_choice_room(const organ_forward_config *config, size_t tokens, size_t total);
+
+/* ---- block-sparse attention (block_choice.c) ---- */
+
+/* The indexer of block-sparse attention for the tokens of a group, and the blocks that it chooses. */
+typedef struct forward_blocks {
+    const forward_rotation *rotation;
+    const size_t *position; /* for each token, its row in the rotation tables */
+    float *q;               /* its queries: tokens x index heads x dim */
+    float *keys;            /* its keys, a row for each cached token, then one for each token of the group */
+    /* tokens x index heads x count: the score of each block of keys of the token's window; NULL: all blocks are
+     * attended to */
+    float *scores;
+    uint32_t *chosen;    /* tokens x index heads x words, a bit for each block */
+    size_t count, words; /* blocks of the longest window; words of 32 bits for them */
+} forward_blocks;
+
+/* A tile of queries of a window: the number in the group of the window's first token, less the tokens in the KV cache;
+ * position of the first query, cached tokens included; number of queries, at most FORWARD_QUERIES. */
+typedef struct attention_tile {
+    size_t first, query, queries;
+} attention_tile;
+
+/* Returns the floats of forward_blocks.scores and .chosen; 0 if no window has more blocks than a query may attend to.
+ */
+size_t organ_forward_blocks_room(const organ_forward_config *config, size_t tokens, size_t total);
+/* Places the arrays of `blocks` in `room`, before memory for organ_forward_choice_room; the keys in the KV cache if
+ * there is one. `total` is the length of the longest window. */
+void organ_forward_blocks_place(const forward_group *group, float *room, size_t total, forward_blocks *blocks);
+/* Computes the queries and keys from `normed`, the layer's normed input (tokens x hidden_size), and chooses the blocks
+ * of the queries of all tiles. */
+organ_status organ_forward_blocks_choose(forward_group *group, const forward_blocks *blocks, const float *normed,
+                                         const attention_tile *tiles, size_t count, organ_error *error);
+/* For each k below `keys`, sets scores[k] to -infinity if the block of key first + k is not chosen for token `token` of
+ * the group and the attention's head `head`. Returns true if any of these keys is chosen. */
+bool organ_forward_blocks_mask(const forward_group *group, const forward_blocks *blocks, size_t token, size_t head,
+                               size_t first, size_t keys, float *scores);
 
 #endif

@@ -59,7 +59,7 @@ static const char *const model_types[] = {
     "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_5", "qwen3_5_moe",
     "gemma4", "gemma4-moe", "gemma4_unified", "qwen2_vl", "qwen2_vl-top", "internvl", "internvl-qwen3",
     "internvl-llama", "internvl-qwen3_moe", "glm4v_moe", "glm4v", "glm46v", "glm46v-moe",
-    "step3p7", "step3p7-flat",
+    "step3p7", "step3p7-flat", "minimax_m3_vl", "minimax_m3_vl-flat",
 };
 /* clang-format on */
 

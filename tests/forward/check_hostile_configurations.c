@@ -141,6 +141,11 @@ static const exception unread[] = {
      "attention_other_setting.attention_type attention_other_setting.head_dim "
      "attention_other_setting.num_attention_groups",
      ANY},
+    {"minimax_m3_vl*", "model_type hidden_act rotary_dim", ANY},
+    {"minimax_m3_vl",
+     "sparse_attention_config.use_sparse_attention sparse_attention_config.sparse_init_block "
+     "sparse_attention_config.sparse_score_type",
+     ANY},
 };
 
 /* These values have a meaning, or change nothing in that model. */
@@ -165,6 +170,8 @@ static const exception harmless[] = {
     {ANY, "topk_group n_group no_rope_layer_interval interleave_moe_layer_step", "0 1000000000 4294967297"},
     {"*", "head_dim intermediate_size", "0 1000000000 4294967297"},
     {"laguna*", "gating", "true"},
+    {"minimax_m3_vl*", "*block_size *topk_blocks", "1000000000 4294967297"}, /* all keys, all blocks */
+    {"minimax_m3_vl*", "*local_block*", "0"},
     {"bailing_hybrid*", "kda_lower_bound", "-1"},
     {"llama4*", "no_rope_layers", "[[][]]"},
 };
@@ -203,6 +210,12 @@ static const struct {
     {"time_step_min", "limits of the time steps"},
     {"per_layer_config*", "per_layer_config|layers of the same kind"},
     {"sliding_window", "sliding window"},
+    {"moe_layer_freq", "mlp_layer_types"},
+    {"*sparse_attention_freq", "layer_types"},
+    {"*sparse_index_dim", "index_head_dim"},
+    {"*sparse_num_index_heads", "index_n_heads"},
+    {"*sparse_block_size", "index_block_size"},
+    {"*sparse_topk_blocks *local_block*", "index_topk_blocks|index_local_blocks"},
 };
 
 static bool matches(const char *patterns, const char *text)

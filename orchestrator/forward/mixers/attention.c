@@ -11,11 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct attention_tile {
-    size_t first;          /* number in the group of the window's first token */
-    size_t query, queries; /* position of the first query, cached tokens included; number of queries */
-} attention_tile;
-
 /* k and v have a row for each cached token, then one for each token of the group. */
 typedef struct attention_job {
     forward_group *group;
@@ -30,6 +25,7 @@ typedef struct attention_job {
     float *factors;          /* by which the q of each token of the group is multiplied; NULL: none */
     forward_index index;     /* of sparse attention */
     const float *index_keys; /* keys of the indexer, a row for each row of k */
+    forward_blocks blocks;   /* of block-sparse attention */
     bool shared;             /* k and v are those of an earlier layer */
     const size_t *position;  /* for each token of the group, its row in the rotation tables */
     attention_tile *tiles;
@@ -83,8 +79,9 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
     const size_t latent = kind->latent ? organ_forward_latent_room(&c->latent, 1) : 0;
     const size_t keys = organ_forward_keys_width(c, kind) + organ_forward_values_width(c, kind);
     const size_t fused = c->fused != ORGAN_FUSED_NONE ? (size_t)kind->heads * kind->head_dim + keys : 0;
-    const size_t gated = c->gate_in_q ? 2 * (size_t)kind->heads * kind->head_dim : 0;
-    return heads + keys + latent + fused + gated;
+    const size_t gated = c->gate_in_q ? 2 * (size_t)kind->heads * kind->head_dim : 0,
+                 index = organ_forward_index_width(c, kind) * ((size_t)c->blocks.heads + 1);
+    return heads + keys + latent + fused + gated + index;
 }
 
 /* ---- norms and rotation of heads ---- */
@@ -244,6 +241,9 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
         size_t lo = from > first ? organ_min(from - first, keys) : 0,
                hi = at >= first ? organ_min(at + 1 - first, keys) : 0;
         if (chosen && !organ_forward_index_mask(chosen, first, hi, scratch + i * FORWARD_KEYS))
+            lo = hi = 0;
+        if (j->blocks.scores && !organ_forward_blocks_mask(j->group, &j->blocks, token, head->number, first, hi,
+                                                           scratch + i * FORWARD_KEYS))
             lo = hi = 0;
         if (c->alibi_max > 0 && lo < hi)
             organ_forward_alibi(c, head->number, at, first + lo, scratch + i * FORWARD_KEYS + lo, hi - lo);
@@ -501,6 +501,10 @@ static organ_status run_attention(attention_job *j, const float *normed, float *
 {
     if (j->kind->latent ? project_latent(j, normed, error) : project_qkv(j, normed, error))
         return error->status;
+    j->blocks.position = j->position;
+    if (j->kind->indexed && j->group->forward->config.blocks.size &&
+        organ_forward_blocks_choose(j->group, &j->blocks, normed, j->tiles, j->tile_count, error))
+        return error->status;
     if (attend_all(j, error))
         return error->status;
     /* The gates reuse the memory of q, which is no longer needed. */
@@ -510,15 +514,23 @@ static organ_status run_attention(attention_job *j, const float *normed, float *
     return project_output(j, projected, error);
 }
 
+/* Returns the length of the longest window of the group. */
+static size_t longest_window(const attention_job *j)
+{
+    const forward_group *const g = j->group;
+    size_t total = 0;
+    for (size_t w = g->window; w < g->until; w++)
+        total = organ_max(total, j->cached_tokens + g->windows->begin[w + 1] - g->windows->begin[w]);
+    return total;
+}
+
 /* The arrays are in j->room, after the latent vectors of queries; keys are in v. If no window has more than
  * index_topk tokens, all keys are attended to, and scores and chosen keys stay unset. */
 static void place_index(attention_job *j)
 {
     const forward_group *const g = j->group;
     const organ_latent_config *const c = &g->forward->config.latent;
-    size_t total = 0;
-    for (size_t w = g->window; w < g->until; w++)
-        total = organ_max(total, j->cached_tokens + g->windows->begin[w + 1] - g->windows->begin[w]);
+    const size_t total = longest_window(j);
     j->index.q = j->room + g->tokens * organ_max(c->q_rank, c->rank);
     j->index.weights = j->index.q + g->tokens * c->index_heads * c->index_dim;
     j->index.keys = j->v + j->cached_tokens * j->v_width;
@@ -546,6 +558,8 @@ static void place_keys(attention_job *j)
         j->k_width = j->v_width = (size_t)c->state;
     }
     place_index(j);
+    if (j->kind->indexed && g->forward->config.blocks.size)
+        organ_forward_blocks_place(g, j->room, longest_window(j), &j->blocks);
     if (j->kind->latent) { /* MLA: a row is the key, and its first `rank` floats are the value */
         j->v_width = j->key_dim = j->k_width;
         j->value_dim = c->latent.rank;
@@ -576,7 +590,7 @@ organ_status organ_forward_attention(forward_group *g, const float *normed, floa
     j.room = j.v + g->tokens * j.v_width;
     place_keys(&j);
     forward_rotation *rotation = kind->window ? &f->rotation_local : &f->rotation;
-    j.rotation = rotation;
+    j.rotation = j.blocks.rotation = rotation;
     size_t *positions = NULL;
     organ_forward_rotation_begin(rotation);
     if (place_tokens_and_tiles(&j, rotation, &positions, error) == ORGAN_OK)

@@ -111,6 +111,32 @@ static void edit_linear_layers(organ_layer_plan *p)
         organ_settings_set(&p->s, key, json_incref(made));
 }
 
+/* sparse_attention_config of MiniMax M3 has lists with an entry for each layer. */
+static void edit_sparse_layers(organ_layer_plan *p)
+{
+    static const char *const object = "sparse_attention_config", *const lists[] = {"sparse_attention_freq",
+                                                                                   "sparse_disable_index_value", NULL};
+    const json_t *const old = json_object_get(p->s.object, object);
+    ORGAN_OWNED_JSON json_t *const made = json_is_object(old) ? json_copy((json_t *)old) : NULL;
+    for (size_t k = 0; made && lists[k] && !p->s.error->status; k++) {
+        if (!json_is_array(json_object_get(old, lists[k])))
+            continue;
+        json_t *const list = json_array();
+        for (size_t n = 0; n < p->after; n++) {
+            const organ_layer_origin *const o = &p->origins[n];
+            const json_t *const from = json_object_get(json_object_get(o->object, object), lists[k]);
+            if (json_array_size(from) != o->layers)
+                organ_settings_refuse(&p->s, object, "a list of it does not have one entry for each layer");
+            else if (json_array_append(list, json_array_get(from, o->layer)))
+                organ_fail_memory(p->s.error, object);
+        }
+        if (json_object_set_new(made, lists[k], list))
+            organ_fail_memory(p->s.error, object);
+    }
+    if (made && !p->s.error->status)
+        organ_settings_set(&p->s, object, json_incref(made));
+}
+
 /* ---- letters and members by number ---- */
 
 static void edit_letters(organ_layer_plan *p, const char *key)
@@ -186,6 +212,8 @@ void organ_layers_edit_lists(organ_layer_plan *p)
         edit_number_text(p);
     if (!p->s.error->status)
         edit_linear_layers(p);
+    if (!p->s.error->status)
+        edit_sparse_layers(p);
     if (!p->s.error->status)
         edit_layer_sizes(p);
 }

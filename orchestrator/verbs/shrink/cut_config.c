@@ -13,9 +13,8 @@
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
 
-/* Widths of feed-forwards, of those of layers before the mixtures, of routed and of shared experts. */
+/* Widths of feed-forwards, of routed and of shared experts. */
 #define WIDTH        "intermediate_size"
-#define DENSE_WIDTH  "prefix_dense_intermediate_size"
 #define EXPERT_WIDTH "moe_intermediate_size"
 #define SHARED_WIDTH "shared_expert_intermediate_size"
 
@@ -23,6 +22,16 @@
 static const json_t *member_of(const organ_cut_config *c, const char *name)
 {
     return json_object_get(c->s.object, name);
+}
+
+/* Returns the member with the width of layers without experts, beside which WIDTH is that of experts; NULL: none. */
+static const char *dense_width_of(const organ_cut_config *c)
+{
+    static const char *const names[] = {"prefix_dense_intermediate_size", "dense_intermediate_size"};
+    for (size_t k = 0; k < COUNT_OF(names); k++)
+        if (organ_settings_get(&c->s, names[k]))
+            return names[k];
+    return NULL;
 }
 
 /* If all elements of the list are the old value, sets them to the new one; returns whether they are. */
@@ -95,8 +104,8 @@ static size_t edit_channels(const organ_cut_config *c)
                               "loaders give its feed-forward 4 times as many channels as the hidden size");
     if (change_list(c, WIDTH, before, after)) /* Gemma 3n */
         return 1;
-    if (organ_settings_get(&c->s, DENSE_WIDTH)) /* the other member is then the width of experts */
-        return organ_settings_change(&c->s, DENSE_WIDTH, before, after);
+    if (dense_width_of(c))
+        return organ_settings_change(&c->s, dense_width_of(c), before, after);
     return organ_settings_change_all(&c->s, WIDTH, before, after);
 }
 
@@ -159,8 +168,7 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     const bool own = organ_settings_has(&c->s, EXPERT_WIDTH);
     const size_t found = organ_settings_change(&c->s, own ? EXPERT_WIDTH : WIDTH, run->expert_channels_before,
                                                run->expert_channels_after);
-    if (found && !own && keeps_dense_layer(run) && !member_of(c, "intermediate_size_mlp") &&
-        !member_of(c, DENSE_WIDTH) &&
+    if (found && !own && keeps_dense_layer(run) && !member_of(c, "intermediate_size_mlp") && !dense_width_of(c) &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
         organ_settings_refuse(&c->s, WIDTH, "it is also the width of layers without experts, which keep another width");
     return found;

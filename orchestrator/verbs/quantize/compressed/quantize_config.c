@@ -319,7 +319,8 @@ static const struct unopened_type {
     {{"modernbert-decoder", "rwkv"}, NULL, NULL},
     {{"falcon"}, NULL, NULL}, /* multiplies by the weight of a class of its own */
     {{"bailing_hybrid", "kimi_linear", "olmo_hybrid"}, NULL, JOINED("the convolutions of q, k and v")},
-    {{"step3p7"}, "model.layers.", JOINED("the stacks of gate and up")}, /* under published names */
+    {{"minimax_m3_vl"}, "language_model.model.layers.", JOINED("gate and up")}, /* under published names */
+    {{"step3p7"}, "model.layers.", JOINED("the stacks of gate and up")},        /* under published names */
 #undef JOINED
 };
 
