@@ -335,12 +335,18 @@ static bool rename_module(const char *model_type, const char *name, char *out, s
            add_base(model_type, out, size);
 }
 
+static organ_module_form form_of_whole(const char *name, const char *module)
+{
+    static const char joined[] = "gate_up_proj";
+    return find_words(module, joined) && !find_words(name, joined) ? ORGAN_MODULE_JOINED : ORGAN_MODULE_WHOLE;
+}
+
 bool organ_module_name(const char *model_type, const char *name, char *out, size_t size, organ_module_form *form)
 {
     const module_row *split;
     const bool fits = rename_module(model_type, name, out, size, &split);
     if (form)
-        *form = split ? ORGAN_MODULE_SPLIT : ORGAN_MODULE_WHOLE;
+        *form = split ? ORGAN_MODULE_SPLIT : form_of_whole(name, out);
     return fits;
 }
 

@@ -17,8 +17,9 @@
 
 /* How transformers loads the matrix of a module of a file. */
 typedef enum organ_module_form {
-    ORGAN_MODULE_WHOLE, /* into one module */
-    ORGAN_MODULE_SPLIT, /* cut into several modules: "attention.query_key_value" into q_proj, k_proj and v_proj */
+    ORGAN_MODULE_WHOLE,  /* into one module */
+    ORGAN_MODULE_SPLIT,  /* cut into several modules: "attention.query_key_value" into q_proj, k_proj and v_proj */
+    ORGAN_MODULE_JOINED, /* joined with another matrix into one module: gate_proj and up_proj into gate_up_proj */
 } organ_module_form;
 
 /* Writes to `out` the name in transformers 5.24 of a tensor or a module of a file. `model_type` is that of config.json,

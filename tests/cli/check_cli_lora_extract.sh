@@ -102,6 +102,15 @@ for type in qwen3_moe-stacked gpt_oss; do
     judge "$type: another verdict on vLLM" jq -e "([.warnings[] | select(contains(\"GPT-OSS\"))] | length) as \$warns | .adapter | $served" experts/organ/lora_extract.json
 done
 
+# ---- matrices that transformers joins: they are left out, and named ----
+(cd "${organ%/build/organ}" && build/checks/arch_model minimax_m3_vl "$scratch/area/minimax_m3_vl") >../out 2>&1 || bad "minimax_m3_vl cannot be made" ../out
+ends 0 prune minimax_m3_vl -o pruned --sparsity 50 --quiet --force
+ends 0 lora extract --base minimax_m3_vl --tuned pruned -o joined -r 4 --quiet
+judge "joined matrices have factors" test -z "$("$organ" inspect joined/adapter_model.safetensors --tensors | grep gate_up_proj)"
+judge "the report does not say why" grep -q "transformers joins it with another matrix" joined/organ/lora_extract.json
+ends 0 lora extract --base minimax_m3_vl --tuned pruned -o joined -r 4 --quiet --save-full --force
+judge "a joined matrix is stored whole" test -z "$("$organ" inspect joined/adapter_model.safetensors --tensors | grep gate_up_proj)"
+
 # ---- errors ----
 mkdir taken && echo x >taken/x
 refused 2 "--tuned" lora extract --base tiny-qwen2 -o no

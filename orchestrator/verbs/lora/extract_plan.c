@@ -83,6 +83,8 @@ static const char *refused_reason(const organ_lora_job *job, const char *key, or
         return NULL;
     if (form == ORGAN_MODULE_SPLIT)
         return "transformers cuts it into several modules";
+    if (form == ORGAN_MODULE_JOINED)
+        return "transformers joins it with another matrix in one module";
     return organ_peft_refuses(job->base->config.model_type, last_word(key))
                ? "peft does not apply factors of this module of its model type"
                : NULL;

@@ -257,6 +257,7 @@ static organ_status name_kept(organ_lora_job *job, organ_lora_other *other, orga
     organ_module_form form;
     if (!(other->key = organ_lora_name_in_transformers(job, other->tuned->name, &form)))
         return organ_fail_memory(error, job->tuned->path);
+    other->kept = form != ORGAN_MODULE_JOINED; /* the other matrix has the same name */
     const char *const dot = strrchr(other->key, '.'), *const word = dot ? dot + 1 : other->key;
     const bool stacked = stacks_experts(job) && other->tuned->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
                          other->tuned->rank > 1 && (other->tuned->anatomy.expert >= 0 || other->tuned->rank == 3);
