@@ -129,6 +129,7 @@ def round_weights(bits, group, model, text, samples, context, out, steps="200"):
     for folder in pathlib.Path(out).glob("*-w*g*"):  # it names a folder in OUT after the model
         for file in folder.iterdir():
             file.rename(folder.parent / file.name)
+        folder.rmdir()
 
 
 def gptqmodel(bits, group, model, text, samples, context, out):
