@@ -47,6 +47,7 @@ def kernels(isa):
     yield "find_magnitudes", "find_magnitudes", ("load", 4), None
     yield "keep_magnitudes", "keep_magnitudes", ("load", 4), r"vpminud"
     yield "philox_uniform", "philox_uniform", ("elements", 6.4), r"vpmuludq"  # 64 numbers take ten rounds
+    yield "square_sums", "square_sums", ("elements", 16), r"vrndscalepd"
     yield "absolute_sums", "absolute_sums", ("elements", 8), r"vinsertf32x8"
     yield "merge_differences", "merge_differences", ("load", 4), r"vmulps"
     yield "physarum_bf16", "physarum_bf16", ("divide", 4), r"fmadd"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Kernels that select values by their magnitude or at random: histograms, positions and masks of magnitudes, Philox
- * numbers, and sums of absolute values. */
+ * numbers, and sums of absolute values and of squares. */
 #include "kernels/simd/isa.h"
 #ifdef ISA
 
@@ -194,6 +194,47 @@ void KERNEL(absolute_sums)(const float *first, const float *second, size_t n, do
         sums[lane] += (double)__builtin_fabsf(first[at + lane]);
         sums[8 + lane] += (double)__builtin_fabsf(second[at + lane]);
     }
+}
+
+/* Parts of a square below 2^60: the addend of part p, 1.5 x 2^52 units of it, rounds to whole units. What is left of
+ * the third part is a multiple of a unit of the fourth, or is cut to one. */
+#define PARTS 4
+static const double addends[PARTS - 1] = {0x1.8p69, 0x1.8p26, 0x1.8p-17};
+
+INLINE void add_squares(f32x16 values, f64x16 sums[PARTS])
+{
+    const f64x16 wide = f64_of_f32(values);
+    f64x16 rest = f64_mul(wide, wide);
+    UNROLL for (int p = 0; p < PARTS - 1; p++)
+    {
+        const f64x16 addend = f64_set1(addends[p]), part = f64_sub(f64_add(rest, addend), addend);
+        sums[p] = f64_add(sums[p], part);
+        rest = f64_sub(rest, part);
+    }
+    sums[PARTS - 1] = f64_add(sums[PARTS - 1], f64_floor(f64_mul(rest, f64_set1(0x1p112))));
+}
+
+bool KERNEL(square_sums)(const float *values, size_t stride, size_t rows, size_t n, double *sums)
+{
+    const u32x16 most = u32_set1(0x4e800000); /* 2^30 */
+    u32x16 greatest = u32_set1(0);
+    double parts[PARTS][16];
+    for (size_t c = 0; c < n; c += 16) {
+        const size_t some = n - c < 16 ? n - c : 16;
+        f64x16 total[PARTS];
+        UNROLL for (int p = 0; p < PARTS; p++) total[p] = f64_set1(0);
+        for (size_t r = 0; r < rows; r++) {
+            const f32x16 row = load_some(values + r * stride + c, some);
+            greatest = u32_max(greatest, u32_and(f32_bits(row), u32_set1(MAGNITUDE)));
+            add_squares(row, total);
+        }
+        total[PARTS - 1] = f64_mul(total[PARTS - 1], f64_set1(0x1p-112));
+        UNROLL for (int p = 0; p < PARTS; p++) f64_store(parts[p], total[p]);
+        for (size_t p = 0; p < PARTS; p++)
+            for (size_t lane = 0; lane < some; lane++)
+                sums[p * n + c + lane] += parts[p][lane];
+    }
+    return m32_count(u32_eq(u32_min(greatest, most), greatest)) == 16;
 }
 
 #endif

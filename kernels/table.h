@@ -53,7 +53,8 @@
     X(set, absolute_sums)                                                                                              \
     X(set, all_finite)                                                                                                 \
     X(set, subtract)                                                                                                   \
-    X(set, merge_differences)
+    X(set, merge_differences)                                                                                          \
+    X(set, square_sums)
 #define MATH_KERNELS(X, set)                                                                                           \
     X(set, selective_scan)                                                                                             \
     X(set, gate_silu)                                                                                                  \

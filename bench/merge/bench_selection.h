@@ -34,6 +34,16 @@ RUN(absolute_sums)
     (void)s, k->absolute_sums(FLOATS(a->in), FLOATS(a->in2), n, sums);
     keep(sums);
 }
+RUN(square_sums)
+{
+    static double sums[4 * 512];
+    (void)s, memset(sums, 0, sizeof sums);
+    for (size_t at = 0, rows; at < n / 512; at += rows) {
+        rows = n / 512 - at < ORGAN_SQUARE_ROWS ? n / 512 - at : ORGAN_SQUARE_ROWS;
+        k->square_sums(FLOATS(a->in) + at * 512, 512, rows, 512, sums);
+    }
+    keep(sums);
+}
 RUN(all_finite)
 {
     (void)s;
@@ -67,6 +77,7 @@ RUN(round)
         PLAIN(count_magnitudes, 4, 0, run_count_magnitudes), PLAIN(find_magnitudes, 4, 0, run_find_magnitudes),        \
         PLAIN(keep_magnitudes, 4, 4, run_keep_magnitudes), PLAIN(philox_uniform, 0, 4, run_philox_uniform),            \
         TWO(absolute_sums, 8, 0, run_absolute_sums), PLAIN(all_finite, 4, 0, run_all_finite),                          \
-        TWO(subtract, 8, 4, run_subtract), TWO(merge_differences, 8, 4, run_merge_differences),
+        PLAIN(square_sums, 4, 0, run_square_sums), TWO(subtract, 8, 4, run_subtract),                                  \
+        TWO(merge_differences, 8, 4, run_merge_differences),
 
 #endif

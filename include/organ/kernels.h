@@ -505,6 +505,11 @@ typedef struct organ_kernels {
     organ_encode_summed *encode_summed[ORGAN_CODES]; /* NULL where `encode` is */
     /* Returns the sum in FP64 of e^(min(first[k] + shift, other[k]) - top), each of which is computed in FP32. */
     double (*smaller_exp_sum)(const float *first, float shift, const float *other, float top, size_t n);
+    /* Adds the squares of n columns of `rows` rows, which begin `stride` values apart, to sums[4][n] without an error:
+     * each square is cut to a multiple of 2^-112 and is the sum of four parts, and sums[p] are those of parts p,
+     * multiples of 2^(17 - 43 p). Sums that begin with 0 have room for ORGAN_SQUARE_ROWS rows. Returns false, with
+     * sums of no use, if a value is NaN or its magnitude exceeds 2^30. */
+    bool (*square_sums)(const float *values, size_t stride, size_t rows, size_t n, double *sums);
 } organ_kernels;
 
 /* Returns the bytes of scratch that the physarum kernels need for a tile of rows x cols: a multiple of 64, or 0 if the
@@ -536,6 +541,9 @@ void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, siz
 /* Transposes 32-bit words, for matrices whose words contain codes packed along the axis that becomes the row. */
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
                          size_t cols);
+
+/* Rows whose squares organ_kernels.square_sums may add to the same sums. */
+#define ORGAN_SQUARE_ROWS 1024
 
 /* Products by instructions that add dot products of BF16 pairs to FP32. SPLIT represents each value of `a` (FP32) and
  * of `b` (neither transposed) as a sum of BF16 terms, each the nearest to the remainder of the terms before it: three

@@ -50,6 +50,7 @@ const kernel_family kernel_families[] = {
     {"selection by magnitudes", check_magnitudes},
     {"numbers of Philox", check_philox},
     {"sums of absolute values", check_absolute_sums},
+    {"sums of squares", check_square_sums},
     {"values that are not finite", check_all_finite},
     {"differences", check_subtract},
     {"weighted sums of differences", check_merged_differences},

@@ -65,6 +65,7 @@ const char *check_selective_scan(const organ_kernels *kernels);
 const char *check_magnitudes(const organ_kernels *kernels); /* kernel_selection_checks.c */
 const char *check_philox(const organ_kernels *kernels);
 const char *check_absolute_sums(const organ_kernels *kernels);
+const char *check_square_sums(const organ_kernels *kernels);
 const char *check_all_finite(const organ_kernels *kernels); /* kernel_difference_checks.c */
 const char *check_subtract(const organ_kernels *kernels);
 const char *check_merged_differences(const organ_kernels *kernels);

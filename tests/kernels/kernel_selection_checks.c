@@ -196,3 +196,62 @@ const char *check_absolute_sums(const organ_kernels *k)
     }
     return NULL;
 }
+
+/* Returns the sum of the squares of column c in units of 2^-112, modulo 2^128. */
+static unsigned __int128 squares_of(const float *values, size_t stride, size_t rows, size_t c)
+{
+    unsigned __int128 sum = 0;
+    for (size_t r = 0; r < rows; r++) {
+        const double value = (double)values[r * stride + c];
+        int exponent;
+        const uint64_t mantissa = (uint64_t)ldexp(frexp(value * value, &exponent), 53);
+        const int shift = exponent - 53 + 112;
+        if (shift >= 0)
+            sum += shift < 128 ? (unsigned __int128)mantissa << shift : 0;
+        else
+            sum += shift > -64 ? mantissa >> -shift : 0;
+    }
+    return sum;
+}
+
+static unsigned __int128 units_of(const double *sums, size_t n, size_t c)
+{
+    unsigned __int128 sum = 0;
+    for (int p = 0; p < 4; p++) {
+        const int exponent = 17 - 43 * p, shift = exponent + 112;
+        const int64_t units = (int64_t)ldexp(sums[(size_t)p * n + c], -exponent);
+        sum += shift < 128 ? (unsigned __int128)(__int128)units << shift : 0;
+    }
+    return sum;
+}
+
+/* Inputs of every size, of which many have bits below the unit, and the greatest ones in as many rows as may be. */
+const char *check_square_sums(const organ_kernels *k)
+{
+    static const size_t rows[] = {0, 1, 3, ORGAN_SQUARE_ROWS};
+    enum { MOST = 70, STRIDE = 80 };
+    float *const values = malloc((size_t)ORGAN_SQUARE_ROWS * STRIDE * sizeof *values);
+    double sums[4 * MOST];
+    samples random = {1};
+    const char *fault = NULL;
+    for (size_t at = 0; at < (size_t)ORGAN_SQUARE_ROWS * STRIDE; at++)
+        values[at] =
+            at % STRIDE == 5 ? -0x1p30F : ldexpf((float)(int32_t)samples_bits(&random), -1 - (int)(at * 7 % 140));
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+        for (size_t n = 1; n <= MOST && !fault; n += n < 20 ? 1 : 25) {
+            memset(sums, 0, sizeof sums);
+            if (!k->square_sums(values, STRIDE, rows[r], n, sums))
+                fault = kernel_fault("square_sums: %zu columns: a value is called too large", n);
+            for (size_t c = 0; c < n && !fault; c++)
+                if (units_of(sums, n, c) != squares_of(values, STRIDE, rows[r], c))
+                    fault = kernel_fault("square_sums: column %zu of %zu, %zu rows: another sum", c, n, rows[r]);
+        }
+    static const float wrong[] = {0x1.000002p30F, -INFINITY, NAN};
+    for (size_t w = 0; w < 3 && !fault; w++) {
+        values[STRIDE + 17] = wrong[w];
+        if (k->square_sums(values, STRIDE, 2, 18, sums) || !k->square_sums(values, STRIDE, 2, 17, sums))
+            fault = kernel_fault("square_sums: %g is not found, or found too early", (double)wrong[w]);
+    }
+    free(values);
+    return fault;
+}

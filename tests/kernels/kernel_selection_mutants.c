@@ -54,6 +54,31 @@ static void absolute_sums_by_four(const float *first, const float *second, size_
         sums[8 + k % 4] += (double)fabsf(second[k]);
     }
 }
+/* Rounds parts below the unit, and forgets the last column. */
+static bool squares_without_last(const float *values, size_t stride, size_t rows, size_t n, double *sums)
+{
+    double parts[4 * 128] = {0};
+    const bool all = RIGHT->square_sums(values, stride, rows, n, parts);
+    for (size_t p = 0; p < 4; p++)
+        for (size_t c = 0; c + 1 < n; c++)
+            sums[p * n + c] += parts[p * n + c];
+    return all;
+}
+static bool rounds_small_squares(const float *values, size_t stride, size_t rows, size_t n, double *sums)
+{
+    const bool all = RIGHT->square_sums(values, stride, rows, n, sums);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < n; c++) {
+            const double square = (double)values[r * stride + c] * (double)values[r * stride + c];
+            if (square < 0x1p-60)
+                sums[3 * n + c] += 0x1p-112 * (rint(square * 0x1p112) - floor(square * 0x1p112));
+        }
+    return all;
+}
+static bool infinity_is_small(const float *values, size_t stride, size_t rows, size_t n, double *sums)
+{
+    return RIGHT->square_sums(values, stride, rows, n, sums) || isinf(values[stride + n - 1]);
+}
 static bool infinity_is_finite(const float *values, size_t n)
 {
     bool any = false;
@@ -122,6 +147,9 @@ MUTANT(keep_magnitudes, reports_one_edge)
 MUTANT(philox_uniform, philox_without_carry)
 MUTANT(philox_uniform, philox_from_whole_blocks)
 MUTANT(absolute_sums, absolute_sums_by_four)
+MUTANT(square_sums, squares_without_last)
+MUTANT(square_sums, rounds_small_squares)
+MUTANT(square_sums, infinity_is_small)
 MUTANT(all_finite, infinity_is_finite)
 MUTANT(all_finite, last_is_finite)
 MUTANT(subtract, subtracts_from_base)
@@ -141,6 +169,9 @@ const kernel_mutant selection_mutants[] = {
     {"the counter of Philox stays within a word", check_philox, break_philox_without_carry},
     {"numbers begin with a block", check_philox, break_philox_from_whole_blocks},
     {"four sums instead of eight", check_absolute_sums, break_absolute_sums_by_four},
+    {"the last column is left out", check_square_sums, break_squares_without_last},
+    {"squares below the unit are rounded", check_square_sums, break_rounds_small_squares},
+    {"the square of infinity is taken", check_square_sums, break_infinity_is_small},
     {"infinity is finite", check_all_finite, break_infinity_is_finite},
     {"the last value is not looked at", check_all_finite, break_last_is_finite},
     {"a difference of 0 is negative", check_subtract, break_subtracts_from_base},

@@ -18,7 +18,7 @@
 
 #define UNIT_EXPONENT (-112)
 #define LARGEST_INPUT 0x1p30f           /* 2^20 tokens with this input do not overflow a sum */
-#define COLUMNS       ((size_t)512)     /* columns of one task */
+#define COLUMNS       ((size_t)64)      /* columns of one task */
 #define REDUCED       ((size_t)1 << 16) /* numbers that ranks exchange together */
 
 /* ---- entries ---- */
@@ -155,23 +155,61 @@ typedef struct input_batch {
     const float *inputs;
     size_t tokens, features, stride; /* rows begin `stride` numbers apart */
     const size_t *columns;           /* columns of the inputs in llama.cpp's tensor; NULL: the same */
-    size_t *faulty;                  /* index of an input that is too large or not finite; SIZE_MAX: none */
+    const organ_kernels *kernels;
+    size_t *faulty; /* begin of columns and rows with an input that is too large or not finite; SIZE_MAX: none */
 } input_batch;
+
+/* Adds value x 2^shift units; shift + the bits of `value` are at most those of a sum. */
+static void add_wide(organ_exact_sum *sum, unsigned __int128 value, int shift)
+{
+    static const int bits = 32;
+    for (; value; value >>= bits, shift += bits)
+        add_units(sum, (uint64_t)(value & UINT32_MAX), shift);
+}
+
+/* Adds the four parts of organ_kernels.square_sums, whose units are 2^129, 2^86, 2^43 and 1 of those of the sum. The
+ * parts may be negative, but their sum is not. */
+static void add_parts(organ_exact_sum *sum, const double parts[4])
+{
+    int64_t units[4];
+    for (int p = 0; p < 4; p++)
+        units[p] = (int64_t)ldexp(parts[p], 43 * p - 17);
+    __int128 low = ((__int128)units[2] << 43) + units[3], high = ((__int128)units[0] << 43) + units[1];
+    const __int128 carry = low >> 86; /* rounds down, so that what is left of `low` is not negative */
+    high += carry;
+    low -= carry << 86;
+    add_wide(sum, (unsigned __int128)low, 0);
+    add_wide(sum, (unsigned __int128)high, 86);
+}
 
 /* Inputs are divided among tasks, so that no two tasks change a sum. */
 static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const input_batch *const a = context;
-    const size_t from = index * COLUMNS, end = organ_min(from + COLUMNS, a->features);
-    for (size_t t = 0; t < a->tokens; t++)
-        for (size_t x = from; x < end; x++) {
-            const float input = a->inputs[t * a->stride + x];
-            if (fabsf(input) <= LARGEST_INPUT)
-                add_number(&a->sums[a->columns ? a->columns[x] : x], (double)input * (double)input);
-            else
-                a->faulty[index] = t * a->stride + x;
+    const size_t from = index * COLUMNS, n = organ_min(COLUMNS, a->features - from);
+    for (size_t t = 0, rows; t < a->tokens; t += rows) {
+        const float *const inputs = a->inputs + t * a->stride + from;
+        double sums[4 * COLUMNS] = {0};
+        rows = organ_min(a->tokens - t, ORGAN_SQUARE_ROWS);
+        if (!a->kernels->square_sums(inputs, a->stride, rows, n, sums)) {
+            a->faulty[index] = t * a->stride + from;
+            return;
         }
+        for (size_t x = 0; x < n; x++)
+            add_parts(&a->sums[a->columns ? a->columns[from + x] : from + x],
+                      (const double[4]){sums[x], sums[n + x], sums[2 * n + x], sums[3 * n + x]});
+    }
+}
+
+/* Returns the index of the first input from `begin` on, row by row in the columns of its task, that is too large. */
+static size_t find_faulty(const input_batch *a, size_t begin)
+{
+    const size_t from = begin % a->stride, n = organ_min(COLUMNS, a->features - from);
+    size_t at = begin;
+    while (fabsf(a->inputs[at]) <= LARGEST_INPUT)
+        at += at % a->stride + 1 < from + n ? 1 : a->stride - n + 1;
+    return at;
 }
 
 static organ_status add_tokens(const organ_input_sums *s, const organ_input_entry *entry, size_t matrix,
@@ -186,13 +224,15 @@ static organ_status add_tokens(const organ_input_sums *s, const organ_input_entr
     a.sums = entry->sums + matrix * entry->features;
     a.features = entry->features;
     a.faulty = faulty;
-    organ_share_work(s->engine, NULL, tasks, 4.0 * ORGAN_SHARE_NUMBER * (double)(a.tokens * a.features), add_columns,
-                     &a);
+    a.kernels = s->engine->kernels;
+    organ_share_work(s->engine, NULL, tasks, ORGAN_SHARE_NUMBER * (double)(a.tokens * a.features), add_columns, &a);
     for (size_t k = 0; k < tasks && !error->status; k++)
-        if (faulty[k] != SIZE_MAX)
+        if (faulty[k] != SIZE_MAX) {
+            const size_t at = find_faulty(&a, faulty[k]);
             organ_fail(error, ORGAN_BAD_INPUT,
                        "tensor '%s': its input %zu is %g for one token, but importances need finite inputs up to %g",
-                       tensor, faulty[k] % a.stride, (double)a.inputs[faulty[k]], (double)LARGEST_INPUT);
+                       tensor, at % a.stride, (double)a.inputs[at], (double)LARGEST_INPUT);
+        }
     entry->counts[matrix] += a.tokens;
     return error->status;
 }
