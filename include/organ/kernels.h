@@ -4,8 +4,7 @@
  *
  * Floating-point sums use 16 virtual lanes: element k is added to lane k mod 16, in index order; then lanes are
  * folded by halves (lane l += lane l + 8, then + 4, + 2, + 1). Arrays of weights need only the alignment of their
- * element. Any n is allowed, including 0; nothing past the end is read or written. Arrays must not overlap unless a
- * kernel allows it. */
+ * element. Any n is allowed, also 0; nothing past the end is read or written. Arrays may overlap only where stated. */
 #ifndef ORGAN_API_KERNELS_H
 #define ORGAN_API_KERNELS_H
 
@@ -43,8 +42,8 @@ typedef struct organ_audit_counts {
 } organ_audit_counts;
 
 /* Moments of finite values, in FP64. `m2`, `m3` and `m4` are the sums of powers of deviations from `mean`, so that
- * parts can be merged; std = sqrt(m2 / n), excess kurtosis = n m4 / m2^2 - 3. min and max are +infinity and -infinity
- * for n = 0. */
+ * parts can be merged; std = sqrt(m2 / n), excess kurtosis = n m4 / m2^2 - 3. For n = 0, min is +infinity, max
+ * -infinity. */
 typedef struct organ_moments {
     uint64_t n;    /* number of finite values, zeros included */
     uint64_t zero; /* number of +0 and -0 among them */
@@ -59,8 +58,7 @@ typedef struct organ_spread {
     double mean, m2;
 } organ_spread;
 
-/* The histogram of the Z-measure "z/1": bins of standardised values on [-8, 8). Values outside are counted in the
- * first and the last bin. */
+/* The histogram of the Z-measure "z/1": bins of standardised values on [-8, 8), the outer ones with values beyond. */
 #define ORGAN_Z_BINS         256
 #define ORGAN_Z_BINS_PER_STD 16
 
@@ -76,8 +74,7 @@ typedef void organ_quantize_blocks(const float *values, void *blocks, size_t blo
 /* Encodes with a search for the scales that minimise the sum of weight x (value - decoded value)^2. `weights` are
  * `cols` numbers from 2^-24 to 2^24, one for each column, the same for every row; NULL means all 1. The first block
  * begins a row, and cols is a multiple of a block's elements. No scale becomes infinite. Values beyond 2^30 in
- * magnitude are replaced by +-2^30, a NaN by -2^30. docs/definitions/gguf.md defines the scales that are tried and
- * the order of the sums. */
+ * magnitude are replaced by +-2^30, a NaN by -2^30. docs/definitions/gguf.md defines tried scales and sums. */
 typedef void organ_fit_blocks(const float *values, const float *weights, size_t cols, void *blocks,
                               size_t blocks_count);
 
@@ -158,8 +155,8 @@ typedef enum organ_compute {
     ORGAN_COMPUTES
 } organ_compute;
 /* A product: sets c to a b^T, adds a b^T to c or subtracts it from c, depending on `into`. a has m rows of k values, b
- * has n rows of k values, and c has m rows of n values, c_stride elements apart. c must not overlap the operands; m, n
- * and k may be 0. */
+ * has n rows of k values, and c m rows of n, c_stride elements apart. c must not overlap the operands; m, n, k may be
+ * 0. */
 typedef struct organ_product {
     size_t m, n, k;
     organ_product_operand a, b;
@@ -297,8 +294,7 @@ typedef struct organ_kernels {
     /* Exact. A NaN keeps its sign and payload and becomes quiet. */
     void (*bf16_to_f32)(const uint16_t *src, float *dst, size_t n);
     void (*f16_to_f32)(const uint16_t *src, float *dst, size_t n);
-    /* Round to nearest even. A NaN keeps its sign and upper payload bits and becomes quiet; overflow gives infinity;
-     * subnormals are kept. */
+    /* Round to nearest even, also to subnormals. A NaN keeps its sign and upper payload bits and becomes quiet. */
     void (*f32_to_bf16)(const float *src, uint16_t *dst, size_t n);
     void (*f32_to_f16)(const float *src, uint16_t *dst, size_t n);
 
@@ -446,9 +442,8 @@ typedef struct organ_kernels {
      * FP32, squares and their sums in FP64. If a value is not finite, sums[0] is not. */
     void (*error_squares)(const float *values, const float *back, size_t n, double *sums);
 
-    /* Sets scales[g] to the scale of group g of a row of `cols` values as search_scales does, but for the least sum of
-     * weights[j] times the square of the error of column j, (error x weight) x error fused. cols is a multiple of
-     * `group`, or less. */
+    /* Sets scales[g] to the scale of group g of a row as search_scales does, but for the least sum of weights[j] times
+     * the square of the error of column j, (error x weight) x error fused. cols is a multiple of `group`, or less. */
     void (*search_weighted)(const organ_scale_search *search, const float *values, const float *weights, size_t cols,
                             size_t group, float *scales);
     /* Sets scales[g] and minima[g] for each whole group g of a row of `cols` values: 16 starts are refitted twice by
@@ -505,10 +500,9 @@ typedef struct organ_kernels {
     organ_encode_summed *encode_summed[ORGAN_CODES]; /* NULL where `encode` is */
     /* Returns the sum in FP64 of e^(min(first[k] + shift, other[k]) - top), each of which is computed in FP32. */
     double (*smaller_exp_sum)(const float *first, float shift, const float *other, float top, size_t n);
-    /* Adds the squares of n columns of `rows` rows, which begin `stride` values apart, to sums[4][n] without an error:
-     * each square is cut to a multiple of 2^-112 and is the sum of four parts, and sums[p] are those of parts p,
-     * multiples of 2^(17 - 43 p). Sums that begin with 0 have room for ORGAN_SQUARE_ROWS rows. Returns false, with
-     * sums of no use, if a value is NaN or its magnitude exceeds 2^30. */
+    /* Adds the squares of n columns of `rows` rows, which begin `stride` values apart, to sums[4][n], without an error
+     * but for bits of a square below 2^-112. sums[p] are multiples of 2^(17 - 43 p), with room for the squares of
+     * ORGAN_SQUARE_ROWS rows. Returns false, with sums of no use, if a value is NaN or beyond 2^30 in magnitude. */
     bool (*square_sums)(const float *values, size_t stride, size_t rows, size_t n, double *sums);
 } organ_kernels;
 
@@ -531,8 +525,7 @@ float organ_e8m0_to_f32(uint8_t code);
 float organ_e4m3_to_f32(uint8_t code);
 /* Extracts codes [first, first + n) from a row of little-endian 32-bit words, `bits` (1 to 8) each, lowest bits
  * first. Dense: code i begins at bit i x bits of the row and may cross words. Otherwise a word contains 32 / bits
- * codes, rounded down, and its top bits are unused. Reads no byte without a bit of these codes; words need no
- * alignment. */
+ * codes, rounded down, and its top bits are unused. Reads no other bytes; words need no alignment. */
 void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first, uint8_t *codes, size_t n);
 
 /* dst[c * dst_stride + r] = src[r * src_stride + c] for r < rows, c < cols; strides in elements. */
@@ -542,8 +535,7 @@ void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, siz
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
                          size_t cols);
 
-/* Rows whose squares organ_kernels.square_sums may add to the same sums. */
-#define ORGAN_SQUARE_ROWS 1024
+#define ORGAN_SQUARE_ROWS 1024 /* see organ_kernels.square_sums */
 
 /* Products by instructions that add dot products of BF16 pairs to FP32. SPLIT represents each value of `a` (FP32) and
  * of `b` (neither transposed) as a sum of BF16 terms, each the nearest to the remainder of the terms before it: three
