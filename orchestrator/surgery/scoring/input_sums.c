@@ -174,10 +174,11 @@ static void add_parts(organ_exact_sum *sum, const double parts[4])
     int64_t units[4];
     for (int p = 0; p < 4; p++)
         units[p] = (int64_t)ldexp(parts[p], 43 * p - 17);
-    __int128 low = ((__int128)units[2] << 43) + units[3], high = ((__int128)units[0] << 43) + units[1];
+    const __int128 step = (__int128)1 << 43;
+    __int128 low = units[2] * step + units[3], high = units[0] * step + units[1];
     const __int128 carry = low >> 86; /* rounds down, so that what is left of `low` is not negative */
     high += carry;
-    low -= carry << 86;
+    low -= carry * step * step;
     add_wide(sum, (unsigned __int128)low, 0);
     add_wide(sum, (unsigned __int128)high, 86);
 }

@@ -361,6 +361,6 @@ ends 0 layers v4 -o v4made --drop 1-1 --quiet --force
 judge "the block changes" diff <(bytes v4 | grep '^mtp') <(bytes v4made | grep '^mtp')
 ends 0 inspect v4
 prints "named as in DeepSeek-V4."
-refused 3 "--mtp keep: organ has no rules for this architecture" convert v4 -o no.gguf --to gguf --mtp keep
+refused 3 "organ has no rules for llama.cpp's 'deepseek4'" convert v4 -o no.gguf --to gguf --mtp keep
 
 finish
