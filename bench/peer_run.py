@@ -135,6 +135,8 @@ def round_weights(bits, group, model, text, samples, context, out, steps="200"):
 def gptqmodel(bits, group, model, text, samples, context, out):
     import os
     os.environ["GPTQMODEL_CPU_WORKERS"] = WORKERS
+    model, text, out = (os.path.abspath(path) for path in (model, text, out))
+    os.chdir(os.path.dirname(out))  # for its logs
     import torch
     from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
     from transformers import AutoTokenizer
