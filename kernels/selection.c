@@ -196,8 +196,8 @@ void KERNEL(absolute_sums)(const float *first, const float *second, size_t n, do
     }
 }
 
-/* Parts of a square below 2^60: the addend of part p, 1.5 x 2^52 units of it, rounds to whole units. What is left of
- * the third part is a multiple of a unit of the fourth, or is cut to one. */
+/* A square, which is below 2^60, is divided into four parts. Adding and subtracting addends[p], which is 1.5 x 2^52
+ * units of part p, rounds a number to whole units. The fourth part is the remainder, cut to whole units of 2^-112. */
 #define PARTS 4
 static const double addends[PARTS - 1] = {0x1.8p69, 0x1.8p26, 0x1.8p-17};
 

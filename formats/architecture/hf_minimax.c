@@ -15,7 +15,7 @@
 /* The object of published files with the settings of sparse attention, whose members precede those of the text part. */
 #define OBJECT "sparse_attention_config"
 
-/* What transformers takes for missing members. */
+/* The members that transformers adds if config.json lacks them. */
 #define M3_DEFAULTS                                                                                                    \
     "{\"dense_intermediate_size\": 12288, \"shared_intermediate_size\": 3072, \"routed_scaling_factor\": 2.0, "        \
     "\"num_local_experts\": 128, \"num_experts_per_tok\": 4, \"intermediate_size\": 3072, \"index_n_heads\": 4, "      \

@@ -258,8 +258,8 @@ static size_t compressed_parts(const organ_forward_config *c, const organ_layer_
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* The matrices are read as FP32, because their products decide about all streams. Those that mix streams have rows for
- * the weights of the mixing, too. */
+/* The matrices are read as FP32, because their products decide about all streams. If the streams
+ * are mixed, the matrices also have rows for the weights of the mixing. */
 static size_t connection_parts(const organ_forward_config *c, forward_mixer_part *parts)
 {
     const bool mixed = c->connections.balances > 0;

@@ -6,7 +6,7 @@
 
 #include <organ/stream.h>
 
-/* What a caller does with a part of the rows that are read: `first` is counted over all matrices. */
+/* A callback for parts of the rows that are read. It gets the first row of a part, counted over all matrices. */
 typedef struct weight_use {
     size_t most; /* rows of a part */
     organ_status (*use)(void *context, uint64_t first, size_t rows, organ_error *error);
@@ -96,9 +96,9 @@ struct organ_weight_reader {
 extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words,
     organ_weight_family_experts, organ_weight_family_rotated, organ_weight_family_levels;
 
-/* Return about how many rows, from `rows` on, are best read by one call of organ_weight_read_parts, and used at once.
- */
+/* Returns the best number of rows for one call of organ_weight_read_parts, if the caller would choose `rows`. */
 size_t organ_weight_reader_batch(const organ_weight_reader *reader, size_t rows);
+/* Returns likewise the best number of rows of a part. */
 size_t organ_weight_reader_part(const organ_weight_reader *reader, size_t rows);
 /* As organ_weight_read, but has room for use->most rows in `values`, and calls `use` when they have the next rows. Rows
  * that share stored data are still read together. */

@@ -7,7 +7,7 @@
  * and wo_b reads the results of all groups.
  *
  * In layers with `compress` = m > 0, the compressed token i is computed from the tokens i m, ..., i m + m - 1
- * (DeepSeek- V4, "heavily compressed attention"): in each dimension the softmax over these tokens of wgate(x) + ape
+ * (DeepSeek-V4, "heavily compressed attention"): in each dimension the softmax over these tokens of wgate(x) + ape
  * weighs their wkv'(x), and the sum passes a norm and the rotation of position i m. `ape` has a row for each place in
  * the block. In layers with an indexer ("compressed sparse attention"), the m tokens of the block before take part too,
  * with projections of their own: the first half of the rows of wkv', wgate and ape is for the next block, the second

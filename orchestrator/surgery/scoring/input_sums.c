@@ -176,7 +176,7 @@ static void add_parts(organ_exact_sum *sum, const double parts[4])
         units[p] = (int64_t)ldexp(parts[p], 43 * p - 17);
     const __int128 step = (__int128)1 << 43;
     __int128 low = units[2] * step + units[3], high = units[0] * step + units[1];
-    const __int128 carry = low >> 86; /* rounds down, so that what is left of `low` is not negative */
+    const __int128 carry = low >> 86; /* rounds down: the remainder of `low` is not negative */
     high += carry;
     low -= carry * step * step;
     add_wide(sum, (unsigned __int128)low, 0);
