@@ -59,7 +59,7 @@ static void run_transpose(const subject *s, const organ_kernels *k, const slice 
 {
     (void)s, (void)k;
     for (size_t at = 0; at + ROW * ROW <= n; at += ROW * ROW)
-        organ_transpose_u8(a->in + at, ROW, a->out + at, ROW, ROW, ROW);
+        organ_transpose_nibbles(a->in + at, ROW, a->out + at, ROW / 2, ROW, ROW, 0x88);
 }
 static void run_transpose_words(const subject *s, const organ_kernels *k, const slice *a, size_t n)
 {

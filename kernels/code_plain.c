@@ -82,58 +82,96 @@ void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first
 }
 
 /* ---- transposition ---- */
-/* Exchanges the bits of *even that the mask `lower` << by selects with the bits of *odd that `lower` selects. */
-static void exchange_bits(uint64_t *even, uint64_t *odd, int by, uint64_t lower)
+typedef uint8_t bytes_of_row __attribute__((vector_size(16)));
+
+/* Interleaves the bytes of rows r and r + 8 for all r < 8. Four such steps transpose 16 rows of 16 bytes: each step
+ * rotates the eight bits of a byte's position (row, then column) by one. */
+static void interleave(const bytes_of_row *in, bytes_of_row *out)
 {
-    const uint64_t difference = ((*even >> by) ^ *odd) & lower;
-    *odd ^= difference;
-    *even ^= difference << by;
+#pragma GCC unroll 8
+    for (size_t r = 0; r < 8; r++) {
+        out[2 * r] = __builtin_shufflevector(in[r], in[r + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        out[2 * r + 1] =
+            __builtin_shufflevector(in[r], in[r + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
 }
 
-/* The steps exchange 4 x 4 blocks, then 2 x 2 blocks, then bytes. A row is a 64-bit word; strides are in bytes. */
-static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride)
+static void transpose_sixteen(const uint8_t *src, size_t src_stride, bytes_of_row columns[16])
 {
-    uint64_t row[8];
-    for (size_t r = 0; r < 8; r++)
-        memcpy(&row[r], src + r * src_stride, 8);
-    for (int r = 0; r < 4; r++)
-        exchange_bits(&row[r], &row[r + 4], 32, 0x00000000ffffffff);
-    for (int r = 0; r < 8; r += r % 2 == 1 ? 3 : 1) /* rows 0, 1, 4 and 5 */
-        exchange_bits(&row[r], &row[r + 2], 16, 0x0000ffff0000ffff);
-    for (int r = 0; r < 8; r += 2)
-        exchange_bits(&row[r], &row[r + 1], 8, 0x00ff00ff00ff00ff);
-    for (size_t c = 0; c < 8; c++)
-        memcpy(dst + c * dst_stride, &row[c], 8);
+    bytes_of_row other[16];
+    for (size_t r = 0; r < 16; r++)
+        memcpy(&columns[r], src + r * src_stride, 16);
+    interleave(columns, other);
+    interleave(other, columns);
+    interleave(columns, other);
+    interleave(other, columns);
 }
 
 /* Tiles are transposed in a buffer of their own: if the stride is a power of two, rows of the matrix itself map to
- * the same cache sets and evict each other. */
-enum { SIDE = 64, WORDS = 16 }; /* tile sides: a cache line of bytes, of words */
+ * the same cache sets and evict each other. Rows of a tile fill a cache line, with 2 codes a byte or a word each. */
+enum { CODES = 128, COLUMNS = 32, WORDS = 16 };
 
 static size_t smaller_of(size_t a, size_t b) { return a < b ? a : b; }
 
-static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
-                           size_t cols)
+typedef uint16_t pairs_of_bytes __attribute__((vector_size(16)));
+typedef uint64_t halves_of_row __attribute__((vector_size(16)));
+typedef uint64_t tile_of_codes[2 * COLUMNS][CODES / 16];
+
+/* Each of the 16 bytes has two codes. Returns the 8 bytes of the low ones, then those of the high ones. */
+static halves_of_row part_nibbles(bytes_of_row bytes, uint8_t flip)
 {
-    const size_t whole_rows = rows / 8 * 8, whole_cols = cols / 8 * 8;
-    uint8_t tile[SIDE * SIDE];
-    for (size_t r = 0; r < whole_rows; r += 8)
-        for (size_t c = 0; c < whole_cols; c += 8)
-            transpose_eight(src + r * src_stride + c, src_stride, tile + c * SIDE + r, SIDE);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = r < whole_rows ? whole_cols : 0; c < cols; c++)
-            tile[c * SIDE + r] = src[r * src_stride + c];
-    for (size_t c = 0; c < cols; c++)
-        memcpy(dst + c * dst_stride, tile + c * SIDE, rows);
+    const pairs_of_bytes pairs = (pairs_of_bytes)bytes;
+    const bytes_of_row low = (bytes_of_row)((pairs & 0x0f) | (pairs >> 4 & 0xf0)),
+                       high = (bytes_of_row)((pairs >> 4 & 0x0f) | (pairs >> 8 & 0xf0));
+    const bytes_of_row parted =
+        __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return (halves_of_row)(parted ^ flip);
 }
 
-void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
-                        size_t cols)
+static void part_sixteen(const uint8_t *src, size_t src_stride, tile_of_codes tile, size_t row, size_t col,
+                         uint8_t flip)
 {
-    for (size_t r = 0; r < rows; r += SIDE)
-        for (size_t c = 0; c < cols; c += SIDE)
-            transpose_tile(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride,
-                           smaller_of(rows - r, SIDE), smaller_of(cols - c, SIDE));
+    bytes_of_row columns[16];
+    transpose_sixteen(src + row * src_stride + col, src_stride, columns);
+    for (size_t c = 0; c < 16; c++) {
+        const halves_of_row parted = part_nibbles(columns[c], flip);
+        tile[2 * (col + c)][row / 16] = parted[0];
+        tile[2 * (col + c) + 1][row / 16] = parted[1];
+    }
+}
+
+static void part_rest(const uint8_t *src, size_t src_stride, tile_of_codes tile, size_t rows, size_t cols, uint8_t flip)
+{
+    for (size_t r = 0; r < rows; r += 2)
+        for (size_t c = r < rows / 16 * 16 ? cols / 16 * 16 : 0; c < cols; c++) {
+            const unsigned even = src[r * src_stride + c], odd = r + 1 < rows ? src[(r + 1) * src_stride + c] : 0;
+            ((uint8_t *)tile[2 * c])[r / 2] = (uint8_t)((even & 15) | odd << 4) ^ flip;
+            ((uint8_t *)tile[2 * c + 1])[r / 2] = (uint8_t)(even >> 4 | (odd & 0xf0)) ^ flip;
+        }
+}
+
+static void part_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows, size_t cols,
+                      uint8_t flip)
+{
+    tile_of_codes tile;
+    for (size_t r = 0; r < rows / 16 * 16; r += 16)
+        for (size_t c = 0; c < cols / 16 * 16; c += 16)
+            part_sixteen(src, src_stride, tile, r, c, flip);
+    part_rest(src, src_stride, tile, rows, cols, flip);
+    for (size_t c = 0; c < 2 * cols; c++)
+        if (rows == CODES)
+            memcpy(dst + c * dst_stride, tile[c], sizeof tile[c]);
+        else
+            memcpy(dst + c * dst_stride, tile[c], (rows + 1) / 2);
+}
+
+void organ_transpose_nibbles(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
+                             size_t cols, uint8_t flip)
+{
+    for (size_t c = 0; c < cols; c += COLUMNS) /* rows inside, so that neighbouring bytes of dst are written together */
+        for (size_t r = 0; r < rows; r += CODES)
+            part_tile(src + r * src_stride + c, src_stride, dst + 2 * c * dst_stride + r / 2, dst_stride,
+                      smaller_of(rows - r, CODES), smaller_of(cols - c, COLUMNS), flip);
 }
 
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,

@@ -528,13 +528,13 @@ float organ_e4m3_to_f32(uint8_t code);
  * codes, rounded down, and its top bits are unused. Reads no other bytes; words need no alignment. */
 void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first, uint8_t *codes, size_t n);
 
+/* Rows 2 c and 2 c + 1 of dst get the low and the high nibbles of column c of src, packed as ORGAN_CODE_U4, bytes XORed
+ * with `flip`. */
+void organ_transpose_nibbles(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
+                             size_t cols, uint8_t flip);
 /* dst[c * dst_stride + r] = src[r * src_stride + c] for r < rows, c < cols; strides in elements. */
-void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
-                        size_t cols);
-/* Transposes 32-bit words, for matrices whose words contain codes packed along the axis that becomes the row. */
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
                          size_t cols);
-
 #define ORGAN_SQUARE_ROWS 1024 /* see organ_kernels.square_sums */
 
 /* Products by instructions that add dot products of BF16 pairs to FP32. SPLIT represents each value of `a` (FP32) and

@@ -142,6 +142,17 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
                                         unsigned char *scratch, organ_error *error);
 
+typedef struct weight_columns {
+    const unsigned char *bytes; /* of the first row; in the scratch memory */
+    size_t rows, stride;        /* in bytes, from row to row */
+} weight_columns;
+
+/* As organ_weight_fetch_columns, but n is at most WEIGHT_ROOM / 2, and the bytes stay in `scratch`, for an even number
+ * of rows or all. */
+organ_status organ_weight_view_columns(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t row,
+                                       size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *scratch,
+                                       weight_columns *view, organ_error *error);
+
 /* Sets reader->group, the number of columns that share a scale, and reader->groups, the number of groups in a row.
  * `across` is the axis of the scale tensor that counts groups: 1 its last axis, 2 the one before. Returns
  * ORGAN_BAD_INPUT if the weight has no scale. */

@@ -308,18 +308,20 @@ static void close_item(open_item *item)
 /* Refuses or limits values that are infinite in `values` (type pass->as) although they are finite in the weight.
  * Rows with infinite values are read again, as FP32, with memory of their own, because that of the reader is in use
  * between parts of a strip. */
-static organ_status limit_strip(const weight_pass_run *r, const organ_weight_reader *reader,
-                                const organ_weight_strip *strip, uint16_t *values, organ_error *error)
+static organ_status limit_strip(const weight_pass_run *r, const organ_weight_reader *reader, organ_weight_strip *strip,
+                                uint16_t *values, organ_error *error)
 {
     const organ_weight_pass *const pass = r->pass;
     const char *const tensor = pass->items[strip->item].weight->name;
     const size_t room = weight_round(strip->cols * sizeof(float));
     ORGAN_OWNED float *wide = NULL;
     uint64_t found = 0;
+    strip->finite = true;
     for (size_t row = 0; row < strip->rows && !error->status; row++) {
         uint16_t *const stored = values + row * strip->cols;
         if (!organ_any_not_finite(pass->as, stored, strip->cols * sizeof *stored))
             continue;
+        strip->finite = false;
         if (!wide && !(wide = aligned_alloc(64, room + organ_weight_reader_scratch(reader, 1))))
             return organ_fail_memory(error, tensor);
         if (organ_weight_read(reader, strip->first + row, 1, ORGAN_F32, wide, (char *)wide + room, error) != ORGAN_OK)
@@ -335,15 +337,14 @@ static organ_status limit_strip(const weight_pass_run *r, const organ_weight_rea
                                    : error->status;
 }
 
-static organ_status limit_values(const weight_pass_run *r, const organ_weight_strip *strip, void *values,
-                                 organ_error *error)
+static organ_status limit_values(const weight_pass_run *r, organ_weight_strip *strip, void *values, organ_error *error)
 {
     return r->pass->overflow && r->pass->as != ORGAN_F32
                ? limit_strip(r, entry_of(r, strip->item)->reader[0], strip, values, error)
                : ORGAN_OK;
 }
 
-static organ_status read_pass_strip(weight_pass_run *r, const organ_weight_strip *strip, unsigned char *buffer,
+static organ_status read_pass_strip(weight_pass_run *r, organ_weight_strip *strip, unsigned char *buffer,
                                     unsigned char *other, void *scratch, organ_error *error)
 {
     const organ_weight_pass *const pass = r->pass;

@@ -32,6 +32,7 @@ typedef struct organ_weight_strip {
     void *room;
     const void *other;                        /* the same rows of the counterpart, or NULL */
     bool last;                                /* the last strip of its item */
+    bool finite;                              /* no value is infinite or NaN; false if the pass has not looked */
     const char *note;                         /* remark of the weight's reader (organ_weight_reader_open), or "" */
     const struct weight_strip_source *source; /* for organ_weight_strip_read */
 } organ_weight_strip;

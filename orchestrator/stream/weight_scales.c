@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Companions of packed weights: reads scales and zero points as FP32, and the groups of columns. */
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
 #include "formats/base/owned.h"
@@ -262,18 +263,22 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 /* Reading this many unneeded bytes costs less than another system call. */
 #define WORTH_A_CALL 4096
 
-/* Whole rows are copied with one call, others usually with a call for each row. If the rows must be read from the
- * file and at most WORTH_A_CALL bytes of a row are left out, one call reads as many whole rows as `scratch` has room
- * for. */
+/* Returns how many whole rows one call is to read, 0 if each row is worth a call: the rows must be read from the file,
+ * with at most WORTH_A_CALL bytes that are left out, and fit into WEIGHT_ROOM. */
+static size_t rows_of_a_call(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows,
+                             uint64_t width, size_t n)
+{
+    const bool held = weight_in_memory(r, tensor, row * width, rows * (size_t)width) != NULL;
+    return !held && width - n <= WORTH_A_CALL && width <= WEIGHT_ROOM ? (size_t)(WEIGHT_ROOM / width) : 0;
+}
+
 organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
                                         unsigned char *scratch, organ_error *error)
 {
     if (n == width)
         return organ_weight_fetch(r, tensor, row * width, rows * n, to, error);
-    const bool held = weight_in_memory(r, tensor, row * width, rows * (size_t)width) != NULL;
-    /* rows that one call reads whole; 0: a call for each row */
-    const size_t whole = !held && width - n <= WORTH_A_CALL && width <= WEIGHT_ROOM ? (size_t)(WEIGHT_ROOM / width) : 0;
+    const size_t whole = rows_of_a_call(r, tensor, row, rows, width, n);
     for (size_t done = 0, take; done < rows; done += take) {
         take = whole == 0 ? 1 : whole;
         if (rows - done < take)
@@ -290,6 +295,22 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
             memcpy(at + k * n, scratch + k * (size_t)width + first, n);
     }
     return ORGAN_OK;
+}
+
+organ_status organ_weight_view_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
+                                       size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *scratch,
+                                       weight_columns *view, organ_error *error)
+{
+    const size_t whole = rows_of_a_call(r, tensor, row, rows, width, n) / 2 * 2;
+    *view = (weight_columns){scratch, organ_min(rows, organ_max(whole ? whole : WEIGHT_ROOM / n / 2 * 2, 1)), n};
+    for (size_t k = 0; whole == 0 && k < view->rows; k++)
+        if (organ_weight_fetch(r, tensor, (row + k) * width + first, n, scratch + k * n, error))
+            return error->status;
+    if (whole == 0)
+        return ORGAN_OK;
+    view->bytes = scratch + first;
+    view->stride = (size_t)width;
+    return organ_weight_fetch(r, tensor, row * width, view->rows * (size_t)width, scratch, error);
 }
 
 /* With a g_idx, the number of groups is the extent of the scales along the axis: the tensor may have more groups

@@ -34,14 +34,16 @@ static size_t stored_rows(const organ_weight_reader *r)
     return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
 }
 
-/* Returns the words from one column of the stored matrix to the next, transposed; no multiple of a page, because rows
+/* Returns the bytes from the codes of one output to those of the next, transposed; no multiple of a page, because rows
  * that are written at the same time would evict each other from the cache. */
-static size_t turned_stride(const organ_weight_reader *r) { return weight_round(stored_rows(r)) + 64; }
+static size_t turned_stride(const organ_weight_reader *r)
+{
+    return weight_round(is_awq(r) ? (stored_rows(r) + 1) / 2 : stored_rows(r) * 4) + 64;
+}
 
 typedef struct strip_parts {
-    unsigned char *words;      /* columns of some rows of the stored matrix */
     unsigned char *room;       /* scratch of organ_weight_fetch_columns */
-    unsigned char *turned;     /* the words of all rows transposed */
+    unsigned char *turned;     /* the codes of each output, turned_stride bytes apart */
     unsigned char *loose;      /* codes of one output, a byte each */
     unsigned char *line;       /* scales or zero points of one group as stored, then converted or unpacked */
     float *scales, *zeros;     /* [outputs][groups] */
@@ -54,15 +56,13 @@ static size_t word_columns(const organ_weight_reader *r, size_t rows)
     return is_awq(r) ? rows / AWQ_CODES + 2 : rows;
 }
 
-/* p.loose has 8 bytes more, which unpack_halves may write. p.line has room for a stored scale, a float and a code of
- * each output, and for rounding. */
+/* p.line has room for a stored scale, a float and a code of each output, and for rounding. */
 static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t cols = (size_t)r->shape.cols, floats = rows * r->groups * sizeof(float);
-    strip_parts p = {.words = weight_take(at, WEIGHT_ROOM)};
-    p.room = weight_take(at, WEIGHT_ROOM);
-    p.turned = weight_take(at, turned_stride(r) * word_columns(r, rows) * 4);
-    p.loose = weight_take(at, cols + 8);
+    strip_parts p = {.room = weight_take(at, WEIGHT_ROOM)};
+    p.turned = weight_take(at, turned_stride(r) * word_columns(r, rows) * (is_awq(r) ? AWQ_CODES : 1));
+    p.loose = weight_take(at, cols);
     p.line = weight_take(at, rows * (2 * sizeof(float) + 1) + 128);
     p.scales = weight_take(at, floats);
     p.zeros = weight_take(at, floats);
@@ -94,7 +94,7 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t count = r->shape.count;
-    r->code = w->bits == 4 && !is_awq(r) ? ORGAN_CODE_U4 : ORGAN_CODE_U8;
+    r->code = w->bits == 4 ? ORGAN_CODE_U4 : ORGAN_CODE_U8;
     if (organ_weight_find_groups(r, /*across=*/2, error))
         return error->status;
     const uint64_t across = is_awq(r) ? r->shape.rows / AWQ_CODES : r->shape.rows; /* columns of the stored matrix */
@@ -114,7 +114,7 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
          check_elements(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
         return error->status;
     /* outputs per strip, so that their codes have about STRIP_BYTES */
-    const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1) * (is_awq(r) ? AWQ_CODES : 1);
+    const size_t column = stored_rows(r) * 4, fits = STRIP_BYTES / organ_max(column, 4) * (is_awq(r) ? AWQ_CODES : 1);
     r->step = is_awq(r) ? AWQ_STEP : STEP;
     r->batch = fits > MOST_ROWS ? MOST_ROWS : fits / STEP * STEP;
     if (fits < STEP)
@@ -216,60 +216,38 @@ static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_
     return ORGAN_OK;
 }
 
-/* Makes the codes of an output contiguous: transposes whole words of GPTQ, single bytes of AutoAWQ, each with the
- * codes of two outputs. The stored columns are [first, first + columns). */
+/* Makes the codes of an output contiguous: transposes whole words of GPTQ, single codes of AutoAWQ. The stored columns
+ * are [first, first + columns). */
 static organ_status turn_strip(const organ_weight_reader *r, uint64_t matrix, uint64_t first, size_t columns,
                                const strip_parts *p, organ_error *error)
 {
-    const size_t stored = stored_rows(r), stride = turned_stride(r), most = WEIGHT_ROOM / (columns * 4);
-    for (size_t row = 0, rows; row < stored; row += rows) {
-        rows = organ_min(stored - row, most);
-        if (fetch_strip(r, r->weight->codes, matrix * stored + row, rows, r->shape.rows / (is_awq(r) ? AWQ_CODES : 1),
-                        first, columns, p->words, p->room, error))
+    const size_t stored = stored_rows(r), stride = turned_stride(r);
+    const uint64_t width = r->shape.rows / (is_awq(r) ? AWQ_CODES : 1) * 4;
+    weight_columns from;
+    for (size_t row = 0; row < stored; row += from.rows) {
+        if (organ_weight_view_columns(r, r->weight->codes, matrix * stored + row, stored - row, width, first * 4,
+                                      columns * 4, p->room, &from, error))
             return error->status;
         if (is_awq(r))
-            organ_transpose_u8(p->words, columns * 4, p->turned + row, stride, rows, columns * 4);
+            organ_transpose_nibbles(from.bytes, from.stride, p->turned + row / 2, stride, from.rows, columns * 4,
+                                    (uint8_t)(sign_of(r) * 0x11));
         else
-            organ_transpose_u32((const uint32_t *)(void *)p->words, columns, (uint32_t *)(void *)p->turned + row,
-                                stride, rows, columns);
+            organ_transpose_u32((const uint32_t *)(const void *)from.bytes, from.stride / 4,
+                                (uint32_t *)(void *)p->turned + row, stride / 4, from.rows, columns);
     }
     return ORGAN_OK;
 }
 
-/* Each byte has a code in its low (shift 0) and its high half (shift 4), which differs from the code to write in the
- * bits `sign`. Writes up to 7 bytes more than n. */
-static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned sign, unsigned char *codes)
-{
-    const uint64_t low = 0x0f0f0f0f0f0f0f0f, signs = sign * UINT64_C(0x0101010101010101);
-    uint64_t eight;
-    size_t k = 0;
-    for (; k + 8 <= n; k += 8) {
-        memcpy(&eight, bytes + k, sizeof eight);
-        eight = (eight >> shift & low) ^ signs;
-        memcpy(codes + k, &eight, sizeof eight);
-    }
-    eight = 0;
-    memcpy(&eight, bytes + k, n - k);
-    eight = (eight >> shift & low) ^ signs;
-    memcpy(codes + k, &eight, sizeof eight);
-}
-
-/* Returns the codes of output `at`, which is counted from the first output of the strip's first stored column. GPTQ's
- * codes of 4 and 8 bits stay packed, because the kernels decode them so. All other codes are unpacked to a byte each in
+/* Returns the codes of output `at`, which is counted from the first output of the strip's first stored column. Codes of
+ * 4 and 8 bits stay packed, because the kernels decode them so. All other codes are unpacked to a byte each in
  * p->loose, which the next call overwrites. */
 static const unsigned char *codes_of(const organ_weight_reader *r, const strip_parts *p, size_t at)
 {
-    const size_t cols = (size_t)r->shape.cols;
-    if (is_awq(r)) {
-        const unsigned nibble = organ_awq_nibble[at % AWQ_CODES];
-        unpack_halves(p->turned + (at / AWQ_CODES * 4 + nibble / 2) * turned_stride(r), cols, nibble % 2 * 4,
-                      sign_of(r), p->loose);
-        return p->loose;
-    }
-    const unsigned char *words = p->turned + at * turned_stride(r) * 4;
+    const size_t place = is_awq(r) ? at / AWQ_CODES * AWQ_CODES + organ_awq_nibble[at % AWQ_CODES] : at;
+    const unsigned char *codes = p->turned + place * turned_stride(r);
     if (r->weight->bits == 4 || r->weight->bits == 8)
-        return words;
-    unpack_gptq(r, words, 0, p->loose, cols);
+        return codes;
+    unpack_gptq(r, codes, 0, p->loose, (size_t)r->shape.cols);
     return p->loose;
 }
 

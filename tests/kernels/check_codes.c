@@ -60,31 +60,59 @@ START_TEST(codes_out_of_words)
 }
 END_TEST
 
+static const size_t sides[] = {0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 130, 257};
+enum { SIDES = sizeof sides / sizeof *sides };
+
 START_TEST(matrices_turn)
 {
-    static const size_t sides[] = {0, 1, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65, 100, 130};
     const size_t rows = sides[_i];
-    for (size_t c = 0; c < sizeof sides / sizeof *sides; c++)
-        for (size_t wide = 1; wide <= 4; wide += 3) {
-            const size_t cols = sides[c], from = cols + 5, to = rows + 3;
-            const size_t in = rows && cols ? ((rows - 1) * from + cols) * wide : 0,
-                         out = rows && cols ? ((cols - 1) * to + rows) * wide : 0;
-            guarded src = guarded_create(in, GUARD_BEHIND, 3), dst = guarded_create(out, GUARD_BEHIND, 4);
-            guarded before = guarded_create(out, GUARD_BEHIND, 4);
-            if (wide == 1)
-                organ_transpose_u8(src.data, from, dst.data, to, rows, cols);
-            else
-                organ_transpose_u32((const uint32_t *)(const void *)src.data, from, (uint32_t *)(void *)dst.data, to,
-                                    rows, cols);
-            for (size_t j = 0; j < out / wide; j++) { /* bytes between rows do not change */
-                const unsigned char *expected =
-                    j % to < rows ? src.data + (j % to * from + j / to) * wide : before.data + j * wide;
-                ck_assert_msg(memcmp(dst.data + j * wide, expected, wide) == 0, "%zu x %zu of %zu bytes: element %zu",
-                              rows, cols, wide, j);
-            }
-            ck_assert(guarded_intact(&dst, 4));
-            guarded_destroy(&src), guarded_destroy(&dst), guarded_destroy(&before);
+    for (size_t c = 0; c < SIDES; c++) {
+        const size_t cols = sides[c], from = cols + 5, to = rows + 3;
+        const size_t in = rows && cols ? ((rows - 1) * from + cols) * 4 : 0,
+                     out = rows && cols ? ((cols - 1) * to + rows) * 4 : 0;
+        guarded src = guarded_create(in, GUARD_BEHIND, 3), dst = guarded_create(out, GUARD_BEHIND, 4);
+        guarded before = guarded_create(out, GUARD_BEHIND, 4);
+        organ_transpose_u32((const uint32_t *)(const void *)src.data, from, (uint32_t *)(void *)dst.data, to, rows,
+                            cols);
+        for (size_t j = 0; j < out / 4; j++) { /* bytes between rows do not change */
+            const unsigned char *expected =
+                j % to < rows ? src.data + (j % to * from + j / to) * 4 : before.data + j * 4;
+            ck_assert_msg(memcmp(dst.data + j * 4, expected, 4) == 0, "%zu x %zu: element %zu", rows, cols, j);
         }
+        ck_assert(guarded_intact(&dst, 4));
+        guarded_destroy(&src), guarded_destroy(&dst), guarded_destroy(&before);
+    }
+}
+END_TEST
+
+/* Code r of row j of the transposed matrix, which has two rows for each column of `src`. */
+static unsigned nibble_at(const guarded *src, size_t from, size_t rows, size_t r, size_t j, unsigned flip)
+{
+    const unsigned both = r < rows ? src->data[r * from + j / 2] : 0;
+    return ((both >> j % 2 * 4) ^ (flip >> r % 2 * 4)) & 15;
+}
+
+START_TEST(nibbles_turn)
+{
+    const size_t rows = sides[_i];
+    for (size_t c = 0; c < SIDES; c++) {
+        const size_t cols = sides[c], from = cols + 5, bytes = (rows + 1) / 2, to = bytes + 3;
+        const unsigned flip = c % 2 ? 0x88 : 0x21;
+        const size_t in = rows && cols ? (rows - 1) * from + cols : 0,
+                     out = rows && cols ? (2 * cols - 1) * to + bytes : 0;
+        guarded src = guarded_create(in, GUARD_BEHIND, 3), dst = guarded_create(out, GUARD_BEHIND, 4);
+        guarded before = guarded_create(out, GUARD_BEHIND, 4);
+        organ_transpose_nibbles(src.data, from, dst.data, to, rows, cols, (uint8_t)flip);
+        for (size_t j = 0; j < out; j++) {
+            const size_t r = j % to * 2, row = j / to;
+            const unsigned expected = j % to < bytes ? nibble_at(&src, from, rows, r, row, flip) |
+                                                           nibble_at(&src, from, rows, r + 1, row, flip) << 4
+                                                     : before.data[j];
+            ck_assert_msg(dst.data[j] == expected, "%zu x %zu: byte %zu", rows, cols, j);
+        }
+        ck_assert(guarded_intact(&dst, 4));
+        guarded_destroy(&src), guarded_destroy(&dst), guarded_destroy(&before);
+    }
 }
 END_TEST
 
@@ -93,6 +121,7 @@ TCase *codes_case(void)
     TCase *codes = tcase_create("packed codes");
     tcase_add_test(codes, scales_of_a_byte);
     tcase_add_loop_test(codes, codes_out_of_words, 0, 16);
-    tcase_add_loop_test(codes, matrices_turn, 0, 14);
+    tcase_add_loop_test(codes, matrices_turn, 0, SIDES);
+    tcase_add_loop_test(codes, nibbles_turn, 0, SIDES);
     return codes;
 }

@@ -214,7 +214,7 @@ static organ_status convert_strip(void *context, const organ_weight_strip *strip
     const organ_dequantize_job *const job = context;
     const organ_dequantize_part *const part = strip->part;
     const size_t row = strip->cols * dequantize_pass_width_of(job->as), bytes = strip->rows * row;
-    if (organ_any_not_finite(job->as, strip->values, bytes))
+    if (!strip->finite && organ_any_not_finite(job->as, strip->values, bytes))
         count_not_finite(job->as, strip->values, bytes, result);
     return organ_write_put(job->run, part->piece, strip->values, bytes, strip->first * row, scratch, error);
 }
