@@ -145,6 +145,7 @@ static bool merge_all(organ_bpe *bpe)
 {
     organ_symbol *s = bpe->symbols;
     bpe->heap_count = 0;
+    bpe->last = NULL;
     for (uint32_t k = 0; k + 1 < bpe->symbol_count; k++)
         if (!push_candidate(bpe, k))
             return false;
@@ -158,6 +159,7 @@ static bool merge_all(organ_bpe *bpe)
         const organ_merge *merge = organ_tokenizer_pair(bpe->tokenizer, s[left].id, s[right].id);
         if (!merge || merge->merged != top.merged)
             continue;
+        bpe->last = merge;
         s[left].id = top.merged;
         s[left].length += s[right].length;
         s[left].next = s[right].next;
@@ -168,6 +170,15 @@ static bool merge_all(organ_bpe *bpe)
             return false;
     }
     return true;
+}
+
+bool organ_bpe_last_merge(organ_bpe *bpe, const char *word, size_t bytes, uint32_t *made, const organ_merge **last)
+{
+    const bool complete = read_symbols(bpe, word, bytes) && merge_all(bpe);
+    const bool one = complete && bpe->symbol_count && bpe->symbols[0].next == NONE;
+    *made = one ? bpe->symbols[0].id : NONE;
+    *last = bpe->last;
+    return complete;
 }
 
 /* A symbol that is not in the vocabulary (ORGAN_NO_ID, or a character that only occurs in merges) becomes a token

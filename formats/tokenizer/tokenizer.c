@@ -80,6 +80,11 @@ void organ_tokenizer_close(organ_tokenizer *t)
 {
     if (!t)
         return;
+    if (t->kept) {
+        ORGAN_FREE_ARRAYS(t->raw.items, t->normalized.items);
+        free(t);
+        return;
+    }
     for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++) {
         pcre2_code_free(t->normalizer[k].regex);
         pcre2_code_free(t->pretokenizer[k].regex);

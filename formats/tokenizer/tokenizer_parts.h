@@ -176,8 +176,10 @@ struct organ_tokenizer {
     uint32_t unknown;       /* id of the unknown token, or ORGAN_NO_ID */
     organ_step normalizer[ORGAN_STEP_LIMIT], pretokenizer[ORGAN_STEP_LIMIT];
     size_t normalizer_count, pretokenizer_count;
-    organ_added_list raw, normalized; /* added tokens to find before (raw) and after normalisation; until
-                                       * organ_tokenizer_finish `raw` contains all of them */
+    const struct organ_kept_tokens *kept; /* NULL; else only these tokens and merges are used, the arena, the tables of
+                                           * tokens and merges, and the steps belong to another tokenizer */
+    organ_added_list raw, normalized;     /* added tokens to find before (raw) and after normalisation; until
+                                           * organ_tokenizer_finish `raw` contains all of them */
 };
 
 /* ---- functions for readers of tokenizer files ---- */
@@ -279,11 +281,16 @@ typedef struct organ_bpe {
     organ_symbol *symbols; /* of the current word, in the order of the text */
     organ_candidate *heap; /* binary heap, the lowest `order` first */
     size_t symbol_count, symbol_capacity, heap_count, heap_capacity;
+    const organ_merge *last;         /* merge of the current word that was applied last */
     struct organ_cached_word *cache; /* hash table of short words; NULL before the first word */
 } organ_bpe;
 /* Appends the ids of a word, which is valid UTF-8, to bpe->ids. Returns ORGAN_BAD_INPUT for a word of 2^31 - 1
  * bytes or more, ORGAN_IO if memory is exhausted. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error);
+/* Applies all merges to a word, without the rule of ignore_merges. Sets *made to the token that the word becomes,
+ * ORGAN_NO_ID if it becomes none or several, and *last to the merge that was applied last, or NULL. bpe->ids is not
+ * used. Returns false if memory is exhausted. */
+bool organ_bpe_last_merge(organ_bpe *bpe, const char *word, size_t bytes, uint32_t *made, const organ_merge **last);
 
 /* ---- sources ---- */
 

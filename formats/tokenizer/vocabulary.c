@@ -4,6 +4,7 @@
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/text.h"
+#include "formats/tokenizer/kept_tokens.h"
 #include "formats/model/organ_directory.h"
 
 #include <stdio.h>
@@ -135,7 +136,8 @@ bool organ_tokenizer_add_token(organ_tokenizer *t, uint32_t id, const char *text
 /* A slot contains id + 1, or 0 if it is free: 0 - 1 is ORGAN_NO_ID. */
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes)
 {
-    return t->slot_count ? *slot_of_text(t, text, bytes) - 1 : ORGAN_NO_ID;
+    const uint32_t id = t->slot_count ? *slot_of_text(t, text, bytes) - 1 : ORGAN_NO_ID;
+    return t->kept && id < t->facts.vocabulary && !t->kept->why[id] ? ORGAN_NO_ID : id;
 }
 
 /* A new text is not entered into the hash table of texts. */
@@ -265,7 +267,9 @@ static const organ_merge *find_pair(const organ_tokenizer *t, uint64_t pair)
 
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
-    return left == ORGAN_NO_ID || right == ORGAN_NO_ID ? NULL : find_pair(t, pair_key(OF_TOKENS, left, right));
+    const organ_merge *const pair =
+        left == ORGAN_NO_ID || right == ORGAN_NO_ID ? NULL : find_pair(t, pair_key(OF_TOKENS, left, right));
+    return pair && t->kept && !t->kept->merges[pair - t->merges] ? NULL : pair;
 }
 
 bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint32_t right)

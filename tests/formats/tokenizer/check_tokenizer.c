@@ -291,6 +291,7 @@ int main(void)
                              tokenizer_ranks_suite(),
                              tokenizer_converted_suite(),
                              tokenizer_flags_suite(),
+                             tokenizer_kept_suite(),
                              NULL};
     return run_suites(suites);
 }

@@ -19,6 +19,9 @@ const char *tokenizer_model(const char *json, size_t bytes);
 /* Opens the fixture of this name as a model's tokenizer.json. */
 organ_tokenizer *tokenizer_kind(const char *name);
 
+/* Opens a fixture of any form: that of tokenizer_kind, "tekken", "kimi", "hunyuan" or "gemma4-gguf". */
+organ_tokenizer *tokenizer_of_any_form(const char *name);
+
 /* Opens gemma4.json's vocabulary and merges in a GGUF file. */
 organ_tokenizer *tokenizer_gemma_gguf(void);
 
@@ -49,5 +52,6 @@ Suite *tokenizer_fault_suite(void);
 Suite *tokenizer_ranks_suite(void);
 Suite *tokenizer_converted_suite(void);
 Suite *tokenizer_flags_suite(void);
+Suite *tokenizer_kept_suite(void);
 
 #endif

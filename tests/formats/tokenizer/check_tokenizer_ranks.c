@@ -24,7 +24,7 @@ static const char *extra(const char *fixture, const char *name)
     return path;
 }
 
-static organ_tokenizer *kind_of(const char *name)
+organ_tokenizer *tokenizer_of_any_form(const char *name)
 {
     if (strcmp(name, "gemma4-gguf") == 0)
         return tokenizer_gemma_gguf();
@@ -46,7 +46,7 @@ START_TEST(ids_are_those_of_the_kinds)
 {
     size_t bytes;
     char *text = tokenizer_hard_text(&bytes);
-    ck_assert_uint_eq(tokenizer_golden("fixtures/tokenizers/kinds.txt", text, bytes, kind_of), 12);
+    ck_assert_uint_eq(tokenizer_golden("fixtures/tokenizers/kinds.txt", text, bytes, tokenizer_of_any_form), 12);
     free(text);
 }
 END_TEST
@@ -67,7 +67,7 @@ START_TEST(facts_of_the_kinds)
                 {"tekken", "byte-level BPE", 10 + 893, 1, 2, true, 20, "\n"},
                 {"gemma4-gguf", "SentencePiece BPE", 1502, -1, -1, false, 14, "\n"}};
     for (size_t k = 0; k < COUNT(rows); k++) {
-        organ_tokenizer *tokenizer = kind_of(rows[k].name);
+        organ_tokenizer *tokenizer = tokenizer_of_any_form(rows[k].name);
         const organ_tokenizer_facts *facts = organ_tokenizer_describe(tokenizer);
         size_t bytes;
         ck_assert_str_eq(facts->kind, rows[k].kind);
