@@ -138,6 +138,7 @@ surgery/merge calibration
 surgery/repack encoding readers scoring write
 surgery/readers encoding
 surgery/scoring calibration
+surgery/vocabulary
 surgery/write scoring
 verbs/autopsy
 verbs/lora
@@ -157,6 +158,7 @@ verbs/purify
 verbs/shrink
 verbs/untrusted
 verbs/compare
+verbs/vocabulary
 verbs/merge quantize
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
@@ -171,7 +173,7 @@ formats/names names.h hub_requests.h
 formats/remote remote.h
 formats/safetensors safetensors.h
 formats/tensor module_names.h tensor_list.h drafts.h mlx_names.h fused.h
-formats/tokenizer tokenizer_files.h
+formats/tokenizer tokenizer_files.h kept_tokens.h token_groups.h
 formats/weights weight_search.h served.h
 forward mixers.h forward_parts.h folds.h drafting.h
 kernels table.h elements.h half_floats.h ggml_parts.h
@@ -202,6 +204,7 @@ surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_wal
 surgery/readers readers.h
 surgery/repack repack.h
 surgery/scoring scoring.h
+surgery/vocabulary token_tables.h
 surgery/write write.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h

@@ -98,6 +98,21 @@ organ_status organ_kept_begin(organ_kept_tokens *kept, const organ_tokenizer *t,
 
 void organ_kept_release(organ_kept_tokens *kept) { ORGAN_FREE_ARRAYS(kept->why, kept->merges, kept->open); }
 
+organ_status organ_kept_copy(organ_kept_tokens *copy, const organ_kept_tokens *kept, organ_error *error)
+{
+    const organ_tokenizer *const t = kept->tokenizer;
+    *copy = *kept;
+    copy->open = NULL;
+    copy->open_count = copy->open_room = 0;
+    copy->why = malloc(t->token_count + 1);
+    copy->merges = malloc((t->merge_slots + 1) * sizeof *copy->merges);
+    if (!copy->why || !copy->merges)
+        return lack_memory(error);
+    memcpy(copy->why, kept->why, t->token_count + 1);
+    memcpy(copy->merges, kept->merges, (t->merge_slots + 1) * sizeof *copy->merges);
+    return ORGAN_OK;
+}
+
 /* ---- merges of the tokens that stay ---- */
 
 static bool keep_merge(organ_kept_tokens *k, const organ_merge *merge)
@@ -190,6 +205,20 @@ organ_status organ_kept_merges(organ_kept_tokens *kept, size_t count, organ_erro
             keep_merge(kept, organ_tokenizer_pair(t, left, right)) && keep(kept, merges[k].merged, ORGAN_KEPT_POLICY);
     }
     return complete ? close_all(kept, error) : lack_memory(error);
+}
+
+organ_status organ_kept_all(organ_kept_tokens *kept, organ_error *error)
+{
+    const organ_tokenizer *const t = kept->tokenizer;
+    bool complete = true;
+    uint32_t left, right;
+    for (uint32_t id = 0; id < t->facts.vocabulary && complete; id++)
+        complete = t->tokens[id].unused || keep(kept, id, ORGAN_KEPT_POLICY);
+    for (size_t slot = 0; slot < t->merge_slots && complete; slot++)
+        if (t->merges[slot].pair && organ_merge_is_of_tokens(&t->merges[slot], &left, &right))
+            complete = keep_merge(kept, &t->merges[slot]);
+    kept->open_count = 0;
+    return complete ? ORGAN_OK : lack_memory(error);
 }
 
 /* ---- results ---- */

@@ -36,13 +36,23 @@ typedef struct organ_kept_tokens {
  * Returns ORGAN_IO if memory is exhausted, as do the functions below; the caller releases `kept` in any case. */
 organ_status organ_kept_begin(organ_kept_tokens *kept, const organ_tokenizer *tokenizer, organ_error *error);
 void organ_kept_release(organ_kept_tokens *kept);
+/* Makes *copy keep what `kept` keeps. The caller releases *copy in any case. */
+organ_status organ_kept_copy(organ_kept_tokens *copy, const organ_kept_tokens *kept, organ_error *error);
 
 /* Keeps the tokens `ids`, which texts have, with all merges that make them. */
 organ_status organ_kept_use(organ_kept_tokens *kept, const uint32_t *ids, size_t count, organ_error *error);
+/* Keeps the tokens of the texts that a chat template writes around the messages, as if texts had them: the text outside
+ * of its tags and the literals in them, each alone, before a new line, and with the name of each usual role before or
+ * after it; further the words of descriptions of tools, of tool calls and of dates. Other texts that a template joins
+ * from these may get other tokens. */
+organ_status organ_kept_template(organ_kept_tokens *kept, const char *template, organ_error *error);
 /* Keeps all tokens that decode to a single character, with the merges that make them. */
 organ_status organ_kept_characters(organ_kept_tokens *kept, organ_error *error);
 /* Keeps the `count` merges of lowest rank, the tokens that they join and make, and the merges that make these. */
 organ_status organ_kept_merges(organ_kept_tokens *kept, size_t count, organ_error *error);
+
+/* Keeps all tokens and merges. Ids without a token, and those that the file marks as unused, go. */
+organ_status organ_kept_all(organ_kept_tokens *kept, organ_error *error);
 
 /* Returns a tokenizer that encodes with the kept tokens and merges alone, to ids of the whole vocabulary, and that
  * shares the tables of kept->tokenizer. `kept` and its tokenizer must outlive it and not change. The caller closes it.

@@ -385,6 +385,7 @@ bool organ_scheme_is_named(const char *text, size_t length);
 /* ---- the verbs, defined in verb_*.c ---- */
 
 extern const organ_verb organ_inspect_verb, organ_models_verb, organ_fetch_verb;
+extern const organ_verb organ_vocabulary_verb;
 extern const organ_verb organ_prune_verb, organ_audit_verb, organ_purify_verb;
 extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb, organ_orthogonality_verb,
     organ_compare_verb, organ_report_verb;

@@ -9,6 +9,7 @@
 
 static const organ_verb *const verbs[] = {
     &organ_inspect_verb, &organ_models_verb, &organ_fetch_verb,
+    &organ_vocabulary_verb,
     &organ_quantize_verb, &organ_dequantize_verb, &organ_convert_verb, &organ_imatrix_verb,
     &organ_prune_verb, &organ_audit_verb, &organ_purify_verb,
     &organ_experts_verb, &organ_layers_verb, &organ_width_verb,

@@ -39,6 +39,7 @@ static const struct {
     const char *verb, *words;
 } calls[] = {
     {"inspect", "@"},
+    {"vocabulary", "@ --text=" TINY "/heldout.txt"},
     {"compare", "@ @"},
     {"audit", "@ " TINY},
     {"audit", TINY " @"},

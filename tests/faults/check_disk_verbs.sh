@@ -12,6 +12,7 @@ prepare
 mkdir -p coming again && cp -rL "$model" coming/m && chmod -R u+w coming && cp -r pruned again/p
 
 sweep_disk 4 inspect
+sweep_disk 4 vocabulary
 sweep_disk 4 compare
 sweep_disk 4 merge
 sweep_disk 4 merge-then

@@ -38,6 +38,7 @@ ORGAN_ISA=scalar sweep_memory paths version version
 sweep_memory paths help help prune
 sweep_memory 20 topology topology
 sweep_memory 100 inspect
+sweep_memory 8 vocabulary
 sweep_memory 8 compare
 sweep_memory 16 merge
 sweep_form 16 merge-then

@@ -33,6 +33,7 @@ packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf a
 verb() {
     case $1 in
         inspect) words=(inspect "$q" --tensors) ;;
+        vocabulary) words=(vocabulary "$model" --text "$area/text" "${t1[@]}") ;;
         compare) words=(compare "$q" "$area/pruned" "${t1[@]}") ;;
         merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o merged) ;;
         merge-ties) words=(merge "$area/pruned" --base "$q" --method ties --density 0.5 "${t1[@]}" -o merged) ;;

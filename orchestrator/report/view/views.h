@@ -50,6 +50,7 @@
     VIEW(tokenize)                                                                                                     \
     VIEW(topology)                                                                                                     \
     VIEW(untrusted)                                                                                                    \
+    VIEW(vocabulary)                                                                                                   \
     VIEW(width)
 /* clang-format on */
 

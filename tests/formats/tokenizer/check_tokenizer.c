@@ -292,6 +292,7 @@ int main(void)
                              tokenizer_converted_suite(),
                              tokenizer_flags_suite(),
                              tokenizer_kept_suite(),
+                             tokenizer_groups_suite(),
                              NULL};
     return run_suites(suites);
 }

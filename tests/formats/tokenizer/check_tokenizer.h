@@ -53,5 +53,6 @@ Suite *tokenizer_ranks_suite(void);
 Suite *tokenizer_converted_suite(void);
 Suite *tokenizer_flags_suite(void);
 Suite *tokenizer_kept_suite(void);
+Suite *tokenizer_groups_suite(void);
 
 #endif

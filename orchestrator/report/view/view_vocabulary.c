@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ * The view of organ.vocabulary/1, the report of `organ vocabulary`. */
+#include "orchestrator/report/view/view_parts.h"
+
+static const organ_item vocabulary_highlights[] = {
+    {NULL, "of {vocabulary.rows:count} rows are needed", "{needs.tokens:count}"},
+    {NULL, "of the model's tensors have a row for each token", "{totals.percent:percent}"},
+    {"vocabulary.padding", "rows without a token", "{vocabulary.padding:count}"},
+};
+
+static const organ_item vocabulary_facts[] = {
+    {NULL, "tokenizer", "{vocabulary.kind}, {vocabulary.tokens:count} tokens, {vocabulary.merges:count} merges"},
+    {NULL, "rows", "{vocabulary.rows:count}{vocabulary.padding?, {vocabulary.padding:count} of them without a token}"},
+    {"vocabulary.without_row", "ids without a row", "{vocabulary.without_row:count}"},
+    {"vocabulary.lacking_bytes", "bytes that no token writes",
+     "{vocabulary.lacking_bytes:size}: {vocabulary.lacking_bytes:words}"},
+    {NULL, "tokens of the texts", "{needs.texts:count}"},
+    {"needs.template", "of the chat template", "{needs.template:count} more"},
+    {NULL, "parts of merges", "{needs.parts:count} more"},
+    {NULL, "bytes and characters", "{needs.bytes:count} more"},
+    {NULL, "added tokens", "{needs.added:count} more"},
+    {NULL, "needed", "{needs.tokens:count} tokens, {needs.merges:count} merges"},
+};
+
+static const organ_field texts[] = {FIELD_TEXT("text", "name", ORGAN_FIELD_SHORTENS), FIELD_BYTES("size", "bytes"),
+                                    FIELD_COUNT("tokens", "tokens"), FIELD_COUNT("different", "distinct")};
+#define GROUP_FIELDS                                                                                                   \
+    FIELD_COUNT("tokens", "tokens"), FIELD_COUNT("used", "used"), FIELD_COUNT("kept", "kept"),                         \
+        FIELD_PERCENT("of the texts", "percent")
+static const organ_field kinds[] = {FIELD_TEXT("kind", "kind", 0), GROUP_FIELDS};
+static const organ_field scripts[] = {FIELD_TEXT("script", "script", 0), GROUP_FIELDS};
+static const organ_field tables[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                     FIELD_TEXT("use", "use", ORGAN_FIELD_MAYBE),
+                                     FIELD_TEXT("stored as", "stored", ORGAN_FIELD_MAYBE),
+                                     FIELD_FORM("rows", "rows", "count", ORGAN_FIELD_MAYBE),
+                                     FIELD_BYTES("size", "bytes"),
+                                     FIELD_PERCENT("of model", "percent")};
+static const organ_field policies[] = {FIELD_WORDS("kept", "{policy}{chosen? *}", ORGAN_FIELD_LEFT),
+                                       FIELD_COUNT("rows", "rows"),
+                                       FIELD_WORDS("saved", "{saved:bytes}", 0),
+                                       FIELD_PERCENT("of model", "saved_percent"),
+                                       FIELD_WORDS_IF("evaluated", "tokens", "{text_tokens:count}", 0),
+                                       FIELD_WORDS_IF("evaluated", "more", "{more_percent:percent}", 0),
+                                       FIELD_IF("evaluated.scored", "dropped", "dropped", "share", 0),
+                                       FIELD_IF("evaluated.scored", "at most", "dropped_most", "share", 0)};
+
+#define POLICIES                                                                                                       \
+    "Kept: besides the needs of the texts; *: by the options. Saved: bytes of tensors with a row for each "            \
+    "token{evaluated?. Tokens of {evaluated.name} with the kept ones, and how many more than the "                     \
+    "{evaluated.tokens:count} of the whole vocabulary}{evaluated.scored?. Dropped: mean and largest probability of "   \
+    "all tokens that go}"
+
+static const organ_block vocabulary_blocks[] = {
+    LINES(NULL, "{model.name}: {needs.tokens:count} of {vocabulary.rows:count} rows are needed\n\n"),
+    HEADING("Vocabulary of {model.name}"),
+    HIGHLIGHTS(NULL, vocabulary_highlights),
+    SECTION(ON_PAGE, NULL, "Texts"),
+    TABLE(ON_ALL, NULL, "texts", FIELDS(texts)),
+    SECTION(ON_FILES, NULL, "Vocabulary"),
+    ITEMS(ON_ALL, NULL, .name = "vocabulary", .value = "", ITEM_LIST(vocabulary_facts)),
+    SECTION(ON_FILES, NULL, "Policies"),
+    BARS(NULL, "policies",
+         .style = {.title = "Tensors with a row for each token",
+                   .description = "A bar for each policy: the size of the tensors with a row for each token.",
+                   .value_label = "size"},
+         .name = "policy", .values = {"bytes"}, .bytes = true, .remark = "{rows:count} rows",
+         .caption = "The whole vocabulary needs {totals.bytes:bytes}."),
+    TABLE(ON_ALL, NULL, "policies", FIELDS(policies), .caption = POLICIES),
+    BARS("evaluated", "policies",
+         .style = {.title = "Tokens of the second text",
+                   .description = "A bar for each policy: percentage of tokens that the second text has more.",
+                   .value_label = "more tokens, %",
+                   .digits = 2},
+         .name = "policy", .values = {"more_percent"}, .caption = "Compared with the whole vocabulary."),
+    SAY(ON_TERMINAL, NULL, POLICIES "."),
+    SECTION(ON_FILES, NULL, "Tokens by kind"),
+    TABLE(ON_ALL, NULL, "kinds", FIELDS(kinds), .caption = "Kept: by the policy of the options."),
+    SECTION(ON_FILES, NULL, "Tokens by script"),
+    TABLE(ON_ALL, NULL, "scripts", FIELDS(scripts), .caption = "The script is that of a token's first letter."),
+    SECTION(ON_FILES, NULL, "Tensors"),
+    TABLE(ON_ALL, NULL, "tables", FIELDS(tables), .total = "all", .total_row = "totals"),
+    DEFINITIONS,
+};
+
+const organ_view organ_vocabulary_view = {.schema = "organ.vocabulary/1",
+                                          .kind = "Vocabulary",
+                                          .title = "{model.name}",
+                                          .lead = "{needs.tokens:count} of {vocabulary.rows:count} rows are needed.",
+                                          BLOCKS_OF(vocabulary_blocks)};

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ * Finds the tensors with a row for each token. */
+#include "orchestrator/surgery/vocabulary/token_tables.h"
+
+#include "formats/base/results.h"
+#include "formats/base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *organ_token_use_name(organ_token_use use)
+{
+    static const char *const names[] = {"embedding", "per-layer embedding", "head", "head bias"};
+    return names[use];
+}
+
+/* Names of weights in blocks for multi-token prediction, which have other roles. */
+#define DRAFT_EMBEDDINGS "embed_tokens.weight tok_embeddings.weight embeddings.weight"
+#define DRAFT_HEADS      "shared_head.head.weight shared_head_head.weight lm_head.weight"
+
+static bool is_named(const organ_weight *w, const char *words)
+{
+    char end[64];
+    for (size_t length; *words; words += length + strspn(words + length, " ")) {
+        length = strcspn(words, " ");
+        memcpy(end, words, length);
+        end[length] = 0;
+        if (organ_ends_with(w->name, end))
+            return true;
+    }
+    return false;
+}
+
+static bool is_per_layer(const organ_weight *w)
+{
+    return organ_ends_with(w->name, "embed_tokens_per_layer.weight") ||
+           organ_ends_with(w->name, "per_layer_token_embd.weight");
+}
+
+static bool is_embedding(const organ_weight *w)
+{
+    return w->rank == 2 && w->anatomy.role == ORGAN_ROLE_EMBED && w->anatomy.layer < 0 && !is_per_layer(w) &&
+           !organ_ends_with(w->name, "token_types.weight");
+}
+
+static bool use_of(const organ_token_tables *tables, const organ_weight *w, organ_token_use *use)
+{
+    const bool whole = w->rank > 0 && w->shape[0] == tables->rows;
+    if (w->rank == 2 && is_per_layer(w))
+        *use = ORGAN_TOKENS_PER_LAYER;
+    else if (whole && w->rank == 2 && (w->anatomy.role == ORGAN_ROLE_EMBED || is_named(w, DRAFT_EMBEDDINGS)))
+        *use = ORGAN_TOKENS_EMBEDDING;
+    else if (whole && w->rank == 2 && (w->anatomy.role == ORGAN_ROLE_OUTPUT || is_named(w, DRAFT_HEADS)))
+        *use = ORGAN_TOKENS_HEAD;
+    else if (whole && w->rank == 1 && w->anatomy.role == ORGAN_ROLE_BIAS && w->anatomy.layer < 0)
+        *use = ORGAN_TOKENS_BIAS;
+    else
+        return false;
+    return true;
+}
+
+organ_status organ_token_tables_find(const organ_model *model, const organ_weights *weights, organ_token_tables *tables,
+                                     organ_error *error)
+{
+    *tables = (organ_token_tables){.list = calloc(weights->count + 1, sizeof *tables->list)};
+    if (!tables->list)
+        return organ_fail_memory(error, model->path);
+    for (size_t k = 0; k < weights->count && !tables->rows; k++)
+        if (is_embedding(&weights->weights[k]))
+            tables->rows = weights->weights[k].shape[0];
+    if (!tables->rows)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no embedding matrix, whose rows are its tokens",
+                          model->path);
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        organ_token_use use;
+        if (use_of(tables, w, &use))
+            tables->list[tables->count++] =
+                (organ_token_table){.weight = w, .use = use, .rows = w->shape[0], .bytes = organ_weight_bytes(w)};
+    }
+    return ORGAN_OK;
+}
+
+void organ_token_tables_release(organ_token_tables *tables) { free(tables->list); }
+
+uint64_t organ_token_table_bytes(const organ_token_table *table, uint64_t rows)
+{
+    return table->bytes / table->rows * rows + table->bytes % table->rows * rows / table->rows;
+}

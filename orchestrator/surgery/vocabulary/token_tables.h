@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * Room surgery/vocabulary: what of a model depends on the ids of its tokens. Input: the weights of a model. Output: the
+ * tensors with a row for each token, and what fewer rows save. */
+#ifndef ORGAN_SURGERY_VOCABULARY_TOKEN_TABLES_H
+#define ORGAN_SURGERY_VOCABULARY_TOKEN_TABLES_H
+
+#include <organ/weights.h>
+
+/* What a tensor has a row, or a value, for each token for. */
+typedef enum organ_token_use {
+    ORGAN_TOKENS_EMBEDDING, /* embedding matrix, also the copies in blocks for multi-token prediction */
+    ORGAN_TOKENS_PER_LAYER, /* embeddings of all layers (Gemma 3n, Gemma 4) */
+    ORGAN_TOKENS_HEAD,      /* output head, also the heads of those blocks */
+    ORGAN_TOKENS_BIAS       /* bias of the head */
+} organ_token_use;
+const char *organ_token_use_name(organ_token_use use); /* "embedding", "per-layer embedding", "head", "head bias" */
+
+typedef struct organ_token_table {
+    const organ_weight *weight;
+    organ_token_use use;
+    uint64_t rows, bytes; /* rows of the weight, and bytes of all its tensors */
+} organ_token_table;
+
+typedef struct organ_token_tables {
+    organ_token_table *list;
+    size_t count;
+    uint64_t rows; /* of the embedding matrix; 0: the model has none */
+} organ_token_tables;
+
+/* Finds the tensors with a row for each token, in the order of `weights`, which must outlive *tables. Returns
+ * ORGAN_BAD_INPUT if there is no embedding matrix; ORGAN_IO if memory is exhausted. The caller releases *tables in any
+ * case. */
+organ_status organ_token_tables_find(const organ_model *model, const organ_weights *weights, organ_token_tables *tables,
+                                     organ_error *error);
+void organ_token_tables_release(organ_token_tables *tables);
+
+/* Returns the bytes of a table that has `rows` rows instead. Exact for codes and scales that belong to single rows. */
+uint64_t organ_token_table_bytes(const organ_token_table *table, uint64_t rows);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ * Private to this room: the state of organ vocabulary. */
+#ifndef ORGAN_VERBS_VOCABULARY_VOCABULARY_JOB_H
+#define ORGAN_VERBS_VOCABULARY_VOCABULARY_JOB_H
+
+#include "formats/tokenizer/kept_tokens.h"
+#include "formats/tokenizer/token_groups.h"
+#include "orchestrator/surgery/vocabulary/token_tables.h"
+
+#include <organ/cut.h>
+#include <organ/stream.h>
+
+/* A text that was encoded with the whole vocabulary. */
+typedef struct vocabulary_text {
+    const char *path;
+    uint64_t bytes, tokens, distinct; /* distinct: number of different tokens */
+    uint64_t digest;                  /* XXH3 of the ids */
+    char bytes_digest[17];            /* XXH3 of the text */
+} vocabulary_text;
+
+/* Which tokens are kept besides those that the texts need. */
+typedef enum vocabulary_extent {
+    VOCABULARY_TEXTS,      /* no others */
+    VOCABULARY_CHARACTERS, /* tokens of single characters */
+    VOCABULARY_MERGES,     /* those of the first merges */
+    VOCABULARY_BOTH,       /* both */
+    VOCABULARY_ALL         /* all tokens: only padding rows go */
+} vocabulary_extent;
+
+/* A policy, and what it keeps. */
+typedef struct vocabulary_policy {
+    vocabulary_extent extent;
+    uint64_t merges; /* of VOCABULARY_MERGES and VOCABULARY_BOTH */
+    bool chosen;     /* the policy of the options */
+    organ_kept_tokens kept;
+    uint64_t rows, bytes; /* rows of the vocabulary, padding included; bytes of the tensors with these rows */
+    uint64_t tokens;      /* of the second text */
+    double dropped, most; /* probability of dropped tokens: mean and largest */
+} vocabulary_policy;
+
+enum { VOCABULARY_POLICIES = 10 };
+
+typedef struct vocabulary_job {
+    const organ_vocabulary_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model *model;
+    organ_weights *weights;
+    organ_tokenizer *tokenizer;
+    organ_token_tables tables;
+    organ_token_groups groups;
+    vocabulary_text *texts;    /* options->text_count */
+    vocabulary_text evaluated; /* the second text; path NULL: none */
+    uint64_t *uses;            /* by id: occurrences in the texts */
+    organ_kept_tokens base;    /* what texts and template need */
+    uint32_t text_tokens;      /* different tokens of the texts */
+    uint32_t template_tokens;  /* tokens that only the chat template needs */
+    bool has_template;
+    vocabulary_policy policies[VOCABULARY_POLICIES];
+    size_t policy_count;
+    size_t scored, windows; /* tokens and windows of the second text that ran through the model */
+    double started;
+} vocabulary_job;
+
+/* ---- vocabulary_texts.c ---- */
+
+/* Receives the ids of a text, which are valid during the call. */
+typedef organ_status vocabulary_take(void *context, const uint32_t *ids, size_t count, organ_error *error);
+
+/* Reads the text at text->path, checks that it is text in UTF-8, sets all members of *text, and passes its ids in the
+ * whole vocabulary to `take`. Returns ORGAN_BAD_INPUT, naming the file, for an empty or a binary file. */
+organ_status organ_vocabulary_read(vocabulary_job *job, vocabulary_text *text, vocabulary_take *take, void *context,
+                                   organ_error *error);
+
+/* Counts the tokens of the texts and keeps in job->base what texts and chat template need. */
+organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error);
+
+/* ---- vocabulary_policies.c ---- */
+
+/* Fills the list of policies, with rows and bytes of each, and checks that the texts keep their ids with the tokens of
+ * the chosen one. */
+organ_status organ_vocabulary_policies(vocabulary_job *job, organ_error *error);
+
+/* ---- vocabulary_evaluate.c ---- */
+
+/* Sets tokens, dropped and most of each policy on the second text, if there is one. */
+organ_status organ_vocabulary_evaluate(vocabulary_job *job, organ_error *error);
+
+/* ---- vocabulary_document.c ---- */
+
+/* Returns the report; NULL if memory runs out. */
+json_t *organ_vocabulary_document(const vocabulary_job *job);
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT
+ * Reads texts and counts their tokens. */
+#include "orchestrator/verbs/vocabulary/vocabulary_job.h"
+
+#include "formats/base/results.h"
+#include "formats/base/text.h"
+#include "formats/tokenizer/tokenizer_files.h"
+#include "orchestrator/output/inputs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static organ_status check_text(const organ_text_input *text, organ_error *error)
+{
+    const char *const zero = text->size ? memchr(text->bytes, 0, text->size) : NULL;
+    if (!text->size)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty: a text of the kind that the model will read is needed",
+                          text->path);
+    if (zero)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no text: byte %zu is 0", text->path,
+                          (size_t)(zero - text->bytes));
+    for (size_t at = 0, length; at < text->size; at += length) {
+        uint32_t code;
+        length = organ_utf8_within(text->bytes + at, text->size - at, &code);
+        if (!length)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no text in UTF-8: byte %zu is 0x%02x", text->path, at,
+                              (unsigned char)text->bytes[at]);
+    }
+    return ORGAN_OK;
+}
+
+/* The ids of a text that names special tokens depend on whether these names are read as tokens: both kinds of ids are
+ * taken. */
+static organ_status take_both(vocabulary_job *job, organ_text_input *input, vocabulary_take *take, void *context,
+                              organ_error *error)
+{
+    bool names = false;
+    if (take(context, input->ids, input->tokens, error))
+        return error->status;
+    for (size_t k = 0; k < input->tokens && !names; k++)
+        names = job->groups.kinds[input->ids[k]] == ORGAN_TOKEN_ADDED;
+    if (!names)
+        return ORGAN_OK;
+    free(input->ids);
+    input->ids = NULL;
+    if (organ_text_encode(input, job->tokenizer, /*special=*/false, error) == ORGAN_OK)
+        take(context, input->ids, input->tokens, error);
+    return error->status;
+}
+
+static organ_status measure(const vocabulary_job *job, vocabulary_text *text, const organ_text_input *input,
+                            organ_error *error)
+{
+    ORGAN_OWNED bool *const seen = calloc((size_t)job->groups.count + 1, sizeof *seen);
+    if (!seen)
+        return organ_fail_memory(error, text->path);
+    text->bytes = input->size;
+    text->tokens = input->tokens;
+    text->distinct = 0;
+    text->digest = XXH3_64bits(input->ids, input->tokens * sizeof *input->ids);
+    snprintf(text->bytes_digest, sizeof text->bytes_digest, "%016llx",
+             (unsigned long long)XXH3_64bits(input->bytes, input->size));
+    for (size_t k = 0; k < input->tokens; k++) {
+        text->distinct += !seen[input->ids[k]];
+        seen[input->ids[k]] = true;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_vocabulary_read(vocabulary_job *job, vocabulary_text *text, vocabulary_take *take, void *context,
+                                   organ_error *error)
+{
+    organ_text_input input;
+    if (organ_text_load(&input, text->path, job->engine, error) == ORGAN_OK && check_text(&input, error) == ORGAN_OK &&
+        organ_text_encode(&input, job->tokenizer, /*special=*/true, error) == ORGAN_OK &&
+        measure(job, text, &input, error) == ORGAN_OK)
+        take_both(job, &input, take, context, error);
+    organ_text_release(&input);
+    return error->status;
+}
+
+static organ_status count_ids(void *context, const uint32_t *ids, size_t count, organ_error *error)
+{
+    vocabulary_job *const job = context;
+    (void)error;
+    for (size_t k = 0; k < count; k++) {
+        job->text_tokens += job->uses[ids[k]] == 0;
+        job->uses[ids[k]]++;
+    }
+    return ORGAN_OK;
+}
+
+/* All ids that occur in a text. */
+static organ_status keep_used(vocabulary_job *job, organ_error *error)
+{
+    ORGAN_OWNED uint32_t *const ids = malloc(((size_t)job->text_tokens + 1) * sizeof *ids);
+    size_t count = 0;
+    if (!ids)
+        return organ_fail_memory(error, job->model->path);
+    for (uint32_t id = 0; id < job->groups.count; id++)
+        if (job->uses[id])
+            ids[count++] = id;
+    return organ_kept_use(&job->base, ids, count, error);
+}
+
+static uint32_t used_tokens(const organ_kept_tokens *kept, uint32_t count)
+{
+    uint32_t used = 0;
+    for (uint32_t id = 0; id < count; id++)
+        used += (kept->why[id] & ORGAN_KEPT_USED) != 0;
+    return used;
+}
+
+static organ_status keep_template(vocabulary_job *job, organ_error *error)
+{
+    ORGAN_OWNED char *template = NULL;
+    if (organ_chat_template_read(job->model, &template, error) || !template)
+        return error->status;
+    const uint32_t before = used_tokens(&job->base, job->groups.count);
+    job->has_template = true;
+    organ_kept_template(&job->base, template, error);
+    job->template_tokens = used_tokens(&job->base, job->groups.count) - before;
+    return error->status;
+}
+
+organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error)
+{
+    const organ_vocabulary_options *const o = job->options;
+    job->uses = calloc((size_t)job->groups.count + 1, sizeof *job->uses);
+    job->texts = calloc(o->text_count + 1, sizeof *job->texts);
+    if (!job->uses || !job->texts)
+        return organ_fail_memory(error, job->model->path);
+    for (size_t k = 0; k < o->text_count && !error->status; k++) {
+        job->texts[k].path = o->texts[k];
+        organ_vocabulary_read(job, &job->texts[k], count_ids, job, error);
+    }
+    if (error->status || organ_kept_begin(&job->base, job->tokenizer, error) || keep_used(job, error))
+        return error->status;
+    return keep_template(job, error);
+}

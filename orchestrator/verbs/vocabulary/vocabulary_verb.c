@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ * Runs organ vocabulary. */
+#include "orchestrator/verbs/vocabulary/vocabulary_job.h"
+
+#include "formats/base/results.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+
+enum { MULTIPLE_LIMIT = 65536 };
+
+static organ_status check_options(const organ_vocabulary_options *o, organ_error *error)
+{
+    if (!o->text_count)
+        return organ_fail(error, ORGAN_USAGE, "`texts` is missing: a text of the kind that the model will read");
+    if (o->multiple_of > MULTIPLE_LIMIT)
+        return organ_fail(error, ORGAN_USAGE, "`multiple_of` %u is outside 1 .. %u", o->multiple_of, MULTIPLE_LIMIT);
+    for (size_t k = 0; k < o->text_count; k++)
+        if (organ_text_check_size(o->texts[k], error))
+            return error->status;
+    return ORGAN_OK;
+}
+
+static organ_status open_model(vocabulary_job *job, organ_error *error)
+{
+    const organ_vocabulary_options *const o = job->options;
+    if (check_options(o, error) || organ_model_open_with(o->model, o->access, &job->model, error) ||
+        organ_tokenizer_open(job->model, &job->tokenizer, error) ||
+        organ_weights_find(job->model, &job->weights, error) ||
+        organ_token_tables_find(job->model, job->weights, &job->tables, error))
+        return error->status;
+    return organ_token_groups_find(&job->groups, job->tokenizer, error);
+}
+
+static organ_status measure(vocabulary_job *job, json_t **report, organ_error *error)
+{
+    if (open_model(job, error) || organ_vocabulary_count(job, error) || organ_vocabulary_policies(job, error) ||
+        organ_vocabulary_evaluate(job, error) || organ_model_unchanged(job->model, error))
+        return error->status;
+    *report = organ_vocabulary_document(job);
+    return ORGAN_OK;
+}
+
+static void close_job(vocabulary_job *job)
+{
+    for (size_t k = 0; k < job->policy_count; k++)
+        organ_kept_release(&job->policies[k].kept);
+    organ_kept_release(&job->base);
+    organ_token_groups_release(&job->groups);
+    organ_token_tables_release(&job->tables);
+    organ_weights_free(job->weights);
+    organ_tokenizer_close(job->tokenizer);
+    organ_model_close(job->model);
+    ORGAN_FREE_ARRAYS(job->texts, job->uses);
+}
+
+organ_status organ_vocabulary(const organ_vocabulary_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_vocabulary_options, options, report, error, "model", options->model))
+        return error->status;
+    vocabulary_job job = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
+    const organ_report_work work = organ_report_begin(report);
+    measure(&job, report, error);
+    close_job(&job);
+    return organ_report_end(&work, options->model, error);
+}
