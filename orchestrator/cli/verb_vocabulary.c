@@ -57,9 +57,9 @@ const organ_verb organ_vocabulary_verb = {
              "The tokenizer must be byte-pair encoding: byte-level, with byte fallback, or of SentencePiece. WordPiece "
              "and Unigram are rejected.",
     OPERANDS(OPERAND("MODEL", MODEL, vocabulary.model, "a model with its tokenizer: directory or .gguf")),
-    GROUPS(GROUP("Texts", text_options), GROUP("Policy", policy_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Texts", text_options), GROUP("Policy", policy_options), ALONE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ vocabulary gemma-3-270m.gguf --text english.txt", "How few rows English needs."},
-             {"organ vocabulary MODEL --text code.txt --text chats.txt --evaluate held-out.txt",
+             {"organ vocabulary MODEL --text code.txt --text chats.txt --evaluate new.txt",
               "The same for two texts, and what it costs on a third one."}),
     .exits = {.content = "a text is empty or no UTF-8, or the tokenizer is no byte-pair encoding"},
     .run = run_vocabulary};
