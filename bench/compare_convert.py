@@ -60,6 +60,13 @@ def without_tokenizer(path, target, vocabulary):
     writer.close()
 
 
+def block_sparse(path):
+    """Returns the tokens of the chosen blocks of a file of MiniMax M3, 0 for other files, and the number of its dense layers."""
+    fields = {key: field.contents() for key, field in gguf.GGUFReader(path).fields.items() if key.startswith("minimax-m3.")}
+    size, chosen = (fields.get(f"minimax-m3.attention.indexer.{key}", 0) for key in ("block_size", "top_k"))
+    return size * chosen, fields.get("minimax-m3.leading_dense_block_count", 0)
+
+
 def llama_logits(path, ids):
     model_params = llama.llama_model_default_params()
     model_params.use_extra_bufts = False
@@ -69,6 +76,9 @@ def llama_logits(path, ids):
     params = llama.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = 512
     params.type_k = params.type_v = params.flash_attn_type = 0  # F32, F32, disabled
+    sparse, dense = block_sparse(path)
+    if sparse and not dense:
+        params.flash_attn_type = 1  # without it llama.cpp attends to all blocks; with it keys of dense layers are F16
     context = llama.llama_init_from_model(model, params)
     batch = llama.llama_batch_init(len(ids), 0, 1)
     batch.n_tokens = len(ids)

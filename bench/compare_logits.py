@@ -128,6 +128,9 @@ def row_of(name, scratch):
     if json.loads(made.with_name(made.stem + ".convert.json").read_text()).get("by_name"):
         row[4] = "llama.cpp has no such architecture"
         return row
+    sparse, dense = converted.block_sparse(made)
+    if sparse and dense:  # llama_logits attends to all blocks
+        tokens = tokens[:sparse]
     reference, missing = transformers_logits(name, source, tokens)
     if missing:
         raise RuntimeError(f"{name}: {missing}")

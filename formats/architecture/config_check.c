@@ -315,6 +315,19 @@ static organ_status check_recurrent(const char *label, organ_mixer mixer, const 
     return ORGAN_OK;
 }
 
+organ_status organ_forward_config_blocks(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    const organ_blocks_config *const b = &c->blocks;
+    if (b->heads == 0 || c->heads % b->heads)
+        organ_refuse(error, label, "index_n_heads is %u, not a divisor of num_attention_heads %u", b->heads, c->heads);
+    if (b->size == 0)
+        organ_refuse(error, label, "index_block_size is 0");
+    if (b->chosen == 0 || b->local > b->chosen)
+        organ_refuse(error, label, "index_topk_blocks is %u, not above 0 and at least index_local_blocks %u", b->chosen,
+                     b->local);
+    return error->status;
+}
+
 organ_status organ_forward_config_indexer(const char *label, const organ_latent_config *l, organ_error *error)
 {
     if (l->keys == 0 || l->keys > 1 << 20)

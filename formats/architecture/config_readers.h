@@ -21,6 +21,8 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
 
 /* Checks the sizes of the indexer of sparse attention. */
 organ_status organ_forward_config_indexer(const char *label, const organ_latent_config *latent, organ_error *error);
+/* Refuses sizes of block-sparse attention that cannot be; keeps an earlier error. */
+organ_status organ_forward_config_blocks(const char *label, const organ_forward_config *config, organ_error *error);
 
 /* Makes each of the last `shared` layers use the keys and values of an earlier layer: for a layer with a window, of the
  * last earlier layer with a window; for a layer without, of the last earlier layer without. Adds room for these keys

@@ -98,6 +98,9 @@ static const forward_name m3_names[] = {
     {PART_SHARED_GATE, "block_sparse_moe.shared_experts.gate_proj.weight"},
     {PART_SHARED_UP, "block_sparse_moe.shared_experts.up_proj.weight"},
     {PART_SHARED_DOWN, "block_sparse_moe.shared_experts.down_proj.weight"}, {0}};
+static const forward_name m3_gguf_names[] = {
+    {PART_INDEX_Q, "indexer.q_proj.weight"}, {PART_INDEX_K, "indexer.k_proj.weight"},
+    {PART_NORM_INDEX_Q, "indexer.q_norm.weight"}, {0}};
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
@@ -371,9 +374,10 @@ const forward_family organ_forward_families[] = {
      .head_dim = 128, ATTENTION_BIAS, MLP_BIAS, .norm_adds_one = true, .eps = 1e-5, .qk_norm = ORGAN_QK_NORM_HEAD,
      .query_scalar = true, .gate = ORGAN_GATE_LOGISTIC, .heads = HEADS_STEP, .windows = WINDOWS_TYPES,
      .local = LOCAL_OWN, .mixture = &step_mixture, .names = step_names},
-    {.architecture = "MiniMaxM3SparseForConditionalGeneration", .theta = 5e6, .head_dim = 128, .rotated_part = 1,
-     .norm_adds_one = true, .eps = 1e-6, .qk_norm = ORGAN_QK_NORM_HEAD, .gate_limit = {"swiglu_limit", 7},
-     .gate_alpha = {"swiglu_alpha", 1.702}, .blocks = true, .mixture = &m3_mixture, .names = m3_names},
+    {.architecture = "MiniMaxM3SparseForConditionalGeneration", .gguf = "minimax-m3", .theta = 5e6, .head_dim = 128,
+     .rotated_part = 1, .norm_adds_one = true, .eps = 1e-6, .qk_norm = ORGAN_QK_NORM_HEAD,
+     .gate_limit = {"swiglu_limit", 7}, .gate_alpha = {"swiglu_alpha", 1.702}, .blocks = true, .mixture = &m3_mixture,
+     .names = m3_names, .gguf_names = m3_gguf_names},
     {.architecture = "MiMoV2FlashForCausalLM", .gguf = "mimo2", .theta = 5e6, .rotated_part = 0.334,
      .scaled_whole = true, .local = LOCAL_OWN, .qkv_bias = {"attention_bias", false}, .heads = HEADS_MIMO,
      .windows = WINDOWS_TYPES, .window = 129, .sinks = SINKS_WINDOWED, .value_scale = {"attention_value_scale", 0.707},

@@ -90,19 +90,6 @@ void organ_config_m3(json_t *text)
 
 /* ---- block-sparse attention ---- */
 
-static void check_sizes(const config_hf_source *s, const organ_forward_config *c)
-{
-    const organ_blocks_config *const b = &c->blocks;
-    if (b->heads == 0 || c->heads % b->heads)
-        organ_refuse(s->error, s->label, "index_n_heads is %u, not a divisor of num_attention_heads %u", b->heads,
-                     c->heads);
-    if (b->size == 0)
-        organ_refuse(s->error, s->label, "index_block_size is 0");
-    if (b->chosen == 0 || b->local > b->chosen)
-        organ_refuse(s->error, s->label, "index_topk_blocks is %u, not above 0 and at least index_local_blocks %u",
-                     b->chosen, b->local);
-}
-
 void organ_config_blocks(const config_hf_source *s, organ_forward_config *c)
 {
     if (!s->family->blocks || s->error->status)
@@ -121,5 +108,5 @@ void organ_config_blocks(const config_hf_source *s, organ_forward_config *c)
                                       .local = organ_config_size(s, "index_local_blocks", 1),
                                       .heads = organ_config_needed(s, "index_n_heads"),
                                       .dim = organ_config_needed(s, "index_head_dim")};
-    check_sizes(s, c);
+    organ_forward_config_blocks(s->label, c, s->error);
 }

@@ -54,6 +54,11 @@ static double key_local_head(const organ_forward_config *c)
 {
     return organ_pairing_kind(c, /*windowed=*/true)->head_dim;
 }
+/* Shared experts that are as wide as a routed one. */
+static double key_shared_count(const organ_forward_config *c)
+{
+    return (double)(c->expert_intermediate ? c->shared_intermediate / c->expert_intermediate : 0);
+}
 static double key_gating(const organ_forward_config *c) { return c->router.logistic ? 2 : 1; }
 static double key_latent_key(const organ_forward_config *c) { return c->latent.plain + c->latent.rotated; }
 static double key_latent_cache(const organ_forward_config *c) { return c->latent.rank + c->latent.rotated; }
@@ -293,6 +298,12 @@ static const pairing_key some_keys[] = {
     {"expert_count:experts", U32, SETTING(experts)},
     {"expert_used_count:used", U32, SETTING(experts_used)},
     {"activation_sparsity_scale", F32, BY_LAYER(cut)},
+    {"expert_shared_count:wide", U32, COMPUTED(shared_count)},
+    {"attention.indexer.head_count:blocks", U32, SETTING(blocks.heads)},
+    {"attention.indexer.key_length:blocks", U32, SETTING(blocks.dim)},
+    {"attention.indexer.top_k:blocks", U32, SETTING(blocks.chosen)},
+    {"attention.indexer.block_size", U32, SETTING(blocks.size)},
+    {"attention.indexer.local_blocks", U32, SETTING(blocks.local)},
     {"swiglu_clamp_exp", F32, OF_LAYER(limits[1])},
     {"swiglu_clamp_shexp", F32, OF_LAYER(limits[0])},
 };

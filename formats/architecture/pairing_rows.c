@@ -246,6 +246,11 @@ const forward_pairing organ_pairing_rows[] = {
      "attention.sliding_window_pattern " MOE " expert_shared_feed_forward_length:shared expert_weights_norm:normed "
      "expert_weights_scale expert_gating_func leading_dense_block_count:counted swiglu_clamp_exp swiglu_clamp_shexp",
      NULL, NULL, NULL, PAIRING_NORMS_PLUS_ONE},
+    {"MiniMaxM3SparseForConditionalGeneration", "minimax-m3",
+     "rope.dimension_count " MOE " expert_shared_count:wide expert_weights_norm:normed expert_weights_scale "
+     "expert_gating_func leading_dense_block_count:counted attention.indexer.head_count:blocks "
+     "attention.indexer.key_length:blocks attention.indexer.top_k:blocks attention.indexer.block_size "
+     "attention.indexer.local_blocks", NULL, NULL, NULL, PAIRING_NORMS_PLUS_ONE},
     {"MellumForCausalLM", "mellum", MOE " attention.sliding_window attention.sliding_window_pattern", "mellum", NULL,
      "{" SILU "}", 0},
     {"Cohere2MoeForCausalLM", "cohere2moe",

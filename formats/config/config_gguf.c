@@ -217,6 +217,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     c->fused = ORGAN_FUSED_NONE; /* llama.cpp's converter stores all of q, then k, then v */
     organ_key_heads(s, c);
     organ_key_latent(s, c);
+    organ_key_blocks(s, c);
     organ_key_experts(s, c);
     read_gguf_scales(s, c);
     organ_key_mixers(s, c);

@@ -172,7 +172,7 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
     c->shared_gated = m->shared_gated;
     c->shared_own = m->shared_width != NULL;
     const bool has_count = organ_key_find(s, "expert_shared_count"), has_width = organ_key_find(s, width);
-    const bool counted = m->shared_count && (has_count || !has_width);
+    const bool counted = has_count ? m->shared_count || (m->shared_width && !has_width) : m->shared_count && !has_width;
     if (m->shared_optional && !has_count && !has_width)
         return;
     if (counted) /* false for files of Hy3, which have only the width of all shared experts together */
@@ -465,6 +465,22 @@ static void read_indexer_keys(const config_gguf_source *s, organ_forward_config 
         organ_refuse(s->error, s->label, "tensors of the indexer are missing in a layer");
     if (l->index_shared)
         c->state = c->hidden + l->keys;
+}
+
+/* llama.cpp gives all layers with experts an indexer. */
+void organ_key_blocks(const config_gguf_source *s, organ_forward_config *c)
+{
+    if (!s->family->blocks || s->error->status)
+        return;
+    const unsigned first = organ_key_size(s, "leading_dense_block_count", 0);
+    for (unsigned l = first; l < c->layers; l++)
+        c->kinds[l].indexed = true;
+    c->blocks = (organ_blocks_config){.size = organ_key_needed(s, "attention.indexer.block_size"),
+                                      .chosen = organ_key_needed(s, "attention.indexer.top_k"),
+                                      .local = organ_key_needed(s, "attention.indexer.local_blocks"),
+                                      .heads = organ_key_needed(s, "attention.indexer.head_count"),
+                                      .dim = organ_key_needed(s, "attention.indexer.key_length")};
+    organ_forward_config_blocks(s->label, c, s->error);
 }
 
 /* Newer files have the widths of a head in key_length_mla and value_length_mla; older files have them in key_length

@@ -190,8 +190,10 @@ void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
 static const struct {
     const char *words, *keys[MOST_KEYS];
 } message_keys[] = {
-    {"index_head_dim", {"attention.indexer.key_length"}},
-    {"index_n_heads", {"attention.indexer.head_count"}},
+    {"index_head_dim", {"attention.indexer.key_length", "rope.dimension_count"}},
+    {"index_n_heads", {"attention.indexer.head_count", "attention.head_count"}},
+    {"index_topk_blocks", {"attention.indexer.top_k", "attention.indexer.local_blocks"}},
+    {"index_block_size", {"attention.indexer.block_size"}},
     {"index_topk", {"attention.indexer.top_k"}},
     {"num_hidden_layers", {"block_count", "nextn_predict_layers"}},
     {"num_attention_heads", {"attention.head_count", "attention.head_count_kv"}},

@@ -76,6 +76,8 @@ void organ_key_name_fault(const config_gguf_source *s);
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *config);
 /* Reads the sizes of latent attention into the configuration and all kinds of layers; after organ_key_heads. */
 void organ_key_latent(const config_gguf_source *s, organ_forward_config *config);
+/* Reads the layers with block-sparse attention, and their sizes; after organ_key_heads. */
+void organ_key_blocks(const config_gguf_source *s, organ_forward_config *config);
 /* In models with latent attention and YaRN, multiplies the scale of attention scores by YaRN's factor; after
  * organ_key_ropes. */
 void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *config);

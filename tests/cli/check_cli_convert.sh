@@ -128,6 +128,18 @@ refused 3 "n_group" convert kimi_linear-gguf -o no.gguf --to gguf --quiet
 jq '.mlp_beta_factor = 0.5' minimax-gguf/config.json >set.json && mv set.json minimax-gguf/config.json
 refused 3 "0.5" \
     convert minimax-gguf -o no.gguf --to gguf --quiet
+# llama.cpp has MiniMax M3's activation as constants, an indexer in every layer with experts, and as many of its heads as of keys
+[[ -e minimax_m3_vl-gguf ]] || make minimax_m3_vl-gguf
+edited() { jq ".text_config$1" minimax_m3_vl-gguf/config.json >set.json && cp set.json "$2/config.json"; }
+cp -r minimax_m3_vl-gguf m3
+edited '.swiglu_alpha = 1.5' m3
+refused 3 "1.5" convert m3 -o no.gguf --to gguf --quiet
+edited '.sparse_attention_config.sparse_num_index_heads = 4' m3
+refused 3 "index_n_heads is 4" convert m3 -o no.gguf --to gguf --quiet
+edited '.sparse_attention_config.sparse_attention_freq = [0, 1, 0, 1]' m3
+refused 3 "sparse attention" convert m3 -o no.gguf --to gguf --quiet
+edited '.shared_intermediate_size = 40' m3
+refused 3 "shared_intermediate is 40" convert m3 -o no.gguf --to gguf --quiet
 # llama.cpp has no architecture for OLMo hybrid
 make olmo_hybrid
 refused 3 "'OlmoHybridForCausalLM'" \

@@ -160,6 +160,8 @@ static const struct {
     {"laguna-gguf", ""},
     {"laguna-whole", ""},
     {"mellum-gguf", ""},
+    {"minimax_m3_vl-gguf", ""},
+    {"minimax_m3_vl-sparse", ""},
     {"jais2", ""},
     {"dbrx", ""},
     {"exaone", ""},

@@ -80,10 +80,13 @@ static const exception harmless[] = {
      "embedding_length_per_layer_input nextn_predict_layers",
      "0"},
     {ANY, "attention.temperature_scale attention.value_scale residual_scale rope.scaling.yarn_log_multiplier", "-1"},
-    {"ernie4_5_moe", "leading_dense_block_count", "0"},
+    {"ernie4_5_moe minimax_m3_vl-sparse", "leading_dense_block_count", "0"},
+    {"minimax_m3_vl*", "attention.indexer.top_k attention.indexer.block_size", "1000000000 4294967295 4294967297"},
+    {"minimax_m3_vl*", "attention.indexer.local_blocks", "0"},
     {"deepseek* glm4_moe_lite glm_moe_dsa mistral3-mistral4", "attention.head_count_kv",
      "0 1000000000 4294967295 4294967297"},
-    {"*mamba* gpt_oss* granitemoehybrid-dense hunyuan_v1_moe mellum* minimax_m2 qwen2_moe qwen3_*moe* qwen3_next",
+    {"*mamba* gpt_oss* granitemoehybrid-dense hunyuan_v1_moe mellum* minimax_m2 minimax_m3_vl-sparse qwen2_moe "
+     "qwen3_*moe* qwen3_next",
      "feed_forward_length", "0 1000000000 4294967295 4294967297"},
 };
 

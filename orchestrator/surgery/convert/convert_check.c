@@ -20,6 +20,12 @@
     X(final_softcap)                                                                                                   \
     X(clip_qkv)                                                                                                        \
     X(activation)                                                                                                      \
+    X(gate_alpha)                                                                                                      \
+    X(blocks.size)                                                                                                     \
+    X(blocks.chosen)                                                                                                   \
+    X(blocks.local)                                                                                                    \
+    X(blocks.heads)                                                                                                    \
+    X(blocks.dim)                                                                                                      \
     X(norms)                                                                                                           \
     X(norm)                                                                                                            \
     X(qk_norm)                                                                                                         \
@@ -137,6 +143,8 @@ static const struct {
     {"shared_average", "the average of shared and routed experts", {"false", "true"}},
     {"the rotation of a layer", NULL, {"false", "true"}},
     {"a layer with experts", NULL, {"false", "true"}},
+    {"the sparse attention of a layer", NULL, {"false", "true"}},
+    {"gate_alpha", "the factor in the activation", {NULL}},
     {"router_groups", "n_group", {NULL}},
     {"recurrent.decay_limit", "kda_lower_bound (0 without kda_safe_gate)", {NULL}},
     {"router.cap", "the soft cap of router values", {NULL}},
@@ -195,6 +203,7 @@ static void check_layer(const organ_convert_job *job, const organ_forward_config
         bool differs;
         double before, after;
     } settings[] = {
+        {"the sparse attention of a layer", a->indexed != b->indexed && made->blocks.size, a->indexed, b->indexed},
         {"the window of a layer", a->window != b->window && made->window, a->window, b->window},
         {"the kind of a layer", a->mixer != b->mixer || a->second != b->second, a->mixer, b->mixer},
         {"a layer with experts", a->mixture != b->mixture, a->mixture, b->mixture},
@@ -225,10 +234,22 @@ static void check_layer(const organ_convert_job *job, const organ_forward_config
             check_refuse(job, settings[k].setting, settings[k].before, settings[k].after, error);
 }
 
+/* The indexer of organ may have another number of heads, that of llama.cpp not. */
+static void check_blocks(const organ_convert_job *job, organ_error *error)
+{
+    const organ_forward_config *const c = &job->config;
+    if (!error->status && job->to_gguf && c->blocks.size && c->blocks.heads != c->kv_heads)
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "%s: index_n_heads is %u, but llama.cpp takes " ORGAN_SETTING_KV_HEADS
+                   ", %u, for it: this model cannot be converted to a GGUF file",
+                   job->model->path, c->blocks.heads, c->kv_heads);
+}
+
 /* A sliding window or a gate limit that GGUF files of the architecture do not store is only noted. */
 static organ_status check_layers(const organ_convert_job *job, const organ_forward_config *made, organ_error *error)
 {
     bool window = false;
+    check_blocks(job, error);
     for (unsigned l = 0; l < made->layers && !error->status; l++) {
         window = window || job->config.kinds[l].window != made->kinds[l].window;
         check_layer(job, made, l, error);

@@ -113,9 +113,10 @@ const organ_weight *organ_convert_dequantised(organ_convert_job *job)
 static bool plan_is_single(const char *name, unsigned rank)
 {
     static const char *const ends[] = {
-        "_norm.weight",        "ffn_gate_inp.weight",   "ffn_gate_inp_shexp.weight", "position_embd.weight",
-        "ssm_conv1d.weight",   "shortconv.conv.weight", "indexer.proj.weight",       "ssm_conv1d_q.weight",
-        "ssm_conv1d_k.weight", "ssm_conv1d_v.weight",   "altup_correct_coef.weight", "altup_predict_coef.weight"};
+        "_norm.weight",          "ffn_gate_inp.weight",   "ffn_gate_inp_shexp.weight", "position_embd.weight",
+        "ssm_conv1d.weight",     "shortconv.conv.weight", "indexer.proj.weight",       "ssm_conv1d_q.weight",
+        "ssm_conv1d_k.weight",   "ssm_conv1d_v.weight",   "altup_correct_coef.weight", "altup_predict_coef.weight",
+        "indexer.q_proj.weight", "indexer.k_proj.weight"};
     if (rank <= 1 || !organ_ends_with(name, ".weight"))
         return true;
     for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)

@@ -12,7 +12,7 @@ declare -A published=([ernie4_5_moe-stacked]=ernie4_5_moe [exaone_moe-stacked]=e
     [hunyuan_v1_moe-stacked]=hunyuan_v1_moe [hy_v3-stacked]=hy_v3 [minimax_m2-stacked]=minimax_m2 [mixtral-stacked]=mixtral [olmoe-stacked]=olmoe
     [gpt_oss-mxfp4]=gpt_oss [qwen3_vl_moe-gguf]=qwen3_moe [glm46v-moe]=glm4_moe)
 # Types that organ converts to GGUF only.
-one_way=" step3p7 step3p7-flat "
+one_way=" step3p7 step3p7-flat minimax_m3_vl-gguf minimax_m3_vl-sparse "
 
 # Names of a fixture. GGUF has the text model of a multimodal one alone, and comes back as such; two blocks for multi-token prediction are left out.
 names_of() {
