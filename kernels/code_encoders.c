@@ -200,12 +200,29 @@ INLINE void encode_some(const float *values, code_factors *f, uint8_t *codes, si
     memcpy(codes, results, code_bytes(n, code));
 }
 
+/* Encodes all whole pairs of groups of 16 values, with a scale for each, and returns how many values these are. */
+INLINE size_t encode_sixteens(const float *values, const float *scales, uint8_t *codes, size_t n, const organ_code code,
+                              const int nan, square_sums *sums)
+{
+    square_sums s = *sums;
+    size_t at = 0;
+    for (; at + PAIR <= n; at += PAIR) {
+        const float *const by = scales + at / 16;
+        const u8x16 a = encode_and_add(f32_load(values + at), f32_set1(by[0]), code, nan, &s),
+                    b = encode_and_add(f32_load(values + at + 16), f32_set1(by[1]), code, nan, &s);
+        store_code_pair(codes + code_bytes(at, code), a, b, code);
+    }
+    *sums = s;
+    return at;
+}
+
 INLINE void encode_groups(const float *values, const float *scales, size_t group, uint8_t *codes, size_t n,
                           const organ_code code, const int nan, double *sums)
 {
-    code_factors f = {scales, NULL, group, group};
     square_sums s = {f64_set1(0), f64_set1(0)};
-    for (size_t at = 0, run; at < n; at += run) {
+    const size_t first = group == 16 ? encode_sixteens(values, scales, codes, n, code, nan, &s) : 0;
+    code_factors f = {scales + first / group, NULL, group, group};
+    for (size_t at = first, run; at < n; at += run) {
         uint8_t *const to = codes + code_bytes(at, code);
         run = min_size(n - at, f.group_left) / PAIR * PAIR;
         if (run > 0) {
