@@ -5,7 +5,7 @@
 #include "kernels/simd/isa.h"
 #ifdef ISA
 #include "kernels/coding_runs.h"
-#include "kernels/search_whole.h"
+#include "kernels/search_lanes.h"
 
 enum { SEARCH_GROUPS = 8 }; /* groups that are searched at the same time */
 /* Groups up to this magnitude keep the scale of try 0: the inverses of smaller scales might be infinite, and squares of
@@ -201,13 +201,48 @@ INLINE errors_of *chosen_errors(const organ_scale_search *search, size_t rows, s
     return codes == SEARCH_E4M3 ? screened_errors_by_e4m3 : errors_by_e2m1;
 }
 
+enum { LANE_BLOCKS = 8 }; /* blocks of 16 groups that are searched at the same time */
+
+/* Returns `first` plus the errors of try 0 of 16 groups each in `count` blocks. */
+SHARED double search_blocks(const organ_scale_search *search, const float *values, size_t count, double first,
+                            float *scales)
+{
+    enum { VALUES = 16 * LANE_GROUP };
+    lane_block blocks[LANE_BLOCKS];
+    for (size_t at = 0; at < count; at++)
+        search_block(search, values + VALUES * at, &blocks[at], scales + 16 * at);
+    for (size_t at = 0; at < count; at++) {
+        lane_block *const b = &blocks[at];
+        compare_left(search, values + VALUES * at, b, scales + 16 * at);
+        for (size_t l = 0; l < 16; l++)
+            if (b->regular >> l & 1)
+                first += (double)b->errors[l];
+            else
+                first = search_groups(search, values + VALUES * at + LANE_GROUP * l, values, LANE_GROUP, 1, LANE_GROUP,
+                                      1, first, scales + 16 * at + l, least_errors_by_e2m1);
+    }
+    return first;
+}
+
+INLINE int has_lanes(const organ_scale_search *search, size_t rows, size_t group)
+{
+    return SEARCH_SCREENS && rows == 1 && group == LANE_GROUP && search->e2m1 && search->stepped &&
+           search->fraction == 3 && !search->subnormal && search->peaks[0] == LANE_PEAK && search->least >= 0x1p-60f &&
+           search->greatest <= 0x1p60f;
+}
+
 double KERNEL(search_scales)(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
                              size_t cols, size_t group, float *scales)
 {
     const size_t whole = cols / group, rest = cols % group;
     errors_of *const by = chosen_errors(search, rows, group);
     double first = 0;
-    for (size_t g = 0; g < whole; g += SEARCH_GROUPS)
+    size_t g = 0;
+    for (size_t blocks; has_lanes(search, rows, group) && g + 16 <= whole; g += 16 * blocks) {
+        blocks = min_size((whole - g) / 16, LANE_BLOCKS);
+        first = search_blocks(search, values + g * group, blocks, first, scales + g);
+    }
+    for (; g < whole; g += SEARCH_GROUPS)
         first = search_groups(search, values + g * group, values, stride, rows, group,
                               min_size(whole - g, SEARCH_GROUPS), first, scales + g, by);
     if (rest)

@@ -17,6 +17,13 @@ typedef struct screened {
     float spread, more;
 } screened;
 
+/* Returns the last 16 bits of a times b, rounded to a whole number. With SEARCH_ROUNDING added, a number below 2^15 is
+ * in the last 16 bits. */
+INLINE u32x16 fixed_product(f32x16 a, f32x16 b)
+{
+    return u32_and(f32_bits(f32_fma(a, b, f32_set1(SEARCH_ROUNDING))), u32_set1(0xffff));
+}
+
 typedef float error_of(const organ_scale_search *search, const float *values, size_t stride, size_t rows, size_t n,
                        const scale_tries *t, int try);
 #define ERROR_BY(name, codes)                                                                                          \

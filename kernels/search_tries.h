@@ -19,17 +19,25 @@ static const union {
     float floats[SEARCH_TRIES]; /* the same bits, to load them */
 } search_steps[2] = {{{0, -1u, 1}}, {{0, -1u, 1, -2u, 2, -3u, 3, -4u, 4, -5u, 5, -6u, 6, -7u, 7, 8}}};
 
-/* Returns the bits of the stored numbers of the tries. Bits of positive numbers have the order of the numbers. */
-INLINE u32x16 stepped_tries(const organ_scale_search *search, float farthest)
+/* Returns the bits of the stored number of try 0 for the greatest magnitude in each lane. */
+INLINE u32x16 first_tries(const organ_scale_search *search, f32x16 farthest)
 {
     const u32x16 least = f32_bits(f32_set1(search->least)), greatest = f32_bits(f32_set1(search->greatest)),
                  all = u32_set1(~0u << (23 - search->fraction));
-    const f32x16 exact = f32_div(f32_set1(__builtin_fabsf(farthest)), f32_set1(search->peaks[0]));
+    const f32x16 exact = f32_div(farthest, f32_set1(search->peaks[0]));
     const uint32_t carry = (1u << (23 - search->fraction)) - search->up;
     const u32x16 first = u32_and(u32_add(u32_min(f32_bits(exact), greatest), u32_set1(carry)), all);
+    return u32_max(u32_min(first, greatest), least);
+}
+
+/* Returns the bits of the stored numbers of the tries. Bits of positive numbers have the order of the numbers. */
+INLINE u32x16 stepped_tries(const organ_scale_search *search, float farthest)
+{
+    const u32x16 least = f32_bits(f32_set1(search->least)), greatest = f32_bits(f32_set1(search->greatest));
     const u32x16 steps = f32_bits(f32_load(search_steps[search->fraction > 0].floats));
     const u32x16 moved = search->fraction ? u32_sll(steps, 20) : u32_sll(steps, 23);
-    return u32_min(u32_max(u32_add(u32_max(u32_min(first, greatest), least), moved), least), greatest);
+    const u32x16 first = first_tries(search, f32_set1(__builtin_fabsf(farthest)));
+    return u32_min(u32_max(u32_add(first, moved), least), greatest);
 }
 
 /* E4M3 numbers count from the subnormal ones on: number c below 8 is c 2^-9. */

@@ -8,15 +8,8 @@
 /* Values of a group, a multiple of 16: at most, and at least for codes of 8 bits. */
 enum { WHOLE_MOST = 128, WHOLE_LEAST = 32, WHOLE_LEAST_OF_BYTES = 48 };
 #define WHOLE_GREATEST 32760.0f   /* fixed-point number of the greatest magnitude */
-#define WHOLE_ROUNDING 0x1.8p23f  /* added to a number below 2^15, it has the number in its last 16 bits */
 #define WHOLE_RMS      3.4641017f /* 1 over the root mean square of a distance, which is 12^-1/2 */
 enum { WHOLE_DROP = 6 };          /* last bits that are left out of each sum of 4 squares, below 2^32 */
-
-/* Returns the last 16 bits of a times b, rounded to a whole number. */
-INLINE u32x16 fixed_product(f32x16 a, f32x16 b)
-{
-    return u32_and(f32_bits(f32_fma(a, b, f32_set1(WHOLE_ROUNDING))), u32_set1(0xffff));
-}
 
 /* Returns the binary exponent, rounded down, of more than the greatest quotient of a value and a scale. */
 INLINE int whole_exponent(const organ_scale_search *search)

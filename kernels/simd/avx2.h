@@ -55,6 +55,30 @@ INLINE u32x16 u32_sll(u32x16 a, int by) { return (u32x16){_mm256_slli_epi32(a.lo
 INLINE u32x16 s16_multiply(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_mulhrs_epi16, a, b); }
 /* Shifts each number left; bits that leave it are lost. */
 INLINE u32x16 s16_sll(u32x16 a, int by) { return (u32x16){_mm256_slli_epi16(a.lo, by), _mm256_slli_epi16(a.hi, by)}; }
+/* Shifts each number right; zeros enter it. */
+INLINE u32x16 s16_srl(u32x16 a, int by) { return (u32x16){_mm256_srli_epi16(a.lo, by), _mm256_srli_epi16(a.hi, by)}; }
+INLINE u32x16 s16_sub(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_sub_epi16, a, b); }
+typedef struct {
+    __m256i low, high; /* entries 0 to 15 and 16 to 31, twice */
+} s16_table;
+INLINE s16_table s16_table_of(const uint8_t entries[32])
+{
+    return (s16_table){_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)entries)),
+                       _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(entries + 16)))};
+}
+/* s16_lookup for 16 numbers. A shuffle returns 0 where bit 7 of an index is 1: in the first one from 16 on, in the
+ * second one below 16. The shift removes the upper bytes, for which the first one found entry 0. */
+INLINE __m256i half_table(s16_table table, __m256i at)
+{
+    const __m256i low = _mm256_shuffle_epi8(table.low, _mm256_add_epi8(at, _mm256_set1_epi16(0x70))),
+                  high = _mm256_shuffle_epi8(table.high, _mm256_sub_epi8(at, _mm256_set1_epi16(16)));
+    return _mm256_slli_epi16(_mm256_or_si256(low, high), 8);
+}
+/* Returns 256 times entry n for each number n; all must be from 0 to 31. */
+INLINE u32x16 s16_lookup(s16_table table, u32x16 at)
+{
+    return (u32x16){half_table(table, at.lo), half_table(table, at.hi)};
+}
 /* Returns the sum of the squares of both numbers. */
 INLINE u32x16 s16_squares(u32x16 a) { return BOTH(u32x16, _mm256_madd_epi16, a, a); }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_min_epu32, a, b); }

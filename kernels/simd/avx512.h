@@ -41,6 +41,16 @@ INLINE u32x16 u32_sll(u32x16 a, int by) { return _mm512_slli_epi32(a, (unsigned)
 INLINE u32x16 s16_multiply(u32x16 a, u32x16 b) { return _mm512_mulhrs_epi16(a, b); }
 /* Shifts each number left; bits that leave it are lost. */
 INLINE u32x16 s16_sll(u32x16 a, int by) { return _mm512_slli_epi16(a, (unsigned)by); }
+/* Shifts each number right; zeros enter it. */
+INLINE u32x16 s16_srl(u32x16 a, int by) { return _mm512_srli_epi16(a, (unsigned)by); }
+INLINE u32x16 s16_sub(u32x16 a, u32x16 b) { return _mm512_sub_epi16(a, b); }
+typedef __m512i s16_table;
+INLINE s16_table s16_table_of(const uint8_t entries[32])
+{
+    return _mm512_slli_epi16(_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)entries)), 8);
+}
+/* Returns 256 times entry n for each number n; all must be from 0 to 31. */
+INLINE u32x16 s16_lookup(s16_table table, u32x16 at) { return _mm512_permutexvar_epi16(at, table); }
 /* Returns the sum of the squares of both numbers. */
 INLINE u32x16 s16_squares(u32x16 a) { return _mm512_madd_epi16(a, a); }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { return _mm512_min_epu32(a, b); }

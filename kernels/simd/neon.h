@@ -67,6 +67,27 @@ INLINE u32x16 s16_sll(u32x16 a, int by)
 {
     EACH_Q(u32x16, vreinterpretq_u32_s16(vshlq_s16(vreinterpretq_s16_u32(a.q[k]), vdupq_n_s16((int16_t)by))));
 }
+/* Shifts each number right; zeros enter it. */
+INLINE u32x16 s16_srl(u32x16 a, int by)
+{
+    EACH_Q(u32x16, vreinterpretq_u32_u16(vshlq_u16(vreinterpretq_u16_u32(a.q[k]), vdupq_n_s16((int16_t)-by))));
+}
+INLINE u32x16 s16_sub(u32x16 a, u32x16 b)
+{
+    EACH_Q(u32x16, vreinterpretq_u32_u16(vsubq_u16(vreinterpretq_u16_u32(a.q[k]), vreinterpretq_u16_u32(b.q[k]))));
+}
+typedef uint8x16x2_t s16_table;
+INLINE s16_table s16_table_of(const uint8_t entries[32]) { return vld1q_u8_x2(entries); }
+/* s16_lookup for 8 numbers. The shift removes the upper bytes, for which the lookup finds entry 0. */
+INLINE uint16x8_t quarter_table(s16_table table, uint32x4_t at)
+{
+    return vshlq_n_u16(vreinterpretq_u16_u8(vqtbl2q_u8(table, vreinterpretq_u8_u32(at))), 8);
+}
+/* Returns 256 times entry n for each number n; all must be from 0 to 31. */
+INLINE u32x16 s16_lookup(s16_table table, u32x16 at)
+{
+    EACH_Q(u32x16, vreinterpretq_u32_u16(quarter_table(table, at.q[k])));
+}
 /* s16_squares for 4 lanes. */
 INLINE uint32x4_t quarter_squares(int16x8_t a)
 {

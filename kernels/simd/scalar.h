@@ -123,6 +123,22 @@ INLINE u32x16 s16_sll(u32x16 a, int by)
 {
     EACH_LANE(u32x16, (a.lane[l] >> 16 << by) << 16 | (uint16_t)(a.lane[l] << by));
 }
+/* Shifts each number right; zeros enter it. */
+INLINE u32x16 s16_srl(u32x16 a, int by)
+{
+    EACH_LANE(u32x16, (a.lane[l] >> 16 >> by) << 16 | (a.lane[l] & 0xffff) >> by);
+}
+INLINE u32x16 s16_sub(u32x16 a, u32x16 b)
+{
+    EACH_LANE(u32x16, ((a.lane[l] >> 16) - (b.lane[l] >> 16)) << 16 | (uint16_t)(a.lane[l] - b.lane[l]));
+}
+typedef const uint8_t *s16_table;
+INLINE s16_table s16_table_of(const uint8_t entries[32]) { return entries; }
+/* Returns 256 times entry n for each number n; all must be from 0 to 31. */
+INLINE u32x16 s16_lookup(s16_table table, u32x16 at)
+{
+    EACH_LANE(u32x16, (uint32_t)table[at.lane[l] >> 16 & 31] << 24 | (uint32_t)table[at.lane[l] & 31] << 8);
+}
 /* Returns the sum of the squares of both numbers. */
 INLINE u32x16 s16_squares(u32x16 a)
 {
