@@ -11,12 +11,13 @@ typedef struct coded {
     f32x16 numbers;
 } coded;
 
-/* Returns the codes of 16 values as 8-bit floats with `fraction` fraction bits, smallest normal exponent `least` and
- * largest value `greatest`; larger magnitudes become `greatest`, NaN 0x7f. `one` is 2^(e + 23 - fraction), where e is
+/* Returns the codes of 16 values as floats of 8 bits, or of 4 if they have one fraction bit: with `fraction` fraction
+ * bits, smallest normal exponent `least` and largest value `greatest`; larger magnitudes become `greatest`, a NaN the
+ * code with all bits but the sign. `one` is 2^(e + 23 - fraction), where e is
  * the exponent of the value, at least `least`. The unit in the last place of `one` is one step of the result, so FP32
  * addition of `one` rounds to nearest even. The increase of its bit pattern is the number of steps; with `above`, the
  * steps for e - `least`, it is the code. Without `nan` no value is NaN. */
-INLINE coded fp8_codes(f32x16 a, const int fraction, const int least, const float greatest, const int nan)
+INLINE coded float_codes(f32x16 a, const int fraction, const int least, const float greatest, const int nan)
 {
     const uint32_t bottom = (uint32_t)(127 + least) << 23, up = (uint32_t)(23 - fraction) << 23;
     const u32x16 bits = f32_bits(a), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
@@ -26,11 +27,12 @@ INLINE coded fp8_codes(f32x16 a, const int fraction, const int least, const floa
     const f32x16 steps = f32_add(f32_of_bits(clamped), f32_of_bits(one));
     const u32x16 above = u32_add(u32_srl(exponent, 23 - fraction), u32_set1(0u - (bottom >> (23 - fraction))));
     const u32x16 code = u32_add(u32_sub(f32_bits(steps), one), above);
-    const u32x16 byte = u32_or(code, u32_and(u32_srl(bits, 24), u32_set1(0x80)));
+    const int magnitudes = fraction == 1 ? 3 : 7; /* bits of a code before which the sign is */
+    const u32x16 byte = u32_or(code, u32_and(u32_srl(bits, 31 - magnitudes), u32_set1(1u << magnitudes)));
     const f32x16 number = f32_sub(steps, f32_of_bits(one));
     if (!nan)
         return (coded){u8_of_u32(byte), number};
-    return (coded){u8_of_u32(u32_select(f32_nan(a), u32_set1(0x7f), byte)),
+    return (coded){u8_of_u32(u32_select(f32_nan(a), u32_set1((1u << magnitudes) - 1), byte)),
                    f32_select(f32_nan(a), f32_set1(fraction == 1 ? greatest : __builtin_nanf("")), number)};
 }
 
@@ -55,13 +57,11 @@ INLINE coded encode_vector(f32x16 a, const organ_code code, const int nan)
     coded c;
     switch (code) {
     case ORGAN_CODE_E4M3:
-        return fp8_codes(a, 3, -6, 448, nan);
+        return float_codes(a, 3, -6, 448, nan);
     case ORGAN_CODE_E5M2:
-        return fp8_codes(a, 2, -14, 57344, nan);
-    case ORGAN_CODE_E2M1: /* the sign moves from bit 7 to bit 3 */
-        c = fp8_codes(a, 1, 0, 6, nan);
-        c.codes = u8_or(u8_field(c.codes, 0, 7), u8_field(c.codes, 4, 8));
-        return c;
+        return float_codes(a, 2, -14, 57344, nan);
+    case ORGAN_CODE_E2M1:
+        return float_codes(a, 1, 0, 6, nan);
     case ORGAN_CODE_U4: /* adds 8 by subtracting 248 modulo 256 */
         c = round_to_s8(a, -8, 7, nan);
         c.codes = u8_sub(c.codes, u8_set1(248));
@@ -79,7 +79,7 @@ INLINE coded encode_vector(f32x16 a, const organ_code code, const int nan)
 INLINE void store_code_pair(uint8_t *codes, u8x16 a, u8x16 b, const organ_code code)
 {
     if (is_nibble(code)) {
-        u8_store(codes, u8_or(u8_evens(a, b), u8_sll(u8_odds(a, b), 4)));
+        u8_store(codes, u8_join_nibbles(a, b));
     } else {
         u8_store(codes, a);
         u8_store(codes + 16, b);

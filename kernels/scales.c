@@ -15,16 +15,25 @@ enum { SEARCH_GROUPS = 8 }; /* groups that are searched at the same time */
 /* Sets the greatest and the least value of a band of rows, or zero if that is greater or less. */
 INLINE void find_ends(const float *values, size_t stride, size_t rows, size_t n, float ends[2])
 {
-    f32x16 high = f32_set1(0), low = high;
-    for (size_t r = 0; r < rows; r++)
-        for (size_t at = 0; at < n; at += 16) {
-            const float *const from = values + r * stride + at;
-            const f32x16 x = n - at < 16 ? f32_load_part(from, n - at) : f32_load(from);
+    f32x16 high = f32_set1(0), low = high, highs[2] = {high, high}, lows[2] = {high, high};
+    for (size_t r = 0; r < rows; r++) {
+        const float *const row = values + r * stride;
+        size_t at = 0;
+        for (; n - at >= 32; at += 32)
+            UNROLL for (size_t k = 0; k < 2; k++)
+            {
+                const f32x16 x = f32_load(row + at + 16 * k);
+                highs[k] = f32_max(highs[k], x);
+                lows[k] = f32_min(lows[k], x);
+            }
+        for (; at < n; at += 16) {
+            const f32x16 x = f32_load_first(row + at, n - at);
             high = f32_max(high, x);
             low = f32_min(low, x);
         }
-    ends[0] = f32_reduce_max(high);
-    ends[1] = f32_reduce_min(low);
+    }
+    ends[0] = f32_reduce_max(f32_max(high, f32_max(highs[0], highs[1])));
+    ends[1] = f32_reduce_min(f32_min(low, f32_min(lows[0], lows[1])));
 }
 
 /* sum_errors for one kind of codes and each of `count` adjacent groups, stored in `errors`. The small ones are for the
@@ -201,34 +210,69 @@ INLINE errors_of *chosen_errors(const organ_scale_search *search, size_t rows, s
     return codes == SEARCH_E4M3 ? screened_errors_by_e4m3 : errors_by_e2m1;
 }
 
+/* ---- 16 short groups together ---- */
 enum { LANE_BLOCKS = 8 }; /* blocks of 16 groups that are searched at the same time */
 
-/* Returns `first` plus the errors of try 0 of 16 groups each in `count` blocks. */
-SHARED double search_blocks(const organ_scale_search *search, const float *values, size_t count, double first,
-                            float *scales)
+/* Searches at most LANE_BLOCKS blocks and returns `first` plus the errors of try 0 of all groups. */
+typedef double search_of(const organ_scale_search *search, const float *values, size_t count, double first,
+                         float *scales);
+
+/* Returns `first` plus the errors of try 0 of a block. Groups that the block leaves out are searched one by one. */
+INLINE double finish_block(const organ_scale_search *search, const float *values, const size_t n, const int codes,
+                           lane_block *b, double first, float *scales, errors_of *errors_by)
 {
-    enum { VALUES = 16 * LANE_GROUP };
-    lane_block blocks[LANE_BLOCKS];
-    for (size_t at = 0; at < count; at++)
-        search_block(search, values + VALUES * at, &blocks[at], scales + 16 * at);
-    for (size_t at = 0; at < count; at++) {
-        lane_block *const b = &blocks[at];
-        compare_left(search, values + VALUES * at, b, scales + 16 * at);
-        for (size_t l = 0; l < 16; l++)
-            if (b->regular >> l & 1)
-                first += (double)b->errors[l];
-            else
-                first = search_groups(search, values + VALUES * at + LANE_GROUP * l, values, LANE_GROUP, 1, LANE_GROUP,
-                                      1, first, scales + 16 * at + l, least_errors_by_e2m1);
-    }
+    compare_left(search, values, n, codes, b, scales);
+    for (size_t l = 0; l < 16; l++)
+        if (b->regular >> l & 1)
+            first += (double)b->errors[l];
+        else
+            first = search_groups(search, values + n * l, values, n, 1, n, 1, first, scales + l, errors_by);
     return first;
 }
 
-INLINE int has_lanes(const organ_scale_search *search, size_t rows, size_t group)
+/* search_block(search, values, ..., block, scales) searches the groups of a block. */
+#define SEARCH_BLOCKS(name, n, codes, errors_by, search_block)                                                         \
+    SHARED double name(const organ_scale_search *search, const float *values, size_t count, double first,              \
+                       float *scales)                                                                                  \
+    {                                                                                                                  \
+        lane_block blocks[LANE_BLOCKS];                                                                                \
+        for (size_t k = 0; k < count; k++) {                                                                           \
+            const float *const from = values + k * 16 * (n);                                                           \
+            search_block;                                                                                              \
+        }                                                                                                              \
+        for (size_t k = 0; k < count; k++)                                                                             \
+            first =                                                                                                    \
+                finish_block(search, values + k * 16 * (n), n, codes, &blocks[k], first, scales + 16 * k, errors_by);  \
+        return first;                                                                                                  \
+    }
+SEARCH_BLOCKS(search_e2m1, LANE_E2M1, SEARCH_E2M1, least_errors_by_e2m1,
+              search_e2m1_block(search, from, &blocks[k], scales + 16 * k))
+SEARCH_BLOCKS(search_e2m1_octaves, LANE_OCTAVE, SEARCH_E2M1, small_octave_errors_by_e2m1,
+              search_octave_block(search, from, SEARCH_E2M1, &blocks[k], scales + 16 * k))
+SEARCH_BLOCKS(search_e4m3_octaves, LANE_OCTAVE, SEARCH_E4M3, small_octave_errors_by_e4m3,
+              search_octave_block(search, from, SEARCH_E4M3, &blocks[k], scales + 16 * k))
+SEARCH_BLOCKS(search_whole_32, 32, SEARCH_INTEGERS, whole_errors_of_32,
+              search_whole_block(search, from, 32, &blocks[k], scales + 16 * k))
+
+/* Returns the function for blocks of groups of n columns, or NULL. */
+INLINE search_of *chosen_blocks(const organ_scale_search *search, size_t rows, size_t n)
 {
-    return SEARCH_SCREENS && rows == 1 && group == LANE_GROUP && search->e2m1 && search->stepped &&
-           search->fraction == 3 && !search->subnormal && search->peaks[0] == LANE_PEAK && search->least >= 0x1p-60f &&
-           search->greatest <= 0x1p60f;
+    const int codes = search_codes(search),
+              within = search->least >= 0x1p-60f && search->greatest <= 0x1p60f && !search->subnormal;
+    if (!SEARCH_SCREENS || rows != 1)
+        return NULL;
+    if (codes == SEARCH_INTEGERS && search->bf16 && whole_bits(search, rows, n) == LANE_BITS)
+        return n == 32 ? search_whole_32 : NULL;
+    if (codes == SEARCH_INTEGERS || !search->stepped)
+        return NULL;
+    if (search->fraction)
+        return codes == SEARCH_E2M1 && n == LANE_E2M1 && search->fraction == 3 && within &&
+                       search->peaks[0] == LANE_PEAK
+                   ? search_e2m1
+                   : NULL;
+    if (n != LANE_OCTAVE)
+        return NULL;
+    return codes == SEARCH_E2M1 ? search_e2m1_octaves : search_e4m3_octaves;
 }
 
 double KERNEL(search_scales)(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
@@ -236,11 +280,12 @@ double KERNEL(search_scales)(const organ_scale_search *search, const float *valu
 {
     const size_t whole = cols / group, rest = cols % group;
     errors_of *const by = chosen_errors(search, rows, group);
+    search_of *const by_blocks = chosen_blocks(search, rows, group);
     double first = 0;
     size_t g = 0;
-    for (size_t blocks; has_lanes(search, rows, group) && g + 16 <= whole; g += 16 * blocks) {
+    for (size_t blocks; by_blocks && g + 16 <= whole; g += 16 * blocks) {
         blocks = min_size((whole - g) / 16, LANE_BLOCKS);
-        first = search_blocks(search, values + g * group, blocks, first, scales + g);
+        first = by_blocks(search, values + g * group, blocks, first, scales + g);
     }
     for (; g < whole; g += SEARCH_GROUPS)
         first = search_groups(search, values + g * group, values, stride, rows, group,

@@ -106,7 +106,7 @@ INLINE int search_codes(const organ_scale_search *search)
     return search->e4m3 || search->e2m1 ? floats : SEARCH_INTEGERS;
 }
 
-/* fp8_codes explains the rounding. x >= 0. */
+/* float_codes explains the rounding. x >= 0. */
 INLINE f32x16 lost_by_float(f32x16 x, f32x16 inverse, f32x16 scale, const int fraction, const int least,
                             const float greatest)
 {

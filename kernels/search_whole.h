@@ -77,14 +77,19 @@ INLINE f32x16 clipped_more(const organ_scale_search *search, float x, f32x16 inv
     return f32_fnma(distance, distance, f32_mul(lost, lost));
 }
 
-/* Each lane has a try; `sum` is that of sum_distances. A distance is wrong by at most `off`: by half a unit of the
- * values (times a quotient), of the inverses (times at most 1) and of the product, and a little for FP32. The root of
- * the sum is then wrong by at most off sqrt(n), so that for every r the sum is at least s (1 - r) - n off^2 / r, here
- * with r = off WHOLE_RMS. */
+/* Returns by how much a distance may be wrong: by half a unit of the values (times a quotient), of the inverses (times
+ * at most 1) and of the product, and a little for FP32. */
+INLINE float whole_off(const int bits)
+{
+    return 1.02f / (float)(1 << bits) + 1.02f / WHOLE_GREATEST * (float)(1 << (14 - bits));
+}
+
+/* Each lane has a try; `sum` is that of sum_distances. The root of the sum is wrong by at most off sqrt(n), so that for
+ * every r the sum is at least s (1 - r) - n off^2 / r, here with r = off WHOLE_RMS. */
 INLINE f32x16 least_errors(const organ_scale_search *search, const size_t n, const scale_tries *t, u32x16 sum,
                            const int bits)
 {
-    const float off = 1.02f / (float)(1 << bits) + 1.02f / WHOLE_GREATEST * (float)(1 << (14 - bits));
+    const float off = whole_off(bits);
     const f32x16 inverses = f32_load(t->inverses), scales = f32_load(t->scales);
     const f32x16 sums = f32_mul(f32_of_u32(sum), f32_set1(0x1p-32f * (1 << WHOLE_DROP)));
     const f32x16 less = f32_fma(sums, f32_set1(WHOLE_RMS * off), f32_set1((float)n * off / WHOLE_RMS));

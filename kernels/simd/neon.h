@@ -324,6 +324,8 @@ INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { return vcombine_u8(vget_high_u8(a)
 INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { return vuzp1q_u8(a, b); }
 /* Returns lanes 1, 3, ... 15 of a, then of b. */
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return vuzp2q_u8(a, b); }
+/* Returns lane 2 k + 16 x lane 2 k + 1 of a as lane k, then those of b; all lanes must be below 16. */
+INLINE u8x16 u8_join_nibbles(u8x16 a, u8x16 b) { return vsliq_n_u8(vuzp1q_u8(a, b), vuzp2q_u8(a, b), 4); }
 /* Returns table[at] for each lane; all lanes of `at` must be below 16. Looks up the two halves of the words separately.
  * The compiler hoists the parts that depend only on the table out of loops. */
 INLINE u16x16 u16_lookup(u16x16 table, u8x16 at)

@@ -325,6 +325,8 @@ INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[l 
 INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[2 * l] : b.lane[2 * l - 16]); }
 /* Returns lanes 1, 3, ... 15 of a, then of b. */
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[2 * l + 1] : b.lane[2 * l - 15]); }
+/* Returns lane 2 k + 16 x lane 2 k + 1 of a as lane k, then those of b; all lanes must be below 16. */
+INLINE u8x16 u8_join_nibbles(u8x16 a, u8x16 b) { return u8_or(u8_evens(a, b), u8_sll(u8_odds(a, b), 4)); }
 
 /* ---- F16 ---- */
 /* Converts one F16 to FP32. */

@@ -59,6 +59,13 @@ INLINE u8x16 u8_evens(u8x16 a, u8x16 b)
 /* Returns lanes 1, 3, ... 15 of a, then of b. */
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return _mm_packus_epi16(_mm_srli_epi16(a, 8), _mm_srli_epi16(b, 8)); }
 
+/* Returns lane 2 k + 16 x lane 2 k + 1 of a as lane k, then those of b; all lanes must be below 16. */
+INLINE u8x16 u8_join_nibbles(u8x16 a, u8x16 b)
+{
+    const __m128i by = _mm_set1_epi16(0x1001);
+    return _mm_packus_epi16(_mm_maddubs_epi16(a, by), _mm_maddubs_epi16(b, by));
+}
+
 /* Converts one F16 to FP32. */
 INLINE float f16_widen_one(uint16_t half) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half))); }
 /* Orders the stores of f32_stream and u16_stream before later stores. */
