@@ -62,39 +62,61 @@ START_TEST(checker_rejects_selection)
 }
 END_TEST
 
-static void higher_bounds(const organ_scale_search *search, const float *values, size_t n, float bounds[16], float by)
+static void higher_bounds(search_bounds *right, const organ_scale_search *search, const float *values, size_t n,
+                          float bounds[16], float by)
 {
-    whole_bounds(search, values, n, bounds);
+    right(search, values, n, bounds);
     for (int k = 0; k < 16; k++)
         bounds[k] *= by;
 }
 static void slightly_high(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
 {
-    higher_bounds(search, values, n, bounds, 1.004f);
+    higher_bounds(whole_bounds, search, values, n, bounds, 1.004f);
 }
 static void a_tenth_low(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
 {
-    higher_bounds(search, values, n, bounds, 0.9f);
+    higher_bounds(whole_bounds, search, values, n, bounds, 0.9f);
 }
-static void of_fewer_values(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
+static void lanes_high(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
+{
+    higher_bounds(lane_bounds, search, values, n, bounds, 1.004f);
+}
+static void lanes_low(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
+{
+    higher_bounds(lane_bounds, search, values, n, bounds, 0.9f);
+}
+static void bounds_of_fewer(search_bounds *right, const organ_scale_search *search, const float *values, size_t n,
+                            float bounds[16])
 {
     float less[128] = {0};
     for (size_t k = 0; k + 1 < n; k++)
         less[k] = values[k];
-    whole_bounds(search, less, n, bounds);
+    right(search, less, n, bounds);
+}
+static void of_fewer_values(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
+{
+    bounds_of_fewer(whole_bounds, search, values, n, bounds);
+}
+static void lanes_of_fewer(const organ_scale_search *search, const float *values, size_t n, float bounds[16])
+{
+    bounds_of_fewer(lane_bounds, search, values, n, bounds);
 }
 
 START_TEST(bounds_hold)
 {
-    const char *const fault = check_bounds_of(whole_bounds);
+    const char *const fault = check_bounds_of(whole_bounds), *const of_lanes = check_lane_bounds_of(lane_bounds);
     ck_assert_msg(!fault, "%s", fault);
+    ck_assert_msg(!of_lanes, "%s", of_lanes);
 }
 END_TEST
 
 START_TEST(checker_rejects_bounds)
 {
-    static search_bounds *const broken[] = {slightly_high, a_tenth_low, of_fewer_values};
+    static search_bounds *const broken[] = {slightly_high, a_tenth_low, of_fewer_values}, *const of_lanes[] = {
+                                                                                              lanes_high, lanes_low,
+                                                                                              lanes_of_fewer};
     ck_assert_msg(check_bounds_of(broken[_i]) != NULL, "broken bounds %d are not rejected", _i);
+    ck_assert_msg(check_lane_bounds_of(of_lanes[_i]) != NULL, "broken bounds %d of lanes are not rejected", _i);
 }
 END_TEST
 

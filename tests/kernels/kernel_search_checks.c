@@ -184,7 +184,7 @@ static const char *check_same_tries(const organ_kernels *k, size_t which, const 
                                     size_t group, unsigned round)
 {
     const organ_scale_search *const s = &searches[which];
-    float scales[SCREENED_COLS / 48 + 1], same[SCREENED_COLS / 48 + 1];
+    float scales[SCREENED_COLS / 16 + 1], same[SCREENED_COLS / 16 + 1];
     memset(scales, 0x5a, sizeof scales), memset(same, 0x5a, sizeof same);
     const double told = k->search_scales(s, values, SCREENED_COLS, rows, cols, group, scales),
                  again = organ_kernels_scalar->search_scales(s, values, SCREENED_COLS, rows, cols, group, same);
@@ -192,6 +192,22 @@ static const char *check_same_tries(const organ_kernels *k, size_t which, const 
         return kernel_fault("search %zu, %zu x %zu in groups of %zu, kind %u: not the bits of scalar", which, rows,
                             cols, group, round);
     return NULL;
+}
+
+/* 16 groups of 16 or 32 values are searched together, but not those that are 0, very small or very large. */
+static const char *check_blocks(const organ_kernels *k, float *values, size_t cols, unsigned round)
+{
+    static const int shifts[] = {0, -7, 3, 0, -60, 0, 50, -130};
+    const char *fault = NULL;
+    for (size_t j = 0; j < cols; j++) {
+        const size_t group = j / 16 + round;
+        values[j] = round % 3 == 1 && group % 9 == 4 ? 0 : ldexpf(values[j], round % 3 ? shifts[group / 2 % 8] : 0);
+    }
+    for (size_t which = 0; which < SEARCHES && !fault; which++) {
+        fault = check_same_tries(k, which, values, 1, cols, 16, round);
+        fault = fault ? fault : check_same_tries(k, which, values, 1, cols, 32, round);
+    }
+    return fault;
 }
 
 /* Tries are screened in groups of many values, and those of whole codes in rows of at most 128 values. */
@@ -209,6 +225,7 @@ static const char *check_screened(const organ_kernels *k)
         for (size_t row = 0; row < SCREENED_ROWS && !fault; row++)
             fault =
                 check_same_tries(k, row % 3, values + row * SCREENED_COLS, 1, cols, small[(round + row) % 4], round);
+        fault = fault ? fault : check_blocks(k, values, cols, round);
     }
     free(values);
     return fault;

@@ -12,4 +12,9 @@ const char *check_bounds_of(search_bounds *bounds);
 
 search_bounds whole_bounds; /* those of kernels/search_whole.h */
 
+/* The same for the bounds of groups of 16 E2M1 codes and of 32 whole ones; try 0 has none. */
+const char *check_lane_bounds_of(search_bounds *bounds);
+
+search_bounds lane_bounds; /* those of kernels/search_lanes.h */
+
 #endif
