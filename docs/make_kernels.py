@@ -37,6 +37,8 @@ def kernels(isa):
     for code in NIBBLES if isa != "avx512" else NIBBLES + ["i8", "u8"]:
         for real in ("bf16", "f16"):
             yield f"{code} to {real}", f"decode_{code}_{real}", ("store", 2), None
+    for real, size in (("f32", 4), ("bf16", 2), ("f16", 2)):
+        yield f"levels to {real}", f"decode_levels_{real}", ("store", size), None
     for block in BLOCKS:
         yield f"{block} to f32", f"dequantize_{block}", ("store", 4), r"mulps"
     for name, size in (("zeros_16", 2), ("zeros_32", 4), ("amax", 4), ("all_finite", 4)):

@@ -411,13 +411,15 @@ size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
  * has the exponent with bias 7 instead of 127 and 3 bits of the fraction; subnormal numbers count units of 2^-9. */
 static void store_bytes(const organ_grid *grid, const float *scales, size_t n, uint8_t *bytes)
 {
+    const unsigned shift = grid->scale_of == ORGAN_SCALE_E8M0 ? 23 : 20,
+                   less = grid->scale_of == ORGAN_SCALE_E8M0 ? 0 : (127u - 7) << 3;
     for (size_t k = 0; k < n; k++) {
         uint32_t bits;
         memcpy(&bits, &scales[k], sizeof bits);
-        bytes[k] = (uint8_t)(grid->scale_of == ORGAN_SCALE_E8M0 ? bits >> 23 : (bits >> 20) - ((127u - 7) << 3));
-        if (grid->scale_of == ORGAN_SCALE_E4M3_ALL && scales[k] < 0x1p-6f)
-            bytes[k] = (uint8_t)(scales[k] * 512);
+        bytes[k] = (uint8_t)((bits >> shift) - less);
     }
+    for (size_t k = 0; k < n && grid->scale_of == ORGAN_SCALE_E4M3_ALL; k++)
+        bytes[k] = scales[k] < 0x1p-6f ? (uint8_t)(scales[k] * 512) : bytes[k];
 }
 
 void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,

@@ -5,12 +5,15 @@
 #include "orchestrator/verbs/quantize/codes/quantize_parts.h"
 
 #include "formats/tensor/fused.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_pass.h"
 
 #include <stdlib.h>
 
 /* Sets up to this magnitude get the scale of try 0, as in organ_kernels.search_scales. */
 #define SEARCHED 0x1p-100f
+#define WINDOW   ((size_t)1 << 16) /* about how many values are read before they are used */
 
 static const organ_grid *grid_of(const organ_quantize_job *job, size_t part)
 {
@@ -47,13 +50,35 @@ static void advance(const organ_quantize_job *job, const organ_quantize_part *pa
         organ_progress_advance(job->progress, organ_quantize_counted_bytes(part, strip->rows), NULL, NULL);
 }
 
+/* Returns the greatest magnitude of some rows. `wide` has room for one row as FP32. */
+static float greatest_of(const organ_kernels *kernels, const organ_weight_strip *rows, float *wide)
+{
+    float greatest = 0;
+    if (rows->type == ORGAN_F32)
+        return kernels->amax(rows->values, rows->rows * rows->cols);
+    for (size_t r = 0; r < rows->rows; r++) {
+        organ_widen(kernels, rows->type, (const uint16_t *)rows->values + r * rows->cols, wide, rows->cols);
+        greatest = fmaxf(greatest, kernels->amax(wide, rows->cols));
+    }
+    return greatest;
+}
+
+/* Rows that are narrower in the file are read some at a time, so that they are in a cache when they are used. */
 static organ_status measure(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                             organ_error *error)
 {
     const organ_quantize_job *const job = context;
+    const organ_kernels *const kernels = job->engine->kernels;
+    const size_t most = organ_max(WINDOW / strip->cols, 1);
     float *const greatest = &((scale_sums *)result)->greatest;
-    (void)scratch;
-    *greatest = job->engine->kernels->amax(strip->values, strip->rows * strip->cols);
+    organ_weight_strip some;
+    if (strip->values)
+        *greatest = greatest_of(kernels, strip, scratch);
+    for (size_t r = 0; r < strip->rows && !strip->values; r += most) {
+        if (organ_weight_strip_read(strip, r, organ_min(most, strip->rows - r), &some, error) != ORGAN_OK)
+            return error->status;
+        *greatest = fmaxf(*greatest, greatest_of(kernels, &some, scratch));
+    }
     return isfinite(*greatest)
                ? ORGAN_OK
                : organ_quantize_refuse_values(((const organ_quantize_part *)strip->part)->weight->name, error);
@@ -104,13 +129,19 @@ static organ_status retire_tries(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
+/* The scratch is less than that of the pass that writes codes. */
 static organ_weight_pass pass_over(organ_quantize_job *job, const organ_weight_item *items, size_t count)
 {
+    size_t cols = 0;
+    for (size_t k = 0; k < count; k++)
+        cols = organ_max(cols, (size_t)((const organ_quantize_part *)items[k].part)->cols);
     return (organ_weight_pass){.model = job->model,
                                .items = items,
                                .item_count = count,
                                .as = ORGAN_F32,
+                               .narrow = true,
                                .row_multiple = 128,
+                               .scratch_bytes = organ_to_line(cols * sizeof(float)),
                                .result_bytes = sizeof(scale_sums),
                                .context = job,
                                .work = measure,
@@ -196,6 +227,7 @@ static organ_status measure_sets(organ_quantize_job *job, const organ_fused_part
         return error->status;
     for_sets(job, sorted, has_scale, set_greatest);
     pass.item_count = list_items(job, sorted, /*whole=*/true, items);
+    pass.narrow = false;
     pass.work = add_tries;
     pass.retire = retire_tries;
     if (pass.item_count && organ_weight_pass_run(&pass, job->engine, error))
