@@ -204,7 +204,7 @@ surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_wal
 surgery/readers readers.h
 surgery/repack repack.h
 surgery/scoring scoring.h
-surgery/vocabulary token_tables.h
+surgery/vocabulary token_tables.h token_settings.h
 surgery/write write.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
@@ -736,6 +736,7 @@ shrink/measure_scores.c
 shrink/patterns.c
 shrink/predict.c
 shrink/width.c
+vocabulary/vocabulary_trim.c
 LAW
 grep -E '^orchestrator/(surgery|verbs)/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |
     grep -vE '^orchestrator/surgery/' | LC_ALL=C sort -u >"$scratch/dividing"

@@ -12,6 +12,11 @@
 
 static organ_status lack_memory(organ_error *error) { return organ_fail_memory(error, "the tokens that stay"); }
 
+static bool stays(const organ_kept_tokens *kept, uint32_t id)
+{
+    return id < kept->tokenizer->facts.vocabulary ? kept->why[id] != 0 : id != ORGAN_NO_ID;
+}
+
 /* Ids after the vocabulary are characters that only merges have: they have no row, and always stay. */
 static bool keep(organ_kept_tokens *k, uint32_t id, unsigned why)
 {
@@ -84,13 +89,18 @@ static bool keep_bytes(organ_kept_tokens *k)
     return complete;
 }
 
-organ_status organ_kept_begin(organ_kept_tokens *kept, const organ_tokenizer *t, organ_error *error)
+static organ_status begin(organ_kept_tokens *kept, const organ_tokenizer *t, organ_error *error)
 {
     *kept = (organ_kept_tokens){.tokenizer = t,
                                 .why = calloc(t->token_count + 1, 1),
                                 .merges = calloc(t->merge_slots + 1, sizeof *kept->merges)};
-    if (!kept->why || !kept->merges)
-        return lack_memory(error);
+    return kept->why && kept->merges ? ORGAN_OK : lack_memory(error);
+}
+
+organ_status organ_kept_begin(organ_kept_tokens *kept, const organ_tokenizer *t, organ_error *error)
+{
+    if (begin(kept, t, error))
+        return error->status;
     const bool complete = keep_added(kept, &t->raw) && keep_added(kept, &t->normalized) && keep_bytes(kept) &&
                           (t->unknown == ORGAN_NO_ID || keep(kept, t->unknown, ORGAN_KEPT_ADDED));
     return complete ? ORGAN_OK : lack_memory(error);
@@ -221,6 +231,58 @@ organ_status organ_kept_all(organ_kept_tokens *kept, organ_error *error)
     return complete ? ORGAN_OK : lack_memory(error);
 }
 
+/* Keeps the last merge of a token if the two tokens that it joins stay. */
+static bool keep_last_merge(organ_kept_tokens *k, organ_bpe *bpe, uint32_t id)
+{
+    const organ_token *const token = &k->tokenizer->tokens[id];
+    uint32_t made, left, right;
+    const organ_merge *last;
+    if (!token->text || is_one_character(token) || organ_tokenizer_byte(k->tokenizer, id) >= 0)
+        return true;
+    if (!organ_bpe_last_merge(bpe, token->text, token->bytes, &made, &last))
+        return false;
+    if (made == id && last && organ_merge_is_of_tokens(last, &left, &right) && stays(k, left) && stays(k, right)) {
+        k->merge_count += !k->merges[last - k->tokenizer->merges];
+        k->merges[last - k->tokenizer->merges] = true;
+    }
+    return true;
+}
+
+organ_status organ_kept_add(organ_kept_tokens *kept, const uint32_t *ids, size_t count, unsigned why,
+                            organ_error *error)
+{
+    organ_bpe bpe = {.tokenizer = kept->tokenizer};
+    bool complete = true;
+    for (size_t k = 0; k < count; k++)
+        if (ids[k] < kept->tokenizer->facts.vocabulary && kept->tokenizer->tokens[ids[k]].text) {
+            kept->count += kept->why[ids[k]] == 0;
+            kept->why[ids[k]] |= (unsigned char)why;
+        }
+    for (size_t k = 0; k < count && complete; k++)
+        complete = !stays(kept, ids[k]) || keep_last_merge(kept, &bpe, ids[k]);
+    ORGAN_FREE_ARRAYS(bpe.symbols, bpe.heap);
+    return complete ? ORGAN_OK : lack_memory(error);
+}
+
+organ_status organ_kept_begin_list(organ_kept_tokens *kept, const organ_tokenizer *tokenizer, const uint32_t *ids,
+                                   size_t count, organ_error *error)
+{
+    return begin(kept, tokenizer, error) ? error->status : organ_kept_add(kept, ids, count, ORGAN_KEPT_POLICY, error);
+}
+
+organ_status organ_kept_fill(organ_kept_tokens *kept, uint32_t count, organ_error *error)
+{
+    const organ_tokenizer *const t = kept->tokenizer;
+    ORGAN_OWNED uint32_t *const ids = malloc(((size_t)t->facts.vocabulary + 1) * sizeof *ids);
+    size_t used = 0;
+    if (!ids)
+        return lack_memory(error);
+    for (uint32_t id = 0; id < t->facts.vocabulary && kept->count + used < count; id++)
+        if (!kept->why[id] && t->tokens[id].text && !t->tokens[id].unused)
+            ids[used++] = id;
+    return organ_kept_add(kept, ids, used, ORGAN_KEPT_POLICY, error);
+}
+
 /* ---- results ---- */
 
 uint32_t *organ_kept_ids(const organ_kept_tokens *kept, organ_error *error)
@@ -235,9 +297,15 @@ uint32_t *organ_kept_ids(const organ_kept_tokens *kept, organ_error *error)
     return ids;
 }
 
-static bool stays(const organ_kept_tokens *kept, uint32_t id)
+uint32_t *organ_kept_new_ids(const organ_kept_tokens *kept, organ_error *error)
 {
-    return id < kept->tokenizer->facts.vocabulary ? kept->why[id] != 0 : id != ORGAN_NO_ID;
+    uint32_t *const ids = malloc(((size_t)kept->tokenizer->facts.vocabulary + 1) * sizeof *ids);
+    uint32_t next = 0;
+    for (uint32_t id = 0; ids && id < kept->tokenizer->facts.vocabulary; id++)
+        ids[id] = kept->why[id] ? next++ : ORGAN_NO_ID;
+    if (!ids)
+        lack_memory(error);
+    return ids;
 }
 
 static bool copy_added(const organ_kept_tokens *kept, const organ_added_list *from, organ_added_list *to)

@@ -130,32 +130,44 @@ ORGAN_DEFAULTS(width, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.
 organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 
-/* ---- vocabulary: which tokens texts need ---- */
+/* ---- vocabulary: which tokens texts need, and models with only these ---- */
 
 typedef struct organ_vocabulary_options {
     size_t size;              /* see ORGAN_DEFAULTS */
     const char *model;        /* path or URL */
-    const char *const *texts; /* paths of `text_count` texts in UTF-8, at least 1 */
+    const char *const *texts; /* paths of `text_count` texts in UTF-8; at least 1 without `tokens` */
     size_t text_count;
-    const char *evaluate;             /* path of a second text; NULL: none */
+    const char *tokens;   /* path of a report of organ_vocabulary: keep exactly the tokens that it lists; NULL: none */
+    const char *evaluate; /* path of a second text; NULL: none */
     unsigned evaluate_tokens;         /* tokens of it that run through the model; 0: none */
     bool keep_characters;             /* also keep each token that is a single character */
+    bool keep_all;                    /* keep all tokens: only rows without a token go */
     uint64_t keep_merges;             /* also keep the tokens of the first merges, this many */
     unsigned multiple_of;             /* the number of rows is a multiple of this; 0: 1 */
     const organ_model_access *access; /* access to a model behind a URL; NULL: defaults */
+    organ_write_options write;        /* write.output NULL, without dry_run: only report */
 } organ_vocabulary_options;
-ORGAN_DEFAULTS(vocabulary, o.evaluate_tokens = 2048)
+ORGAN_DEFAULTS(vocabulary, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.evaluate_tokens = 2048)
 
 /* Finds the tokens and merges that the texts and the model's chat template need: with these alone each text has the
  * same tokens as before. *report has the schema organ.vocabulary/1: tokens by kind and script, and for several policies
- * the rows, the bytes that fewer rows save, and, on the second text, how many tokens more it has and the probability
- * that the model gives to the tokens that go. Reads tensors only for this probability. Except for "run" the report is
- * the same with any number of threads, any memory and on every ISA. The caller releases *report, which is NULL on
- * error.
+ * the rows, the bytes that fewer rows save, and, on the second text, how many more tokens it has and the probability
+ * that the model gives to the tokens that go. Without an output, tensors are read only for this probability. Except for
+ * "run" the report is the same with any number of threads, any memory and on every ISA. The caller releases *report,
+ * which is NULL on error.
  *
- * Returns ORGAN_USAGE without a text or for too little memory; ORGAN_BAD_INPUT for an empty text or one that is not
- * UTF-8, for a tokenizer that is not supported, such as WordPiece or Unigram, for a model without an embedding matrix,
- * and, with `evaluate_tokens`, for an architecture that is not supported; ORGAN_IO or ORGAN_INTERRUPTED. */
+ * With write.output writes the model with the kept tokens alone: a directory, or a file .gguf of a GGUF model. Kept
+ * tokens get the ids from 0 on in their order. Rows of tensors with a row for each token are copied byte by byte in the
+ * type they are stored in; other tensors stay. Ids are replaced in all files and key-values that hold them. The report
+ * lists the kept tokens and is written to OUT/organ/vocabulary.json, next to a single file as X.vocabulary.json. Before
+ * tensors are written, the tokenizer of the output is read, and must give the texts the same tokens.
+ *
+ * Returns ORGAN_USAGE without a text or list, for options that exclude each other, for too little memory and for an
+ * output that exists; ORGAN_BAD_INPUT for an empty text or one that is not UTF-8, for a tokenizer that is not
+ * supported, such as WordPiece or Unigram, for a model without an embedding matrix, for a list of another tokenizer,
+ * and, with `evaluate_tokens`, for an architecture that is not supported; with an output also, naming it, for a tensor
+ * of which rows share scales or words, and for a setting that may hold ids but is not known; ORGAN_IO or
+ * ORGAN_INTERRUPTED. */
 organ_status organ_vocabulary(const organ_vocabulary_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -17,7 +17,10 @@ typedef struct vocabulary_call {
 static const organ_option text_options[] = {
     WORDS("text", "FILE", texts,
           "a UTF-8 text of the kind that the model will read and write; may be repeated", .names = ORGAN_NAMES_INPUT,
-          .required = true, .common = true),
+          .common = true),
+    INPUT("tokens", "FILE", vocabulary.tokens,
+          "keep exactly the tokens that the report of an earlier output lists (OUT/organ/vocabulary.json), so that a "
+          "target and its draft get the same ids; --text is then only checked", .common = true),
     INPUT("evaluate", "FILE", vocabulary.evaluate,
           "a second UTF-8 text: report how many more tokens it has with fewer tokens, and the probability that the "
           "model gives to the tokens that go", .common = true),
@@ -25,7 +28,14 @@ static const organ_option text_options[] = {
            "first tokens of the second text that run through the model for this probability; 0: none",
            .range = {0, 16777216}, .fallback = "2048")};
 
+static const organ_option output_options[] = {
+    OUTPUT("OUT", vocabulary.write.output,
+           "write the model with the needed tokens alone: a new directory; of a GGUF model a file X.gguf"),
+    SHARD_SIZE(vocabulary),
+    WRITING(vocabulary, "print what would be kept" AND_PLAN)};
+
 static const organ_option policy_options[] = {
+    FLAG("keep-all", vocabulary.keep_all, "keep all tokens; only rows without a token go"),
     FLAG("keep-characters", vocabulary.keep_characters,
          "also keep each token that is a single character, so that texts of other languages need fewer tokens",
          .common = true),
@@ -33,7 +43,7 @@ static const organ_option policy_options[] = {
            "also keep the tokens of the first N merges, which are the most common ones of the tokenizer's training",
            .range = {0, 4294967295.0}, .common = true),
     NUMBER("multiple-of", "N", vocabulary.multiple_of,
-           "pad the rows to a multiple of N", .range = {1, 65536}, .fallback = "1")};
+           "keep further tokens, so that the number of rows is a multiple of N", .range = {1, 65536}, .fallback = "1")};
 
 static void settle(vocabulary_call *own)
 {
@@ -46,7 +56,8 @@ RUN_FIRST(vocabulary, organ_vocabulary, vocabulary, settle(own))
 
 const organ_verb organ_vocabulary_verb = {
     .name = "vocabulary",
-    .summary = "report which tokens texts need, and what fewer rows save",
+    .shares = true,
+    .summary = "report which tokens texts need, and write a model with only these",
     .about = "Counts the tokens of the texts by kind and script, and finds the tokens and merges that the texts need: "
              "with these alone each text has exactly the tokens that it has with the whole vocabulary. It lists bytes "
              "that the vocabulary cannot write and rows without a token.\n"
@@ -54,12 +65,20 @@ const organ_verb organ_vocabulary_verb = {
              "tensors with a row for each token. With --evaluate it reports the price: more tokens for a text that "
              "was not among the texts, and the probability of dropped tokens, by a forward pass. Without it no tensor "
              "is read.\n"
+             "With -o the model is written with the needed tokens alone. They get the ids from 0 on in their order; "
+             "ids in tokenizer files, configuration and key-values are replaced. Kept rows are copied byte for byte, "
+             "quantised ones too, so that logits of kept tokens stay the same. Before tensors are written, organ reads "
+             "the new tokenizer and compares its tokens of the texts. A setting that may hold an id but is not known "
+             "is an error.\n"
              "The tokenizer must be byte-pair encoding: byte-level, with byte fallback, or of SentencePiece. WordPiece "
              "and Unigram are rejected.",
     OPERANDS(OPERAND("MODEL", MODEL, vocabulary.model, "a model with its tokenizer: directory or .gguf")),
-    GROUPS(GROUP("Texts", text_options), GROUP("Policy", policy_options), ALONE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Texts", text_options), GROUP("Policy", policy_options), GROUP("Output", output_options),
+           MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ vocabulary gemma-3-270m.gguf --text english.txt", "How few rows English needs."},
              {"organ vocabulary MODEL --text code.txt --text chats.txt --evaluate new.txt",
-              "The same for two texts, and what it costs on a third one."}),
+              "The same for two texts, and what it costs on a third one."},
+             {"organ vocabulary MODEL --text english.txt -o small",
+              "Writes the model with the tokens that the text needs."}),
     .exits = {.content = "a text is empty or no UTF-8, or the tokenizer is no byte-pair encoding"},
     .run = run_vocabulary};

@@ -44,6 +44,8 @@ static const organ_field policies[] = {FIELD_WORDS("kept", "{policy}{chosen? *}"
                                        FIELD_IF("evaluated.scored", "dropped", "dropped", "share", 0),
                                        FIELD_IF("evaluated.scored", "at most", "dropped_most", "share", 0)};
 
+static const organ_field vocabulary_settings[] = {SETTING_FIELDS};
+
 #define POLICIES                                                                                                       \
     "Kept: besides the needs of the texts; *: by the options. Saved: bytes of tensors with a row for each "            \
     "token{evaluated?. Tokens of {evaluated.name} with the kept ones, and how many more than the "                     \
@@ -52,7 +54,12 @@ static const organ_field policies[] = {FIELD_WORDS("kept", "{policy}{chosen? *}"
 
 static const organ_block vocabulary_blocks[] = {
     LINES(NULL, "{model.name}: {needs.tokens:count} of {vocabulary.rows:count} rows are needed\n\n"),
+    LINES("output&run.output", MADE_WORDS("Trimmed", "model") "\n\n"),
     HEADING("Vocabulary of {model.name}"),
+    WARNINGS,
+    SAY(ON_ALL, "output",
+        "{vocabulary.rows:count} rows {dry_run?would become|became} {output.rows:count}, and the tensors "
+        "{output.bytes:bytes}."),
     HIGHLIGHTS(NULL, vocabulary_highlights),
     SECTION(ON_PAGE, NULL, "Texts"),
     TABLE(ON_ALL, NULL, "texts", FIELDS(texts)),
@@ -79,6 +86,12 @@ static const organ_block vocabulary_blocks[] = {
     TABLE(ON_ALL, NULL, "scripts", FIELDS(scripts), .caption = "The script is that of a token's first letter."),
     SECTION(ON_FILES, NULL, "Tensors"),
     TABLE(ON_ALL, NULL, "tables", FIELDS(tables), .total = "all", .total_row = "totals"),
+    SECTION(ON_FILES, "settings", "Settings"),
+    TABLE(ON_ALL, "settings", "settings", FIELDS(vocabulary_settings), .caption = "Changes of the configuration",
+          .max = EVERY_TENSOR, .what = "settings"),
+    PLAN,
+    SAY(ON_TERMINAL, "output&!dry_run", TIME_WORDS(" of output")),
+    LINES("output&!dry_run", "\nReport:  " REPORT_PLACE "VOCABULARY_REPORT.md (and .html)\n"),
     DEFINITIONS,
 };
 
@@ -86,4 +99,7 @@ const organ_view organ_vocabulary_view = {.schema = "organ.vocabulary/1",
                                           .kind = "Vocabulary",
                                           .title = "{model.name}",
                                           .lead = "{needs.tokens:count} of {vocabulary.rows:count} rows are needed.",
+                                          .files = {"vocabulary.json", "VOCABULARY_REPORT.md", NULL},
+                                          .made_by = "vocabulary",
+                                          .method = "vocabulary",
                                           BLOCKS_OF(vocabulary_blocks)};

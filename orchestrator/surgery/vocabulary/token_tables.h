@@ -37,4 +37,10 @@ void organ_token_tables_release(organ_token_tables *tables);
 /* Returns the bytes of a table that has `rows` rows instead. Exact for codes and scales that belong to single rows. */
 uint64_t organ_token_table_bytes(const organ_token_table *table, uint64_t rows);
 
+/* Sets rows[t] for each tensor t of the model that has a row for each token. Returns ORGAN_BAD_INPUT, naming the
+ * tensor, if rows of a table share scales or words, so that they cannot be taken apart, or if no tensor of the table
+ * can be recognised as the one with its rows. */
+organ_status organ_token_tables_tensors(const organ_model *model, const organ_token_tables *tables, bool *rows,
+                                        organ_error *error);
+
 #endif

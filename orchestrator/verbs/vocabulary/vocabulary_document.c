@@ -59,7 +59,7 @@ typedef struct group_table {
     uint64_t occurrences;
 } group_table;
 
-static const vocabulary_policy *chosen(const vocabulary_job *job)
+vocabulary_policy *organ_vocabulary_chosen(vocabulary_job *job)
 {
     size_t k = 0;
     while (!job->policies[k].chosen)
@@ -88,7 +88,7 @@ static void add_token(const vocabulary_job *job, const vocabulary_policy *p, uin
 
 static json_t *groups_json(const vocabulary_job *job, bool by_script)
 {
-    const vocabulary_policy *const p = chosen(job);
+    const vocabulary_policy *const p = organ_vocabulary_chosen((vocabulary_job *)job);
     const organ_token_groups *const g = &job->groups;
     group_table t = {.job = job,
                      .key = by_script ? "script" : "kind",
@@ -150,6 +150,8 @@ static json_t *policy_name(const vocabulary_policy *p)
         return organ_json_sprintf("+ characters, %llu merges", (unsigned long long)p->merges);
     case VOCABULARY_ALL:
         return json_string("all tokens");
+    case VOCABULARY_LIST:
+        return json_string("list");
     case VOCABULARY_TEXTS:
         break;
     }
@@ -181,29 +183,39 @@ static json_t *evaluated_json(const vocabulary_job *job)
                              ORGAN_OBJECT(SET_COUNT("scored", job->scored), SET_COUNT("windows", job->windows)));
 }
 
-static json_t *parameters_json(const vocabulary_job *job)
+json_t *organ_vocabulary_parameters(const vocabulary_job *job)
 {
     const organ_vocabulary_options *const o = job->options;
-    return ORGAN_OBJECT(SET_FLAG("keep_characters", o->keep_characters), SET_COUNT("keep_merges", o->keep_merges),
+    return ORGAN_OBJECT(SET_BYTES_OF("tokens", o->tokens ? organ_path_name(o->tokens) : NULL),
+                        SET_FLAG("keep_all", o->keep_all), SET_FLAG("keep_characters", o->keep_characters),
+                        SET_COUNT("keep_merges", o->keep_merges),
                         SET_COUNT("multiple_of", o->multiple_of ? o->multiple_of : 1),
                         SET_COUNT_OF("evaluate_tokens", o->evaluate, o->evaluate_tokens));
 }
 
-json_t *organ_vocabulary_document(const vocabulary_job *job)
+json_t *organ_vocabulary_members(const vocabulary_job *job)
 {
     const uint64_t bytes = table_bytes(job), all = organ_model_tensor_bytes(job->model);
     return ORGAN_OBJECT(
-        SET_HEAD("organ.vocabulary/1", "vocabulary/1"), SET("model", organ_model_json(job->model)),
-        SET("parameters", parameters_json(job)), SET("texts", organ_json_rows(job->options->text_count, text_row, job)),
-        SET("vocabulary", vocabulary_json(job)), SET("needs", needs_json(job)),
-        SET("kinds", groups_json(job, /*by_script=*/false)), SET("scripts", groups_json(job, /*by_script=*/true)),
+        SET("texts", organ_json_rows(job->options->text_count, text_row, job)), SET("vocabulary", vocabulary_json(job)),
+        SET("needs", needs_json(job)), SET("kinds", groups_json(job, /*by_script=*/false)),
+        SET("scripts", groups_json(job, /*by_script=*/true)),
         SET("tables", organ_json_rows(job->tables.count, table_row, job)),
         SET("totals", ORGAN_OBJECT(SET_COUNT("bytes", bytes), SET_REAL("percent", organ_percent(bytes, all)))),
         SET("evaluated", evaluated_json(job)), SET("policies", organ_json_rows(job->policy_count, policy_row, job)),
-        SET_SENTENCES(
-            "organ.vocabulary/1", "definitions",
-            ORGAN_OBJECT(SET_FLAG("evaluated", job->evaluated.path != NULL), SET_FLAG("scored", job->scored > 0))),
+        SET_SENTENCES("organ.vocabulary/1", "definitions",
+                      ORGAN_OBJECT(SET_FLAG("evaluated", job->evaluated.path != NULL),
+                                   SET_FLAG("scored", job->scored > 0), SET_FLAG("written", job->ids != NULL))));
+}
+
+json_t *organ_vocabulary_document(const vocabulary_job *job)
+{
+    json_t *const head =
+        ORGAN_OBJECT(SET_HEAD("organ.vocabulary/1", "vocabulary/1"), SET("model", organ_model_json(job->model)),
+                     SET("parameters", organ_vocabulary_parameters(job)));
+    json_t *const run = ORGAN_OBJECT(
         SET("run", ORGAN_OBJECT(SET_BYTES("model", job->options->model),
                                 SET_REAL("seconds", organ_rounded_seconds(organ_seconds_now() - job->started)),
                                 SET_ENGINE(job->engine))));
+    return organ_json_joined(organ_json_joined(head, organ_vocabulary_members(job)), run);
 }

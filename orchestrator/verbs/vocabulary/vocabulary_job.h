@@ -5,7 +5,9 @@
 
 #include "formats/tokenizer/kept_tokens.h"
 #include "formats/tokenizer/token_groups.h"
+#include "orchestrator/surgery/vocabulary/token_settings.h"
 #include "orchestrator/surgery/vocabulary/token_tables.h"
+#include "orchestrator/surgery/write/write.h"
 
 #include <organ/cut.h>
 #include <organ/stream.h>
@@ -24,7 +26,8 @@ typedef enum vocabulary_extent {
     VOCABULARY_CHARACTERS, /* tokens of single characters */
     VOCABULARY_MERGES,     /* those of the first merges */
     VOCABULARY_BOTH,       /* both */
-    VOCABULARY_ALL         /* all tokens: only padding rows go */
+    VOCABULARY_ALL,        /* all tokens: only padding rows go */
+    VOCABULARY_LIST        /* those of a list, and no others */
 } vocabulary_extent;
 
 /* A policy, and what it keeps. */
@@ -58,6 +61,17 @@ typedef struct vocabulary_job {
     bool has_template;
     vocabulary_policy policies[VOCABULARY_POLICIES];
     size_t policy_count;
+    uint32_t *listed; /* ids of --tokens */
+    size_t listed_count;
+    /* of an output: */
+    organ_piece *pieces;
+    size_t piece_count;
+    bool *has_rows;          /* for each tensor: it has a row for each token */
+    uint64_t (*shapes)[4];   /* for each tensor: its shape in the output */
+    uint32_t *ids, *new_ids; /* kept ids; new id by id */
+    organ_gguf_writer *gguf;
+    json_t *settings; /* changed settings */
+    organ_writing *writing;
     size_t scored, windows; /* tokens and windows of the second text that ran through the model */
     double started;
 } vocabulary_job;
@@ -86,9 +100,47 @@ organ_status organ_vocabulary_policies(vocabulary_job *job, organ_error *error);
 /* Sets tokens, dropped and most of each policy on the second text, if there is one. */
 organ_status organ_vocabulary_evaluate(vocabulary_job *job, organ_error *error);
 
+/* ---- vocabulary_list.c ---- */
+
+/* Reads the ids of options->tokens into job->listed. Returns ORGAN_BAD_INPUT for a file that is no report of a smaller
+ * vocabulary, for ids that do not ascend, and for a list of another tokenizer. */
+organ_status organ_vocabulary_read_list(vocabulary_job *job, organ_error *error);
+
+/* Returns the digest of the kept tokens' ids and texts, 16 hexadecimal digits, by which a list fits a tokenizer. */
+json_t *organ_vocabulary_list_digest(const organ_tokenizer *tokenizer, const uint32_t *ids, size_t count);
+
+/* ---- vocabulary_trim.c ---- */
+
+/* Writes the model with the tokens of the chosen policy. */
+organ_status organ_vocabulary_trim(vocabulary_job *job, json_t **report, organ_error *error);
+void organ_vocabulary_trim_release(vocabulary_job *job);
+
+/* ---- vocabulary_files.c ---- */
+
+/* Files of the model that the output does not get as they are, ending with NULL. */
+extern const char *const organ_vocabulary_left_out[];
+
+/* Writes the files of the tokenizer and those with ids into the directory `to`. */
+organ_status organ_vocabulary_write_files(const vocabulary_job *job, const char *to, organ_error *error);
+
+/* Opens the tokenizer of the output at `path` and compares its ids of the texts with those before. */
+organ_status organ_vocabulary_check_output(vocabulary_job *job, const char *path, organ_error *error);
+
+/* Returns the settings with new ids. */
+organ_token_settings organ_vocabulary_settings(const vocabulary_job *job);
+
 /* ---- vocabulary_document.c ---- */
 
-/* Returns the report; NULL if memory runs out. */
+/* Returns the policy of the options. */
+vocabulary_policy *organ_vocabulary_chosen(vocabulary_job *job);
+
+/* Returns the parameters of the report; NULL if memory runs out. */
+json_t *organ_vocabulary_parameters(const vocabulary_job *job);
+
+/* Returns the members of the report that do not depend on the output; NULL if memory runs out. */
+json_t *organ_vocabulary_members(const vocabulary_job *job);
+
+/* Returns the report of a run without an output; NULL if memory runs out. */
 json_t *organ_vocabulary_document(const vocabulary_job *job);
 
 #endif

@@ -11,6 +11,8 @@
 
 static vocabulary_extent chosen_extent(const organ_vocabulary_options *o)
 {
+    if (o->tokens || o->keep_all)
+        return o->tokens ? VOCABULARY_LIST : VOCABULARY_ALL;
     if (o->keep_characters)
         return o->keep_merges ? VOCABULARY_BOTH : VOCABULARY_CHARACTERS;
     return o->keep_merges ? VOCABULARY_MERGES : VOCABULARY_TEXTS;
@@ -46,6 +48,8 @@ static void list_policies(vocabulary_job *job)
 
 static organ_status keep(vocabulary_job *job, vocabulary_policy *p, organ_error *error)
 {
+    if (p->extent == VOCABULARY_LIST)
+        return organ_kept_begin_list(&p->kept, job->tokenizer, job->listed, job->listed_count, error);
     if (organ_kept_copy(&p->kept, &job->base, error))
         return error->status;
     if (p->extent == VOCABULARY_CHARACTERS || p->extent == VOCABULARY_BOTH)
@@ -65,11 +69,17 @@ static uint64_t kept_below(const vocabulary_policy *p, uint64_t rows)
     return kept;
 }
 
-/* A table may have fewer rows than the vocabulary has ids (Gemma 3n): it keeps those of its own. */
-static void measure(const vocabulary_job *job, vocabulary_policy *p)
+/* Pads with further tokens, which need no rows that the model does not have. */
+static organ_status pad(const vocabulary_job *job, vocabulary_policy *p, organ_error *error)
 {
     const uint64_t multiple = job->options->multiple_of ? job->options->multiple_of : 1;
     p->rows = (p->kept.count + multiple - 1) / multiple * multiple;
+    return p->rows == p->kept.count ? ORGAN_OK : organ_kept_fill(&p->kept, (uint32_t)p->rows, error);
+}
+
+/* A table may have fewer rows than the vocabulary has ids (Gemma 3n): it keeps those of its own. */
+static void measure(const vocabulary_job *job, vocabulary_policy *p)
+{
     p->bytes = 0;
     for (size_t k = 0; k < job->tables.count; k++) {
         const organ_token_table *const table = &job->tables.list[k];
@@ -126,7 +136,7 @@ organ_status organ_vocabulary_policies(vocabulary_job *job, organ_error *error)
     list_policies(job);
     for (size_t k = 0; k < job->policy_count; k++) {
         vocabulary_policy *const p = &job->policies[k];
-        if (keep(job, p, error) || (p->chosen && check_texts(job, p, error)))
+        if (keep(job, p, error) || pad(job, p, error) || (p->chosen && check_texts(job, p, error)))
             return error->status;
         measure(job, p);
     }

@@ -125,6 +125,22 @@ static organ_status keep_template(vocabulary_job *job, organ_error *error)
     return error->status;
 }
 
+/* Tokens that settings name have their ids in files of the model. */
+static void keep_setting(void *context, uint32_t id)
+{
+    vocabulary_job *const job = context;
+    organ_error ignored = {0};
+    organ_kept_add(&job->base, &id, 1, ORGAN_KEPT_ADDED, &ignored);
+}
+
+static organ_status keep_settings(vocabulary_job *job, organ_error *error)
+{
+    const organ_token_settings settings = {
+        .count = job->groups.count, .rows = job->tables.rows, .keep = keep_setting, .context = job};
+    return organ_token_settings_collect(&settings, job->model, error) ? error->status
+                                                                      : organ_kept_named(&job->base, job->model, error);
+}
+
 organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error)
 {
     const organ_vocabulary_options *const o = job->options;
@@ -136,7 +152,8 @@ organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error)
         job->texts[k].path = o->texts[k];
         organ_vocabulary_read(job, &job->texts[k], count_ids, job, error);
     }
-    if (error->status || organ_kept_begin(&job->base, job->tokenizer, error) || keep_used(job, error))
+    if (error->status || organ_kept_begin(&job->base, job->tokenizer, error) || keep_used(job, error) ||
+        keep_template(job, error))
         return error->status;
-    return keep_template(job, error);
+    return keep_settings(job, error);
 }

@@ -11,8 +11,16 @@ enum { MULTIPLE_LIMIT = 65536 };
 
 static organ_status check_options(const organ_vocabulary_options *o, organ_error *error)
 {
-    if (!o->text_count)
+    if (!o->text_count && !o->tokens)
         return organ_fail(error, ORGAN_USAGE, "`texts` is missing: a text of the kind that the model will read");
+    const char *const excluded = o->keep_characters ? "keep_characters" : "keep_merges";
+    if ((o->tokens || o->keep_all) && (o->keep_characters || o->keep_merges))
+        return organ_fail(error, ORGAN_USAGE, "`%s` keeps exactly its tokens: it excludes `%s`",
+                          o->tokens ? "tokens" : "keep_all", excluded);
+    if (o->tokens && o->keep_all)
+        return organ_fail(error, ORGAN_USAGE, "`tokens` keeps exactly its tokens: it excludes `keep_all`");
+    if (o->tokens && o->multiple_of > 1)
+        return organ_fail(error, ORGAN_USAGE, "`tokens` keeps exactly its tokens: it excludes `multiple_of`");
     if (o->multiple_of > MULTIPLE_LIMIT)
         return organ_fail(error, ORGAN_USAGE, "`multiple_of` %u is outside 1 .. %u", o->multiple_of, MULTIPLE_LIMIT);
     for (size_t k = 0; k < o->text_count; k++)
@@ -34,8 +42,13 @@ static organ_status open_model(vocabulary_job *job, organ_error *error)
 
 static organ_status measure(vocabulary_job *job, json_t **report, organ_error *error)
 {
-    if (open_model(job, error) || organ_vocabulary_count(job, error) || organ_vocabulary_policies(job, error) ||
-        organ_vocabulary_evaluate(job, error) || organ_model_unchanged(job->model, error))
+    const bool writes = job->options->write.output || job->options->write.dry_run;
+    if (open_model(job, error) || organ_vocabulary_read_list(job, error) || organ_vocabulary_count(job, error) ||
+        organ_vocabulary_policies(job, error) || organ_vocabulary_evaluate(job, error))
+        return error->status;
+    if (writes)
+        return organ_vocabulary_trim(job, report, error);
+    if (organ_model_unchanged(job->model, error))
         return error->status;
     *report = organ_vocabulary_document(job);
     return ORGAN_OK;
@@ -51,7 +64,8 @@ static void close_job(vocabulary_job *job)
     organ_weights_free(job->weights);
     organ_tokenizer_close(job->tokenizer);
     organ_model_close(job->model);
-    ORGAN_FREE_ARRAYS(job->texts, job->uses);
+    organ_vocabulary_trim_release(job);
+    ORGAN_FREE_ARRAYS(job->texts, job->uses, job->listed);
 }
 
 organ_status organ_vocabulary(const organ_vocabulary_options *options, const organ_engine *engine,

@@ -293,6 +293,7 @@ int main(void)
                              tokenizer_flags_suite(),
                              tokenizer_kept_suite(),
                              tokenizer_groups_suite(),
+                             tokenizer_files_suite(),
                              NULL};
     return run_suites(suites);
 }

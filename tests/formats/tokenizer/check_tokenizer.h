@@ -54,5 +54,6 @@ Suite *tokenizer_converted_suite(void);
 Suite *tokenizer_flags_suite(void);
 Suite *tokenizer_kept_suite(void);
 Suite *tokenizer_groups_suite(void);
+Suite *tokenizer_files_suite(void);
 
 #endif
