@@ -18,7 +18,6 @@ more=(--donor m) q=m packed=m parts=m moe=m/q.gguf gguf=m/q.gguf models=m
 
 begin=$area/small
 sweep_donor 3 inspect
-sweep_donor 3 vocabulary-out
 sweep_donor 3 compare
 sweep_donor 3 merge
 sweep_donor 3 merge-then
