@@ -128,7 +128,7 @@ serve http jobs models page
 surgery/calibration
 surgery/adapter convert merge write
 surgery/allocate calibration write
-surgery/audit folds
+surgery/audit folds vocabulary
 surgery/convert encoding readers repack scoring write
 surgery/encoding
 surgery/folds calibration write

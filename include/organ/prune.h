@@ -112,7 +112,10 @@ ORGAN_DEFAULTS(audit, )
  *
  * If both are GGUF models with the same tensors, and `pruned` has a report of organ_gguf_split, _join or _edit, or
  * another number of files, or no matrix is of a type that can be pruned, the function compares all tensors and
- * key-values; the report has schema organ.audit_gguf/1. */
+ * key-values; the report has schema organ.audit_gguf/1.
+ *
+ * If `pruned` has a report of organ_vocabulary that lists kept tokens, the function compares rows, tokenizer and
+ * settings with those of the donor for these tokens; the report has schema organ.audit_vocabulary/1. */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

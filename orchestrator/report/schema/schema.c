@@ -21,6 +21,7 @@
     SCHEMA(audit_cut, 1) \
     SCHEMA(audit_gguf, 1) \
     SCHEMA(audit_merge, 1) \
+    SCHEMA(audit_vocabulary, 1) \
     SCHEMA(autopsy, 1) \
     SCHEMA(compare, 1) \
     SCHEMA(convert, 1) \

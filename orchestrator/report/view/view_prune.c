@@ -450,3 +450,34 @@ const organ_view organ_audit_gguf_view = {.schema = "organ.audit_gguf/1",
                                           .title = "{donor.name}",
                                           .lead = AUDIT_GGUF_VERDICT,
                                           BLOCKS_OF(audit_gguf_blocks)};
+
+/* ---- organ.audit_vocabulary/1: `organ audit` of a model with fewer tokens ---- */
+
+#define AUDIT_VOCABULARY_VERDICT                                                                                       \
+    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: {rows_after:count} of {rows_before:count} rows, "  \
+    "and all other tensors, are the donor's, byte for byte; ids follow.}"
+
+static const organ_item audit_vocabulary_highlights[] = {
+    CHECKS_PASSED,
+    {NULL, "of {tensors:count} tensors are the donor's or its kept rows, byte for byte", "{identical:count}"},
+    {NULL, "of {rows_before:count} rows", "{rows_after:count}"}};
+
+static const organ_block audit_vocabulary_blocks[] = {
+    LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
+    HIGHLIGHTS(NULL, audit_vocabulary_highlights),
+    AUDIT_FAILED(AUDIT_VOCABULARY_VERDICT),
+    AUDIT_PASSED,
+    SECTION(ON_PAGE, NULL, "Checks"),
+    SAY(ON_ALL, NULL, "The list of kept tokens is that of {made_by.report}, which organ wrote with the copy."),
+    CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
+    CHECKS(ON_PAGE, NULL, "checks"),
+    SAY(ON_PAGE, NULL, "Donor: {donor:model}. Copy: {copy:model}."),
+    GAP("!problems"),
+    SAY_AFTER(ON_TERMINAL, "!problems", "", AUDIT_VOCABULARY_VERDICT),
+};
+
+const organ_view organ_audit_vocabulary_view = {.schema = "organ.audit_vocabulary/1",
+                                                .kind = "Audit of a smaller vocabulary",
+                                                .title = "{donor.name}",
+                                                .lead = AUDIT_VOCABULARY_VERDICT,
+                                                BLOCKS_OF(audit_vocabulary_blocks)};

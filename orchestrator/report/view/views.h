@@ -14,6 +14,7 @@
     VIEW(audit_cut)                                                                                                    \
     VIEW(audit_gguf)                                                                                                   \
     VIEW(audit_merge)                                                                                                  \
+    VIEW(audit_vocabulary)                                                                                             \
     VIEW(autopsy)                                                                                                      \
     VIEW(compare)                                                                                                      \
     VIEW(convert)                                                                                                      \

@@ -32,6 +32,17 @@ bool organ_audit_is_rewritten(const organ_model *donor, const organ_model *copy)
 organ_status organ_audit_rewritten(const organ_audit_options *options, const organ_engine *engine,
                                    const organ_progress *progress, json_t **report, organ_error *error);
 
+/* ---- models with fewer tokens ---- */
+
+/* Returns whether the copy has a report of organ vocabulary that lists kept tokens. */
+bool organ_audit_is_trimmed(const organ_model *copy);
+
+/* organ_audit for such a copy: its rows are those of the listed tokens, all other tensors are the donor's, each id has
+ * the same text, the merges are some of the donor's, and ids in settings follow. The report has the schema
+ * organ.audit_vocabulary/1. */
+organ_status organ_audit_trimmed(const organ_audit_options *options, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error);
+
 /* Returns the differences of two lists of key-values except split.*, in the order of `after`, then removed ones in that
  * of `before`: [{"key", "change": "added"|"changed"|"removed", "type", "before", "after", "xxh3"}]. Texts are those of
  * organ_gguf_value_text, null if there is no such value; "xxh3" is the digest of the value after, null if removed. NULL

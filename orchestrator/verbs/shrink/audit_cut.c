@@ -374,13 +374,16 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
         organ_mtp_number_layers(a.donor.model);
         organ_mtp_number_layers(a.copy.model);
     }
-    const bool cut =
-        !error->status && a.donor.model->problem_count == 0 && organ_cut_is_smaller(a.donor.model, a.copy.model);
-    const bool rewritten = !error->status && !cut && organ_audit_is_rewritten(a.donor.model, a.copy.model);
+    const bool trimmed = !error->status && organ_audit_is_trimmed(a.copy.model);
+    const bool cut = !error->status && !trimmed && a.donor.model->problem_count == 0 &&
+                     organ_cut_is_smaller(a.donor.model, a.copy.model);
+    const bool rewritten = !error->status && !trimmed && !cut && organ_audit_is_rewritten(a.donor.model, a.copy.model);
     if (cut)
         audit_smaller(&a, report, error);
     organ_model_close(a.donor.model);
     organ_model_close(a.copy.model);
+    if (trimmed)
+        return organ_audit_trimmed(options, engine, progress, report, error);
     if (rewritten)
         return organ_audit_rewritten(options, engine, progress, report, error);
     return cut || error->status ? error->status : organ_audit_pruned(options, engine, progress, report, error);

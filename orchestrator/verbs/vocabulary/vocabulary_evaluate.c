@@ -26,7 +26,8 @@ static organ_status take_first(void *context, const uint32_t *ids, size_t count,
     (void)error;
     if (!f->taken) {
         f->count = count < f->room ? count : f->room;
-        memcpy(f->ids, ids, f->count * sizeof *ids);
+        if (f->count)
+            memcpy(f->ids, ids, f->count * sizeof *ids);
     }
     f->taken = true;
     return ORGAN_OK;

@@ -87,6 +87,41 @@ ends 0 perplexity small.gguf --text other.txt --max-tokens 300 --json
 ends 0 convert small -o converted.gguf --to gguf --quiet
 judge "a smaller model as GGUF has other tokens" cmp -s <(ids small text.txt) <(ids converted.gguf text.txt)
 
+# ---- audits ----
+for made in small listed padded all; do
+    ends 0 audit tiny-qwen2 $made
+    prints "Passed: "
+done
+ends 0 audit $q8 small.gguf --json --html audit.html
+holds "the audit of a GGUF file" '(.schema == "organ.audit_vocabulary/1") and ([.checks[].ok] | all) and .tensors == .identical' ../out
+# damaged FILE COMMAND...: a copy of small in which the command changes the file, whose text it reads, fails the audit, which says the last argument.
+damaged() {
+    rm -rf damaged && cp -r small damaged
+    "${@:2:$#-2}" <"small/$1" >"damaged/$1"
+    ends 1 audit tiny-qwen2 damaged --quiet
+    says "${*: -1}"
+}
+# flipped OFFSET: changes a byte.
+flipped() {
+    local byte
+    cat >../bytes
+    byte=$(od -An -tu1 -j "$1" -N 1 ../bytes)
+    # shellcheck disable=SC2059 # the format is one escape
+    head -c "$1" ../bytes && printf "\\x$(printf %x $((byte ^ 1)))" && tail -c +$(($1 + 2)) ../bytes
+}
+at() { "$organ" inspect small --tensors --json --quiet --select "$1" | jq '.tensors[0].offset'; }
+damaged model.safetensors flipped $(($(at model.embed_tokens.weight) + 700)) "tensor 'model.embed_tokens.weight': 1 bytes are not those of the kept rows"
+damaged model.safetensors flipped $(($(at model.norm.weight) + 7)) "tensor 'model.norm.weight': 1 bytes are not those of the donor"
+damaged config.json jq '.eos_token_id = 3' "eos_token_id is 3, not"
+damaged config.json jq '.vocab_size = 2048' "vocab_size is 2048, not"
+damaged generation_config.json jq 'del(.eos_token_id)' "eos_token_id is absent"
+damaged tokenizer.json jq '.model.vocab |= (to_entries | (.[5].value, .[6].value) |= 11 - . | from_entries)' "is not token"
+damaged tokenizer.json jq '.model.merges |= reverse' "is none of the donor's, or not in its order"
+damaged tokenizer.json jq '.normalizer = {"type": "Lowercase"}' "normalises or splits texts in another way"
+damaged organ/vocabulary.json jq 'del(.kept[3])' "tensor 'model.embed_tokens.weight' of damaged has another type or shape"
+rm -rf damaged && cp -r small damaged && cp -f twice/tokenizer.json damaged/
+ends 0 audit tiny-qwen2 damaged --quiet
+
 # ---- dry runs, resumed runs, outputs that exist ----
 before=$(inventory)
 ends 0 vocabulary tiny-qwen2 --text text.txt -o none --dry-run --json
