@@ -4,7 +4,6 @@
 #include "orchestrator/surgery/audit/audit.h"
 
 #include "formats/base/json.h"
-#include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "formats/config/model_config.h"
 #include "formats/tokenizer/kept_tokens.h"

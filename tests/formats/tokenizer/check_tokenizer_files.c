@@ -187,6 +187,30 @@ START_TEST(named_tokens_stay)
 }
 END_TEST
 
+/* A tokenizer is a part of itself, and none of another one's. */
+static void check_compared(const organ_tokenizer *t)
+{
+    organ_error error = {0};
+    char fault[160];
+    size_t merges;
+    const uint32_t count = t->facts.vocabulary;
+    uint32_t *const ids = malloc(count * sizeof *ids);
+    for (uint32_t id = 0; id < count; id++)
+        ids[id] = id;
+    ck_assert_int_eq(organ_kept_compare(t, t, ids, count, &merges, fault, sizeof fault, &error), ORGAN_OK);
+    ck_assert_msg(!*fault && merges > 0, "%s", fault);
+    organ_kept_compare(t, t, ids, count - 1, &merges, fault, sizeof fault, &error);
+    ck_assert_ptr_nonnull(strstr(fault, "tokens, not"));
+    ids[3] = 4;
+    organ_kept_compare(t, t, ids, count, &merges, fault, sizeof fault, &error);
+    ck_assert_str_eq(fault, "token 3 is not token 4 of the donor");
+    organ_tokenizer *const other = tokenizer_of_any_form("llama3");
+    organ_kept_compare(t, other, ids, count, &merges, fault, sizeof fault, &error);
+    ck_assert_ptr_nonnull(strstr(fault, "normalises or splits texts in another way"));
+    organ_tokenizer_close(other);
+    free(ids);
+}
+
 /* A list keeps its tokens alone, and fills keep the lowest ids. */
 START_TEST(lists_and_fills)
 {
@@ -211,6 +235,7 @@ START_TEST(lists_and_fills)
     uint32_t *const same = tokenizer_ids(cut, text, PART, true, &again);
     ck_assert(again == count && memcmp(same, ids, count * sizeof *ids) == 0);
     organ_tokenizer_close(cut);
+    check_compared(t);
     organ_kept_release(&kept);
     organ_kept_release(&listed);
     organ_tokenizer_close(t);

@@ -117,7 +117,6 @@ damaged config.json jq '.vocab_size = 2048' "vocab_size is 2048, not"
 damaged generation_config.json jq 'del(.eos_token_id)' "eos_token_id is absent"
 damaged tokenizer.json jq '.model.vocab |= (to_entries | (.[5].value, .[6].value) |= 11 - . | from_entries)' "is not token"
 damaged tokenizer.json jq '.model.merges |= reverse' "is none of the donor's, or not in its order"
-damaged tokenizer.json jq '.model.ignore_merges = true' "normalises or splits texts in another way"
 damaged organ/vocabulary.json jq 'del(.kept[3])' "tensor 'model.embed_tokens.weight' of damaged has another type or shape"
 rm -rf damaged && cp -r small damaged && cp -f twice/tokenizer.json damaged/
 ends 0 audit tiny-qwen2 damaged --quiet
