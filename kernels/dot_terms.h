@@ -9,7 +9,6 @@
 #define DOT_DEPTH 32  /* values of k that are packed together */
 #define DOT_TERMS 3   /* at most: three terms of 8 bits have all 24 bits of an FP32 */
 
-#define ROWS_AHEAD    8           /* rows prefetched before they are packed */
 #define GREATEST_BF16 0x7f7f0000u /* bits of the largest finite BF16, as FP32 */
 
 INLINE size_t dot_round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -29,10 +28,29 @@ INLINE void split_terms(f32x16 value, u16x16 *terms)
     }
 }
 
-/* Packs DOT_DEPTH values of a row of a part (FP32) from column `from` on as `terms` terms, one or DOT_TERMS, at `to`
- * and `term` words further each; values beyond the last row or column are zeros. */
-INLINE void pack_terms(uint16_t *to, size_t term, const product_part *part, size_t row, size_t from, const int terms)
+/* Values beyond the last row or column are zeros. */
+INLINE f32x16 load_bf16_pairs(const product_part *part, size_t row, size_t from)
 {
+    const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
+    if (row >= part->rows)
+        return f32_set1(0);
+    if (from + DOT_DEPTH <= part->columns)
+        return f32_load((const float *)(const void *)words);
+    _Alignas(64) uint16_t some[DOT_DEPTH] = {0};
+    memcpy(some, words, (part->columns - from) * sizeof *words);
+    return f32_load((const float *)(const void *)some);
+}
+
+/* Packs DOT_DEPTH values of a row of a part from column `from` on as `terms` terms, one or DOT_TERMS, at `to` and
+ * `term` words further each; values beyond the last row or column are zeros. The values are FP32, or BF16 for one term.
+ */
+INLINE void pack_terms(uint16_t *to, size_t term, const product_part *part, size_t row, size_t from, const int terms,
+                       const enum element_type type)
+{
+    if (type == BF16) {
+        f32_store((float *)(void *)to, load_bf16_pairs(part, row, from));
+        return;
+    }
     const f32x16 low = load_row_vector(part, row, from, F32), high = load_row_vector(part, row, from + 16, F32);
     if (terms == 1) {
         u16_store_tops(to, bf16_tops(low), bf16_tops(high));
@@ -45,19 +63,6 @@ INLINE void pack_terms(uint16_t *to, size_t term, const product_part *part, size
         u16_store(to + t * term, left[t]);
         u16_store(to + t * term + 16, right[t]);
     }
-}
-
-/* Values beyond the last row or column are zeros. */
-INLINE f32x16 load_bf16_pairs(const product_part *part, size_t row, size_t from)
-{
-    const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
-    if (row >= part->rows)
-        return f32_set1(0);
-    if (from + DOT_DEPTH <= part->columns)
-        return f32_load((const float *)(const void *)words);
-    _Alignas(64) uint16_t some[DOT_DEPTH] = {0};
-    memcpy(some, words, (part->columns - from) * sizeof *words);
-    return f32_load((const float *)(const void *)some);
 }
 
 /* The place of a packed square, 16 rows x DOT_DEPTH columns: pair l of the 16 rows is adjacent from words + l * pitch
@@ -118,6 +123,17 @@ INLINE void pack_square(dot_square to, const product_part *part, size_t row, siz
         pack_split(to, part, row, from, terms, F16);
     else
         pack_split(to, part, row, from, terms, F32);
+}
+
+INLINE size_t bytes_of_real(organ_real type) { return type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t); }
+
+/* Prefetches the DOT_DEPTH values of a row from column `from` on; the row need not exist. */
+INLINE void prefetch_row(const product_part *part, size_t row, size_t from, const enum element_type type)
+{
+    const size_t bytes = type == F32 ? sizeof(float) : sizeof(uint16_t), at = part->at + row * part->stride + from;
+    __builtin_prefetch((const char *)part->values + at * bytes);
+    if (type == F32)
+        __builtin_prefetch((const char *)part->values + at * bytes + 64);
 }
 
 INLINE int b_terms_of(const organ_product *p)

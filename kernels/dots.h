@@ -6,6 +6,7 @@
  * to the same sums. The smallest terms come first, so that their low bits are not lost. */
 #include "kernels/dot_terms.h"
 
+#define ROWS_AHEAD       8                         /* rows prefetched before they are packed */
 #define DOT_STRIP_TERM   (DOT_CHUNK * DOT_STRIP)   /* words of one term of the strip */
 #define DOT_BLOCK(terms) ((terms) > 1 ? 128 : 512) /* rows of a in the scratch */
 _Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH)) * sizeof(uint16_t) <=
@@ -16,26 +17,25 @@ _Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <=
 
 /* ---- packing ---- */
 
-/* Packs the rows of a part of the factor a (FP32) as `terms` terms, padded with zeros to a multiple of DOT_MIN rows and
- * of DOT_DEPTH columns. Rows are DOT_PITCH words apart, terms DOT_BLOCK(terms) rows. */
-INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
+/* Packs the rows of a part of the factor a as `terms` terms, padded with zeros to a multiple of DOT_MIN rows and of
+ * DOT_DEPTH columns. Rows are DOT_PITCH words apart, terms DOT_BLOCK(terms) rows. */
+INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms, const enum element_type type)
 {
     for (size_t row = 0; row < dot_round_up(part->rows, DOT_MIN); row++)
         for (size_t from = 0; from < part->columns; from += DOT_DEPTH) {
-            const float *const ahead =
-                (const float *)part->values + part->at + (row + ROWS_AHEAD) * part->stride + from;
-            __builtin_prefetch(ahead);
-            __builtin_prefetch(ahead + 16);
-            pack_terms(to + row * DOT_PITCH + from, DOT_BLOCK(terms) * DOT_PITCH, part, row, from, terms);
+            prefetch_row(part, row + ROWS_AHEAD, from, type);
+            pack_terms(to + row * DOT_PITCH + from, DOT_BLOCK(terms) * DOT_PITCH, part, row, from, terms, type);
         }
 }
 
-static void pack_block(uint16_t *to, const product_part *part, int terms)
+static void pack_block(uint16_t *to, const product_part *part, int terms, organ_real type)
 {
-    if (terms == 1)
-        pack_rows(to, part, 1);
+    if (type == ORGAN_REAL_BF16)
+        pack_rows(to, part, 1, BF16);
+    else if (terms == 1)
+        pack_rows(to, part, 1, F32);
     else
-        pack_rows(to, part, DOT_TERMS);
+        pack_rows(to, part, DOT_TERMS, F32);
 }
 
 static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, organ_real type)
@@ -129,7 +129,7 @@ static void dot_rows(const organ_product *p, product_place place, dot_operands o
         const product_part b = part_of(&p->b, column, columns, k, depth);
         pack_dot_strip(strip, &b, o.b_terms, p->b.type);
         const product_part after = part_of(&p->b, next, min_size(DOT_STRIP, p->n - next), k, depth);
-        product_ahead ahead = prefetch_of(&after, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
+        product_ahead ahead = prefetch_of(&after, bytes_of_real(p->b.type));
         place.column = column, place.columns = columns;
         dot_block(place, o, rows, &ahead);
     }
@@ -152,7 +152,7 @@ static void dot_product(const organ_product *p, void *scratch)
         for (size_t row = 0; row < p->m && (p->k > 0 || into == ORGAN_PRODUCT_SET); row += max) {
             const size_t rows = min_size(max, p->m - row);
             const product_part a = part_of(&p->a, row, rows, k, depth);
-            pack_block(block, &a, a_terms);
+            pack_block(block, &a, a_terms, p->a.type);
             dot_rows(p, (product_place){.product = p, .row = row, .into = into}, o, strip, rows, k, depth);
         }
         k += depth;

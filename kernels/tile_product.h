@@ -61,30 +61,31 @@ INLINE size_t squares_of(const product_part *part)
     return (part->rows + 15) / 16 * ((part->columns + DOT_DEPTH - 1) / DOT_DEPTH);
 }
 
-/* Packs the square of 16 rows x DOT_DEPTH columns of a (FP32) from row `row` and column `from` on as `terms` terms, at
- * `to` and TILE_BLOCK_TERM(terms) words further each. */
-INLINE void pack_a_square(uint16_t *to, const product_part *part, size_t row, size_t from, const int terms)
+/* Packs the square of 16 rows x DOT_DEPTH columns of a from row `row` and column `from` on as `terms` terms, at `to`
+ * and TILE_BLOCK_TERM(terms) words further each. */
+INLINE void pack_a_square(uint16_t *to, const product_part *part, size_t row, size_t from, const int terms,
+                          const enum element_type type)
 {
     for (size_t l = 0; l < 16; l++) {
-        const float *const ahead = (const float *)part->values + part->at + (row + l + 16) * part->stride + from;
-        __builtin_prefetch(ahead);
-        __builtin_prefetch(ahead + 16);
-        pack_terms(to + l * 32, TILE_BLOCK_TERM(terms), part, row + l, from, terms);
+        prefetch_row(part, row + l + 16, from, type);
+        pack_terms(to + l * 32, TILE_BLOCK_TERM(terms), part, row + l, from, terms, type);
     }
 }
 
 /* Packs the next `count` squares of the step's rows, as many as remain, all rows of the same columns before the next
  * columns. The tiles of 32 rows are adjacent in the block, two for each DOT_DEPTH columns. */
-static void pack_step(tile_step *step, int terms, size_t count)
+static void pack_step(tile_step *step, int terms, organ_real type, size_t count)
 {
     const size_t down = (step->a.rows + 15) / 16, all = squares_of(&step->a);
     for (; count > 0 && step->packed < all; count--, step->packed++) {
         const size_t row = step->packed % down, at = step->packed / down;
         uint16_t *const to = step->block + ((row / 2 * TILE_STEPS + at) * 2 + row % 2) * TILE_WORDS;
-        if (terms == 1)
-            pack_a_square(to, &step->a, row * 16, at * DOT_DEPTH, 1);
+        if (type == ORGAN_REAL_BF16)
+            pack_a_square(to, &step->a, row * 16, at * DOT_DEPTH, 1, BF16);
+        else if (terms == 1)
+            pack_a_square(to, &step->a, row * 16, at * DOT_DEPTH, 1, F32);
         else
-            pack_a_square(to, &step->a, row * 16, at * DOT_DEPTH, DOT_TERMS);
+            pack_a_square(to, &step->a, row * 16, at * DOT_DEPTH, DOT_TERMS, F32);
     }
 }
 
@@ -171,7 +172,7 @@ static void multiply_strip(tile_work *w, size_t strips)
         w->before = (tile_totals){place, rows, 0, w->totals};
         w->totals = free_totals;
         pack_strip(&w->next_strip, w->b_terms, p->b.type, strip_share);
-        pack_step(&w->next_step, w->a_terms, step_share);
+        pack_step(&w->next_step, w->a_terms, p->a.type, step_share);
     }
     pack_strip(&w->next_strip, w->b_terms, p->b.type, 2 * TILE_STEPS);
 }
@@ -215,13 +216,12 @@ static void tile_product(const organ_product *p, void *scratch)
     float *const totals = (float *)(void *)(words + 2 * (strip_words + block_words));
     tile_work w = {.product = p, .a_terms = terms, .b_terms = b_terms_of(p), .totals = totals};
     w.before.values = totals + TILE_TOTALS;
-    const size_t line = p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t);
     tiles_begin();
     w.next_step = step_of(&w, 0, words + 2 * strip_words);
     w.next_strip = strip_of(&w, &w.next_step, 0, words);
     pack_strip(&w.next_strip, w.b_terms, p->b.type, 2 * TILE_STEPS);
     for (size_t s = 0; w.next_step.a.rows > 0; s++) {
-        pack_step(&w.next_step, terms, SIZE_MAX);
+        pack_step(&w.next_step, terms, p->a.type, SIZE_MAX);
         w.step = w.next_step;
         w.next_step = step_of(&w, s + 1, words + 2 * strip_words + (s + 1) % 2 * block_words);
         for (size_t t = 0; t < strips; t++) {
@@ -230,7 +230,7 @@ static void tile_product(const organ_product *p, void *scratch)
             w.next_strip = strip_of(&w, last ? &w.next_step : &w.step, last ? 0 : t + 1,
                                     words + (s * strips + t + 1) % 2 * strip_words);
             const tile_strip after = strip_of(&w, &w.step, t + 2, NULL);
-            w.ahead = prefetch_of(&after.b, line);
+            w.ahead = prefetch_of(&after.b, bytes_of_real(p->b.type));
             multiply_strip(&w, strips);
         }
     }

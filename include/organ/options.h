@@ -105,6 +105,9 @@ typedef struct organ_calibration_text {
     unsigned samples;
     unsigned context;    /* tokens of a window, within ORGAN_CONTEXTS */
     const char *scratch; /* a directory for the hidden states of the windows; NULL: they are in memory */
+    /* How the products of the forward pass and the second moments of inputs are computed: "exact", "split", "bf16"
+     * (organ_product); NULL: "exact". */
+    const char *compute;
 } organ_calibration_text;
 
 /* ---- operations that divide a budget among tensors ---- */

@@ -234,7 +234,7 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 /* --layers, an option of older versions: a second list for --select. */
 #define LAYERS_FORMERLY(member) TEXT("layers", "RANGE,...", member, "layers that --select selects")
 
-/* --samples, --context and --scratch; `of.calibration` is an organ_calibration_text. */
+/* --samples, --context, --compute and --scratch; `of.calibration` is an organ_calibration_text. */
 #define WINDOWS_CALIBRATION(of) \
     NUMBER("samples", "N", of.calibration.samples, "number of windows, spread evenly over the text", \
                                        .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT), \
@@ -242,6 +242,9 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
     NUMBER("context", "N", of.calibration.context, "tokens in a window", .range = {ORGAN_CONTEXTS}, \
                                                    .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT), \
                                        .topic = &organ_topic_calibration), \
+    COMPUTE("compute", of.calibration.compute, \
+            "arithmetic with which the calibration text runs: exact, or faster split or bf16; default exact", \
+            .topic = &organ_topic_calibration), \
     INPUT("scratch", "DIR", of.calibration.scratch, \
           "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory", \
           .temporary = true, .topic = &organ_topic_calibration)
@@ -258,9 +261,8 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
          "calibrate every expert on all tokens of its layer instead of only its routed tokens; the layer's output " \
          "still comes from the routed experts", .topic = &organ_topic_calibration)
 
-/* --compute, the arithmetic of the forward pass. */
-#define COMPUTE(member, ...) \
-    TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")
+/* An option that selects the arithmetic of a forward pass. */
+#define COMPUTE(name, member, ...) TEXT(name, "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")
 
 /* Options that divide one budget over all targets. `member` is an organ_allocate_options; `example` is the help of a
  * budget of this verb. Only prune has ALLOCATION_WAY. */

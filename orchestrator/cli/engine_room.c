@@ -5,6 +5,7 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/memory.h"
 
 #include <errno.h>
@@ -156,6 +157,9 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     (*engine)->ranks = call->ranks;
     (*engine)->readers = call->readers;
     (*engine)->began = began;
+    organ_engine with_compute = **engine; /* so that the message names the option of --evaluate */
+    if (organ_engine_compute(&with_compute, "evaluation.compute", call->evaluation.compute, error))
+        return error->status;
     const size_t count = organ_workers_count((*engine)->workers), pinned = organ_workers_pinned((*engine)->workers);
     if (pinned < count)
         organ_progress_warn(progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed",

@@ -51,7 +51,7 @@ typedef struct perplexity_call {
          "with several models, its ratio to the first model's; a text of less than 1e12 multiply-adds is scored " \
          "whole; 0: score all; default 2 for one model, 0.5 for several, 0 with --max-tokens and --max-windows", \
          .range = {0, 100}, .unset = -1, .topic = &organ_topic_scoring), \
-    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring), \
+    COMPUTE("compute", verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring), \
     TEXT("kv-cache", "KIND", verb.experiment.kv_cache, \
          "fp8: round keys and values to FP8 E4M3, as servers do that keep them so, with the model's scales or 1; of " \
          "several models not the first; off: do not; default: as each model declares", \
@@ -209,7 +209,7 @@ const organ_verb organ_evaluate_verb = {
 static const organ_option generate_options[] = {
     TEXT("prompt", "TEXT", generate.prompt, "the prompt", .letter = 'p', .required = true),
     TOKENS_OPTION(.fallback = "64"),
-    COMPUTE(generate.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)};
+    COMPUTE("compute", generate.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)};
 
 /* clang-format on */
 

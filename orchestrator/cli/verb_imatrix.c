@@ -37,7 +37,8 @@ static const organ_option options[] = {
     RESUME(importance.resume),
     FORCE(importance.force),
     DRY_RUN(importance.dry_run, "print the chunks, the least --memory and an estimate of the time"),
-    COMPUTE(importance.compute, "arithmetic of the forward pass: exact, split or bf16 ('organ help perplexity')",
+    COMPUTE("compute", importance.compute,
+            "arithmetic of the forward pass: exact, split or bf16 ('organ help perplexity')",
             .fallback = "exact")};
 
 #define OF_TEXT(path) ORGAN_REQUIREMENT(imatrix_call, importance.path, .never = "merge")

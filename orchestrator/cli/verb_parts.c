@@ -75,7 +75,7 @@ const organ_option organ_evaluation_options[] = {
     NUMBER("evaluate-max-tokens", "N", evaluation.max_tokens,
            "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS},
            .topic = &organ_topic_evaluation),
-    COMPUTE(evaluation.compute,
+    COMPUTE("evaluate-compute", evaluation.compute,
             "arithmetic of the evaluation, see --compute in 'organ help scoring'; default exact. It does not affect "
             "the written model", .topic = &organ_topic_evaluation)};
 
@@ -97,7 +97,12 @@ const organ_topic organ_topic_calibration = {
     "twice that if the verb also runs the changed model. --scratch DIR stores the hidden states in an unnamed "
     "temporary file instead, which the system removes when the run ends. If the text has fewer windows than "
     "--samples, organ uses the whole text. Use a text that resembles the use of the model, and never one on which "
-    "it is evaluated."};
+    "it is evaluated.\n"
+    "--compute exact computes the forward pass and the second moments of inputs in FP32, with the same bits on every "
+    "machine. --compute bf16 rounds the factors of these products to BF16, which is faster on CPUs with such "
+    "instructions, and --compute split divides them into BF16 terms, with errors like those of FP32. What they "
+    "compute has the same bits only on CPUs with the same instructions ('organ version' names them), so a run is "
+    "not continued on another CPU. Solvers always compute exactly."};
 
 const organ_topic organ_topic_budget = {
     "budget", "One budget for the whole model",

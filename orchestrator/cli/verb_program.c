@@ -2,6 +2,7 @@
  * version, help, manual, completion: the verbs about the program itself. */
 #include "orchestrator/cli/cli_parts.h"
 
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/version.h"
 
@@ -21,7 +22,7 @@ static void print_computes(const organ_kernels *kernels)
     for (int k = ORGAN_COMPUTE_EXACT + 1; k < ORGAN_COMPUTES; k++) {
         organ_engine engine = {.kernels = kernels};
         const char *const name = organ_compute_name((organ_compute)k), *why;
-        if (organ_engine_compute(&engine, name, &(organ_error){0}) == ORGAN_OK)
+        if (organ_engine_compute(&engine, "compute", name, &(organ_error){0}) == ORGAN_OK)
             printf("; %s by %s", name, engine.dots->isa);
         else if (!organ_dots_choose(organ_cpu_detect(), kernels, (organ_compute)k, &why))
             printf("; %s is not available (%s)", name, why);

@@ -7,7 +7,6 @@
 #include "orchestrator/machine/topology_parts.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 /* A band of 1 MiB: long enough for the throughput of a disk, short enough to stay in a core's share of the cache from
@@ -232,33 +231,6 @@ organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, 
     tile.cols = organ_min(shape->tile_cols, shape->cols - col);
     tile.bytes = tile.rows * tile.cols * shape->unit;
     return tile;
-}
-
-/* ---- arithmetic of products ---- */
-
-static const char *const names[ORGAN_COMPUTES] = {"exact", "split", "bf16"};
-
-const char *organ_compute_name(organ_compute compute) { return names[compute]; }
-
-/* AMX instructions can only be used if the operating system permits this process to use the registers of AMX. */
-organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_error *error)
-{
-    organ_cpu cpu = organ_cpu_detect();
-    const char *why = "";
-    size_t compute = 0;
-    while (name && compute < ORGAN_COMPUTES && strcmp(name, names[compute]) != 0)
-        compute++;
-    if (compute == ORGAN_COMPUTES)
-        return organ_fail(error, ORGAN_USAGE, "`compute` '%s' is unknown: exact, split or bf16", name);
-    const bool withheld = compute != ORGAN_COMPUTE_EXACT && cpu.amx && !organ_ask_for_tiles();
-    cpu.amx = cpu.amx && !withheld;
-    engine->compute = (organ_compute)compute;
-    engine->dots = organ_dots_choose(cpu, engine->kernels, engine->compute, &why);
-    if (engine->dots || engine->compute == ORGAN_COMPUTE_EXACT)
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE,
-                      "`compute` %s is not available on this machine: %s%s; `compute` exact always works", name,
-                      withheld ? "the kernel denies the use of AMX, and " : "", why);
 }
 
 /* ---- engines ---- */

@@ -95,6 +95,44 @@ if ! sampled; then
     judge "blocks give the bytes of whole moments" test "$(cat tight/*.safetensors | sha256sum)" != "$whole"
 fi
 
+# ---- --compute: the same bits with any threads, memory and scratch; named in the report; refused where the CPU has no instructions for it ----
+ORGAN_ISA=scalar refused 2 "--compute bf16" prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --compute bf16
+says AVX-512
+ORGAN_ISA=scalar refused 2 "--compute split" quantize tiny-qwen2 -o new -s int4-group32 --method gptq "${short[@]}" --compute split
+ORGAN_ISA=scalar refused 2 "--compute bf16" quantize tiny-qwen2 -o new -s int8-channel --smooth auto "${short[@]}" --compute bf16
+ORGAN_ISA=scalar refused 2 "--compute bf16" width tiny-qwen2 -o new --ffn 50% "${short[@]}" --compute bf16
+ORGAN_ISA=scalar refused 2 "--compute bf16" layers tiny-qwen2 -o new --drop 1 --calibration $text --context 64 --quiet --compute bf16
+ln -s "${model%/*}/tiny-moe" tiny-moe
+ORGAN_ISA=scalar refused 2 "--compute bf16" experts tiny-moe -o new --keep 50% "${short[@]}" --compute bf16
+refused 2 "'fast'" prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --compute fast
+refused 2 '--method magnitude' prune tiny-qwen2 -o new --method magnitude -s 50 --compute bf16
+refused 2 '--evaluate' prune tiny-qwen2 -o new --method magnitude -s 50 --evaluate-compute bf16
+computing=(--calibration $text --samples 20 --context 64 --quiet --json)
+first_layers="--select *.[01].*_proj.weight"
+ways=("prune -s 50 --method physarum-v3 $first_layers" "quantize -s int4-group32 --method gptq $first_layers")
+ways+=('quantize -s int8-channel --activation-type int8 --activation-scale static')
+ways+=("prune -s 50 --method physarum-v3 --then int4-group32 $first_layers" "prune --method magnitude --allocate global --budget 50% --allocate-tokens 64 $first_layers")
+if sampled; then ways=("prune -s 50 --method physarum-v3 $first_layers"); fi
+for compute in split bf16; do
+    for way in "${ways[@]}"; do
+        set -f && read -ra way <<<"$way" && set +f
+        run "${way[0]}" tiny-qwen2 -o computed --force "${way[@]:1}" "${computing[@]}" --compute $compute --threads 1
+        if [[ $code != 0 ]]; then
+            judge "$compute is refused without a reason" grep -q -- "--compute $compute" ../err
+            echo "skipped: outputs of --compute $compute: $(sed 's/.*had here: //' ../err)"
+            break
+        fi
+        judge "the report of ${way[0]} does not say $compute" test "$(jq -r '[.. | .compute? // empty] | unique | join(" ")' ../out)" = $compute
+        judge "nor by what" grep -qE '"compute_isa": "(amx|avx512-bf16)"' ../out
+        ends 0 "${way[0]}" tiny-qwen2 -o computed-3 --force "${way[@]:1}" "${computing[@]}" --compute $compute --threads 3 --scratch disk --memory 200M
+        judge "threads or memory change $compute of ${way[*]}" cmp -s <(cat computed/*.safetensors) <(cat computed-3/*.safetensors)
+        ends 0 "${way[0]}" tiny-qwen2 -o computed-3 --force "${way[@]:1}" "${computing[@]}"
+        # The largest inputs, and a division of a budget, may be those of exact.
+        [[ ${way[*]} == *static* || ${way[*]} == *magnitude* ]] || judge "$compute of ${way[*]} has the bits of exact" test "$(cat computed/*.safetensors | sha256sum)" != "$(cat computed-3/*.safetensors | sha256sum)"
+        judge "exact is named" test "$(jq '[.. | .compute? // empty] | length' ../out)" = 0
+    done
+done
+
 # ---- errors ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2)
 refused 2 "'wanda'" prune tiny-qwen2 -o new --method wand
@@ -164,6 +202,9 @@ judge "ends with another code than 130" test $code = 130
 judge "something is left in the scratch directory" test -z "$(ls -A disk)"
 ends 2 prune tiny-qwen2 -o resumed "${resumed[@]}" --moments blocks --resume --quiet
 says "moments"
+run prune tiny-qwen2 -o resumed "${resumed[@]}" --compute bf16 --resume --quiet
+judge "--resume with another arithmetic ends with $code" test $code = 2
+says "compute"
 ends 0 prune tiny-qwen2 -o resumed "${resumed[@]}" --resume --quiet
 ends 0 prune tiny-qwen2 -o undisturbed "${resumed[@]}" --quiet
 judge "it goes on to other bytes" cmp -s <(cat resumed/*.safetensors) <(cat undisturbed/*.safetensors)

@@ -84,8 +84,8 @@ refused 2 "-o DIR" perplexity tiny-qwen2 "${short[@]}" --write-imatrix
 ORGAN_ISA=scalar refused 2 "--compute bf16" perplexity tiny-qwen2 "${short[@]}" --compute bf16
 says AVX-512
 ORGAN_ISA=scalar refused 2 "--compute split" generate tiny-qwen2 --prompt "In the" --compute split
-ORGAN_ISA=scalar refused 2 "--compute split" prune tiny-qwen2 -o not-made --evaluate $text --compute split
-refused 2 --evaluate prune tiny-qwen2 -o not-made --compute bf16
+ORGAN_ISA=scalar refused 2 "--evaluate-compute split" prune tiny-qwen2 -o not-made --evaluate $text --evaluate-compute split
+refused 2 --evaluate prune tiny-qwen2 -o not-made --evaluate-compute bf16
 refused 2 "'fast'" perplexity tiny-qwen2 "${short[@]}" --compute fast
 exact=$(sed -n 's/^ *"perplexity": //p' report/perplexity.json | head -n 1)
 for compute in split bf16; do

@@ -2,6 +2,7 @@
  * Products that are divided among any number of workers have the bits of the kernel's undivided products. */
 #include "orchestrator/stream/pass_parts.h"
 #include <organ/stream.h>
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/product.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/require.h"
@@ -85,7 +86,7 @@ START_TEST(compute_is_the_products_own)
     organ_engine *engine = NULL;
     organ_error error = {0};
     ck_assert_int_eq(organ_engine_create(NULL, 3, 0, &engine, &error), ORGAN_OK);
-    if (organ_engine_compute(engine, names[_i], &error) != ORGAN_OK) {
+    if (organ_engine_compute(engine, "compute", names[_i], &error) != ORGAN_OK) {
         printf("skipped: %s\n", error.message);
         ck_assert_int_eq(error.status, ORGAN_USAGE);
         ck_assert_ptr_null(engine->dots);
@@ -117,11 +118,11 @@ START_TEST(unknown_compute_is_refused)
     organ_engine *engine = NULL;
     organ_error error = {0};
     ck_assert_int_eq(organ_engine_create(organ_kernels_scalar, 1, 0, &engine, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_engine_compute(engine, "exact", &error), ORGAN_OK);
-    ck_assert_int_eq(organ_engine_compute(engine, NULL, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_engine_compute(engine, "fast", &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_engine_compute(engine, "compute", "exact", &error), ORGAN_OK);
+    ck_assert_int_eq(organ_engine_compute(engine, "compute", NULL, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_engine_compute(engine, "compute", "fast", &error), ORGAN_USAGE);
     error = (organ_error){0};
-    ck_assert_int_eq(organ_engine_compute(engine, "bf16", &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_engine_compute(engine, "compute", "bf16", &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "AVX-512"));
     organ_engine_destroy(engine);
 }

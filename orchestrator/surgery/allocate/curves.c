@@ -10,6 +10,7 @@
 #include <organ/machine.h>
 #include "orchestrator/output/cache.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/memory.h"
 
 #include <errno.h>
@@ -457,9 +458,9 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
 json_t *organ_curves_identity(const organ_curves *c, json_t *own, json_t *more)
 {
     const organ_calibration_run_options *const walk = &c->options.walk;
-    json_t *const text =
-        ORGAN_OBJECT(SET_TEXT("text", organ_calibration_run_facts_of(c->calib)->digest),
-                     SET_COUNT("samples", c->samples), SET_COUNT("context", walk->calibration.context));
+    json_t *const text = ORGAN_OBJECT(SET_TEXT("text", organ_calibration_run_facts_of(c->calib)->digest),
+                                      SET_COUNT("samples", c->samples), SET_COUNT("context", walk->calibration.context),
+                                      SET_REDUCED_COMPUTE(c->engine, walk->calibration.compute));
     json_t *const rest = ORGAN_OBJECT(SET_COUNT("allocate_tokens", organ_allocate_tokens(c->options.allocate)),
                                       SET_COUNT("allocate_layers", organ_allocate_layers(c->options.allocate)),
                                       SET_IF(walk->all_experts, "all_experts", json_true()),

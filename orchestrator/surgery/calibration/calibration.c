@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Sums the second moments of a layer's inputs. Tokens are collected into chunks of CHUNK tokens, so that the sums do
- * not depend on the number of tokens in a call of organ_calibration_add. Products of 256 tokens are computed in FP32
- * and added to FP64 sums. The symbols H, C, X_p and X_d are defined at organ_input_moments, W is options.weights. */
-#include "orchestrator/surgery/calibration/calibration.h"
+ * A calibration: receives the inputs of a layer in chunks of ORGAN_CALIBRATION_CHUNK tokens, so that the sums do not
+ * depend on the number of tokens in a call of organ_calibration_add, exchanges the sums between ranks and computes the
+ * results from them. */
+#include "orchestrator/surgery/calibration/calibration_sums.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/ranks/ranks.h"
-#include "orchestrator/solve/algebra.h"
+#include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/product.h"
 
 #include <errno.h>
@@ -15,162 +15,12 @@
 #include <string.h>
 
 #define PANEL         ORGAN_CALIBRATION_BLOCK
-#define CHUNK         ((size_t)512) /* tokens */
-#define SUMS          ((size_t)5)   /* arrays of organ_saliency_sums, a number for each feature */
 #define MAX_FEATURES  ((size_t)1 << 20)
 #define LARGEST_INPUT 1e15f /* the sum of a chunk's squares, at most 512e30, is below the largest FP32, 3.4e38 */
-
-typedef enum input_stream { PRUNED, DONOR, INPUT_STREAMS } input_stream;
-
-typedef struct panel {
-    size_t row, col; /* first feature of its rows and of its columns */
-    bool cross;      /* the panel is part of C; false: of H */
-} panel;
-
-struct organ_calibration {
-    organ_calibration_options options;
-    const organ_engine *engine;
-    organ_input_moments moments;
-    double *h, *c, *drift; /* the sums that `moments` points to; NULL: not summed */
-    float *factors;        /* act_norm, stability and contribution, 3 x features */
-    uint64_t *magnitudes;  /* NULL: not counted */
-    organ_saliency_sums sums;
-    double *sums_memory;         /* memory of `sums`, SUMS x features; NULL with moments_only */
-    const float *levels;         /* quantiles of the noise: the caller's, or own_levels */
-    float *own_levels;           /* NULL: the caller's levels are used, or no noise with moments_only */
-    float *chunk[INPUT_STREAMS]; /* inputs of the chunk, chunk_rows x features; that of DONOR is NULL with one stream */
-    size_t buffered;             /* number of tokens in the chunk */
-    unsigned char *scratch, *own_scratch; /* memory for products, the caller's or own; own_scratch NULL: the caller's */
-    float *shift;                         /* (X_d - X_p) W^T of the chunk, tokens x rows of this rank; NULL without W */
-    panel *panels;                        /* all panels; this rank sums those of own_range */
-    size_t panel_count;
-    int singular; /* nonzero if a tile of H has no inverse */
-    bool finished;
-};
-
-/* ---- sums ---- */
 
 static organ_row_range share_of(const organ_calibration *c, size_t count, size_t rank)
 {
     return organ_ranks_rows(c->engine->ranks, rank, count, /*step=*/1);
-}
-
-static organ_row_range own_range(const organ_calibration *c, size_t count)
-{
-    return organ_ranks_own_rows(c->engine->ranks, count, /*step=*/1);
-}
-
-static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
-
-static void add_saliency(void *context, size_t index, size_t worker)
-{
-    organ_calibration *const c = context;
-    const size_t first = (own_range(c, tile_count(c)).first + index) * PANEL;
-    const organ_input_noise noise = {c->levels, c->options.seed, c->options.layer};
-    (void)worker;
-    organ_saliency_add(&c->sums, &noise, c->moments.tokens, c->buffered, c->chunk[PRUNED], c->options.features, first,
-                       organ_min(PANEL, c->options.features - first));
-}
-
-typedef struct panel_sums {
-    double *at;        /* its first entry */
-    size_t rows, cols; /* its size */
-    size_t stride;     /* entries from one row to the next */
-} panel_sums;
-
-/* H and C are stored as consecutive diagonal blocks; the last block may be narrower. */
-static panel_sums sums_of(const organ_calibration *c, const panel *p)
-{
-    const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
-    const size_t width = organ_min(block, features - start);
-    double *const sums = (p->cross ? c->c : c->h) + start * block;
-    return (panel_sums){sums + (p->row - start) * width + p->col - start, organ_min(PANEL, features - p->row),
-                        organ_min(PANEL, features - p->col), width};
-}
-
-/* A panel of H gets X_p^T X_p of the chunk, a panel of C X_d^T X_p. */
-static void add_panel(void *context, size_t index, size_t worker)
-{
-    organ_calibration *const c = context;
-    const panel *const p = &c->panels[own_range(c, c->panel_count).first + index];
-    const panel_sums sums = sums_of(c, p);
-    const size_t features = c->options.features;
-    const organ_product product = {.m = sums.rows,
-                                   .n = sums.cols,
-                                   .k = c->buffered,
-                                   .a = organ_by_columns(c->chunk[p->cross ? DONOR : PRUNED] + p->row, features),
-                                   .b = organ_by_columns(c->chunk[PRUNED] + p->col, features),
-                                   .c = sums.at,
-                                   .c_stride = sums.stride,
-                                   .wide = true,
-                                   .into = ORGAN_PRODUCT_ADD};
-    c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
-}
-
-static void count_magnitudes(const organ_calibration *c, const float *inputs, size_t tokens)
-{
-    for (size_t k = 0; k < tokens * c->options.features; k++) {
-        uint32_t bits;
-        memcpy(&bits, &inputs[k], sizeof bits);
-        c->magnitudes[(bits & 0x7fffffff) >> ORGAN_MAGNITUDE_SHIFT]++;
-    }
-}
-
-/* Every rank counts the inputs of all tokens. A worker counts while the others add panels. */
-static void add_work(void *context, size_t index, size_t worker)
-{
-    organ_calibration *const c = context;
-    if (!c->magnitudes)
-        add_panel(c, index, worker);
-    else if (index > 0)
-        add_panel(c, index - 1, worker);
-    else
-        count_magnitudes(c, c->chunk[PRUNED], c->buffered);
-}
-
-/* `drift` gets W (X_d - X_p)^T X_p of the chunk. The shift of the outputs, (X_d - X_p) W^T, is computed first, and
- * its transpose multiplied by X_p. Overwrites X_d by X_d - X_p. */
-static void add_drift(organ_calibration *c)
-{
-    const size_t n = c->options.features;
-    const organ_row_range own = own_range(c, c->options.rows);
-    const size_t rows = own.end - own.first;
-    const organ_product shift = {.m = c->buffered,
-                                 .n = rows,
-                                 .k = n,
-                                 .a = organ_by_rows(c->chunk[DONOR], n),
-                                 .b = organ_factor_from(c->options.weights, own.first),
-                                 .c = c->shift,
-                                 .c_stride = rows};
-    const organ_product drift = {.m = rows,
-                                 .n = n,
-                                 .k = c->buffered,
-                                 .a = organ_by_columns(c->shift, rows),
-                                 .b = organ_by_columns(c->chunk[PRUNED], n),
-                                 .c = c->drift + own.first * n,
-                                 .c_stride = n,
-                                 .wide = true,
-                                 .into = ORGAN_PRODUCT_ADD};
-    if (rows == 0)
-        return;
-    for (size_t k = 0; k < c->buffered * n; k++)
-        c->chunk[DONOR][k] -= c->chunk[PRUNED][k];
-    organ_products_run(c->engine, /*stop=*/NULL, &shift, /*count=*/1, c->scratch);
-    organ_products_run(c->engine, /*stop=*/NULL, &drift, /*count=*/1, c->scratch);
-}
-
-static void add_chunk(organ_calibration *c)
-{
-    if (c->buffered == 0)
-        return;
-    const organ_row_range tiles = own_range(c, tile_count(c)), panels = own_range(c, c->panel_count);
-    if (!c->options.moments_only)
-        organ_share(c->engine, /*stop=*/NULL, tiles.end - tiles.first, add_saliency, c);
-    organ_share(c->engine, /*stop=*/NULL, panels.end - panels.first + (c->magnitudes != NULL), add_work, c);
-    if (c->drift)
-        add_drift(c);
-    c->moments.tokens += c->buffered;
-    c->buffered = 0;
 }
 
 /* ---- creation ---- */
@@ -189,29 +39,38 @@ static void list_panels(organ_calibration *c)
         const size_t start = row / block * block, end = organ_min(start + block, features);
         for (size_t col = start; col < end; col += PANEL) {
             if (col >= row)
-                c->panels[c->panel_count++] = (panel){row, col, .cross = false};
+                c->panels[c->panel_count++] = (organ_calibration_panel){row, col, .cross = false};
             if (c->options.two_streams && !c->options.weights.values)
-                c->panels[c->panel_count++] = (panel){row, col, .cross = true};
+                c->panels[c->panel_count++] = (organ_calibration_panel){row, col, .cross = true};
         }
     }
 }
 
-/* With several ranks the buffers always have CHUNK rows, because organ_calibration_complete exchanges sums through
- * them. */
+/* With several ranks the buffers always have ORGAN_CALIBRATION_CHUNK rows, because organ_calibration_complete exchanges
+ * sums through them. */
 static size_t chunk_rows(const organ_calibration *c)
 {
     const size_t tokens = c->options.tokens;
-    return tokens && organ_ranks_count(c->engine->ranks) < 2 ? organ_min(tokens, CHUNK) : CHUNK;
+    return tokens && organ_ranks_count(c->engine->ranks) < 2 ? organ_min(tokens, ORGAN_CALIBRATION_CHUNK)
+                                                             : ORGAN_CALIBRATION_CHUNK;
+}
+
+size_t organ_calibration_scratch(const organ_engine *engine)
+{
+    const size_t panels = engine->compute == ORGAN_COMPUTE_EXACT ? 0 : organ_workers_count(engine->workers);
+    return organ_products_scratch(engine) + panels * PANEL * PANEL * sizeof(float);
 }
 
 static bool allocate_chunks(organ_calibration *c)
 {
     const size_t n = c->options.features, rows = chunk_rows(c);
-    c->chunk[PRUNED] = organ_floats(rows, n);
-    c->chunk[DONOR] = c->options.two_streams ? organ_floats(rows, n) : NULL;
-    c->own_scratch = c->options.scratch ? NULL : aligned_alloc(64, organ_products_scratch(c->engine));
+    const organ_row_range own = organ_calibration_own_range(c, c->options.rows);
+    c->chunk[ORGAN_STREAM_PRUNED] = organ_floats(rows, n);
+    c->chunk[ORGAN_STREAM_DONOR] = c->options.two_streams ? organ_floats(rows, n) : NULL;
+    c->own_scratch = c->options.scratch ? NULL : aligned_alloc(64, organ_calibration_scratch(c->engine));
     c->scratch = c->options.scratch ? c->options.scratch : c->own_scratch;
-    return c->chunk[PRUNED] && (c->chunk[DONOR] || !c->options.two_streams) && c->scratch;
+    return c->chunk[ORGAN_STREAM_PRUNED] && (c->chunk[ORGAN_STREAM_DONOR] || !c->options.two_streams) && c->scratch &&
+           organ_calibration_turned_open(c, c->options.tokens, own.end - own.first);
 }
 
 static bool calibration_allocate(organ_calibration *c)
@@ -231,7 +90,7 @@ static bool calibration_allocate(organ_calibration *c)
     }
     c->factors = calloc(3 * n, sizeof *c->factors);
     const bool salient = !c->options.moments_only;
-    c->sums_memory = salient ? calloc(SUMS * n, sizeof *c->sums_memory) : NULL;
+    c->sums_memory = salient ? calloc(ORGAN_SALIENCY_SUMS * n, sizeof *c->sums_memory) : NULL;
     c->own_levels = c->options.levels || !salient ? NULL : organ_normal_levels();
     c->levels = c->options.levels ? c->options.levels : c->own_levels;
     c->panels = calloc(2 * panels * across, sizeof *c->panels);
@@ -291,12 +150,13 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
 
 static void free_work(organ_calibration *c)
 {
-    ORGAN_FREE_ARRAYS(c->sums_memory, c->own_levels, c->chunk[PRUNED], c->chunk[DONOR], c->own_scratch, c->shift,
-                      c->panels);
+    ORGAN_FREE_ARRAYS(c->sums_memory, c->own_levels, c->chunk[ORGAN_STREAM_PRUNED], c->chunk[ORGAN_STREAM_DONOR],
+                      c->own_scratch, c->shift, c->panels);
+    organ_calibration_turned_close(c);
     c->sums_memory = NULL;
     c->levels = NULL;
     c->scratch = c->own_scratch = NULL;
-    c->own_levels = c->shift = c->chunk[PRUNED] = c->chunk[DONOR] = NULL;
+    c->own_levels = c->shift = c->chunk[ORGAN_STREAM_PRUNED] = c->chunk[ORGAN_STREAM_DONOR] = NULL;
     c->panels = NULL;
 }
 
@@ -356,7 +216,7 @@ static organ_status fail_input(const organ_calibration *c, const float *inputs, 
                       (double)inputs[k], (double)LARGEST_INPUT);
 }
 
-static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t tokens, input_stream stream,
+static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t tokens, organ_input_stream stream,
                                organ_error *error)
 {
     adding a = {.c = c, .inputs = inputs, .chunk = c->chunk[stream]};
@@ -364,17 +224,17 @@ static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t
                      ORGAN_SHARE_NUMBER * (double)tokens * (double)c->options.features, add_token, &a);
     float greatest;
     memcpy(&greatest, &a.greatest, sizeof greatest);
-    if (stream == PRUNED && greatest > c->moments.greatest)
+    if (stream == ORGAN_STREAM_PRUNED && greatest > c->moments.greatest)
         c->moments.greatest = greatest;
-    return a.broken ? fail_input(c, inputs, stream == DONOR ? " in the donor" : "", error) : ORGAN_OK;
+    return a.broken ? fail_input(c, inputs, stream == ORGAN_STREAM_DONOR ? " in the donor" : "", error) : ORGAN_OK;
 }
 
 static organ_status add_ranges(organ_calibration *c, const float *inputs, size_t tokens, organ_error *error)
 {
-    if (add_inputs(c, inputs, tokens, PRUNED, error))
+    if (add_inputs(c, inputs, tokens, ORGAN_STREAM_PRUNED, error))
         return error->status;
     if (c->magnitudes)
-        count_magnitudes(c, inputs, tokens);
+        organ_calibration_count_magnitudes(c, inputs, tokens);
     c->moments.tokens += tokens;
     return ORGAN_OK;
 }
@@ -394,14 +254,14 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
     if (c->options.ranges_only)
         return add_ranges(c, pruned_inputs, tokens, error);
     for (size_t done = 0; done < tokens;) {
-        const size_t some = organ_min(CHUNK - c->buffered, tokens - done);
-        if (add_inputs(c, pruned_inputs + done * n, some, PRUNED, error) ||
-            (donor_inputs && add_inputs(c, donor_inputs + done * n, some, DONOR, error)))
+        const size_t some = organ_min(ORGAN_CALIBRATION_CHUNK - c->buffered, tokens - done);
+        if (add_inputs(c, pruned_inputs + done * n, some, ORGAN_STREAM_PRUNED, error) ||
+            (donor_inputs && add_inputs(c, donor_inputs + done * n, some, ORGAN_STREAM_DONOR, error)))
             return error->status;
         c->buffered += some;
         done += some;
-        if (c->buffered == CHUNK)
-            add_chunk(c);
+        if (c->buffered == ORGAN_CALIBRATION_CHUNK)
+            organ_calibration_add_chunk(c);
     }
     return ORGAN_OK;
 }
@@ -424,10 +284,10 @@ static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, d
  * of their sums. */
 static size_t move_panels(const organ_calibration *c, organ_row_range *range, double *packed, movement way)
 {
-    const size_t capacity = CHUNK * c->options.features * sizeof(float) / sizeof(double);
+    const size_t capacity = ORGAN_CALIBRATION_CHUNK * c->options.features * sizeof(float) / sizeof(double);
     size_t count = 0;
     for (; range->first < range->end; range->first++) {
-        const panel_sums p = sums_of(c, &c->panels[range->first]);
+        const organ_panel_sums p = organ_calibration_panel_sums(c, &c->panels[range->first]);
         if (count + p.rows * p.cols > capacity)
             break;
         count += move_sums(p.at, p.rows, p.cols, p.stride, packed + count, way);
@@ -450,25 +310,27 @@ static void complete_panels(const organ_calibration *c, size_t rank, double *pac
 static void complete_saliency(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const size_t features = c->options.features;
-    const organ_row_range tiles = share_of(c, tile_count(c), rank);
+    const organ_row_range tiles = share_of(c, organ_calibration_tiles(c), rank);
     const size_t first = tiles.first * PANEL,
                  count = organ_min(tiles.end * PANEL, features) - organ_min(first, features);
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
     if (own)
-        move_sums(c->sums_memory + first, SUMS, count, features, packed, SUMS_PACK);
-    if (organ_ranks_broadcast(c->engine->ranks, rank, packed, SUMS * count * sizeof *packed, error) == ORGAN_OK && !own)
-        move_sums(c->sums_memory + first, SUMS, count, features, packed, SUMS_UNPACK);
+        move_sums(c->sums_memory + first, ORGAN_SALIENCY_SUMS, count, features, packed, SUMS_PACK);
+    if (organ_ranks_broadcast(c->engine->ranks, rank, packed, ORGAN_SALIENCY_SUMS * count * sizeof *packed, error) ==
+            ORGAN_OK &&
+        !own)
+        move_sums(c->sums_memory + first, ORGAN_SALIENCY_SUMS, count, features, packed, SUMS_UNPACK);
 }
 
-/* The chunk serves as a buffer: its CHUNK x features FP32 have room for PANEL x features FP64, which is enough for
- * any panel and for the SUMS x features saliency sums. */
+/* The chunk serves as a buffer: its ORGAN_CALIBRATION_CHUNK x features FP32 have room for PANEL x features FP64, which
+ * is enough for any panel and for the ORGAN_SALIENCY_SUMS x features saliency sums. */
 organ_status organ_calibration_complete(organ_calibration *c, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;
     if (ranks < 2 || error->status || c->options.ranges_only)
         return error->status;
-    add_chunk(c);
-    double *const packed = (double *)(void *)c->chunk[PRUNED];
+    organ_calibration_add_last(c);
+    double *const packed = (double *)(void *)c->chunk[ORGAN_STREAM_PRUNED];
     for (size_t rank = 0; rank < ranks; rank++) {
         const organ_row_range rows = share_of(c, c->drift ? c->options.rows : 0, rank);
         complete_panels(c, rank, packed, error);
@@ -528,7 +390,7 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     const size_t n = c->options.features;
     if (c->finished)
         return organ_fail(error, ORGAN_USAGE, "%s: the calibration is already finished", c->options.name);
-    add_chunk(c);
+    organ_calibration_add_last(c);
     if (c->moments.tokens == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the calibration has no tokens", c->options.name);
     c->moments.mean_diagonal = c->h ? mean_diagonal(c) : 0;
@@ -536,7 +398,7 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: all %zu inputs are zero for all %llu calibration tokens",
                           c->options.name, n, (unsigned long long)c->moments.tokens);
     if (c->h)
-        organ_share(c->engine, /*stop=*/NULL, tile_count(c), finish_tile, c);
+        organ_share(c->engine, /*stop=*/NULL, organ_calibration_tiles(c), finish_tile, c);
     if (c->singular)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",

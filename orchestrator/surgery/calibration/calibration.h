@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Input statistics of a linear layer over the calibration tokens: the second moments that pruning and quantisation use.
  * Results are bit-identical on every machine, for any number of threads and ranks, and for any division of the tokens
- * into calls. */
+ * into calls. With an arithmetic other than exact (organ_engine.compute) they are so only on machines with the same
+ * instructions for it. */
 #ifndef ORGAN_SURGERY_CALIBRATION_CALIBRATION_H
 #define ORGAN_SURGERY_CALIBRATION_CALIBRATION_H
 
@@ -103,8 +104,8 @@ typedef struct organ_calibration_options {
     bool two_streams;    /* organ_calibration_add also gets the donor's inputs, and C is summed; false: C is H */
     const float *levels; /* organ_normal_levels(), shared by several calibrations; must outlive organ_calibration_add.
                           * NULL: allocated here */
-    unsigned char *scratch; /* organ_products_scratch(engine) bytes, aligned to 64, shared by calibrations that are not
-                             * used at the same time; must outlive organ_calibration_finish. NULL: allocated here */
+    unsigned char *scratch; /* organ_calibration_scratch(engine) bytes, aligned to 64, shared by calibrations that are
+                             * not used at the same time; must outlive organ_calibration_finish. NULL: allocated here */
     size_t tokens;          /* upper bound of the number of tokens that will be added; 0: none is known */
     /* With two streams: the weights W, rows x features, of the matrix with these inputs, if it is the only one; else
      * weights.values is NULL. If H is whole and organ_calibration_takes_weights, W (C - H) is summed instead of C. The
@@ -157,6 +158,10 @@ static inline double organ_moments_damping(const organ_input_moments *moments)
 }
 
 typedef struct organ_calibration organ_calibration;
+
+/* Returns the bytes of organ_calibration_options.scratch: those of products, and with an arithmetic other than exact
+ * those of a panel of sums for each worker. */
+size_t organ_calibration_scratch(const organ_engine *engine);
 
 /* Creates a calibration without tokens. `engine` must outlive the calibration. Returns ORGAN_USAGE if the number of
  * features is out of range, ORGAN_IO if memory cannot be allocated. */
@@ -376,7 +381,8 @@ organ_status organ_calibration_moments_parse(const char *moments, bool *blocks, 
  * options->reserve further tokens, organ_calibration_run_open lowers options->samples and prints a note.
  *
  * Returns
- *   - ORGAN_USAGE if a target has no inputs, or if --memory is too small for hidden states, a layer and the work on a
+ *   - ORGAN_USAGE if this CPU has no instructions for options->calibration.compute or other ranks have different ones,
+ *     if a target has no inputs, or if --memory is too small for hidden states, a layer and the work on a
  *     matrix; the message has the least sufficient amount;
  *   - ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it;
  *   - ORGAN_BAD_INPUT if the text has no options->min_windows windows, the model has no tokenizer or its architecture
@@ -460,6 +466,8 @@ typedef struct organ_calibration_run_facts {
 } organ_calibration_run_facts;
 const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_calibration_run *calib);
 
+/* Returns the engine with the arithmetic of the walk, for other forward passes and calibrations on its text. */
+const organ_engine *organ_calibration_engine(const organ_calibration_run *calib);
 /* Returns how windows are assigned to chunks and chunks to ranks. */
 const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibration_run *calib);
 /* Returns the bytes of --memory that the second moments of a layer may use: the bytes that remain after hidden states,

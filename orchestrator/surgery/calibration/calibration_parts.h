@@ -23,7 +23,8 @@ struct organ_calibration_run {
     const organ_model *model;
     const organ_targets *targets;
     const organ_calibration_work *work;
-    const organ_engine *engine;
+    const organ_engine *engine; /* `with_compute` */
+    organ_engine with_compute;  /* the caller's engine with the arithmetic of options->calibration.compute */
     const organ_progress *progress;
     organ_calibration_run_facts facts;
     uint32_t *tokens; /* ids of the tokens of all windows, samples x context */

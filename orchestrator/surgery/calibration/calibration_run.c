@@ -9,6 +9,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/transfer.h"
 
@@ -428,6 +429,28 @@ static organ_status read_text(organ_calibration_run *calib, organ_error *error)
     return error->status;
 }
 
+/* The bits of results depend on the instructions, and ranks share results. */
+static organ_status choose_compute(organ_calibration_run *calib, organ_error *error)
+{
+    organ_engine *const own = &calib->with_compute;
+    const char *const name = calib->options->calibration.compute;
+    if (!organ_compute_is_reduced(name))
+        return ORGAN_OK;
+    organ_engine_compute(own, "calibration.compute", name, error);
+    const char *const isa = own->dots ? own->dots->isa : "";
+    organ_gathered all = {0};
+    organ_ranks_gather(own->ranks, "choosing the arithmetic", isa, strlen(isa), &all, error);
+    for (size_t r = 1; r < all.count && !error->status; r++)
+        if (strcmp(all.of[r], all.of[0]) != 0)
+            organ_fail(
+                error, ORGAN_USAGE,
+                "`calibration.compute` %s: rank 0 has the instructions %s, rank %zu has %s, which give other bits: use "
+                "machines of one kind, or `calibration.compute` exact",
+                name, all.of[0], r, all.of[r]);
+    organ_gathered_release(&all);
+    return error->status;
+}
+
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
                                         const organ_targets *targets, const organ_calibration_work *work,
                                         const organ_engine *engine, const organ_progress *progress,
@@ -436,9 +459,14 @@ organ_status organ_calibration_run_open(organ_calibration_run_options *options, 
     *calib = NULL;
     if (!(*calib = malloc(sizeof **calib)))
         return organ_fail_memory(error, options->calibration.text);
-    **calib = (organ_calibration_run){
-        .options = options, .model = model, .targets = targets, .work = work, .engine = engine, .progress = progress};
-    return read_text(*calib, error);
+    **calib = (organ_calibration_run){.options = options,
+                                      .model = model,
+                                      .targets = targets,
+                                      .work = work,
+                                      .engine = &(*calib)->with_compute,
+                                      .with_compute = *engine,
+                                      .progress = progress};
+    return choose_compute(*calib, error) == ORGAN_OK ? read_text(*calib, error) : error->status;
 }
 
 void organ_calibration_run_close(organ_calibration_run *calib)
@@ -456,6 +484,8 @@ const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_ca
 {
     return &calib->facts;
 }
+
+const organ_engine *organ_calibration_engine(const organ_calibration_run *calib) { return calib->engine; }
 
 const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibration_run *calib)
 {
@@ -475,6 +505,7 @@ json_t *organ_calibration_run_json(const organ_calibration_run *calib, const cha
         SET("tokenizer", ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
                                       SET_TEXT("digest", facts->digest))),
         SET_COUNT("samples", o->calibration.samples), SET_COUNT("context", o->calibration.context),
+        SET_REDUCED_COMPUTE(calib->engine, o->calibration.compute),
         SET_COUNT("tokens", o->calibration.samples * (json_int_t)o->calibration.context),
         SET_TEXT("windows", "evenly spread from the first token of the text to the last, without overlap"),
         SET_TEXT("bos", facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"

@@ -276,7 +276,7 @@ organ_status organ_calibration_gathering_open(const organ_calibration_run *calib
     g->units = calloc(count + 1, sizeof *g->units);
     /* a unit that falls back to all tokens opens a second group */
     g->groups = calloc(2 * count + 1, sizeof *g->groups);
-    g->scratch = aligned_alloc(64, organ_products_scratch(calib->engine));
+    g->scratch = aligned_alloc(64, organ_calibration_scratch(calib->engine));
     if (!g->units || !g->groups || !g->scratch)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", count, (int)layer);
     for (size_t k = 0; k < calib->targets->count; k++)

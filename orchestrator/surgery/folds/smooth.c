@@ -7,6 +7,7 @@
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/surgery/folds/smooth_parts.h"
 
 #include <math.h>
@@ -44,7 +45,8 @@ static json_t *parameters_json(void *context)
     return ORGAN_OBJECT(SET("alpha", chosen ? json_string("auto") : json_real(o->alpha)),
                         SET("rounding", chosen ? rounding_json(&o->rounding) : json_null()),
                         SET_TEXT("scales", o->reals ? "any" : "exact"), SET_COUNT("samples", o->calibration.samples),
-                        SET_COUNT("context", o->calibration.context));
+                        SET_COUNT("context", o->calibration.context),
+                        SET_REDUCED_COMPUTE(job->engine, o->calibration.compute));
 }
 
 static json_t *names_json(const smooth_job *job, const organ_fold *fold, bool divided)

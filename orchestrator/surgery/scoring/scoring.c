@@ -5,6 +5,7 @@
 
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/output/facts.h"
@@ -346,7 +347,8 @@ static organ_status open_inputs(organ_scoring *scoring, const char *const *paths
                                 organ_error *error)
 {
     const organ_experiment_options *const options = scoring->options;
-    if (organ_engine_compute(&scoring->engine, options->compute, error) || organ_scoring_check_cache(scoring, error))
+    if (organ_engine_compute(&scoring->engine, "compute", options->compute, error) ||
+        organ_scoring_check_cache(scoring, error))
         return error->status;
     if (options->output && organ_output_check(options->output, NULL, options->force, error) != ORGAN_OK)
         return error->status;

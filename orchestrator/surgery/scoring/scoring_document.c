@@ -9,6 +9,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <math.h>

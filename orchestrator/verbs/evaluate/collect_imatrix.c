@@ -11,6 +11,7 @@
 #include "orchestrator/output/output.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/schema/schema.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <errno.h>
@@ -130,7 +131,8 @@ static json_t *importance_head(const importance_job *job)
         SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", "imatrix/1"), SET_TEXT("organ", ORGAN_VERSION),
         SET("parameters", ORGAN_OBJECT(SET_COUNT("context", s->protocol.context), SET_COUNT("chunks", s->plan.windows),
                                        SET_FLAG("head", job->options->head),
-                                       SET_TEXT("compute", organ_compute_name(s->engine.compute)))),
+                                       SET_TEXT("compute", organ_compute_name(s->engine.compute)),
+                                       SET_IF(s->engine.dots, "compute_isa", json_string(s->engine.dots->isa)))),
         SET_TEXT("text", s->digest), SET_TEXT("tokenizer", organ_tokenizer_describe(s->tokenizer)->digest),
         SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(&job->inputs)));
 }

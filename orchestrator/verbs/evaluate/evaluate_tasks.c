@@ -5,6 +5,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/report/schema/schema.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <math.h>

@@ -9,6 +9,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 
@@ -261,7 +262,7 @@ static json_t *generate_document(const generation *g)
 
 static organ_status generate_text(generation *g, json_t **report, organ_error *error)
 {
-    if (organ_engine_compute(&g->engine, g->options->compute, error) ||
+    if (organ_engine_compute(&g->engine, "compute", g->options->compute, error) ||
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
         organ_repair_pair_check_beside(g->model, error) || organ_forward_open(g->model, &g->engine, &g->forward, error))
         return error->status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_block.h"
 #include "formats/model/recognise.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/verbs/graft/graft_refit.h"
 
 #include "formats/base/results.h"
@@ -208,7 +209,8 @@ static json_t *graft_parameters(void *job)
                         SET_BYTES_OF("map", o->map), SET_FLAG("refit", o->refit),
                         SET_BYTES_OF("calibration", o->refit ? organ_path_name(o->calibration.text) : NULL),
                         SET_COUNT_OF("samples", o->refit, o->calibration.samples),
-                        SET_COUNT_OF("context", o->refit, o->calibration.context));
+                        SET_COUNT_OF("context", o->refit, o->calibration.context),
+                        SET_REDUCED_COMPUTE(o->engine, o->refit ? o->calibration.compute : NULL));
 }
 
 /* The projections depend on the text, too. */

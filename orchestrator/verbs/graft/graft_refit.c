@@ -188,7 +188,7 @@ organ_status organ_graft_refit_open(organ_graft_job *job, organ_graft_refit **re
                                               .doing = "refitting",
                                               .min_windows = EVERY};
     if (organ_calibration_run_open(&r->walk, job->source, NULL, NULL, r->engine, job->progress, &r->calib, error) ||
-        organ_forward_open(job->target, r->engine, &r->forwards[TARGET], error))
+        organ_forward_open(job->target, organ_calibration_engine(r->calib), &r->forwards[TARGET], error))
         return error->status;
     r->forwards[SOURCE] = organ_calibration_run_facts_of(r->calib)->forward;
     r->windows = organ_calibration_run_facts_of(r->calib)->windows;

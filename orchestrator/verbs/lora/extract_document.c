@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ lora extract. */
 #include "orchestrator/verbs/lora/lora_parts.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/verbs/lora/rewrite.h"
 
 #include "formats/base/rows.h"
@@ -275,6 +276,7 @@ json_t *organ_lora_extract_parameters(const organ_lora_job *job)
                         SET_IF(job->calib, "text", json_string(organ_calibration_run_facts_of(job->calib)->digest)),
                         SET_IF(job->calib, "samples", json_integer(job->walk.calibration.samples)),
                         SET_IF(job->calib, "context", json_integer(o->calibration.context)),
+                        SET_REDUCED_COMPUTE(job->engine, job->calib ? o->calibration.compute : NULL),
                         SET_IF(job->calib && o->all_experts, "all_experts", json_true()),
                         SET_IF(job->calib && job->blocks, "moments", json_string("blocks")));
 }

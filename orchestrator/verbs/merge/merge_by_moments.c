@@ -105,7 +105,9 @@ static organ_status open_text(merge_moments *m, moments_input *in, const char *t
     const merge_donor *const donor = &job->donors[in->donor];
     const organ_calibration_text *const given = &job->options->calibration;
     in->walk = (organ_calibration_run_options){
-        .calibration = {text, given->samples, given->context, given->scratch}, .method = "moments", .verb = "merge"};
+        .calibration = {text, given->samples, given->context, given->scratch, given->compute},
+        .method = "moments",
+        .verb = "merge"};
     if (organ_calibration_run_open(&in->walk, job->donors[job->host].model, NULL, NULL, job->engine, job->progress,
                                    &in->calib, error) != ORGAN_OK)
         return error->status;
@@ -119,7 +121,8 @@ static organ_status open_text(merge_moments *m, moments_input *in, const char *t
                           "%s is a model with an adapter, whose own outputs moments does not compute: write it with "
                           "'organ lora merge' first, or give `settings` drift=false",
                           donor->name);
-    if (organ_forward_open(organ_merge_stored(donor), job->engine, &in->forward, error) != ORGAN_OK)
+    if (organ_forward_open(organ_merge_stored(donor), organ_calibration_engine(in->calib), &in->forward, error) !=
+        ORGAN_OK)
         return error->status;
     if (organ_forward_describe(in->forward)->state != c->state)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s passes on %llu numbers per token, but %s %llu", donor->path,

@@ -248,7 +248,7 @@ static organ_status open_calibrations(moments_layer *l, moments_group *g, organ_
                                          .two_streams = g->drift,
                                          .scratch = l->scratch,
                                          .tokens = in->walk.calibration.samples * in->walk.calibration.context};
-    const organ_engine *const engine = l->moments->job->engine;
+    const organ_engine *const engine = organ_calibration_engine(in->calib);
     g->tokens = 0;
     if (organ_calibration_create(&options, engine, &g->moments, error) != ORGAN_OK || !g->drift)
         return error->status;

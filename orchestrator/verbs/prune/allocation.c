@@ -6,6 +6,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/compute.h"
 
 #include <organ/base.h>
 #include <string.h>
@@ -249,7 +250,8 @@ json_t *organ_prune_allocation_parameters(const organ_prune_job *job)
     const organ_allocate_options *const o = &job->calibrated->allocate;
     return ORGAN_OBJECT(SET_TEXT("allocate", o->allocate), SET_REAL("budget", 100 * job->budget),
                         SET_REAL("way", organ_allocate_way(o)), SET_COUNT("rounds", o->rounds),
-                        SET_COUNT("tokens", organ_allocate_tokens(o)), SET_COUNT("layers", organ_allocate_layers(o)));
+                        SET_COUNT("tokens", organ_allocate_tokens(o)), SET_COUNT("layers", organ_allocate_layers(o)),
+                        SET_REDUCED_COMPUTE(job->engine, job->calibrated->calibration.compute));
 }
 
 json_t *organ_prune_allocation_identity(const organ_prune_allocation *a) { return json_incref(a->store.identity); }

@@ -38,7 +38,7 @@ static organ_status then_prune(void *context, const organ_calibration_matrix *ma
 
 static json_t *then_parameters(void *context)
 {
-    static const char *const shared[] = {"samples", "context", "targets"};
+    static const char *const shared[] = {"samples", "context", "compute", "compute_isa", "targets"};
     json_t *const own = organ_prune_parameters(context);
     for (size_t k = 0; k < sizeof shared / sizeof *shared; k++)
         json_object_del(own, shared[k]);

@@ -7,6 +7,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/compute.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -48,6 +49,7 @@ static json_t *matrix_parameters(const organ_prune_job *job)
                         SET_IF(m->noise, "seed", json_integer((json_int_t)c->seed)),
                         SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->calibration.samples)),
                         SET_IF(job->needs_text, "context", json_integer((json_int_t)c->calibration.context)),
+                        SET_REDUCED_COMPUTE(job->engine, job->needs_text ? c->calibration.compute : NULL),
                         SET_BYTES_OF("targets", job->options->targets));
 }
 

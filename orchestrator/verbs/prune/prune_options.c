@@ -68,7 +68,8 @@ static const organ_prune_row methods[] = {
 #define BY_TEXT               BY_INPUTS "|allocate.allocate"
 /* An imatrix has mean squares of the inputs, but neither windows of a text nor correlations between inputs. Curves are
  * measured with the default parameters of the flow, so --allocate allows no others. */
-#define SQUARES .why = "it has only mean squares of the inputs"
+#define MEASURED(row, path)                                                                                            \
+    row(path, .with = BY_TEXT), row(path, .never = "imatrix", .why = "it has only mean squares of the inputs")
 #define OF_FLOW .with = "method=physarum-v1", .never = "allocate.allocate"
 
 /* The default method is physarum-v3 with a text and physarum-v1 without. */
@@ -89,11 +90,12 @@ static void find_facts(const void *options, organ_facts *facts)
 /* clang-format off */
 ORGAN_REQUIREMENTS(prune, find_facts,
     CALIBRATED(calibration.text, .with = BY_TEXT, .never = "imatrix", .why = "both describe the inputs"),
-    CALIBRATED(calibration.samples, .with = BY_TEXT, .never = "imatrix", SQUARES),
-    CALIBRATED(calibration.context, .with = BY_TEXT, .never = "imatrix", SQUARES),
-    CALIBRATED(calibration.scratch, .with = BY_TEXT, .never = "imatrix", SQUARES),
-    CALIBRATED(all_experts, .with = BY_TEXT, .never = "imatrix", SQUARES),
-    OPTION(moments, .with = BY_TEXT, .never = "imatrix", SQUARES),
+    MEASURED(CALIBRATED, calibration.samples),
+    MEASURED(CALIBRATED, calibration.context),
+    MEASURED(CALIBRATED, calibration.compute),
+    MEASURED(CALIBRATED, calibration.scratch),
+    MEASURED(CALIBRATED, all_experts),
+    MEASURED(OPTION, moments),
     CALIBRATED(no_compensate, .with = "method=physarum-v2"),
     CALIBRATED(effort, .with = "method=physarum-v2,physarum-v3", .never = "no_compensate|imatrix"),
     CALIBRATED(seed, .with = "method=physarum-v2", .never = "imatrix"),

@@ -2,6 +2,7 @@
  * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
  * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
 #include "orchestrator/verbs/quantize/compressed/quantize_compressed.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/verbs/quantize/gguf/quantize_gguf.h"
 #include "orchestrator/verbs/quantize/mlx/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_verb.h"
@@ -21,12 +22,14 @@
 /* ---- mixed widths in the parameters and in the report ---- */
 
 /* Returns the member "allocation" of the report's parameters: the options of the division. NULL if memory runs out. */
-static json_t *widths_parameters(const organ_quantize_options *o)
+static json_t *widths_parameters(const organ_quantize_job *job)
 {
+    const organ_quantize_options *const o = job->options;
     const organ_allocate_options *const a = &o->allocate;
     return ORGAN_OBJECT(SET_TEXT("allocate", a->allocate), SET_TEXT("budget", a->budget),
                         SET_COUNT("tokens", organ_allocate_tokens(a)), SET_COUNT("layers", organ_allocate_layers(a)),
-                        SET_FLAG("one_width", o->one_width), SET_COUNT("rounds", a->rounds));
+                        SET_FLAG("one_width", o->one_width), SET_COUNT("rounds", a->rounds),
+                        SET_REDUCED_COMPUTE(job->engine, o->calibration.compute));
 }
 
 /* If the level leaves the choice unchanged, returns the mean bits of its stored values. */
@@ -81,7 +84,7 @@ static json_t *types_parameters(const organ_quantize_job *job)
 {
     const organ_quantize_options *const o = job->options;
     return ORGAN_OBJECT(SET_BYTES_OF("target_size", o->gguf.target_size), SET_BYTES_OF("budget", o->allocate.budget),
-                        SET_BYTES_OF("types", o->gguf.types));
+                        SET_BYTES_OF("types", o->gguf.types), SET_REDUCED_COMPUTE(job->engine, o->calibration.compute));
 }
 
 static json_t *types_tensor_json(const void *context, size_t t)
@@ -332,12 +335,13 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(o->kv_cache, "kv_cache", json_string(o->kv_cache)),
                         SET_IF(organ_quantize_text(job), "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(organ_quantize_text(job), "context", json_integer((json_int_t)o->calibration.context)),
+                        SET_REDUCED_COMPUTE(job->engine, organ_quantize_text(job) ? o->calibration.compute : NULL),
                         SET_IF(job->repair.adapter, "repair_rank", json_integer((json_int_t)o->gptq.repair_rank)),
                         SET_IF(o->readers, "for", json_string(o->readers)), SET_BYTES_OF("targets", o->targets),
                         SET_IF(o->gguf.type_of, "type_of", json_string(o->gguf.type_of)),
                         SET_IF(o->mtp_scheme, "mtp_scheme", json_string(o->mtp_scheme)),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
-                        SET_IF(job->widths, "allocation", widths_parameters(o)),
+                        SET_IF(job->widths, "allocation", widths_parameters(job)),
                         SET_IF(job->types, "choice", types_parameters(job)),
                         SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
 }

@@ -9,6 +9,7 @@
 #include "orchestrator/output/publish.h"
 #include "orchestrator/output/run_inputs.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/compute.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -185,7 +186,9 @@ static json_t *record_options(const organ_quantize_options *o)
                         SET_COUNT("rounds", o->allocate.rounds), SET_COUNT("tokens", o->allocate.tokens),
                         SET_COUNT("layers", o->allocate.layers),
                         SET_IF(text, "samples", json_integer(o->calibration.samples)),
-                        SET_IF(text, "context", json_integer(o->calibration.context)));
+                        SET_IF(text, "context", json_integer(o->calibration.context)),
+                        SET_IF(text && organ_compute_is_reduced(o->calibration.compute), "compute",
+                               json_string(o->calibration.compute)));
 }
 
 static organ_status find_inputs(const organ_quantize_options *o, const char *path, organ_run_inputs *inputs,

@@ -9,6 +9,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>
@@ -41,7 +42,8 @@ json_t *organ_width_parameters(void *context)
         SET_BYTES_OF("ffn", o->ffn), SET_BYTES_OF("heads", o->heads), SET_TEXT("score", o->score),
         SET_FLAG("resolve", !o->no_refit), SET_REAL("damping", ORGAN_NARROW_DAMPING),
         SET_IF(job->walk.blocks, "moments", json_string("blocks")), SET_COUNT("samples", o->calibration.samples),
-        SET_COUNT("context", o->calibration.context), SET("channels", share_json(job, ORGAN_WIDTH_CHANNELS)),
+        SET_COUNT("context", o->calibration.context), SET_REDUCED_COMPUTE(job->engine, o->calibration.compute),
+        SET("channels", share_json(job, ORGAN_WIDTH_CHANNELS)),
         SET("expert_channels", share_json(job, ORGAN_WIDTH_EXPERTS)),
         SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared_channels", share_json(job, ORGAN_WIDTH_SHARED)),
         SET("kv_heads", share_json(job, ORGAN_WIDTH_HEADS)));

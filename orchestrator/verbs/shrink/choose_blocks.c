@@ -4,6 +4,7 @@
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/compute.h"
 
 #include <errno.h>
 #include <math.h>
@@ -211,7 +212,8 @@ static organ_status layers_identify_search(organ_layers_job *job, organ_error *e
     c->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_LAYERS_DEFINITION), SET_TEXT("model", fingerprint),
                                SET_TEXT("text", organ_calibration_run_facts_of(c->calib)->digest),
                                SET_COUNT("context", c->walk.calibration.context),
-                               SET_COUNT("windows", c->walk.calibration.samples));
+                               SET_COUNT("windows", c->walk.calibration.samples),
+                               SET_REDUCED_COMPUTE(job->engine, job->options->calibration.compute));
     return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
@@ -224,6 +226,7 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
                                               .calibration.samples = (o->search_tokens + o->calibration.context - 1) /
                                                                      o->calibration.context,
                                               .calibration.context = o->calibration.context,
+                                              .calibration.compute = o->calibration.compute,
                                               .file_layers = true,
                                               .method = "`drop`",
                                               .verb = "drop",

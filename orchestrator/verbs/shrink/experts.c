@@ -11,6 +11,7 @@
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/stream/compute.h"
 
 #include <inttypes.h>
 #include <organ/base.h>
@@ -231,6 +232,7 @@ static json_t *experts_identity(void *context)
     const organ_experts_job *const job = context;
     return ORGAN_OBJECT(SET_HELD("samples", json_object_get(job->identity, "samples")),
                         SET_HELD("context", json_object_get(job->identity, "context")),
+                        SET_REDUCED_COMPUTE(job->engine, job->options->heal ? job->options->calibration.compute : NULL),
                         SET_IF(job->options->heal, "healed_along", json_incref(job->scores.calibration)));
 }
 

@@ -10,6 +10,7 @@
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/stream/compute.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,8 @@ static json_t *layers_parameters(void *context)
                         SET_COUNT_OF("search_tokens", !job->drop.named, o->search_tokens),
                         SET_COUNT_OF("rounds", !job->drop.named, o->rounds),
                         SET_COUNT_OF("context", o->calibration.text, o->calibration.context), SET_FLAG("heal", o->heal),
-                        SET_COUNT_OF("samples", o->heal, o->calibration.samples));
+                        SET_COUNT_OF("samples", o->heal, o->calibration.samples),
+                        SET_REDUCED_COMPUTE(job->engine, o->calibration.text ? o->calibration.compute : NULL));
 }
 
 /* Returns the dropped blocks as --drop writes them, "5-8,11"; NULL if memory runs out. */

@@ -9,6 +9,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/compute.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -205,7 +206,8 @@ static json_t *measure_identity_of(const organ_expert_measure *m, organ_error *e
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model),
                         SET_TEXT("text", organ_calibration_run_facts_of(m->calib)->digest),
                         SET_COUNT("samples", m->walk.calibration.samples),
-                        SET_COUNT("context", m->options.calibration.context));
+                        SET_COUNT("context", m->options.calibration.context),
+                        SET_REDUCED_COMPUTE(m->options.engine, m->options.calibration.compute));
 }
 
 /* With --scratch, the products of all tokens stay in memory if they fit, else they go to the scratch file. The rest

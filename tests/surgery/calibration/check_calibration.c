@@ -65,7 +65,7 @@ START_TEST(shared_scratch_and_few_tokens_change_nothing)
 {
     enum { N = 300, T = 100 };
     float *const x = malloc(sizeof *x * N * T);
-    unsigned char *const scratch = aligned_alloc(64, (organ_products_scratch(&engine) + 63) / 64 * 64);
+    unsigned char *const scratch = aligned_alloc(64, (organ_calibration_scratch(&engine) + 63) / 64 * 64);
     organ_error error = {0};
     organ_calibration *all[2] = {made(N, false)};
     const organ_calibration_options options = {.features = N, .name = "q", .scratch = scratch, .tokens = T};
@@ -178,6 +178,112 @@ START_TEST(calibrations_without_anything)
     error = (organ_error){0};
     ck_assert_int_eq(organ_calibration_create(&none, &engine, &c, &error), ORGAN_USAGE);
     ck_assert_ptr_null(c);
+}
+END_TEST
+
+/* ---- arithmetics other than exact ---- */
+
+/* Stands for the instructions of such an arithmetic on any CPU: the exact product of the operands. */
+static void plain_product(const organ_product *product, void *scratch)
+{
+    organ_product exact = *product;
+    exact.compute = ORGAN_COMPUTE_EXACT;
+    organ_kernels_scalar->product(&exact, scratch);
+}
+static const organ_dots plain_dots = {"plain", plain_product};
+
+enum { FEATURES = 270, TOKENS = 2700, WEIGHT_ROWS = 40 };
+
+typedef struct reduced_case {
+    organ_compute compute;
+    bool two_streams, weights;
+} reduced_case;
+
+typedef struct reduced_inputs {
+    float *x, *donor, *weights;
+} reduced_inputs;
+
+/* Adds the tokens in calls of `step` tokens, on `threads` threads. The caller destroys the calibration. */
+static organ_calibration *reduced(const reduced_case *of, const reduced_inputs *in, size_t step, size_t threads)
+{
+    organ_error error = {0};
+    organ_calibration *c = NULL;
+    organ_engine *const own = calloc(1, sizeof *own);
+    *own = make_engine(threads, (uint64_t)1 << 30);
+    own->compute = of->compute;
+    own->dots = of->compute == ORGAN_COMPUTE_EXACT ? NULL : &plain_dots;
+    organ_calibration_options options = {
+        .features = FEATURES, .name = "q", .moments_only = true, .two_streams = of->two_streams};
+    if (of->weights) {
+        options.weights = organ_by_rows(in->weights, FEATURES);
+        options.rows = WEIGHT_ROWS;
+    }
+    ck_assert_int_eq(organ_calibration_create(&options, own, &c, &error), ORGAN_OK);
+    for (size_t at = 0; at < TOKENS; at += step)
+        ck_assert_int_eq(organ_calibration_add(c, in->x + at * FEATURES,
+                                               of->two_streams ? in->donor + at * FEATURES : NULL,
+                                               TOKENS - at < step ? TOKENS - at : step, &error),
+                         ORGAN_OK);
+    ck_assert_int_eq(organ_calibration_finish(c, &error), ORGAN_OK);
+    free_engine(own);
+    free(own);
+    return c;
+}
+
+/* Largest difference of `count` sums, as a share of the root of the product of the tokens' squares. */
+static double greatest_difference(const double *a, const double *b, size_t count, bool triangle)
+{
+    double most = 0;
+    for (size_t k = 0; k < count; k++)
+        if (!triangle || k % FEATURES >= k / FEATURES)
+            most = fmax(most, fabs(a[k] - b[k]));
+    return most / TOKENS;
+}
+
+/* The sums of an arithmetic are near those of exact, and neither the division of tokens into calls nor threads change a
+ * bit. */
+static void sums_alike(const reduced_case *of)
+{
+    const reduced_case exact = {ORGAN_COMPUTE_EXACT, of->two_streams, of->weights};
+    const bool rounds = of->compute == ORGAN_COMPUTE_BF16;
+    reduced_inputs in = {malloc(sizeof(float) * FEATURES * TOKENS), malloc(sizeof(float) * FEATURES * TOKENS),
+                         malloc(sizeof(float) * FEATURES * WEIGHT_ROWS)};
+    organ_philox_normal(1, 1, 0, in.x, FEATURES * TOKENS);
+    organ_philox_normal(1, 2, 0, in.donor, FEATURES * TOKENS);
+    organ_philox_normal(1, 3, 0, in.weights, FEATURES * WEIGHT_ROWS);
+    organ_calibration *const all[] = {reduced(&exact, &in, TOKENS, 2), reduced(of, &in, TOKENS, 2),
+                                      reduced(of, &in, 700, 1), reduced(of, &in, 700, 5)};
+    const organ_input_moments *const of_exact = organ_calibration_moments(all[0]), *const first =
+                                                                                       organ_calibration_moments(
+                                                                                           all[1]);
+    const double least = rounds ? 1e-6 : 0, most = rounds ? 2e-3 : 1e-6;
+    const double h = greatest_difference(of_exact->h, first->h, FEATURES * FEATURES, true);
+    ck_assert_msg(h >= least && h <= most, "H differs by %g", h);
+    ck_assert(!of_exact->c == !first->c && !of_exact->drift == !first->drift && !first->drift == !of->weights);
+    if (first->c)
+        ck_assert_double_le(greatest_difference(of_exact->c, first->c, FEATURES * FEATURES, false), most);
+    if (first->drift)
+        ck_assert_double_le(greatest_difference(of_exact->drift, first->drift, WEIGHT_ROWS * FEATURES, false),
+                            most * sqrt(FEATURES));
+    for (size_t k = 2; k < 4; k++) {
+        const organ_input_moments *const m = organ_calibration_moments(all[k]);
+        ck_assert_mem_eq(first->h, m->h, sizeof(double) * FEATURES * FEATURES);
+        if (m->c)
+            ck_assert_mem_eq(first->c, m->c, sizeof(double) * FEATURES * FEATURES);
+        if (m->drift)
+            ck_assert_mem_eq(first->drift, m->drift, sizeof(double) * WEIGHT_ROWS * FEATURES);
+    }
+    for (size_t k = 0; k < 4; k++)
+        organ_calibration_destroy(all[k]);
+    free(in.x), free(in.donor), free(in.weights);
+}
+
+START_TEST(other_arithmetics_sum_alike)
+{
+    for (int k = 0; k < 3; k++) {
+        sums_alike(&(reduced_case){ORGAN_COMPUTE_BF16, .two_streams = k > 0, .weights = k > 1});
+        sums_alike(&(reduced_case){ORGAN_COMPUTE_SPLIT, .two_streams = k > 0, .weights = k > 1});
+    }
 }
 END_TEST
 
@@ -402,7 +508,7 @@ Suite *physarum_v2_parts_suite(void)
     const suite_case cases[] = {
         {"moments",
          {moments_are_the_sums, shared_scratch_and_few_tokens_change_nothing, ranges_need_no_moments,
-          activations_that_are_no_numbers, calibrations_without_anything}},
+          activations_that_are_no_numbers, calibrations_without_anything, other_arithmetics_sum_alike}},
         {"noise", {noise_goes_by_its_place, levels_are_normal}},
         {"ranks", {the_least_are_masked}},
         {"squares",
