@@ -115,11 +115,26 @@ INLINE void pack_split(dot_square to, const product_part *part, size_t row, size
     }
 }
 
-INLINE void pack_square(dot_square to, const product_part *part, size_t row, size_t from, int terms, organ_real type)
+/* Packs a square of a factor that is stored transposed, in FP32: row `from` of the part has column `from` of the
+ * square. The values have one term. */
+INLINE void pack_columns(dot_square to, const product_part *part, size_t row, size_t from)
 {
-    if (type == ORGAN_REAL_BF16)
+    for (size_t l = 0; l < 16; l++) {
+        const u32x16 even = bf16_tops(load_row_vector(part, from + 2 * l, row, F32)),
+                     odd = bf16_tops(load_row_vector(part, from + 2 * l + 1, row, F32));
+        const u32x16 pairs = u32_or(u32_srl(even, 16), u32_and(odd, u32_set1(0xffff0000)));
+        f32_store((float *)(void *)(to.words + l * to.pitch), f32_of_bits(pairs));
+    }
+}
+
+INLINE void pack_square(dot_square to, const product_part *part, size_t row, size_t from, int terms,
+                        const organ_product_operand *b)
+{
+    if (b->transposed)
+        pack_columns(to, part, row, from);
+    else if (b->type == ORGAN_REAL_BF16)
         pack_bf16(to, part, row, from);
-    else if (type == ORGAN_REAL_F16)
+    else if (b->type == ORGAN_REAL_F16)
         pack_split(to, part, row, from, terms, F16);
     else
         pack_split(to, part, row, from, terms, F32);
@@ -134,6 +149,12 @@ INLINE void prefetch_row(const product_part *part, size_t row, size_t from, cons
     __builtin_prefetch((const char *)part->values + at * bytes);
     if (type == F32)
         __builtin_prefetch((const char *)part->values + at * bytes + 64);
+}
+
+/* Returns the values of k in a part of an operand. */
+INLINE size_t depth_of(const product_part *part, const organ_product_operand *operand)
+{
+    return operand->transposed ? part->rows : part->columns;
 }
 
 INLINE int b_terms_of(const organ_product *p)

@@ -38,12 +38,12 @@ static void pack_block(uint16_t *to, const product_part *part, int terms, organ_
         pack_rows(to, part, DOT_TERMS, F32);
 }
 
-static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, organ_real type)
+static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, const organ_product_operand *b)
 {
-    for (size_t from = 0; from < part->columns; from += DOT_DEPTH)
+    for (size_t from = 0; from < depth_of(part, b); from += DOT_DEPTH)
         for (size_t row = 0; row < DOT_STRIP; row += 16)
             pack_square((dot_square){to + from * DOT_STRIP + 2 * row, 2 * DOT_STRIP, DOT_STRIP_TERM}, part, row, from,
-                        terms, type);
+                        terms, b);
 }
 
 /* ---- sums ---- */
@@ -127,7 +127,7 @@ static void dot_rows(const organ_product *p, product_place place, dot_operands o
     for (size_t column = 0; column < p->n; column += DOT_STRIP) {
         const size_t columns = min_size(DOT_STRIP, p->n - column), next = column + columns;
         const product_part b = part_of(&p->b, column, columns, k, depth);
-        pack_dot_strip(strip, &b, o.b_terms, p->b.type);
+        pack_dot_strip(strip, &b, o.b_terms, &p->b);
         const product_part after = part_of(&p->b, next, min_size(DOT_STRIP, p->n - next), k, depth);
         product_ahead ahead = prefetch_of(&after, bytes_of_real(p->b.type));
         place.column = column, place.columns = columns;

@@ -32,9 +32,9 @@ typedef struct tile_step {
 /* A strip of TILE_COLUMNS rows of b for a step. */
 typedef struct tile_strip {
     product_part b;
-    size_t column;
-    uint16_t *words; /* its place for packed rows */
-    size_t packed;   /* squares of 16 rows x DOT_DEPTH columns that are packed */
+    size_t column, rows; /* the first row, and the number of rows of b */
+    uint16_t *words;     /* its place for packed rows */
+    size_t packed;       /* squares of 16 rows x DOT_DEPTH columns that are packed */
 } tile_strip;
 
 /* Totals of a block of sums that are combined with c row by row. */
@@ -91,12 +91,12 @@ static void pack_step(tile_step *step, int terms, organ_real type, size_t count)
 
 /* Packs the next `count` squares of the strip, as many as remain. Both squares of a strip are always packed, with zeros
  * for rows that do not exist. */
-static void pack_strip(tile_strip *strip, int terms, organ_real type, size_t count)
+static void pack_strip(tile_strip *strip, int terms, const organ_product_operand *b, size_t count)
 {
-    const size_t all = strip->b.rows ? 2 * ((strip->b.columns + DOT_DEPTH - 1) / DOT_DEPTH) : 0;
+    const size_t all = strip->rows ? 2 * ((depth_of(&strip->b, b) + DOT_DEPTH - 1) / DOT_DEPTH) : 0;
     for (; count > 0 && strip->packed < all; count--, strip->packed++)
         pack_square((dot_square){strip->words + strip->packed * TILE_WORDS, 32, TILE_STRIP_TERM}, &strip->b,
-                    strip->packed % 2 * 16, strip->packed / 2 * DOT_DEPTH, terms, type);
+                    strip->packed % 2 * 16, strip->packed / 2 * DOT_DEPTH, terms, b);
 }
 
 /* ---- sums ---- */
@@ -161,7 +161,7 @@ static void multiply_strip(tile_work *w, size_t strips)
     for (size_t row = 0; row < w->step.a.rows; row += TILE_ROWS) {
         const size_t rows = min_size(TILE_ROWS, w->step.a.rows - row);
         const uint16_t *const block = w->step.block + row * DOT_CHUNK;
-        const product_place place = {p, w->step.row + row, w->strip.column, w->strip.b.rows, w->step.into};
+        const product_place place = {p, w->step.row + row, w->strip.column, w->strip.rows, w->step.into};
         prefetch_totals(&place, TILE_COLUMNS, rows);
         prefetch_lines(&w->ahead, line_share);
         if (rows > TILE_ROWS / 2)
@@ -171,10 +171,10 @@ static void multiply_strip(tile_work *w, size_t strips)
         float *const free_totals = w->before.values;
         w->before = (tile_totals){place, rows, 0, w->totals};
         w->totals = free_totals;
-        pack_strip(&w->next_strip, w->b_terms, p->b.type, strip_share);
+        pack_strip(&w->next_strip, w->b_terms, &p->b, strip_share);
         pack_step(&w->next_step, w->a_terms, p->a.type, step_share);
     }
-    pack_strip(&w->next_strip, w->b_terms, p->b.type, 2 * TILE_STEPS);
+    pack_strip(&w->next_strip, w->b_terms, &p->b, 2 * TILE_STEPS);
 }
 
 /* Returns step number `index` with its place in the scratch; a step without rows if there is no such step. */
@@ -196,8 +196,10 @@ static tile_strip strip_of(const tile_work *w, const tile_step *step, size_t ind
 {
     const organ_product *const p = w->product;
     tile_strip strip = {.column = index * TILE_COLUMNS, .words = words};
-    if (step->a.rows > 0 && strip.column < p->n)
-        strip.b = part_of(&p->b, strip.column, min_size(TILE_COLUMNS, p->n - strip.column), step->k, step->depth);
+    if (step->a.rows > 0 && strip.column < p->n) {
+        strip.rows = min_size(TILE_COLUMNS, p->n - strip.column);
+        strip.b = part_of(&p->b, strip.column, strip.rows, step->k, step->depth);
+    }
     return strip;
 }
 
@@ -219,7 +221,7 @@ static void tile_product(const organ_product *p, void *scratch)
     tiles_begin();
     w.next_step = step_of(&w, 0, words + 2 * strip_words);
     w.next_strip = strip_of(&w, &w.next_step, 0, words);
-    pack_strip(&w.next_strip, w.b_terms, p->b.type, 2 * TILE_STEPS);
+    pack_strip(&w.next_strip, w.b_terms, &p->b, 2 * TILE_STEPS);
     for (size_t s = 0; w.next_step.a.rows > 0; s++) {
         pack_step(&w.next_step, terms, p->a.type, SIZE_MAX);
         w.step = w.next_step;

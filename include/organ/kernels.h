@@ -540,11 +540,11 @@ void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, 
 /* Products by instructions that add dot products of BF16 pairs to FP32. SPLIT represents each value of `a` (FP32) and
  * of `b` (neither transposed) as a sum of BF16 terms, each the nearest to the remainder of the terms before it: three
  * terms for FP32, two for F16, one for BF16. It omits products of terms that together rank below the third. BF16 uses
- * only the first term, and `a` may be BF16. c is FP32. Sums run over chunks of 256 of k and are combined with c as in
- * organ_kernels, so computing parts of a product separately does not change a bit. Within a chunk the order is that of
- * the instructions, which treat subnormal operands as 0 and flush subnormal sums: bits differ between values of `isa`.
- * If an operand is not finite the result is not finite either, but it may be a NaN where the exact product is infinite;
- * a NaN is the positive quiet one. */
+ * only the first term; `a` may be BF16, and `b` FP32 transposed. c is FP32 or FP64. Sums run over chunks of 256 of k
+ * and are combined with c as in organ_kernels, so computing parts of a product separately does not change a bit. Within
+ * a chunk the order is that of the instructions, which treat subnormal operands as 0 and flush subnormal sums: bits
+ * differ between values of `isa`. If an operand is not finite the result is not finite either, but it may be a NaN
+ * where the exact product is infinite; a NaN is the positive quiet one. */
 typedef struct organ_dots {
     const char *isa;                                              /* "amx", "avx512-bf16" */
     void (*product)(const organ_product *product, void *scratch); /* `scratch` as for organ_kernels.product */

@@ -27,6 +27,8 @@ void organ_forward_cut(float *x, size_t n, float cut);
  * -e^A_log (sizes->exp_stored). `stored` may be `rates`. */
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count);
+/* Limits n values to +-limit; `limit` 0 means no limit. */
+void organ_forward_clip(float limit, float *values, size_t n);
 /* Replaces each value by 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
 /* Computes gate = min(act(gate), limit) * u, with u the value of up within +-limit (Step3p7MLP of transformers). */

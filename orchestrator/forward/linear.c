@@ -242,6 +242,14 @@ void organ_forward_gate(const organ_kernels *kernels, organ_activation activatio
 
 /* Uses the kernel of SiLU: g logistic(alpha g) is silu(alpha g) / alpha, so gate is set to alpha g and up to (up +
  * 1) / alpha first. A NaN stays a NaN. */
+void organ_forward_clip(float limit, float *values, size_t n)
+{
+    for (size_t k = 0; limit > 0 && k < n; k++) {
+        const float low = values[k] < -limit ? -limit : values[k];
+        values[k] = low > limit ? limit : low;
+    }
+}
+
 void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,
                                 size_t n)
 {

@@ -176,10 +176,7 @@ static void compute_part(product_split *d, size_t product, size_t row, size_t co
     else if (!make_panel(d, product, column, &part, scratch + ORGAN_PRODUCT_SCRATCH))
         return;
     copy_biases(d, product, column, &part);
-    if (p->compute == ORGAN_COMPUTE_EXACT)
-        d->engine->kernels->product(&part, scratch);
-    else
-        d->engine->dots->product(&part, scratch);
+    organ_product_run(d->engine, &part, scratch);
     if (d->panels && d->panels[product].after)
         d->panels[product].after(d->panels[product].after_context, d->panels[product].row + row, part.m, column,
                                  part.n);

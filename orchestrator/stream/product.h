@@ -16,6 +16,16 @@ size_t organ_real_bytes(organ_real type);
 /* Returns the operand without its first `row` rows, for a part of a product. */
 organ_product_operand organ_factor_from(organ_product_operand operand, size_t row);
 
+/* Computes one product on the calling thread, by the engine's kernels for the product's arithmetic. `scratch`:
+ * ORGAN_PRODUCT_SCRATCH bytes, 64-byte aligned. */
+static inline void organ_product_run(const organ_engine *engine, const organ_product *product, void *scratch)
+{
+    if (product->compute == ORGAN_COMPUTE_EXACT)
+        engine->kernels->product(product, scratch);
+    else
+        engine->dots->product(product, scratch);
+}
+
 /* Computes `count` products as defined in <organ/kernels.h>. If the member `compute` of a product is
  * ORGAN_COMPUTE_EXACT, the product is exact, else it uses the engine's arithmetic. No product may read or write memory
  * that another one writes. Products are divided among the workers, which does not change a bit. If a stop is requested

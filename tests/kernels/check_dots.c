@@ -39,13 +39,16 @@ static void find_present(void)
 }
 
 /* ---- operands ---- */
+/* Forms of factors that BF16 arithmetic accepts in addition. */
+typedef enum dots_form { USUAL, A_IN_BF16, B_BY_COLUMNS } dots_form;
+
 typedef struct dots_case {
     size_t m, n, k, slack; /* elements between rows */
     organ_real type;       /* type of b */
     organ_compute compute;
     organ_product_into into;
     void (*fill)(uint64_t seed, float *values, size_t n);
-    organ_real type_of_a;
+    dots_form form;
 } dots_case;
 
 static void fill_normal(uint64_t seed, float *values, size_t n)
@@ -98,15 +101,17 @@ static guarded create_values(const dots_case *c, size_t rows, size_t columns, or
 
 static dots_rig create_rig(const dots_case *c, uint64_t seed)
 {
-    dots_rig rig = {.a = create_values(c, c->m, c->k, c->type_of_a, seed),
-                    .b = create_values(c, c->n, c->k, c->type, seed + 1),
+    const bool by_columns = c->form == B_BY_COLUMNS;
+    const organ_real type_of_a = c->form == A_IN_BF16 ? ORGAN_REAL_BF16 : ORGAN_REAL_F32;
+    dots_rig rig = {.a = create_values(c, c->m, c->k, type_of_a, seed),
+                    .b = create_values(c, by_columns ? c->k : c->n, by_columns ? c->n : c->k, c->type, seed + 1),
                     .c = create_values(c, c->m, c->n, ORGAN_REAL_F32, seed + 2),
                     .scratch = guarded_create(ORGAN_PRODUCT_SCRATCH, GUARD_BEHIND, 3)};
     rig.product = (organ_product){.m = c->m,
                                   .n = c->n,
                                   .k = c->k,
-                                  .a = {rig.a.data, c->type_of_a, false, c->k + c->slack},
-                                  .b = {rig.b.data, c->type, false, c->k + c->slack},
+                                  .a = {rig.a.data, type_of_a, false, c->k + c->slack},
+                                  .b = {rig.b.data, c->type, by_columns, (by_columns ? c->n : c->k) + c->slack},
                                   .c = rig.c.data,
                                   .c_stride = c->n + c->slack,
                                   .into = c->into,
@@ -145,7 +150,7 @@ static uint32_t float_bits(float value)
 
 static float value_of(const organ_product_operand *o, size_t row, size_t k)
 {
-    const size_t at = row * o->stride + k;
+    const size_t at = o->transposed ? k * o->stride + row : row * o->stride + k;
     if (o->type == ORGAN_REAL_F32)
         return ((const float *)o->values)[at];
     return bits_float(reference_widen(o->type == ORGAN_REAL_BF16 ? reference_bf16 : reference_f16,
@@ -248,23 +253,16 @@ START_TEST(model_has_the_manuals_sums)
                                  compute,
                                  (organ_product_into)(seed % 3),
                                  fills[seed % 3],
-                                 ORGAN_REAL_F32};
+                                 USUAL};
             require_model_bits(&c, seed);
         }
-    const dots_case chunks = {3, 34, 300, 1, type, compute, (organ_product_into)(_i % 3), fill_tiny, ORGAN_REAL_F32};
+    const dots_case chunks = {3, 34, 300, 1, type, compute, (organ_product_into)(_i % 3), fill_tiny, USUAL};
     require_model_bits(&chunks, seed);
     if (type != ORGAN_REAL_BF16)
         return;
     /* more rows than a block has, so that blocks and strips take turns with their places in the scratch */
-    const dots_case blocks = {compute == ORGAN_COMPUTE_SPLIT ? 70 : 262,
-                              34,
-                              260,
-                              1,
-                              type,
-                              compute,
-                              ORGAN_PRODUCT_SET,
-                              fill_normal,
-                              ORGAN_REAL_F32};
+    const dots_case blocks = {
+        compute == ORGAN_COMPUTE_SPLIT ? 70 : 262, 34, 260, 1, type, compute, ORGAN_PRODUCT_SET, fill_normal, USUAL};
     require_model_bits(&blocks, seed + 1);
 }
 END_TEST
@@ -278,7 +276,7 @@ static double share_of(const dots_case *c)
 {
     if (c->compute == ORGAN_COMPUTE_SPLIT)
         return 0x1p-20;
-    if (c->type_of_a == ORGAN_REAL_BF16) /* nothing is rounded but the sums */
+    if (c->form == A_IN_BF16) /* nothing is rounded but the sums */
         return 0x1p-20;
     return (c->type == ORGAN_REAL_BF16 ? 0x1p-8 : 0x1.01p-7) + 0x1p-20;
 }
@@ -330,11 +328,12 @@ static void require_bounds(const organ_dots *dots, const dots_case *c, uint64_t 
     destroy_rig(&rig);
 }
 
-/* Products of second moments have BF16 on both sides. Rows are as long as for other types, and cut likewise. */
-START_TEST(both_factors_may_be_bf16)
+/* Products of second moments have BF16 on both sides; those of attention have values by columns. */
+START_TEST(bf16_accepts_further_forms)
 {
     static const size_t depths[] = {1, 31, 32, 33, 255, 256, 257, 600};
-    const organ_dots *const dots = present[_i];
+    const organ_dots *const dots = present[_i / 2];
+    const dots_form form = _i % 2 ? A_IN_BF16 : B_BY_COLUMNS;
     uint64_t seed = 50;
     for (size_t s = 0; s < SIZES; s++)
         for (size_t d = 0; d < sizeof depths / sizeof *depths; d++, seed++) {
@@ -342,11 +341,11 @@ START_TEST(both_factors_may_be_bf16)
                                  1 + seed % 70,
                                  depths[d],
                                  seed % 4,
-                                 ORGAN_REAL_BF16,
+                                 form == A_IN_BF16 ? ORGAN_REAL_BF16 : ORGAN_REAL_F32,
                                  ORGAN_COMPUTE_BF16,
                                  (organ_product_into)(seed % 3),
                                  seed % 5 ? fill_normal : fill_special,
-                                 ORGAN_REAL_BF16};
+                                 form};
             require_bounds(dots, &c, seed);
         }
 }
@@ -364,8 +363,8 @@ START_TEST(sums_are_within_bounds)
     for (size_t s = (size_t)_i % step; s < SIZES; s += step)
         for (size_t d = 0; d < sizeof depths / sizeof *depths; d++, seed++) {
             const dots_case rows = {
-                sizes[s],      7, depths[d], seed % 4, type, compute, (organ_product_into)(seed % 3), fills[seed % 3],
-                ORGAN_REAL_F32};
+                sizes[s],        7,    depths[d], seed % 4, type, compute, (organ_product_into)(seed % 3),
+                fills[seed % 3], USUAL};
             const dots_case columns = {13,
                                        sizes[s],
                                        depths[d],
@@ -374,11 +373,11 @@ START_TEST(sums_are_within_bounds)
                                        compute,
                                        (organ_product_into)(seed / 2 % 3),
                                        fills[seed / 3 % 3],
-                                       ORGAN_REAL_F32};
+                                       USUAL};
             require_bounds(dots, &rows, seed);
             require_bounds(dots, &columns, seed);
         }
-    const dots_case large = {530, 40, 290, 1, type, compute, ORGAN_PRODUCT_SET, fill_normal, ORGAN_REAL_F32};
+    const dots_case large = {530, 40, 290, 1, type, compute, ORGAN_PRODUCT_SET, fill_normal, USUAL};
     require_bounds(dots, &large, seed);
 }
 END_TEST
@@ -396,7 +395,7 @@ START_TEST(cuts_change_no_bit)
                          _i % 2 ? ORGAN_COMPUTE_SPLIT : ORGAN_COMPUTE_BF16,
                          ORGAN_PRODUCT_ADD,
                          fill_tiny,
-                         ORGAN_REAL_F32};
+                         USUAL};
     const size_t count = sampled_unless_all(sizeof cuts / sizeof *cuts, 3, 3);
     dots_rig whole = create_rig(&c, 77);
     dots->product(&whole.product, whole.scratch.data);
@@ -442,8 +441,8 @@ static double errors_of(const organ_product *p)
 START_TEST(split_errs_like_the_exact_product)
 {
     const organ_dots *const dots = present[_i / 3];
-    const dots_case c = {
-        40, 40, 2000, 0, (organ_real)(_i % 3), ORGAN_COMPUTE_SPLIT, ORGAN_PRODUCT_SET, fill_normal, ORGAN_REAL_F32};
+    const dots_case c = {40,          40,   2000, 0, (organ_real)(_i % 3), ORGAN_COMPUTE_SPLIT, ORGAN_PRODUCT_SET,
+                         fill_normal, USUAL};
     dots_rig rig = create_rig(&c, 5);
     organ_kernels_scalar->product(&rig.product, rig.scratch.data);
     const double exact = errors_of(&rig.product);
@@ -496,7 +495,7 @@ int main(void)
     TCase *tests = tcase_create("dots");
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, model_has_the_manuals_sums, 0, 6);
-    tcase_add_loop_test(tests, both_factors_may_be_bf16, 0, present_count);
+    tcase_add_loop_test(tests, bf16_accepts_further_forms, 0, 2 * present_count);
     tcase_add_loop_test(tests, sums_are_within_bounds, 0, 6 * present_count);
     tcase_add_loop_test(tests, cuts_change_no_bit, 0, 2 * present_count);
     tcase_add_loop_test(tests, split_errs_like_the_exact_product, 0, 3 * present_count);

@@ -5,6 +5,7 @@
 #include "orchestrator/forward/mixers.h"
 #include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
 
 #include <errno.h>
 #include <math.h>
@@ -104,15 +105,6 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     }
 }
 
-/* `limit` 0 means no limit. */
-static void clip_values(float limit, float *values, size_t n)
-{
-    for (size_t k = 0; limit > 0 && k < n; k++) {
-        const float low = values[k] < -limit ? -limit : values[k];
-        values[k] = low > limit ? limit : low;
-    }
-}
-
 /* Values are normalised, limited to +-clip_qkv, and rotated, in this order (OLMoE). With qk_norm_last the norm comes
  * after the rotation. `norm` is PART_NORM_Q or PART_NORM_K. */
 static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
@@ -120,7 +112,7 @@ static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t c
     const bool last = j->group->forward->config.qk_norm_last;
     if (!last)
         norm_heads(j, heads, count, norm);
-    clip_values((float)j->group->forward->config.clip_qkv, heads, count * j->kind->head_dim);
+    organ_forward_clip((float)j->group->forward->config.clip_qkv, heads, count * j->kind->head_dim);
     for (size_t h = 0; h < count && j->kind->rotated; h++)
         organ_forward_rotate(j->rotation, j->position[token], j->group->forward->config.rope_neighbours,
                              heads + h * j->kind->head_dim);
@@ -199,7 +191,7 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
         split_fused_qkv(j, j->room + t * (j->q_width + j->k_width + j->v_width), q, k, v);
     if (c->gate_in_q)
         split_gates(j, j->room + t * 2 * j->q_width, q);
-    clip_values((float)c->clip_qkv, v, j->v_width);
+    organ_forward_clip((float)c->clip_qkv, v, j->v_width);
 }
 
 static void split_and_rotate_task(void *context, size_t t)
@@ -256,7 +248,9 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
 static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                          const attention_head *head)
 {
-    const organ_kernels *const kernels = j->group->forward->engine->kernels;
+    const organ_engine *const engine = j->group->forward->engine;
+    /* the terms of `split` do not exist for transposed factors */
+    const organ_compute compute = engine->compute == ORGAN_COMPUTE_BF16 ? ORGAN_COMPUTE_BF16 : ORGAN_COMPUTE_EXACT;
     void *const packed = scratch - ORGAN_PRODUCT_SCRATCH / sizeof(float);
     const float *const k = head->k + first * j->k_width, *const v = head->v + first * j->v_width;
     const organ_product scores = {.m = t->queries,
@@ -265,7 +259,8 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
                                   .a = {.values = head->q, .type = ORGAN_REAL_F32, .stride = head->q_stride},
                                   .b = {.values = k, .type = ORGAN_REAL_F32, .stride = j->k_width},
                                   .c = scratch,
-                                  .c_stride = FORWARD_KEYS};
+                                  .c_stride = FORWARD_KEYS,
+                                  .compute = compute};
     const organ_product sums = {.m = t->queries,
                                 .n = j->value_dim,
                                 .k = keys,
@@ -273,10 +268,11 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
                                 .b = {.values = v, .type = ORGAN_REAL_F32, .transposed = true, .stride = j->v_width},
                                 .c = head->out,
                                 .c_stride = head->out_stride,
-                                .into = ORGAN_PRODUCT_ADD};
-    kernels->product(&scores, packed);
+                                .into = ORGAN_PRODUCT_ADD,
+                                .compute = compute};
+    organ_product_run(engine, &scores, packed);
     attention_weigh(j, t, first, keys, scratch, head);
-    kernels->product(&sums, packed);
+    organ_product_run(engine, &sums, packed);
 }
 
 /* Attends to the keys of a head for a tile of queries. `scratch` is that of the tile: its sums and largest scores

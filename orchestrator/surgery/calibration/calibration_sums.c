@@ -72,7 +72,7 @@ static void add_panel(organ_calibration *c, size_t index, size_t worker)
                                    .c_stride = sums.stride,
                                    .wide = true,
                                    .into = ORGAN_PRODUCT_ADD};
-    c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+    organ_product_run(c->engine, &product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
 static organ_row_range own_rows_of_weights(const organ_calibration *c)
@@ -194,7 +194,7 @@ static void add_product(const organ_calibration *c, organ_panel_sums sums, organ
                                    .c = partial,
                                    .c_stride = PANEL,
                                    .compute = c->engine->compute};
-    c->engine->dots->product(&product, scratch);
+    organ_product_run(c->engine, &product, scratch);
     for (size_t i = 0; i < sums.rows; i++) {
         double *restrict const to = sums.at + i * sums.stride;
         const float *restrict const from = partial + i * PANEL;
