@@ -57,8 +57,17 @@ static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1]
     snprintf(shown, ORGAN_CACHE_SHOWN + 1, "%s", text ? text : "missing");
 }
 
+static bool set_difference(organ_cache_difference *found, const char *key, const json_t *was, const json_t *is)
+{
+    found->key = key;
+    value_to_text(was, found->was);
+    value_to_text(is, found->is);
+    return true;
+}
+
 bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache_difference *found)
 {
+    static const char *const with_options[] = {"compute", "compute_isa", "moments", "all_experts"};
     const char *key;
     const json_t *here;
     json_object_foreach((json_t *)identity, key, here)
@@ -66,11 +75,11 @@ bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache
         const json_t *const there = json_object_get(head, key);
         if (json_equal(there, here))
             continue;
-        found->key = key;
-        value_to_text(there, found->was);
-        value_to_text(here, found->is);
-        return true;
+        return set_difference(found, key, there, here);
     }
+    for (size_t k = 0; json_object_get(identity, "text") && k < sizeof with_options / sizeof *with_options; k++)
+        if (json_object_get(head, with_options[k]) && !json_object_get(identity, with_options[k]))
+            return set_difference(found, with_options[k], json_object_get(head, with_options[k]), NULL);
     return false;
 }
 

@@ -25,12 +25,13 @@ enum { ORGAN_CACHE_SHOWN = 300 }; /* bytes of a value in a message */
 
 /* A member of the identity that differs: its values in the file and in this run. */
 typedef struct organ_cache_difference {
-    const char *key;                                            /* points into the identity */
+    const char *key;                                            /* points into the identity, or is constant */
     char was[ORGAN_CACHE_SHOWN + 1], is[ORGAN_CACHE_SHOWN + 1]; /* JSON, or "missing" */
 } organ_cache_difference;
 
 /* Finds the first member of `identity` that `head` lacks or has with another value, and returns whether there is one.
- * Further members of `head` are ignored. */
+ * Further members of `head` are ignored, but if `identity` states a text, a member differs that identities have only
+ * with options of the run on that text: compute, compute_isa, moments, all_experts. */
 bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache_difference *found);
 
 /* ---- documents ---- */

@@ -42,6 +42,16 @@ void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double
                                solve->weights * rows * cols + solve->matrices);
 }
 
+void organ_plan_compute(organ_plan *plan, const organ_engine *engine, organ_plan_work work)
+{
+    plan->products += work.all;
+    if (!engine->dots)
+        return;
+    plan->reduced += work.multiplied;
+    plan->compute = engine->compute;
+    plan->dots = engine->dots;
+}
+
 json_t *organ_plan_json(const organ_plan *plan)
 {
     return ORGAN_OBJECT(SET_COUNT("output_bytes", plan->output_bytes), SET_COUNT("memory_enough", plan->memory_enough),
@@ -53,7 +63,7 @@ json_t *organ_plan_json(const organ_plan *plan)
 
 /* The time of the product C = A B^T is measured. */
 typedef struct test {
-    const organ_kernels *kernels;
+    void (*multiply)(const organ_product *product, void *scratch);
     organ_product product;
     float *a, *b, *c;
     void *scratch;
@@ -68,10 +78,9 @@ static float *array_of_ones(size_t count)
 }
 
 /* Returns false if memory runs out; close_test releases `t` in any case. */
-static bool open_test(test *t, const organ_kernels *kernels)
+static bool open_test(test *t)
 {
-    *t = (test){.kernels = kernels,
-                .a = array_of_ones(TEST_SIDE * TEST_DEPTH),
+    *t = (test){.a = array_of_ones(TEST_SIDE * TEST_DEPTH),
                 .b = array_of_ones(TEST_SIDE * TEST_DEPTH),
                 .c = array_of_ones(TEST_SIDE * TEST_SIDE),
                 .scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH)};
@@ -90,7 +99,7 @@ static void close_test(test *t) { ORGAN_FREE_ARRAYS(t->a, t->b, t->c, t->scratch
 static void multiply_once(void *context)
 {
     const test *const t = context;
-    t->kernels->product(&t->product, t->scratch);
+    t->multiply(&t->product, t->scratch);
 }
 
 static void copy_once(void *context)
@@ -121,8 +130,17 @@ static double min_seconds(void (*call)(void *), void *context)
     return least;
 }
 
-/* The processor time is operations / (REACHED x operations per second) + BYTE_COPIES x bytes / copied bytes per second,
- * with the measured speeds of one thread; all threads share it equally. */
+/* Returns operations per second of products in an arithmetic. */
+static double speed_of(test *t, organ_compute compute, void (*multiply)(const organ_product *, void *))
+{
+    t->multiply = multiply;
+    t->product.compute = compute;
+    return 2.0 * TEST_SIDE * TEST_SIDE * TEST_DEPTH / min_seconds(multiply_once, t);
+}
+
+/* The processor time is operations / (REACHED x operations per second), those of each arithmetic by their own speed,
+ * + BYTE_COPIES x bytes / copied bytes per second, with the measured speeds of one thread; all threads share it
+ * equally. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 {
     const char *const cpu = engine->topology ? organ_topology_cpu(engine->topology) : NULL;
@@ -130,15 +148,18 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
     test t;
     ORGAN_OWNED unsigned char *const bytes = calloc(2, TEST_BYTES);
     json_t *object = NULL;
-    if (open_test(&t, engine->kernels) && bytes) {
-        const double work = 2.0 * TEST_SIDE * TEST_SIDE * TEST_DEPTH, products = work / min_seconds(multiply_once, &t),
+    if (open_test(&t) && bytes) {
+        const double products = speed_of(&t, ORGAN_COMPUTE_EXACT, engine->kernels->product),
+                     reduced = plan->dots ? speed_of(&t, plan->compute, plan->dots->product) : products,
                      copied = TEST_BYTES / min_seconds(copy_once, bytes);
-        const double processor = plan->products / (REACHED * products) + BYTE_COPIES * plan->bytes / copied;
-        object =
-            ORGAN_OBJECT(SET_REAL("seconds", organ_rounded_seconds(START + processor / (double)count)),
-                         SET_REAL("processor_seconds", organ_rounded_seconds(processor)),
-                         SET_REAL("products_per_second", round(products)), SET_REAL("bytes_per_second", round(copied)),
-                         SET_COUNT("threads", count), SET_BYTES_OF("cpu", cpu));
+        const double processor = ((plan->products - plan->reduced) / products + plan->reduced / reduced) / REACHED +
+                                 BYTE_COPIES * plan->bytes / copied;
+        object = ORGAN_OBJECT(SET_REAL("seconds", organ_rounded_seconds(START + processor / (double)count)),
+                              SET_REAL("processor_seconds", organ_rounded_seconds(processor)),
+                              SET_REAL("products_per_second", round(products)),
+                              SET_IF(plan->dots, "reduced_per_second", json_real(round(reduced))),
+                              SET_REAL("bytes_per_second", round(copied)), SET_COUNT("threads", count),
+                              SET_BYTES_OF("cpu", cpu));
     } else
         organ_memory_count_refusal();
     close_test(&t);

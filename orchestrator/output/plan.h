@@ -6,6 +6,7 @@
 #define ORGAN_OUTPUT_PLAN_H
 
 #include <jansson.h>
+#include <organ/kernels.h>
 #include <organ/stream.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,7 +20,10 @@ typedef struct organ_plan {
     /* Operations of FP32 matrix products (a multiplication and an addition are two); other work is counted as the
      * number of such operations that take equally long. */
     double products;
-    double bytes; /* bytes read and written */
+    double reduced; /* those of `products` that an arithmetic other than exact computes (organ_plan_compute) */
+    double bytes;   /* bytes read and written */
+    organ_compute compute;
+    const organ_dots *dots; /* NULL: all arithmetic is exact */
 } organ_plan;
 
 /* A method's operations on one matrix of rows x cols, without the forward passes on the calibration text. */
@@ -35,6 +39,13 @@ typedef struct organ_plan_solve {
 /* Raises the plan's memory to the need of another step of the operation. `good` of 0 means the same as `enough`. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good);
 
+/* Operations (organ_plan.products), and those of them that the engine's arithmetic computes: products with weights, and
+ * second moments. */
+typedef struct organ_plan_work {
+    double all, multiplied;
+} organ_plan_work;
+void organ_plan_compute(organ_plan *plan, const organ_engine *engine, organ_plan_work work);
+
 /* Adds the work on `count` matrices of rows x cols. The method uses the second moments of the inputs in blocks of
  * `block` columns; `block` is `cols` if there is one block. So the work is that of organ_plan_solve with rows x cols x
  * block in place of rows x cols^2, and cols x block^2 in place of cols^3. */
@@ -47,9 +58,9 @@ json_t *organ_plan_json(const organ_plan *plan);
 
 /* Measures for about a tenth of a second how many operations of products and how many copied bytes one thread does in a
  * second of its processor time, which other programs do not change, and divides the plan's work by these speeds.
- * Returns {"seconds", "processor_seconds", "products_per_second", "bytes_per_second", "threads", "cpu"}: the processor
- * time of all threads, the speeds of one thread, the threads of all ranks (as many on each as on this one), and the
- * name of the CPU. NULL if memory runs out. */
+ * Returns {"seconds", "processor_seconds", "products_per_second", "bytes_per_second", "threads", "cpu"}, and with
+ * reduced products "reduced_per_second": the processor time of all threads, the speeds of one thread, the threads of
+ * all ranks (as many on each as on this one), and the name of the CPU. NULL if memory runs out. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine);
 
 /* A verb: checks its options, does its work and makes its report. */

@@ -123,6 +123,7 @@ for compute in split bf16; do
             break
         fi
         judge "the report of ${way[0]} does not say $compute" test "$(jq -r '[.. | .compute? // empty] | unique | join(" ")' ../out)" = $compute
+        judge "the schema of ${way[0]} does not have it" jq -e 'any(.. | objects; has("compute_isa"))' <("$organ" schema "$(jq -r .schema ../out)")
         judge "nor by what" grep -qE '"compute_isa": "(amx|avx512-bf16)"' ../out
         ends 0 "${way[0]}" tiny-qwen2 -o computed-3 --force "${way[@]:1}" "${computing[@]}" --compute $compute --threads 3 --scratch disk --memory 200M
         judge "threads or memory change $compute of ${way[*]}" cmp -s <(cat computed/*.safetensors) <(cat computed-3/*.safetensors)
@@ -132,6 +133,21 @@ for compute in split bf16; do
         judge "exact is named" test "$(jq '[.. | .compute? // empty] | length' ../out)" = 0
     done
 done
+
+# Measurements in one arithmetic are not used with another one.
+if [[ $code == 0 ]] && ! sampled; then
+    costs=(prune tiny-qwen2 -o new --method magnitude --allocate global --budget 50% --allocate-tokens 64 --calibration $text --samples 4 --context 64 --quiet)
+    ends 0 "${costs[@]}" -o reduced --compute bf16 --allocation reduced.json
+    refused 2 'compute' "${costs[@]}" --allocation reduced.json
+    ends 0 "${costs[@]}" -o exact --allocation exact.json
+    run "${costs[@]}" --compute bf16 --allocation exact.json
+    judge "measurements in FP32 are used for bf16" test "$code" != 0
+    says 'compute'
+    experts=(experts tiny-moe -o new --keep 50% "${short[@]}")
+    ends 0 "${experts[@]}" -o fewer --compute bf16 --scores scores.json
+    refused 2 'compute' "${experts[@]}" --scores scores.json
+    ends 0 experts tiny-moe -o kept-by-scores --keep 50% --scores scores.json --quiet
+fi
 
 # ---- errors ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2)

@@ -274,6 +274,6 @@ double organ_variants_products(const organ_forward *forward, const organ_model *
     const organ_forward_config *const c = organ_forward_describe(forward);
     double token = (2 * (double)c->hidden + LOGIT) * (double)c->vocabulary;
     for (int32_t l = layer; l < (int32_t)c->layers; l++)
-        token += organ_calibration_token_products(forward, model, l, context);
+        token += organ_calibration_token_products(forward, model, l, context).all;
     return token * (double)tokens;
 }

@@ -484,9 +484,9 @@ uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib);
  * together, counts the additional runs of the layer. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve,
                                     organ_plan *plan);
-/* Returns an estimate of the operations per token in a layer (organ_plan.products), for windows of `context` tokens. */
-double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
-                                        size_t context);
+/* Returns the operations per token in a layer, for windows of `context` tokens. */
+organ_plan_work organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
+                                                 size_t context);
 
 /* Returns the member "calibration" of a document: text, tokenizer, windows. `streams` describes in words where the
  * inputs come from. Returns NULL if memory cannot be allocated. */

@@ -32,8 +32,8 @@ static double share_of(const organ_calibration_run *calib, const organ_tensor *t
 
 /* A token needs two operations for each weight that it uses, the attention scores over half the context on average,
  * and elementwise functions. */
-double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
-                                        size_t context)
+organ_plan_work organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
+                                                 size_t context)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
     /* wide: width of the feed-forward, or of the used experts together; moved: values that experts gather and add */
@@ -53,14 +53,16 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
     }
     /* values: those that elementwise functions compute, about 4 times the hidden state and 3 times `wide` */
     const double scores = (double)c->heads * (double)context / 2, values = 4 * (double)c->hidden + 3 * wide + moved;
-    return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
+    return (organ_plan_work){2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values, 2 * weights};
 }
 
-/* Returns the operations of one run of all windows through the layer. */
-static double estimate_run_of(const organ_calibration_run *calib, int32_t layer)
+/* Adds the operations of `runs` runs of all windows through the layer. */
+static void add_runs(const organ_calibration_run *calib, int32_t layer, double runs, organ_plan *plan)
 {
-    return estimate_tokens_of(calib) * organ_calibration_token_products(calib->facts.forward, calib->model, layer,
-                                                                        calib->options->calibration.context);
+    const organ_plan_work token = organ_calibration_token_products(calib->facts.forward, calib->model, layer,
+                                                                   calib->options->calibration.context);
+    const double tokens = runs * estimate_tokens_of(calib);
+    organ_plan_compute(plan, calib->engine, (organ_plan_work){tokens * token.all, tokens * token.multiplied});
 }
 
 /* k, v and up have the same inputs as q or gate and no second moments of their own. */
@@ -103,8 +105,9 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
         const bool whole = !calib->options->blocks || (calib->work->mixtures && is_expert(tensor));
         const double block = whole || m.cols < ORGAN_CALIBRATION_BLOCK ? (double)m.cols : ORGAN_CALIBRATION_BLOCK,
                      captured = estimate_tokens_of(calib) * share_of(calib, tensor);
+        const double moments = sums * (double)m.count * (double)m.cols * block * captured;
         if (!shares_inputs(tensor) && !calib->options->ranges_only)
-            plan->products += sums * (double)m.count * (double)m.cols * block * captured;
+            organ_plan_compute(plan, calib->engine, (organ_plan_work){moments, moments});
         organ_plan_matrices(plan, solve, (double)m.count, (double)m.rows, (double)m.cols, block);
     }
 }
@@ -118,14 +121,13 @@ void organ_calibration_run_estimate(const organ_calibration_run *calib, const or
     const double passes = passes_of[calib->options->streams];
     const organ_targets *const targets = calib->targets;
     for (int32_t l = 0; l <= organ_calibration_last_layer(calib); l++)
-        plan->products +=
-            (passes - (passes > 1 && l == organ_calibration_last_layer(calib))) * estimate_run_of(calib, l);
+        add_runs(calib, l, passes - (passes > 1 && l == organ_calibration_last_layer(calib)), plan);
     for (size_t k = 0, end = 0; k < targets->count; k = end) {
         while (end < targets->count && targets->tensors[end]->anatomy.layer == targets->tensors[k]->anatomy.layer)
             end++;
         add_layer_targets(calib, k, end, solve, plan);
-        plan->products += (estimate_runs(calib, k, end) - 1) *
-                          estimate_run_of(calib, organ_forward_layer_of(calib->facts.forward, targets->tensors[k]));
+        add_runs(calib, organ_forward_layer_of(calib->facts.forward, targets->tensors[k]),
+                 estimate_runs(calib, k, end) - 1, plan);
     }
     organ_plan_memory(plan, organ_calibration_run_min_memory(calib), organ_calibration_run_max_memory(calib));
 }

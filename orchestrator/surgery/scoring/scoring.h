@@ -9,6 +9,7 @@
 
 #include "orchestrator/forward/drafting.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/surgery/scoring/input_sums.h"
 #include "orchestrator/surgery/scoring/scoring_parts.h"
 
@@ -173,9 +174,9 @@ organ_status organ_scoring_order_windows(organ_scoring *scoring, organ_error *er
 organ_status organ_scoring_cut(organ_scoring *scoring, size_t windows, organ_error *error);
 /* Returns the operations of model m for `windows` windows of the text: two for each multiply-add. Continuations of
  * --mtp are not counted. */
-double organ_scoring_text_products(const organ_scoring *scoring, const organ_scored_model *m, size_t windows);
+organ_plan_work organ_scoring_text_products(const organ_scoring *scoring, const organ_scored_model *m, size_t windows);
 /* Returns the operations of the continuations of --mtp. */
-double organ_scoring_continued_products(const organ_scored_model *m);
+organ_plan_work organ_scoring_continued_products(const organ_scored_model *m);
 
 /* Returns the number of batches in which all `ranks` ranks score the first `windows` windows. */
 size_t organ_scoring_batches(const organ_scoring *scoring, size_t windows, size_t ranks);

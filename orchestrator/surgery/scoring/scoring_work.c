@@ -12,21 +12,30 @@
 
 /* ---- operations ---- */
 
-static double layers_of(const organ_scored_model *m, size_t context)
+static void add_layer(organ_plan_work *token, const organ_scored_model *m, unsigned layer, size_t context)
 {
-    double of_token = 0;
+    const organ_plan_work more = organ_calibration_token_products(m->forward, m->model, (int32_t)layer, context);
+    token->all += more.all;
+    token->multiplied += more.multiplied;
+}
+
+static organ_plan_work layers_of(const organ_scored_model *m, size_t context)
+{
+    organ_plan_work token = {0, 0};
     for (unsigned l = 0; l < organ_forward_describe(m->forward)->layers; l++)
-        of_token += organ_calibration_token_products(m->forward, m->model, (int32_t)l, context);
-    return of_token;
+        add_layer(&token, m, l, context);
+    return token;
 }
 
 /* A block for multi-token prediction is counted as the last layer, with its projection. */
-static double block_of(const organ_scored_model *m, size_t context)
+static organ_plan_work block_of(const organ_scored_model *m, size_t context)
 {
     const organ_forward_config *const c = organ_forward_describe(m->forward);
-    return m->drafts ? organ_calibration_token_products(m->forward, m->model, (int32_t)c->layers - 1, context) +
-                           4 * (double)c->hidden * (double)c->hidden
-                     : 0;
+    const double projection = m->drafts ? 4 * (double)c->hidden * (double)c->hidden : 0;
+    organ_plan_work token = {projection, projection};
+    if (m->drafts)
+        add_layer(&token, m, c->layers - 1, context);
+    return token;
 }
 
 static double head_of(const organ_scored_model *m)
@@ -35,20 +44,27 @@ static double head_of(const organ_scored_model *m)
     return 2 * (double)c->hidden * (double)c->vocabulary;
 }
 
-double organ_scoring_text_products(const organ_scoring *scoring, const organ_scored_model *m, size_t windows)
+/* Returns the operations of `run` tokens in the layers, `drafted` in the block, and `heads` in the output head. */
+static organ_plan_work work_of(const organ_scored_model *m, size_t context, double run, double drafted, double heads)
+{
+    const organ_plan_work layers = layers_of(m, context), block = block_of(m, context);
+    return (organ_plan_work){run * layers.all + drafted * block.all + heads * head_of(m),
+                             run * layers.multiplied + drafted * block.multiplied + heads * head_of(m)};
+}
+
+organ_plan_work organ_scoring_text_products(const organ_scoring *scoring, const organ_scored_model *m, size_t windows)
 {
     const size_t context = scoring->protocol.context;
     const double share = (double)windows / (double)scoring->plan.windows,
                  tokens = share * (double)scoring->plan.begin[scoring->plan.windows],
                  scored = share * (double)scoring->plan.scored;
-    return tokens * (layers_of(m, context) + block_of(m, context)) + scored * head_of(m) * (m->drafts ? 2 : 1);
+    return work_of(m, context, tokens, tokens, scored * (m->drafts ? 2 : 1));
 }
 
-double organ_scoring_continued_products(const organ_scored_model *m)
+organ_plan_work organ_scoring_continued_products(const organ_scored_model *m)
 {
     const organ_continued more = organ_scoring_continued(m);
-    return more.run * (layers_of(m, more.context) + head_of(m)) +
-           more.drafted * (block_of(m, more.context) + head_of(m));
+    return work_of(m, more.context, more.run, more.drafted, more.run + more.drafted);
 }
 
 /* ---- bytes and words of the scored text ---- */
@@ -123,7 +139,7 @@ static bool is_little_work(const organ_scoring *scoring)
 {
     double operations = 0;
     for (size_t m = 0; m < scoring->count; m++)
-        operations += organ_scoring_text_products(scoring, &scoring->models[m], scoring->plan.windows);
+        operations += organ_scoring_text_products(scoring, &scoring->models[m], scoring->plan.windows).all;
     return operations / 2 < ORGAN_WHOLE_WORK;
 }
 

@@ -52,8 +52,10 @@ static void plan_windows(organ_scoring *scoring, size_t windows, organ_plan *pla
 {
     const size_t batches = organ_scoring_batches(scoring, windows, /*ranks=*/1);
     for (size_t m = 0; m < scoring->count; m++) {
-        plan->products += organ_scoring_text_products(scoring, &scoring->models[m], windows) +
-                          organ_scoring_continued_products(&scoring->models[m]);
+        const organ_plan_work text = organ_scoring_text_products(scoring, &scoring->models[m], windows),
+                              more = organ_scoring_continued_products(&scoring->models[m]);
+        organ_plan_compute(plan, &scoring->engine,
+                           (organ_plan_work){text.all + more.all, text.multiplied + more.multiplied});
         plan->bytes += (double)scoring->models[m].bytes * (double)batches;
     }
 }

@@ -269,6 +269,16 @@ static organ_status share_memory(merge_moments *m, organ_error *error)
 }
 
 /* Adds the work to the plan. */
+static void add_runs(const merge_moments *m, const moments_input *in, int32_t layer, organ_plan *plan)
+{
+    const model_merge *const job = m->job;
+    const double tokens = RUNS * (m->drift ? 2 : 1) * tokens_of(in);
+    const organ_plan_work token = organ_calibration_token_products(in->facts->forward, job->donors[job->host].model,
+                                                                   layer, in->walk.calibration.context);
+    organ_plan_compute(plan, organ_calibration_engine(in->calib),
+                       (organ_plan_work){tokens * token.all, tokens * token.multiplied});
+}
+
 static void estimate(merge_moments *m)
 {
     const model_merge *const job = m->job;
@@ -276,9 +286,7 @@ static void estimate(merge_moments *m)
     for (size_t k = 0; k < m->count; k++) {
         const moments_input *const in = &m->inputs[k];
         for (int32_t l = 0; l < (int32_t)organ_forward_describe(in->facts->forward)->layers; l++)
-            plan->products += RUNS * (m->drift ? 2 : 1) * tokens_of(in) *
-                              organ_calibration_token_products(in->facts->forward, job->donors[job->host].model, l,
-                                                               in->walk.calibration.context);
+            add_runs(m, in, l, plan);
     }
     for (size_t k = 0; k < job->tensor_count; k++) {
         const merge_tensor *const t = &job->tensors[k];
@@ -287,8 +295,10 @@ static void estimate(merge_moments *m)
         const organ_matrices own = organ_weight_matrices(t->like);
         const double cols = (double)(t->fitted->transposed ? own.rows : own.cols),
                      rows = (double)(t->fitted->transposed ? own.cols : own.rows);
-        for (size_t i = 0; i < m->count; i++)
-            plan->products += (m->drift ? DRIFT_ON : MOMENTS_ON) * cols * cols * tokens_of(&m->inputs[i]);
+        for (size_t i = 0; i < m->count; i++) {
+            const double sums = (m->drift ? DRIFT_ON : MOMENTS_ON) * cols * cols * tokens_of(&m->inputs[i]);
+            organ_plan_compute(plan, organ_calibration_engine(m->inputs[i].calib), (organ_plan_work){sums, sums});
+        }
         organ_plan_matrices(plan, &fit_work, (double)own.count, rows, cols, cols);
     }
 }
