@@ -12,7 +12,7 @@ commands=("assemble none" "autopsy none" "graft --source none --target none --se
     "experts none --keep 4" "extract none" "fetch hf:none/none" "fleet none" "gguf edit none --remove a.b" "gguf join none" "gguf split none --max-tensors 9" "graft --source none --target none" "imatrix none --calibration text.txt" "layers none --drop 1"
     "lora extract --base none --tuned none" "lora merge --base none --adapter none" "lora resize none --rank 2" "lora sanitize none" "measure none"
     "orthogonality none none none" "perplexity none --text text.txt" "prune none" "purify none --method haar" "quantize none --scheme int8-channel"
-    "width none --calibration text.txt --ffn 64")
+    "vocabulary none --text text.txt" "width none --calibration text.txt --ffn 64")
 listed=$("$organ" help | sed -nE 's/^  ([a-z]+( [a-z]+)?)  .*/\1/p' | while read -r verb; do
     # shellcheck disable=SC2086 # a verb may have two words
     "$organ" help $verb >../help && grep -q -- --output ../help && grep -q -- '--json, --csv' ../help && echo "$verb"

@@ -40,6 +40,7 @@ static const struct {
     {"audit_cut", "layers", NULL, NULL},
     {"audit_gguf", "keys", NULL, NULL},
     {"audit_merge", "problems", NULL, NULL},
+    {"audit_vocabulary", "problems", NULL, NULL},
     {"autopsy", "tensors", NULL, NULL},
     {"compare", "pairs", NULL, NULL},
     {"convert", "types", NULL, NULL},
@@ -84,6 +85,7 @@ static const struct {
     {"tokenize", "first", NULL, NULL},
     {"topology", "workers", NULL, NULL},
     {"untrusted", "findings", NULL, NULL},
+    {"vocabulary", "policies", NULL, NULL},
     {"width", "projections", NULL, NULL},
 };
 

@@ -38,6 +38,8 @@ purify "MODEL":"models/small","output":"o/%","method":"haar","select":"all"
 experts "MODEL":"models/moe","output":"o/%","keep":"4",$text
 layers "MODEL":"models/small","output":"o/%","drop":"1-1"
 width "MODEL":"models/tiny","output":"o/%","ffn":"50%%","heads":"1",$text
+vocabulary "MODEL":"models/tiny","text":["text"]
+vocabulary "MODEL":"models/tiny","text":["text"],"output":"o/%"
 evaluate "DONOR":"models/tiny","PRUNED":["tuned"],"text":"text"
 perplexity "MODEL":"models/tiny","text":"text"
 generate "MODEL":"models/tiny","prompt":"a b","tokens":3
