@@ -158,7 +158,8 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     (*engine)->readers = call->readers;
     (*engine)->began = began;
     organ_engine with_compute = **engine; /* so that the message names the option of --evaluate */
-    if (organ_engine_compute(&with_compute, "evaluation.compute", call->evaluation.compute, error))
+    if (call->evaluation.compute &&
+        organ_engine_compute(&with_compute, "evaluation.compute", call->evaluation.compute, error))
         return error->status;
     const size_t count = organ_workers_count((*engine)->workers), pinned = organ_workers_pinned((*engine)->workers);
     if (pinned < count)

@@ -64,13 +64,12 @@ size_t organ_calibration_scratch(const organ_engine *engine)
 static bool allocate_chunks(organ_calibration *c)
 {
     const size_t n = c->options.features, rows = chunk_rows(c);
-    const organ_row_range own = organ_calibration_own_range(c, c->options.rows);
     c->chunk[ORGAN_STREAM_PRUNED] = organ_floats(rows, n);
     c->chunk[ORGAN_STREAM_DONOR] = c->options.two_streams ? organ_floats(rows, n) : NULL;
     c->own_scratch = c->options.scratch ? NULL : aligned_alloc(64, organ_calibration_scratch(c->engine));
     c->scratch = c->options.scratch ? c->options.scratch : c->own_scratch;
     return c->chunk[ORGAN_STREAM_PRUNED] && (c->chunk[ORGAN_STREAM_DONOR] || !c->options.two_streams) && c->scratch &&
-           organ_calibration_turned_open(c, c->options.tokens, own.end - own.first);
+           organ_calibration_turned_open(c);
 }
 
 static bool calibration_allocate(organ_calibration *c)

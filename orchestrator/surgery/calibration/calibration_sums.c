@@ -120,15 +120,16 @@ static void add_drift(organ_calibration *c)
 
 /* ---- products of turned chunks: the other arithmetics ---- */
 
-bool organ_calibration_turned_open(organ_calibration *c, size_t tokens, size_t rows)
+bool organ_calibration_turned_open(organ_calibration *c)
 {
     organ_turned_inputs *const t = &c->turned;
+    const organ_row_range own = own_rows_of_weights(c);
     if (c->engine->compute == ORGAN_COMPUTE_EXACT)
         return true;
     t->type = c->engine->compute == ORGAN_COMPUTE_BF16 ? ORGAN_REAL_BF16 : ORGAN_REAL_F32;
     const size_t room = TURNED_BYTES / organ_real_bytes(t->type),
-                 donor_rows = c->options.weights.values ? rows : c->options.features;
-    t->room = tokens ? organ_min(tokens, room) : room;
+                 donor_rows = c->options.weights.values ? own.end - own.first : c->options.features;
+    t->room = c->options.tokens ? organ_min(c->options.tokens, room) : room;
     t->rows[ORGAN_STREAM_PRUNED] = malloc(c->options.features * t->room * organ_real_bytes(t->type));
     if (c->options.two_streams)
         t->rows[ORGAN_STREAM_DONOR] = malloc((donor_rows + 1) * t->room * organ_real_bytes(t->type));

@@ -66,9 +66,8 @@ organ_row_range organ_calibration_own_range(const organ_calibration *c, size_t c
 /* Returns the number of tiles of ORGAN_CALIBRATION_BLOCK features. */
 size_t organ_calibration_tiles(const organ_calibration *c);
 
-/* Allocates `turned` if the engine's arithmetic is not exact, for up to `tokens` tokens (0: any number). `rows`: rows
- * of W of this rank if the drift is summed. Returns false if memory cannot be allocated. */
-bool organ_calibration_turned_open(organ_calibration *c, size_t tokens, size_t rows);
+/* Allocates `turned` if the engine's arithmetic is not exact. Returns false if memory cannot be allocated. */
+bool organ_calibration_turned_open(organ_calibration *c);
 void organ_calibration_turned_close(organ_calibration *c);
 
 /* Adds the inputs of the chunk to the sums and empties it. */
