@@ -143,6 +143,10 @@ typedef struct organ_problems {
 void organ_problem_add(organ_problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Returns the number of failures, listed or not. */
 size_t organ_problems_count(const organ_problems *problems);
+/* Returns ORGAN_CHECK_FAILED if there is a failure; the message is that of `format`, a colon, and the first sentence.
+ * Else returns error->status. */
+organ_status organ_problems_judge(const organ_problems *problems, organ_error *error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Returns problems->sentences with a new reference; if there are failures beyond its limit, first appends a sentence
  * with their number. Call it once, after the last organ_problem_add. */

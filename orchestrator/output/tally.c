@@ -403,6 +403,16 @@ size_t organ_problems_count(const organ_problems *problems)
     return json_array_size(problems->sentences) + problems->more;
 }
 
+organ_status organ_problems_judge(const organ_problems *problems, organ_error *error, const char *format, ...)
+{
+    char verdict[sizeof error->message];
+    const char *const first = json_string_value(json_array_get(problems->sentences, 0));
+    ORGAN_FORMAT_REST(verdict, format);
+    if (!organ_problems_count(problems))
+        return error->status;
+    return organ_fail(error, ORGAN_CHECK_FAILED, "%s: %s", verdict, first ? first : "");
+}
+
 json_t *organ_problems_json(organ_problems *problems)
 {
     if (problems->more)

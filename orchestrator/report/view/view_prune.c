@@ -416,6 +416,16 @@ const organ_view organ_audit_cut_view = {.schema = "organ.audit_cut/1",
                                          .lead = AUDIT_CUT_VERDICT,
                                          BLOCKS_OF(audit_cut_blocks)};
 
+/* The blocks of an audit that compares a copy with its donor byte by byte; `where` begins a sentence about the report
+ * that organ wrote with the copy, and is the member that it needs. */
+#define AUDIT_OF_COPY(highlights, verdict, member, where)                                                              \
+    LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"), HIGHLIGHTS(NULL, highlights),                    \
+        AUDIT_FAILED(verdict), AUDIT_PASSED, SECTION(ON_PAGE, NULL, "Checks"),                                         \
+        SAY(ON_ALL, member, where " {made_by.report}, which organ wrote with the copy."),                              \
+        CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"), CHECKS(ON_PAGE, NULL, "checks"),                         \
+        SAY(ON_PAGE, NULL, "Donor: {donor:model}. Copy: {copy:model}."), GAP("!problems"),                             \
+        SAY_AFTER(ON_TERMINAL, "!problems", "", verdict)
+
 /* ---- organ.audit_gguf/1: `organ audit` of a GGUF model in new files ---- */
 
 #define AUDIT_GGUF_VERDICT                                                                                             \
@@ -430,17 +440,7 @@ static const organ_item audit_gguf_highlights[] = {
 static const organ_field audit_gguf_keys[] = {GGUF_KEY_FIELDS};
 
 static const organ_block audit_gguf_blocks[] = {
-    LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
-    HIGHLIGHTS(NULL, audit_gguf_highlights),
-    AUDIT_FAILED(AUDIT_GGUF_VERDICT),
-    AUDIT_PASSED,
-    SECTION(ON_PAGE, NULL, "Checks"),
-    SAY(ON_ALL, "made_by", "Key-values were compared with {made_by.report}, which organ wrote with the copy."),
-    CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
-    CHECKS(ON_PAGE, NULL, "checks"),
-    SAY(ON_PAGE, NULL, "Donor: {donor:model}. Copy: {copy:model}."),
-    GAP("!problems"),
-    SAY_AFTER(ON_TERMINAL, "!problems", "", AUDIT_GGUF_VERDICT),
+    AUDIT_OF_COPY(audit_gguf_highlights, AUDIT_GGUF_VERDICT, "made_by", "Key-values were compared with"),
     TABLE(ON_PAGE, "keys", "keys", FIELDS(audit_gguf_keys), .max = EVERY_TENSOR, .what = "key-values",
           .caption = "Key-values that differ between donor and copy."),
 };
@@ -463,18 +463,7 @@ static const organ_item audit_vocabulary_highlights[] = {
     {NULL, "of {rows_before:count} rows", "{rows_after:count}"}};
 
 static const organ_block audit_vocabulary_blocks[] = {
-    LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
-    HIGHLIGHTS(NULL, audit_vocabulary_highlights),
-    AUDIT_FAILED(AUDIT_VOCABULARY_VERDICT),
-    AUDIT_PASSED,
-    SECTION(ON_PAGE, NULL, "Checks"),
-    SAY(ON_ALL, NULL, "The list of kept tokens is that of {made_by.report}, which organ wrote with the copy."),
-    CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
-    CHECKS(ON_PAGE, NULL, "checks"),
-    SAY(ON_PAGE, NULL, "Donor: {donor:model}. Copy: {copy:model}."),
-    GAP("!problems"),
-    SAY_AFTER(ON_TERMINAL, "!problems", "", AUDIT_VOCABULARY_VERDICT),
-};
+    AUDIT_OF_COPY(audit_vocabulary_highlights, AUDIT_VOCABULARY_VERDICT, NULL, "The list of kept tokens is that of")};
 
 const organ_view organ_audit_vocabulary_view = {.schema = "organ.audit_vocabulary/1",
                                                 .kind = "Audit of a smaller vocabulary",

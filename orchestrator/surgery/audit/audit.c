@@ -566,9 +566,8 @@ static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
     if (check_record(a, error) || map_tiles(a, error))
         return error->status;
     *report = document_of(a);
-    if (*report && organ_problems_count(&a->problems))
-        organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a pruning of %s: %s", a->options->pruned, a->options->donor,
-                   json_string_value(json_array_get(a->problems.sentences, 0)));
+    if (*report)
+        organ_problems_judge(&a->problems, error, "%s is not a pruning of %s", a->options->pruned, a->options->donor);
     return error->status;
 }
 

@@ -310,9 +310,9 @@ static organ_status audit_files(rewritten *a, json_t **report, organ_error *erro
         return organ_fail_memory(error, a->donor->path);
     judge_keys(a);
     *report = document_of(a);
-    if (*report && organ_problems_count(&a->problems))
-        organ_fail(error, ORGAN_CHECK_FAILED, "%s has not the content of %s: %s", a->options->pruned, a->options->donor,
-                   json_string_value(json_array_get(a->problems.sentences, 0)));
+    if (*report)
+        organ_problems_judge(&a->problems, error, "%s has not the content of %s", a->options->pruned,
+                             a->options->donor);
     return error->status;
 }
 

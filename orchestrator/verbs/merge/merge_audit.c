@@ -202,11 +202,7 @@ static organ_status plan_and_compare(merge_audit *a, json_t **report, organ_erro
     thin_samples(a);
     if (recompute(a, error))
         return error->status;
-    const size_t count = organ_problems_count(&a->problems);
-    const char *const first = json_string_value(json_array_get(a->problems.sentences, 0));
-    if (count)
-        organ_fail(error, ORGAN_CHECK_FAILED, "%s is not the merge of %s: %s", a->options->model, a->options->recipe,
-                   first ? first : "");
+    organ_problems_judge(&a->problems, error, "%s is not the merge of %s", a->options->model, a->options->recipe);
     if (!(*report = audit_report(a)))
         return organ_fail_memory(error, a->model->path);
     return error->status;
