@@ -35,8 +35,8 @@ static bool same_rules(const organ_tokenizer *a, const organ_tokenizer *b)
            same_steps(a->pretokenizer, a->pretokenizer_count, b->pretokenizer, b->pretokenizer_count);
 }
 
-static bool same_tokens(const organ_tokenizer *whole, const organ_tokenizer *made, const uint32_t *ids, size_t count,
-                        char *fault, size_t room)
+bool organ_kept_same_tokens(const organ_tokenizer *whole, const organ_tokenizer *made, const uint32_t *ids,
+                            size_t count, char *fault, size_t room)
 {
     if (made->facts.vocabulary != count) {
         snprintf(fault, room, "the tokenizer has %u tokens, not %zu", made->facts.vocabulary, count);
@@ -88,7 +88,7 @@ organ_status organ_kept_compare(const organ_tokenizer *whole, const organ_tokeni
         return organ_fail_memory(error, "the merges of a tokenizer");
     if (!same_rules(whole, made))
         snprintf(fault, room, "the tokenizer normalises or splits texts in another way");
-    else if (same_tokens(whole, made, ids, count, fault, room))
+    else if (organ_kept_same_tokens(whole, made, ids, count, fault, room))
         same_merges(whole, made, ids, list, *merges, fault, room);
     return ORGAN_OK;
 }

@@ -14,8 +14,9 @@
 
 typedef struct kept_files {
     const organ_kept_tokens *kept;
-    uint32_t *new_ids;        /* by id */
-    organ_kept_tokens *named; /* keeps the ids that are found, which then stay as they are; NULL: ids are replaced */
+    uint32_t *new_ids; /* by id */
+    organ_kept_tokens
+        *named; /* NULL: ids are replaced by new ones; else the tokens of all ids that are found are kept */
     const char *label;
     organ_error *error;
 } kept_files;

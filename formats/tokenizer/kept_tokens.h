@@ -94,10 +94,13 @@ organ_status organ_kept_file(const organ_kept_tokens *kept, const organ_model *m
 organ_status organ_kept_gguf(const organ_kept_tokens *kept, const organ_model *model, organ_gguf_writer *writer,
                              organ_error *error);
 
-/* Checks that token k of `made` is token ids[k] of `whole`, for k < count, that it has no others, that its merges are
- * some of those of `whole` in the same order, and that both normalise and split texts in the same way. Sets *merges to
- * the number of merges of `made`, and `fault`, of `room` bytes, to a sentence without a full stop about the first
- * difference, "" if there is none. Returns ORGAN_IO if memory is exhausted. */
+/* Returns whether token k of `made` is token ids[k] of `whole`, for k < count, and `made` has no others. If not, sets
+ * `fault`, of `room` bytes, to a sentence without a full stop about the first difference. */
+bool organ_kept_same_tokens(const organ_tokenizer *whole, const organ_tokenizer *made, const uint32_t *ids,
+                            size_t count, char *fault, size_t room);
+/* Checks the same, and that the merges of `made` are some of those of `whole` in the same order, and that both
+ * normalise and split texts in the same way. Sets *merges to the number of merges of `made`, and `fault` as above, to
+ * "" if there is no difference. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_kept_compare(const organ_tokenizer *whole, const organ_tokenizer *made, const uint32_t *ids,
                                 size_t count, size_t *merges, char *fault, size_t room, organ_error *error);
 

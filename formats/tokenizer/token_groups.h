@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the tokens of a vocabulary are: kinds, scripts, and bytes that no token writes. */
+ * Finds the kind and the script of each token of a vocabulary, and the bytes of texts that no token writes. */
 #ifndef ORGAN_TOKENIZER_TOKEN_GROUPS_H
 #define ORGAN_TOKENIZER_TOKEN_GROUPS_H
 

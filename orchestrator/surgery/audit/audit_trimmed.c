@@ -50,35 +50,21 @@ bool organ_audit_is_trimmed(const organ_model *copy)
 
 static organ_status read_list(trimmed *a, organ_error *error)
 {
-    const json_t *const list = json_object_get(a->report, "kept");
-    a->count = json_array_size(list);
+    ORGAN_OWNED char *const label = organ_format("%s: %s", a->copy->path, organ_json_text(a->report, "file"));
     a->vocabulary = organ_tokenizer_describe(a->whole)->vocabulary;
-    a->ids = malloc((a->count + 1) * sizeof *a->ids);
     a->new_ids = malloc(((size_t)a->vocabulary + 1) * sizeof *a->new_ids);
-    if (!a->ids || !a->new_ids)
+    if (!label || !a->new_ids)
         return organ_fail_memory(error, a->copy->path);
+    if (organ_kept_list_read(json_object_get(a->report, "kept"), organ_min(a->vocabulary, a->tables.rows), label,
+                             &a->ids, &a->count, error))
+        return error->status;
     memset(a->new_ids, 0xFF, ((size_t)a->vocabulary + 1) * sizeof *a->new_ids);
-    for (size_t k = 0; k < a->count; k++) {
-        const json_t *const value = json_array_get(list, k);
-        const json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-        if (id < 0 || id >= a->vocabulary || (uint64_t)id >= a->tables.rows || (k && id <= (json_int_t)a->ids[k - 1]))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: kept[%zu] is %lld: ids ascend, and the donor has %u",
-                              a->copy->path, organ_json_text(a->report, "file"), k, (long long)id, a->vocabulary);
-        a->ids[k] = (uint32_t)id;
-        a->new_ids[id] = (uint32_t)k;
-    }
+    for (size_t k = 0; k < a->count; k++)
+        a->new_ids[a->ids[k]] = (uint32_t)k;
     return ORGAN_OK;
 }
 
 /* ---- bytes ---- */
-
-static size_t rows_of(const trimmed *a, const organ_tensor *tensor)
-{
-    size_t rows = 0;
-    while (rows < a->count && a->ids[rows] < tensor->shape[0])
-        rows++;
-    return rows;
-}
 
 static bool has_form_of(const trimmed *a, const organ_tensor *donor, const organ_tensor *found, bool rows)
 {
@@ -87,7 +73,7 @@ static bool has_form_of(const trimmed *a, const organ_tensor *donor, const organ
     for (unsigned axis = rows; axis < donor->rank; axis++)
         if (found->shape[axis] != donor->shape[axis])
             return false;
-    return !rows || found->shape[0] == rows_of(a, donor);
+    return !rows || found->shape[0] == organ_kept_rows(a->ids, a->count, donor->shape[0]);
 }
 
 /* Compares `bytes` bytes; `buffer` has room for two windows. */
@@ -122,10 +108,9 @@ static organ_status compare_tensor(trimmed *a, size_t t, unsigned char *buffer, 
         return ORGAN_OK;
     }
     const uint64_t width = rows ? donor->bytes / donor->shape[0] : donor->bytes;
-    const size_t count = rows ? rows_of(a, donor) : 1;
+    const size_t count = rows ? organ_kept_rows(a->ids, a->count, donor->shape[0]) : 1;
     for (size_t k = 0, run; k < count && !error->status; k += run) {
-        for (run = 1; rows && k + run < count && a->ids[k + run] == a->ids[k] + run;)
-            run++;
+        run = rows ? organ_kept_run(a->ids, count, k) : 1;
         compare_range(a, donor, rows ? a->ids[k] * width : 0, found, k * width, run * width, buffer, &different, error);
     }
     if (different)
@@ -323,9 +308,9 @@ static organ_status audit_models(trimmed *a, json_t **report, organ_error *error
     for (size_t k = 0; k < a->copy->problem_count; k++)
         organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
     *report = document_of(a);
-    if (*report && organ_problems_count(&a->problems))
-        organ_fail(error, ORGAN_CHECK_FAILED, "%s is not %s with fewer tokens: %s", a->options->pruned,
-                   a->options->donor, json_string_value(json_array_get(a->problems.sentences, 0)));
+    if (*report)
+        organ_problems_judge(&a->problems, error, "%s is not %s with fewer tokens", a->options->pruned,
+                             a->options->donor);
     return error->status;
 }
 

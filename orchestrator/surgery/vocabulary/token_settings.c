@@ -7,12 +7,12 @@
 #include "formats/base/text.h"
 #include "formats/config/model_config.h"
 
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-const char *const organ_token_files[] = {"generation_config.json", "processor_config.json", "preprocessor_config.json",
-                                         NULL};
+const char *const organ_token_files[] = {ORGAN_TOKEN_FILES, NULL};
 
 /* ---- the table ---- */
 
@@ -25,8 +25,7 @@ typedef enum setting_kind {
     SETTING_UNKNOWN     /* the name looks like that of an id */
 } setting_kind;
 
-/* A pattern is a whole name, or with `*` before it the end of a name, with `*` at both ends a part of it. The first
- * pattern that fits decides. */
+/* The first pattern (of fnmatch) that a name has decides. */
 static const struct {
     const char *pattern;
     setting_kind kind;
@@ -88,7 +87,6 @@ static const struct {
     {"*ignore_index", SETTING_OTHER},
     {"*visual_indexes", SETTING_OTHER},
     {"*channel_ind*", SETTING_OTHER},
-    {"*block_indices", SETTING_OTHER},
     {"*hidden_state*", SETTING_OTHER},
     {"*hook_ids", SETTING_OTHER},
     {"*prompt_id", SETTING_OTHER},
@@ -98,7 +96,6 @@ static const struct {
     {"altup_active_idx", SETTING_OTHER},
     {"head_in_index", SETTING_OTHER},
     {"*consumer_indices", SETTING_OTHER},
-    {"*attn_indexes", SETTING_OTHER},
     {"use_task_id", SETTING_OTHER},
     {"*projection_indices", SETTING_OTHER},
     {"eval_idx", SETTING_OTHER},
@@ -117,24 +114,10 @@ static const struct {
     {"*_indexes", SETTING_UNKNOWN},
     {"*_idx", SETTING_UNKNOWN}};
 
-static bool fits(const char *name, const char *pattern)
-{
-    const bool open = *pattern == '*';
-    const char *const middle = pattern + open;
-    const size_t length = strlen(middle);
-    if (length && middle[length - 1] == '*') {
-        char part[64];
-        memcpy(part, middle, length - 1);
-        part[length - 1] = 0;
-        return open ? strstr(name, part) != NULL : strncmp(name, part, length - 1) == 0;
-    }
-    return open ? organ_ends_with(name, middle) : strcmp(name, middle) == 0;
-}
-
 static setting_kind kind_of(const char *name)
 {
     for (size_t k = 0; k < sizeof table / sizeof *table; k++)
-        if (fits(name, table[k].pattern))
+        if (fnmatch(table[k].pattern, name, 0) == 0)
             return table[k].kind;
     return SETTING_OTHER;
 }
@@ -168,8 +151,8 @@ static bool take_id(settings_walk *w, const char *name, json_t *value)
         return true;
     if (id >= w->s->count)
         return w->s->new_ids ? (refuse(w, name, value, "the vocabulary has no such token"), true) : true;
-    if (w->s->keep)
-        w->s->keep(w->s->context, (uint32_t)id);
+    if (w->s->keep && !w->error->status)
+        w->s->keep(w->s->context, (uint32_t)id, w->error);
     if (!w->s->new_ids)
         return true;
     if (w->s->new_ids[id] == UINT32_MAX)

@@ -16,7 +16,7 @@ typedef struct organ_token_settings {
     const uint32_t *new_ids; /* by id: the new id, or UINT32_MAX for a token that goes; NULL: ids are only collected */
     uint64_t new_rows;       /* rows of the embedding afterwards */
     /* Gets each id that must stay: all but those of tokens that generation suppresses. NULL: no id is collected. */
-    void (*keep)(void *context, uint32_t id);
+    organ_status (*keep)(void *context, uint32_t id, organ_error *error);
     void *context;
     json_t *changes; /* gets {"where", "key", "before", "after"} of each changed setting; NULL: not listed */
 } organ_token_settings;
@@ -34,7 +34,8 @@ organ_status organ_token_settings_edit(const organ_token_settings *settings, org
 organ_status organ_token_settings_edit_keys(const organ_token_settings *settings, const organ_model *model,
                                             organ_gguf_writer *writer, organ_error *error);
 
-/* Names of files with such settings next to config.json, ending with NULL. */
+/* Names of files with such settings next to config.json. The array ends with NULL. */
+#define ORGAN_TOKEN_FILES "generation_config.json", "processor_config.json", "preprocessor_config.json"
 extern const char *const organ_token_files[];
 
 #endif

@@ -119,3 +119,38 @@ organ_status organ_token_tables_tensors(const organ_model *model, const organ_to
         }
     return error->status;
 }
+
+/* ---- lists of kept ids ---- */
+
+organ_status organ_kept_list_read(const json_t *list, uint64_t below, const char *label, uint32_t **ids, size_t *count,
+                                  organ_error *error)
+{
+    *count = json_array_size(list);
+    if (!(*ids = malloc((*count + 1) * sizeof **ids)))
+        return organ_fail_memory(error, label);
+    for (size_t k = 0; k < *count; k++) {
+        const json_t *const value = json_array_get(list, k);
+        const json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+        if (id < 0 || (uint64_t)id >= below || (k && id <= (json_int_t)(*ids)[k - 1]))
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: kept[%zu] is %lld: ids ascend, and are below %llu", label, k,
+                              (long long)id, (unsigned long long)below);
+        (*ids)[k] = (uint32_t)id;
+    }
+    return ORGAN_OK;
+}
+
+size_t organ_kept_rows(const uint32_t *ids, size_t count, uint64_t rows)
+{
+    size_t kept = 0;
+    while (kept < count && ids[kept] < rows)
+        kept++;
+    return kept;
+}
+
+size_t organ_kept_run(const uint32_t *ids, size_t count, size_t k)
+{
+    size_t run = 1;
+    while (k + run < count && ids[k + run] == ids[k] + run)
+        run++;
+    return run;
+}

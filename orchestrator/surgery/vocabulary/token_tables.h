@@ -4,9 +4,10 @@
 #ifndef ORGAN_SURGERY_VOCABULARY_TOKEN_TABLES_H
 #define ORGAN_SURGERY_VOCABULARY_TOKEN_TABLES_H
 
+#include <jansson.h>
 #include <organ/weights.h>
 
-/* What a tensor has a row, or a value, for each token for. */
+/* The use of a tensor that has a row, or one value, for each token. */
 typedef enum organ_token_use {
     ORGAN_TOKENS_EMBEDDING, /* embedding matrix, also the copies in blocks for multi-token prediction */
     ORGAN_TOKENS_PER_LAYER, /* embeddings of all layers (Gemma 3n, Gemma 4) */
@@ -42,5 +43,16 @@ uint64_t organ_token_table_bytes(const organ_token_table *table, uint64_t rows);
  * can be recognised as the one with its rows. */
 organ_status organ_token_tables_tensors(const organ_model *model, const organ_token_tables *tables, bool *rows,
                                         organ_error *error);
+
+/* ---- lists of kept ids ---- */
+
+/* Reads the ascending ids below `below` of the list `kept` of a report of organ_vocabulary. Returns ORGAN_BAD_INPUT,
+ * naming `label` and the element, for others. The caller frees *ids, also after an error. */
+organ_status organ_kept_list_read(const json_t *list, uint64_t below, const char *label, uint32_t **ids, size_t *count,
+                                  organ_error *error);
+/* Returns how many of the `count` ascending ids have a row in a tensor with `rows` rows. */
+size_t organ_kept_rows(const uint32_t *ids, size_t count, uint64_t rows);
+/* Returns how many ids from ids[k] on, of the first `count`, follow each other without a gap; k < count. */
+size_t organ_kept_run(const uint32_t *ids, size_t count, size_t k);
 
 #endif

@@ -59,7 +59,7 @@ typedef struct group_table {
     uint64_t occurrences;
 } group_table;
 
-vocabulary_policy *organ_vocabulary_chosen(vocabulary_job *job)
+const vocabulary_policy *organ_vocabulary_chosen(const vocabulary_job *job)
 {
     size_t k = 0;
     while (!job->policies[k].chosen)
@@ -88,7 +88,7 @@ static void add_token(const vocabulary_job *job, const vocabulary_policy *p, uin
 
 static json_t *groups_json(const vocabulary_job *job, bool by_script)
 {
-    const vocabulary_policy *const p = organ_vocabulary_chosen((vocabulary_job *)job);
+    const vocabulary_policy *const p = organ_vocabulary_chosen(job);
     const organ_token_groups *const g = &job->groups;
     group_table t = {.job = job,
                      .key = by_script ? "script" : "kind",

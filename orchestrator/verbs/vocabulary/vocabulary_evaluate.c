@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * What the policies cost on a second text: more tokens, and the probability of dropped tokens. */
+ * Finds how many tokens a second text has under each policy, and which probability the model gives to the tokens that a
+ * policy drops. */
 #include "orchestrator/verbs/vocabulary/vocabulary_job.h"
 
 #include "formats/base/owned.h"
 #include "formats/base/results.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <organ/forward.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { WINDOW = 512 }; /* tokens of a window, BOS included */
 
@@ -16,37 +17,30 @@ enum { WINDOW = 512 }; /* tokens of a window, BOS included */
 /* The first ids of the second text. */
 typedef struct first_ids {
     uint32_t *ids;
-    size_t count, room;
-    bool taken;
+    size_t count;
 } first_ids;
 
-static organ_status take_first(void *context, const uint32_t *ids, size_t count, organ_error *error)
+static organ_status read_first(vocabulary_job *job, first_ids *first, organ_error *error)
 {
-    first_ids *const f = context;
-    (void)error;
-    if (!f->taken) {
-        f->count = count < f->room ? count : f->room;
-        if (f->count)
-            memcpy(f->ids, ids, f->count * sizeof *ids);
-    }
-    f->taken = true;
+    if (organ_vocabulary_read(job, job->tokenizer, &job->evaluated, &first->ids, error))
+        return error->status;
+    first->count = organ_min(job->evaluated.tokens, job->options->evaluate_tokens);
+    uint32_t *const fewer = realloc(first->ids, (first->count + 1) * sizeof *fewer);
+    first->ids = fewer ? fewer : first->ids;
     return ORGAN_OK;
 }
 
 /* The text is encoded once more for each policy. */
 static organ_status count_tokens(vocabulary_job *job, organ_error *error)
 {
-    organ_tokenizer *const whole = job->tokenizer;
     for (size_t k = 0; k < job->policy_count && !error->status; k++) {
         vocabulary_text text = {.path = job->evaluated.path};
-        first_ids none = {0};
-        if (!(job->tokenizer = organ_kept_tokenizer(&job->policies[k].kept, error)))
-            break;
-        organ_vocabulary_read(job, &text, take_first, &none, error);
-        organ_tokenizer_close(job->tokenizer);
+        organ_tokenizer *const cut = organ_kept_tokenizer(&job->policies[k].kept, error);
+        if (cut)
+            organ_vocabulary_read(job, cut, &text, NULL, error);
+        organ_tokenizer_close(cut);
         job->policies[k].tokens = text.tokens;
     }
-    job->tokenizer = whole;
     return error->status;
 }
 
@@ -193,14 +187,11 @@ static organ_status run_windows(vocabulary_job *job, organ_forward *forward, con
 organ_status organ_vocabulary_evaluate(vocabulary_job *job, organ_error *error)
 {
     organ_forward *forward = NULL;
-    first_ids text = {.room = job->options->evaluate_tokens};
+    first_ids text = {0};
     job->evaluated.path = job->options->evaluate;
     if (!job->evaluated.path)
         return ORGAN_OK;
-    if (!(text.ids = malloc((text.room + 1) * sizeof *text.ids)))
-        return organ_fail_memory(error, job->model->path);
-    if (organ_vocabulary_read(job, &job->evaluated, take_first, &text, error) == ORGAN_OK &&
-        count_tokens(job, error) == ORGAN_OK && text.room &&
+    if (read_first(job, &text, error) == ORGAN_OK && count_tokens(job, error) == ORGAN_OK && text.count &&
         organ_forward_open(job->model, job->engine, &forward, error) == ORGAN_OK)
         run_windows(job, forward, &text, error);
     organ_forward_close(forward);

@@ -7,31 +7,19 @@
 #include "formats/tokenizer/tokenizer_files.h"
 
 #include <organ/report.h>
-#include <stdlib.h>
-#include <string.h>
 
-/* The first two are made anew, and so are those of organ_token_files. Others list tokens too, and loaders do not need
+/* organ writes new files with the names up to ORGAN_TOKEN_FILES. The others also list tokens, but loaders do not read
  * them beside a tokenizer.json. */
-const char *const organ_vocabulary_left_out[] = {"tokenizer.json",
-                                                 "tokenizer_config.json",
-                                                 "generation_config.json",
-                                                 "processor_config.json",
-                                                 "preprocessor_config.json",
-                                                 "added_tokens.json",
-                                                 "merges.txt",
-                                                 "vocab.json",
-                                                 "vocab.txt",
-                                                 ORGAN_TOKENIZER_OTHERS,
-                                                 "spiece.model",
-                                                 "sentencepiece.bpe.model",
-                                                 NULL};
+const char *const organ_vocabulary_left_out[] = {
+    "tokenizer.json", "tokenizer_config.json", ORGAN_TOKEN_FILES, "added_tokens.json",       "merges.txt", "vocab.json",
+    "vocab.txt",      ORGAN_TOKENIZER_OTHERS,  "spiece.model",    "sentencepiece.bpe.model", NULL};
 
 organ_token_settings organ_vocabulary_settings(const vocabulary_job *job)
 {
     return (organ_token_settings){.count = job->groups.count,
                                   .rows = job->tables.rows,
                                   .new_ids = job->new_ids,
-                                  .new_rows = organ_vocabulary_chosen((vocabulary_job *)job)->kept.count,
+                                  .new_rows = organ_vocabulary_chosen(job)->kept.count,
                                   .changes = job->settings};
 }
 
@@ -50,7 +38,7 @@ static organ_status write_text(const char *to, const char *name, const char *tex
 static organ_status write_tokenizer(const vocabulary_job *job, const char *to, const char *name, organ_error *error)
 {
     ORGAN_OWNED char *text = NULL;
-    const vocabulary_policy *const p = organ_vocabulary_chosen((vocabulary_job *)job);
+    const vocabulary_policy *const p = organ_vocabulary_chosen(job);
     if (organ_kept_file(&p->kept, job->model, name, &text, error) || !text)
         return error->status;
     return write_text(to, name, text, error);
@@ -85,91 +73,38 @@ organ_status organ_vocabulary_write_files(const vocabulary_job *job, const char 
 
 /* ---- the tokenizer of the output ---- */
 
-typedef struct output_check {
-    const vocabulary_job *job;
-    organ_tokenizer *made;
-    const char *path;
-    bool special;
-} output_check;
-
-static bool is_same_token(const output_check *c, uint32_t id)
+static organ_status check_tokens(const vocabulary_job *job, organ_tokenizer *made, const char *path, organ_error *error)
 {
-    size_t before, after;
-    const char *const was = organ_tokenizer_text_of(c->job->tokenizer, id, &before);
-    const char *const is = organ_tokenizer_text_of(c->made, c->job->new_ids[id], &after);
-    return was && is && before == after && memcmp(was, is, before) == 0;
+    char fault[160];
+    return organ_kept_same_tokens(job->tokenizer, made, job->ids, organ_vocabulary_chosen(job)->kept.count, fault,
+                                  sizeof fault)
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path, fault);
 }
 
-static organ_status check_tokens(const output_check *c, organ_error *error)
+static organ_status compare_text(const vocabulary_job *job, organ_tokenizer *made, const char *path, organ_error *error)
 {
-    const vocabulary_policy *const p = organ_vocabulary_chosen((vocabulary_job *)c->job);
-    const uint32_t count = organ_tokenizer_describe(c->made)->vocabulary;
-    if (count != p->kept.count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its tokenizer has %u tokens, not %u", c->path, count,
-                          p->kept.count);
-    for (size_t k = 0; k < count; k++)
-        if (!is_same_token(c, c->job->ids[k]))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %zu is not token %u of %s", c->path, k, c->job->ids[k],
-                              c->job->options->model);
-    return ORGAN_OK;
+    ORGAN_OWNED uint32_t *before = NULL, *after = NULL;
+    vocabulary_text whole = {.path = path}, cut = {.path = path};
+    if (organ_vocabulary_read(job, job->tokenizer, &whole, &before, error) ||
+        organ_vocabulary_read(job, made, &cut, &after, error))
+        return error->status;
+    bool same = whole.tokens == cut.tokens;
+    for (size_t k = 0; k < whole.tokens && same; k++)
+        same = job->new_ids[before[k]] == after[k];
+    return same ? ORGAN_OK
+                : organ_fail(error, ORGAN_BAD_INPUT, "%s: the tokenizer of the output gives it other tokens", path);
 }
 
-/* Receives ids of the whole vocabulary, after those of the output were found for the same text. */
-typedef struct text_ids {
-    uint32_t *ids;
-    size_t count;
-    bool taken;
-} text_ids;
-
-static organ_status copy_ids(void *context, const uint32_t *ids, size_t count, organ_error *error)
-{
-    text_ids *const t = context;
-    if (t->taken)
-        return ORGAN_OK;
-    t->taken = true;
-    t->count = count;
-    if (!(t->ids = malloc((count + 1) * sizeof *ids)))
-        return organ_fail_memory(error, "the ids of a text");
-    memcpy(t->ids, ids, count * sizeof *ids);
-    return ORGAN_OK;
-}
-
-static organ_status read_ids(vocabulary_job *job, organ_tokenizer *tokenizer, const char *path, text_ids *ids,
-                             organ_error *error)
-{
-    organ_tokenizer *const whole = job->tokenizer;
-    vocabulary_text text = {.path = path};
-    job->tokenizer = tokenizer;
-    organ_vocabulary_read(job, &text, copy_ids, ids, error);
-    job->tokenizer = whole;
-    return error->status;
-}
-
-static organ_status compare_text(vocabulary_job *job, const output_check *c, const char *path, organ_error *error)
-{
-    text_ids before = {0}, after = {0};
-    if (read_ids(job, job->tokenizer, path, &before, error) == ORGAN_OK &&
-        read_ids(job, c->made, path, &after, error) == ORGAN_OK) {
-        bool same = before.count == after.count;
-        for (size_t k = 0; k < before.count && same; k++)
-            same = job->new_ids[before.ids[k]] == after.ids[k];
-        if (!same)
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: the tokenizer of the output gives it other tokens", path);
-    }
-    free(before.ids);
-    free(after.ids);
-    return error->status;
-}
-
-organ_status organ_vocabulary_check_output(vocabulary_job *job, const char *path, organ_error *error)
+organ_status organ_vocabulary_check_output(const vocabulary_job *job, const char *path, organ_error *error)
 {
     organ_model *model = NULL;
-    output_check c = {.job = job, .path = path};
-    if (organ_model_open(path, &model, error) == ORGAN_OK && organ_tokenizer_open(model, &c.made, error) == ORGAN_OK)
-        check_tokens(&c, error);
+    organ_tokenizer *made = NULL;
+    if (organ_model_open(path, &model, error) == ORGAN_OK && organ_tokenizer_open(model, &made, error) == ORGAN_OK)
+        check_tokens(job, made, path, error);
     for (size_t k = 0; k < job->options->text_count && !error->status; k++)
-        compare_text(job, &c, job->options->texts[k], error);
-    organ_tokenizer_close(c.made);
+        compare_text(job, made, job->options->texts[k], error);
+    organ_tokenizer_close(made);
     organ_model_close(model);
     return error->status;
 }

@@ -78,13 +78,11 @@ typedef struct vocabulary_job {
 
 /* ---- vocabulary_texts.c ---- */
 
-/* Receives the ids of a text, which are valid during the call. */
-typedef organ_status vocabulary_take(void *context, const uint32_t *ids, size_t count, organ_error *error);
-
-/* Reads the text at text->path, checks that it is text in UTF-8, sets all members of *text, and passes its ids in the
- * whole vocabulary to `take`. Returns ORGAN_BAD_INPUT, naming the file, for an empty or a binary file. */
-organ_status organ_vocabulary_read(vocabulary_job *job, vocabulary_text *text, vocabulary_take *take, void *context,
-                                   organ_error *error);
+/* Reads the text at text->path, checks that it is text in UTF-8, encodes it with `tokenizer`, whose ids are below
+ * job->groups.count, and sets all members of *text. Sets *ids to its text->tokens ids, which the caller frees, unless
+ * `ids` is NULL. Returns ORGAN_BAD_INPUT, naming the file, for an empty or a binary file. */
+organ_status organ_vocabulary_read(const vocabulary_job *job, organ_tokenizer *tokenizer, vocabulary_text *text,
+                                   uint32_t **ids, organ_error *error);
 
 /* Counts the tokens of the texts and keeps in job->base what texts and chat template need. */
 organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error);
@@ -117,14 +115,14 @@ void organ_vocabulary_trim_release(vocabulary_job *job);
 
 /* ---- vocabulary_files.c ---- */
 
-/* Files of the model that the output does not get as they are, ending with NULL. */
+/* Names of files that are not copied from the model to the output; the list ends with NULL. */
 extern const char *const organ_vocabulary_left_out[];
 
 /* Writes the files of the tokenizer and those with ids into the directory `to`. */
 organ_status organ_vocabulary_write_files(const vocabulary_job *job, const char *to, organ_error *error);
 
 /* Opens the tokenizer of the output at `path` and compares its ids of the texts with those before. */
-organ_status organ_vocabulary_check_output(vocabulary_job *job, const char *path, organ_error *error);
+organ_status organ_vocabulary_check_output(const vocabulary_job *job, const char *path, organ_error *error);
 
 /* Returns the settings with new ids. */
 organ_token_settings organ_vocabulary_settings(const vocabulary_job *job);
@@ -132,7 +130,7 @@ organ_token_settings organ_vocabulary_settings(const vocabulary_job *job);
 /* ---- vocabulary_document.c ---- */
 
 /* Returns the policy of the options. */
-vocabulary_policy *organ_vocabulary_chosen(vocabulary_job *job);
+const vocabulary_policy *organ_vocabulary_chosen(const vocabulary_job *job);
 
 /* Returns the parameters of the report; NULL if memory runs out. */
 json_t *organ_vocabulary_parameters(const vocabulary_job *job);

@@ -8,7 +8,6 @@
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/inputs.h"
 
-#include <stdlib.h>
 #include <xxhash.h>
 
 enum { LIST_BYTES = 256 << 20 }; /* of the longest report */
@@ -27,21 +26,10 @@ json_t *organ_vocabulary_list_digest(const organ_tokenizer *tokenizer, const uin
 static organ_status take_list(vocabulary_job *job, const json_t *list, organ_error *error)
 {
     const char *const path = job->options->tokens;
-    const size_t count = json_array_size(list);
-    if (!count)
+    if (!json_array_size(list))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no list 'kept', which a smaller vocabulary's report has",
                           path);
-    if (!(job->listed = malloc(count * sizeof *job->listed)))
-        return organ_fail_memory(error, path);
-    for (size_t k = 0; k < count; k++) {
-        const json_t *const value = json_array_get(list, k);
-        const json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-        if (id < 0 || id >= job->groups.count || (k && id <= (json_int_t)job->listed[k - 1]))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: kept[%zu] is %lld: ids ascend, and are below %u", path, k,
-                              (long long)id, job->groups.count);
-        job->listed[job->listed_count++] = (uint32_t)id;
-    }
-    return ORGAN_OK;
+    return organ_kept_list_read(list, job->groups.count, path, &job->listed, &job->listed_count, error);
 }
 
 organ_status organ_vocabulary_read_list(vocabulary_job *job, organ_error *error)

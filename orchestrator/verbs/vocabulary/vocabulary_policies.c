@@ -5,7 +5,6 @@
 #include "formats/base/results.h"
 
 #include <inttypes.h>
-#include <xxhash.h>
 
 /* ---- the list ---- */
 
@@ -90,43 +89,21 @@ static void measure(const vocabulary_job *job, vocabulary_policy *p)
 
 /* ---- the texts have the same ids ---- */
 
-typedef struct same_ids {
-    const vocabulary_text *text;
-    uint64_t digest;
-    size_t count;
-    bool taken;
-} same_ids;
-
-static organ_status take_digest(void *context, const uint32_t *ids, size_t count, organ_error *error)
-{
-    same_ids *const s = context;
-    (void)error;
-    if (!s->taken) {
-        s->digest = XXH3_64bits(ids, count * sizeof *ids);
-        s->count = count;
-    }
-    s->taken = true;
-    return ORGAN_OK;
-}
-
 /* Encodes the texts with the kept tokens. */
-static organ_status check_texts(vocabulary_job *job, const vocabulary_policy *p, organ_error *error)
+static organ_status check_texts(const vocabulary_job *job, const vocabulary_policy *p, organ_error *error)
 {
-    organ_tokenizer *const whole = job->tokenizer, *const cut = organ_kept_tokenizer(&p->kept, error);
+    organ_tokenizer *const cut = organ_kept_tokenizer(&p->kept, error);
     if (!cut)
         return error->status;
-    job->tokenizer = cut;
     for (size_t k = 0; k < job->options->text_count && !error->status; k++) {
         const vocabulary_text *const text = &job->texts[k];
         vocabulary_text again = {.path = text->path};
-        same_ids s = {.text = text};
-        if (organ_vocabulary_read(job, &again, take_digest, &s, error) == ORGAN_OK &&
-            (s.digest != text->digest || s.count != text->tokens))
+        if (organ_vocabulary_read(job, cut, &again, NULL, error) == ORGAN_OK &&
+            (again.digest != text->digest || again.tokens != text->tokens))
             organ_fail(error, ORGAN_BAD_INPUT,
-                       "%s: has other tokens with the kept ones (%zu, not %" PRIu64 "), or has changed", text->path,
-                       s.count, text->tokens);
+                       "%s: has other tokens with the kept ones (%" PRIu64 ", not %" PRIu64 "), or has changed",
+                       text->path, again.tokens, text->tokens);
     }
-    job->tokenizer = whole;
     organ_tokenizer_close(cut);
     return error->status;
 }

@@ -31,25 +31,6 @@ static organ_status check_text(const organ_text_input *text, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The ids of a text that names special tokens depend on whether these names are read as tokens: both kinds of ids are
- * taken. */
-static organ_status take_both(vocabulary_job *job, organ_text_input *input, vocabulary_take *take, void *context,
-                              organ_error *error)
-{
-    bool names = false;
-    if (take(context, input->ids, input->tokens, error))
-        return error->status;
-    for (size_t k = 0; k < input->tokens && !names; k++)
-        names = job->groups.kinds[input->ids[k]] == ORGAN_TOKEN_ADDED;
-    if (!names)
-        return ORGAN_OK;
-    free(input->ids);
-    input->ids = NULL;
-    if (organ_text_encode(input, job->tokenizer, /*special=*/false, error) == ORGAN_OK)
-        take(context, input->ids, input->tokens, error);
-    return error->status;
-}
-
 static organ_status measure(const vocabulary_job *job, vocabulary_text *text, const organ_text_input *input,
                             organ_error *error)
 {
@@ -69,27 +50,54 @@ static organ_status measure(const vocabulary_job *job, vocabulary_text *text, co
     return ORGAN_OK;
 }
 
-organ_status organ_vocabulary_read(vocabulary_job *job, vocabulary_text *text, vocabulary_take *take, void *context,
-                                   organ_error *error)
+/* The caller releases *input in any case. */
+static organ_status encode_text(const vocabulary_job *job, organ_tokenizer *tokenizer, vocabulary_text *text,
+                                organ_text_input *input, organ_error *error)
+{
+    return organ_text_load(input, text->path, job->engine, error) || check_text(input, error) ||
+                   organ_text_encode(input, tokenizer, /*special=*/true, error)
+               ? error->status
+               : measure(job, text, input, error);
+}
+
+organ_status organ_vocabulary_read(const vocabulary_job *job, organ_tokenizer *tokenizer, vocabulary_text *text,
+                                   uint32_t **ids, organ_error *error)
 {
     organ_text_input input;
-    if (organ_text_load(&input, text->path, job->engine, error) == ORGAN_OK && check_text(&input, error) == ORGAN_OK &&
-        organ_text_encode(&input, job->tokenizer, /*special=*/true, error) == ORGAN_OK &&
-        measure(job, text, &input, error) == ORGAN_OK)
-        take_both(job, &input, take, context, error);
+    if (encode_text(job, tokenizer, text, &input, error) == ORGAN_OK && ids) {
+        *ids = input.ids;
+        input.ids = NULL;
+    }
     organ_text_release(&input);
     return error->status;
 }
 
-static organ_status count_ids(void *context, const uint32_t *ids, size_t count, organ_error *error)
+/* Returns whether an added token is among the ids. */
+static bool count_ids(vocabulary_job *job, const organ_text_input *input)
 {
-    vocabulary_job *const job = context;
-    (void)error;
-    for (size_t k = 0; k < count; k++) {
-        job->text_tokens += job->uses[ids[k]] == 0;
-        job->uses[ids[k]]++;
+    bool added = false;
+    for (size_t k = 0; k < input->tokens; k++) {
+        const uint32_t id = input->ids[k];
+        job->text_tokens += job->uses[id] == 0;
+        job->uses[id]++;
+        added |= job->groups.kinds[id] == ORGAN_TOKEN_ADDED;
     }
-    return ORGAN_OK;
+    return added;
+}
+
+/* The ids of a text that names special tokens depend on whether these names are read as tokens: both kinds of ids are
+ * counted. */
+static organ_status count_text(vocabulary_job *job, vocabulary_text *text, organ_error *error)
+{
+    organ_text_input input;
+    if (encode_text(job, job->tokenizer, text, &input, error) == ORGAN_OK && count_ids(job, &input)) {
+        free(input.ids);
+        input.ids = NULL;
+        if (organ_text_encode(&input, job->tokenizer, /*special=*/false, error) == ORGAN_OK)
+            count_ids(job, &input);
+    }
+    organ_text_release(&input);
+    return error->status;
 }
 
 /* All ids that occur in a text. */
@@ -126,11 +134,10 @@ static organ_status keep_template(vocabulary_job *job, organ_error *error)
 }
 
 /* Tokens that settings name have their ids in files of the model. */
-static void keep_setting(void *context, uint32_t id)
+static organ_status keep_setting(void *context, uint32_t id, organ_error *error)
 {
     vocabulary_job *const job = context;
-    organ_error ignored = {0};
-    organ_kept_add(&job->base, &id, 1, ORGAN_KEPT_ADDED, &ignored);
+    return organ_kept_add(&job->base, &id, 1, ORGAN_KEPT_ADDED, error);
 }
 
 static organ_status keep_settings(vocabulary_job *job, organ_error *error)
@@ -150,7 +157,7 @@ organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error)
         return organ_fail_memory(error, job->model->path);
     for (size_t k = 0; k < o->text_count && !error->status; k++) {
         job->texts[k].path = o->texts[k];
-        organ_vocabulary_read(job, &job->texts[k], count_ids, job, error);
+        count_text(job, &job->texts[k], error);
     }
     if (error->status || organ_kept_begin(&job->base, job->tokenizer, error) || keep_used(job, error) ||
         keep_template(job, error))

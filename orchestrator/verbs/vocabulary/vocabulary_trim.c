@@ -18,16 +18,12 @@
 
 static size_t rows_of(const vocabulary_job *job, const organ_tensor *tensor)
 {
-    const uint32_t count = organ_vocabulary_chosen((vocabulary_job *)job)->kept.count;
-    size_t rows = 0;
-    while (rows < count && job->ids[rows] < tensor->shape[0])
-        rows++;
-    return rows;
+    return organ_kept_rows(job->ids, organ_vocabulary_chosen(job)->kept.count, tensor->shape[0]);
 }
 
 static organ_status check_rows(const vocabulary_job *job, organ_error *error)
 {
-    const vocabulary_policy *const p = organ_vocabulary_chosen((vocabulary_job *)job);
+    const vocabulary_policy *const p = organ_vocabulary_chosen(job);
     if (p->rows != p->kept.count)
         return organ_fail(error, ORGAN_USAGE, "`multiple_of` %u: the model has no %llu tokens, only %u",
                           job->options->multiple_of, (unsigned long long)p->rows, p->kept.count);
@@ -80,7 +76,7 @@ static organ_status make_keys(vocabulary_job *job, organ_error *error)
 static json_t *depends(void *context)
 {
     const vocabulary_job *const job = context;
-    const size_t count = organ_vocabulary_chosen((vocabulary_job *)job)->kept.count;
+    const size_t count = organ_vocabulary_chosen(job)->kept.count;
     return ORGAN_OBJECT(SET("kept", organ_vocabulary_list_digest(job->tokenizer, job->ids, count)));
 }
 
@@ -125,8 +121,7 @@ static organ_status copy_rows(row_copy *c, organ_error *error)
     const uint64_t width = c->tensor->bytes / c->tensor->shape[0];
     const uint32_t *const ids = c->job->ids;
     for (size_t k = 0, run; k < count; k += run) {
-        for (run = 1; k + run < count && ids[k + run] == ids[k] + run;)
-            run++;
+        run = organ_kept_run(ids, count, k);
         if (organ_stop_is_requested(c->job->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         if (copy_bytes(c, ids[k] * width, run * width, error))
@@ -194,7 +189,7 @@ static organ_status inputs(void *context, organ_run_inputs *list, organ_error *e
 static json_t *document(void *context, const organ_writing *writing)
 {
     const vocabulary_job *const job = context;
-    const size_t count = organ_vocabulary_chosen((vocabulary_job *)job)->kept.count;
+    const size_t count = organ_vocabulary_chosen(job)->kept.count;
     return organ_json_joined(
         organ_vocabulary_members(job),
         ORGAN_OBJECT(SET("output", ORGAN_OBJECT(SET_COUNT("rows", count),
