@@ -209,12 +209,14 @@ START_TEST(single_file_is_resumed)
     organ_error error;
     ck_assert_msg(go(ASSEMBLE_ONE, "reference", false, &error) == ORGAN_OK, "%s", error.message);
     ck_assert(!said_resumed);
-    fault_at(FAULT_PWRITE, 9, ENOSPC, true, NULL);
-    /* one thread: write 9 then comes after the first line of the journal */
-    ck_assert_int_eq(organs_once(&ways[ASSEMBLE_ONE], output_of(ASSEMBLE_ONE, "out"), false, 1, NULL, &error),
-                     ORGAN_IO);
-    fault_clear();
-    ck_assert_msg(strstr(error.message, "`resume` continues"), "%s", error.message);
+    /* The threads decide how many writes come before the first line of the journal. */
+    long write = 0;
+    do {
+        error = (organ_error){0};
+        fault_at(FAULT_PWRITE, ++write, ENOSPC, true, NULL);
+        ck_assert_int_eq(go(ASSEMBLE_ONE, "out", false, &error), ORGAN_IO);
+        fault_clear();
+    } while (!strstr(error.message, "`resume` continues"));
     ck_assert_int_eq(go(ASSEMBLE_ONE, "out", false, &error), ORGAN_USAGE);
     ck_assert_msg(go(ASSEMBLE_ONE, "out", true, &error) == ORGAN_OK, "%s", error.message);
     ck_assert(said_resumed);
