@@ -6,6 +6,7 @@
  * with UNAVAILABLE if this CPU lacks the instructions of COMPUTE (split or bf16), else with the status of the library.
  */
 #include <organ/forward.h>
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <math.h>
@@ -114,7 +115,7 @@ int main(int count, char **words)
         engine.topology = topology;
         engine.workers = workers;
         const char *const compute = count > 5 ? words[5] : NULL;
-        if (organ_engine_compute(&engine, compute, &error) != ORGAN_OK)
+        if (organ_engine_compute(&engine, "compute", compute, &error) != ORGAN_OK)
             unavailable = strcmp(compute, "split") == 0 || strcmp(compute, "bf16") == 0;
         else if (organ_model_open(words[1], &model, &error) == ORGAN_OK &&
                  organ_forward_open(model, &engine, &forward, &error) == ORGAN_OK)

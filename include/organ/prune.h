@@ -95,6 +95,9 @@ typedef struct organ_audit_options {
     const char *targets;        /* tensors that may differ, as in organ_prune_options */
     bool compensated; /* --refitted: kept weights may differ from the donor's; the report counts them, and they are
                        * no problem */
+    const char *const *texts; /* --text: files, of which the tokens, and logits of the first ones, are compared; only
+                               * for an output of organ_vocabulary */
+    size_t text_count;
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_audit_options;
 ORGAN_DEFAULTS(audit, )
@@ -115,7 +118,9 @@ ORGAN_DEFAULTS(audit, )
  * key-values; the report has schema organ.audit_gguf/1.
  *
  * If `pruned` has a report of organ_vocabulary that lists kept tokens, the function compares rows, tokenizer and
- * settings with those of the donor for these tokens; the report has schema organ.audit_vocabulary/1. */
+ * settings with those of the donor for these tokens; the report has schema organ.audit_vocabulary/1. With `texts`, both
+ * models also encode the texts and run the first 512 tokens of each: tokens, and logits of kept tokens, must be equal
+ * bit by bit. ORGAN_USAGE for texts with any other pair of models. */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

@@ -14,6 +14,7 @@ typedef struct prune_call {
     organ_prune_options prune;
     organ_audit_options audit;
     organ_merge_audit_options merged; /* audit --recipe */
+    organ_words texts;                /* audit --text */
 } prune_call;
 #define CALL prune_call
 
@@ -144,6 +145,9 @@ static const organ_option audit_options[] = {
          "accept kept weights that were changed by a pruning that refits them (physarum-v2, physarum-v3, sparsegpt, "
          "alps), or by --refit without a report that states their digests; audit counts them",
          .former = "compensated"),
+    WORDS("text", "FILE", texts,
+          "for an output of organ vocabulary: a text that must have the same tokens in both models, and the "
+          "same logits of kept tokens after its first 512 tokens; may be repeated", .names = ORGAN_NAMES_INPUT),
     INPUT("recipe", "RECIPE", merged.recipe,
           "instead of DONOR: the recipe of organ merge; audit recomputes tensors of the model from its donors",
           .common = true),
@@ -154,11 +158,13 @@ static const organ_option audit_options[] = {
 WORK(audit_work)
 {
     own->audit.access = &call->access;
+    own->audit.texts = own->texts.word;
+    own->audit.text_count = own->texts.count;
     if (!own->merged.recipe && !own->audit.pruned)
         return organ_fail(error, ORGAN_USAGE, "audit: PRUNED is missing: the pruned or cut copy");
     if (!own->merged.recipe)
         return organ_audit(&own->audit, engine, progress, report, error);
-    if (own->audit.pruned || own->audit.targets || own->audit.compensated)
+    if (own->audit.pruned || own->audit.targets || own->audit.compensated || own->texts.count)
         return organ_fail(error, ORGAN_USAGE, "audit: --recipe RECIPE MODEL compares one model with its recipe");
     own->merged.model = own->audit.donor;
     return organ_merge_audit(&own->merged, engine, progress, report, error);
@@ -181,7 +187,7 @@ const organ_verb organ_audit_verb = {
              "If both are GGUF models with the same tensors and PRUNED is an output of organ gguf, or has another "
              "number of files, or is quantised, audit compares all tensors and key-values.\n"
              "If PRUNED is an output of organ vocabulary, audit compares its rows, tokens, merges and ids with those "
-             "of the donor.",
+             "of the donor; with --text also the tokens and logits of texts.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning; with --recipe the merged model"),
              OPTIONAL("PRUNED", MODEL, audit.pruned, "the pruned or cut copy; not with --recipe")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

@@ -299,6 +299,9 @@ typedef struct organ_text_input {
  * releases the text also after an error. */
 organ_status organ_text_load(organ_text_input *text, const char *path, const organ_engine *engine, organ_error *error);
 
+/* Returns ORGAN_BAD_INPUT, naming the byte, for an empty text, a byte 0, and bytes that are not UTF-8. */
+organ_status organ_text_check(const organ_text_input *text, organ_error *error);
+
 /* Computes the ids of the text with organ_tokenizer_encode_some and returns its errors. `special`: names of special
  * tokens in the text become their ids. Returns ORGAN_USAGE if text and ids exceed the engine's memory; the message
  * of organ_memory_claim names the amount for the exact number of tokens. */

@@ -342,6 +342,25 @@ organ_status organ_text_load(organ_text_input *text, const char *path, const org
     return organ_input_load(path, path, ORGAN_TEXT_LIMIT, &text->bytes, &text->size, error);
 }
 
+organ_status organ_text_check(const organ_text_input *text, organ_error *error)
+{
+    const char *const zero = text->size ? memchr(text->bytes, 0, text->size) : NULL;
+    if (!text->size)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty: a text of the kind that the model will read is needed",
+                          text->path);
+    if (zero)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no text: byte %zu is 0", text->path,
+                          (size_t)(zero - text->bytes));
+    for (size_t at = 0, length; at < text->size; at += length) {
+        uint32_t code;
+        length = organ_utf8_within(text->bytes + at, text->size - at, &code);
+        if (!length)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no text in UTF-8: byte %zu is 0x%02x", text->path, at,
+                              (unsigned char)text->bytes[at]);
+    }
+    return ORGAN_OK;
+}
+
 organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error)
 {
     /* each token has at least one byte */

@@ -2,10 +2,12 @@
  * Audits a model with fewer tokens: compares each tensor of the copy with the rows of the donor that the copy's report
  * lists, the tokenizers, and the settings that hold ids. */
 #include "orchestrator/surgery/audit/audit.h"
+#include "orchestrator/surgery/audit/audit_texts.h"
 
 #include "formats/base/json.h"
 #include "formats/base/results.h"
 #include "formats/config/model_config.h"
+#include "formats/safetensors/safetensors.h"
 #include "formats/tokenizer/kept_tokens.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/schema/schema.h"
@@ -17,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW ((size_t)1 << 20) /* bytes that are compared together */
+#define WINDOW ((size_t)1 << 20) /* bytes that are compared together, or fewer */
 
 typedef struct trimmed {
     const organ_audit_options *options;
@@ -27,14 +29,15 @@ typedef struct trimmed {
     organ_weights *weights; /* of the donor */
     organ_tokenizer *whole, *made;
     organ_token_tables tables;
-    bool *has_rows; /* for each tensor of the donor */
-    json_t *report; /* of the copy */
+    organ_row_layout *layouts; /* for each tensor of the donor */
+    json_t *report;            /* of the copy */
     uint32_t *ids, *new_ids;
     size_t count; /* kept tokens */
     uint32_t vocabulary;
     size_t identical, row_tensors, same_rows, merges; /* tensors with equal bytes; those with rows, and equal ones */
     size_t settings, wrong_settings;                  /* settings that must change, and those that have not */
     bool tokens_fit;
+    organ_audited_text *texts; /* those of the options */
     organ_problems problems;
     double started;
 } trimmed;
@@ -66,67 +69,75 @@ static organ_status read_list(trimmed *a, organ_error *error)
 
 /* ---- bytes ---- */
 
-static bool has_form_of(const trimmed *a, const organ_tensor *donor, const organ_tensor *found, bool rows)
+static bool has_form_of(const organ_row_choice *c, const organ_tensor *found)
 {
-    if (found->dtype != donor->dtype || found->rank != donor->rank)
-        return false;
-    for (unsigned axis = rows; axis < donor->rank; axis++)
-        if (found->shape[axis] != donor->shape[axis])
-            return false;
-    return !rows || found->shape[0] == organ_kept_rows(a->ids, a->count, donor->shape[0]);
+    uint64_t shape[ORGAN_SAFETENSORS_RANK_LIMIT];
+    organ_row_layout_shape(&c->layout, c->tensor, c->count, shape);
+    return found->dtype == c->tensor->dtype && found->rank == c->tensor->rank &&
+           memcmp(found->shape, shape, found->rank * sizeof *shape) == 0;
 }
 
-/* Compares `bytes` bytes; `buffer` has room for two windows. */
-static organ_status compare_range(const trimmed *a, const organ_tensor *donor, uint64_t from, const organ_tensor *found,
-                                  uint64_t at, uint64_t bytes, unsigned char *buffer, uint64_t *different,
+typedef struct compared_rows {
+    const organ_model *copy;
+    const organ_tensor *found;
+    unsigned char *window;
+    uint64_t different; /* bytes */
+} compared_rows;
+
+/* Compares bytes of the donor with those of the copy at the same place. */
+static organ_status compare_bytes(void *context, const unsigned char *bytes, uint64_t at, size_t count,
                                   organ_error *error)
 {
-    for (uint64_t done = 0; done < bytes;) {
-        const size_t n = bytes - done < WINDOW ? (size_t)(bytes - done) : WINDOW;
-        if (organ_stop_is_requested(a->engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        if (organ_model_read(a->donor, donor->file, buffer, n, donor->offset + from + done, error) ||
-            organ_model_read(a->copy, found->file, buffer + WINDOW, n, found->offset + at + done, error))
+    compared_rows *const c = context;
+    for (size_t done = 0, n; done < count; done += n) {
+        n = count - done < WINDOW ? count - done : WINDOW;
+        if (organ_model_read(c->copy, c->found->file, c->window, n, c->found->offset + at + done, error))
             return error->status;
-        if (memcmp(buffer, buffer + WINDOW, n) != 0)
+        if (memcmp(bytes + done, c->window, n) != 0)
             for (size_t k = 0; k < n; k++)
-                *different += buffer[k] != buffer[WINDOW + k];
-        done += n;
+                c->different += bytes[done + k] != c->window[k];
     }
     return ORGAN_OK;
 }
 
+static organ_row_choice choice_of(const trimmed *a, size_t t)
+{
+    return organ_choice_of(a->donor, &a->donor->tensors[t], &a->layouts[t], a->ids, a->count, a->engine->stop);
+}
+
+/* All bytes of a tensor are passed, as its one row. */
 static organ_status compare_tensor(trimmed *a, size_t t, unsigned char *buffer, organ_error *error)
 {
-    const organ_tensor *const donor = &a->donor->tensors[t], *const found = organ_model_find(a->copy, donor->name);
-    const bool rows = a->has_rows[t];
-    uint64_t different = 0;
+    const organ_row_choice c = choice_of(a, t);
+    const organ_tensor *const found = organ_model_find(a->copy, c.tensor->name);
+    const bool rows = c.layout.form != ORGAN_ROWS_NONE;
+    compared_rows compared = {.copy = a->copy, .found = found, .window = buffer};
     a->row_tensors += rows;
-    if (!found || !has_form_of(a, donor, found, rows)) {
-        organ_problem_add(&a->problems, "tensor '%s' of %s %s", donor->name, a->copy->path,
+    if (!found || !has_form_of(&c, found)) {
+        organ_problem_add(&a->problems, "tensor '%s' of %s %s", c.tensor->name, a->copy->path,
                           found ? "has another type or shape" : "is missing");
         return ORGAN_OK;
     }
-    const uint64_t width = rows ? donor->bytes / donor->shape[0] : donor->bytes;
-    const size_t count = rows ? organ_kept_rows(a->ids, a->count, donor->shape[0]) : 1;
-    for (size_t k = 0, run; k < count && !error->status; k += run) {
-        run = rows ? organ_kept_run(a->ids, count, k) : 1;
-        compare_range(a, donor, rows ? a->ids[k] * width : 0, found, k * width, run * width, buffer, &different, error);
-    }
-    if (different)
-        organ_problem_add(&a->problems, "tensor '%s': %llu bytes are not those of %s", donor->name,
-                          (unsigned long long)different, rows ? "the kept rows" : "the donor");
-    a->identical += !different && !rows;
-    a->same_rows += !different && rows;
+    organ_choice_pass(&c, buffer + WINDOW, compare_bytes, &compared, error);
+    if (compared.different)
+        organ_problem_add(&a->problems, "tensor '%s': %llu bytes are not those of %s", c.tensor->name,
+                          (unsigned long long)compared.different, rows ? "the kept rows" : "the donor");
+    a->identical += !compared.different && !rows;
+    a->same_rows += !compared.different && rows;
     return error->status;
 }
 
 static organ_status compare_tensors(trimmed *a, organ_error *error)
 {
     unsigned char *buffer = NULL;
-    if (organ_memory_claim(a->engine, 2 * WINDOW, error, "the buffers of a comparison"))
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < a->donor->tensor_count; t++) {
+        const organ_row_choice c = choice_of(a, t);
+        bytes = organ_choice_buffer(&c) > bytes ? organ_choice_buffer(&c) : bytes;
+    }
+    if (organ_memory_claim(a->engine, WINDOW + bytes, error, "the buffers of a comparison"))
         return error->status;
-    if (!(buffer = malloc(2 * WINDOW)))
+    if (!(buffer = aligned_alloc(4096, (size_t)(WINDOW + bytes + 4095) / 4096 * 4096)))
         return organ_fail_memory(error, a->donor->path);
     organ_progress_begin(a->progress, "auditing", organ_model_tensor_bytes(a->donor), a->donor->tensor_count);
     for (size_t t = 0; t < a->donor->tensor_count && !error->status; t++) {
@@ -153,6 +164,32 @@ static organ_status compare_tokenizers(trimmed *a, organ_error *error)
     if (*fault)
         organ_problem_add(&a->problems, "%s: %s", a->copy->path, fault);
     return ORGAN_OK;
+}
+
+/* ---- texts ---- */
+
+static void judge_text(trimmed *a, const organ_audited_text *text)
+{
+    if (!text->same_tokens)
+        organ_problem_add(&a->problems, "%s: token %zu of %zu is another one", text->path, text->same, text->tokens);
+    else if (text->same_logits < text->compared)
+        organ_problem_add(&a->problems, "%s: logits of kept tokens differ after %zu of the first %zu tokens",
+                          text->path, text->compared - text->same_logits, text->compared);
+}
+
+static organ_status compare_texts(trimmed *a, organ_error *error)
+{
+    const size_t count = a->options->text_count;
+    const organ_kept_pair pair = {a->donor, a->copy, a->whole, a->made, a->ids, a->count, a->new_ids};
+    if (!(a->texts = calloc(count + 1, sizeof *a->texts)))
+        return organ_fail_memory(error, a->donor->path);
+    for (size_t k = 0; k < count; k++)
+        a->texts[k].path = a->options->texts[k];
+    if (count && a->tokens_fit && a->same_rows == a->row_tensors &&
+        organ_audit_texts(&pair, a->engine, a->progress, a->texts, count, error) == ORGAN_OK)
+        for (size_t k = 0; k < count; k++)
+            judge_text(a, &a->texts[k]);
+    return error->status;
 }
 
 /* ---- settings ---- */
@@ -249,6 +286,23 @@ static organ_status audit_settings(trimmed *a, organ_error *error)
 
 /* ---- the document ---- */
 
+static void add_text_checks(const trimmed *a, json_t *checks)
+{
+    size_t texts = 0, tokens = 0, compared = 0, same = 0;
+    for (size_t k = 0; k < a->options->text_count; k++) {
+        texts += a->texts[k].same_tokens;
+        tokens += a->texts[k].tokens;
+        compared += a->texts[k].compared;
+        same += a->texts[k].same_logits;
+    }
+    if (!a->options->text_count)
+        return;
+    organ_check_add(checks, "texts have the same tokens", texts == a->options->text_count, "%zu of %zu, %zu tokens",
+                    texts, a->options->text_count, tokens);
+    organ_check_add(checks, "logits of kept tokens are the donor's, bit for bit", compared > 0 && same == compared,
+                    "after %zu of the first %zu tokens", same, compared);
+}
+
 static json_t *checks_json(const trimmed *a)
 {
     const size_t others = a->donor->tensor_count - a->row_tensors;
@@ -264,7 +318,21 @@ static json_t *checks_json(const trimmed *a)
     organ_check_add(checks, "settings have the new ids and the new number of rows", a->wrong_settings == 0,
                     "%zu of %zu", a->settings - (a->wrong_settings < a->settings ? a->wrong_settings : a->settings),
                     a->settings);
+    add_text_checks(a, checks);
     return checks;
+}
+
+static json_t *texts_json(const trimmed *a)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; k < a->options->text_count; k++) {
+        const organ_audited_text *const t = &a->texts[k];
+        json_array_append_new(list, ORGAN_OBJECT(SET_BYTES("name", organ_path_name(t->path)),
+                                                 SET_COUNT("bytes", t->bytes), SET_COUNT("tokens", t->tokens),
+                                                 SET_COUNT("same_tokens", t->same), SET_COUNT("compared", t->compared),
+                                                 SET_COUNT("same_logits", t->same_logits)));
+    }
+    return list;
 }
 
 static json_t *document_of(trimmed *a)
@@ -276,6 +344,7 @@ static json_t *document_of(trimmed *a)
         SET("copy", organ_model_json(a->copy)), SET_COUNT("rows_before", a->tables.rows),
         SET_COUNT("rows_after", a->count), SET_COUNT("tensors", a->donor->tensor_count),
         SET_COUNT("identical", a->identical + a->same_rows), SET_COUNT("merges", a->merges),
+        SET("texts", texts_json(a)),
         SET("made_by", ORGAN_OBJECT(SET_HELD("report", json_object_get(a->report, "file")))), SET("checks", checks),
         SET("problems", organ_problems_json(&a->problems)),
         SET_SENTENCES("organ.audit_vocabulary/1", "definitions", NULL),
@@ -295,15 +364,16 @@ static organ_status open_models(trimmed *a, organ_error *error)
     a->report = organ_own_report(a->copy, &organ_vocabulary_view, error);
     if (error->status || read_list(a, error))
         return error->status;
-    if (!(a->has_rows = calloc(a->donor->tensor_count + 1, sizeof *a->has_rows)) || !a->problems.sentences)
+    if (!(a->layouts = calloc(a->donor->tensor_count + 1, sizeof *a->layouts)) || !a->problems.sentences)
         return organ_fail_memory(error, a->donor->path);
-    return organ_token_tables_tensors(a->donor, &a->tables, a->has_rows, error);
+    return organ_token_tables_tensors(a->donor, &a->tables, a->layouts, error);
 }
 
 static organ_status audit_models(trimmed *a, json_t **report, organ_error *error)
 {
     if (open_models(a, error) || compare_tensors(a, error) || compare_tokenizers(a, error) ||
-        audit_settings(a, error) || organ_model_unchanged(a->donor, error) || organ_model_unchanged(a->copy, error))
+        audit_settings(a, error) || compare_texts(a, error) || organ_model_unchanged(a->donor, error) ||
+        organ_model_unchanged(a->copy, error))
         return error->status;
     for (size_t k = 0; k < a->copy->problem_count; k++)
         organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
@@ -322,7 +392,7 @@ static void release_audit(trimmed *a)
     organ_weights_free(a->weights);
     organ_tokenizer_close(a->whole);
     organ_tokenizer_close(a->made);
-    ORGAN_FREE_ARRAYS(a->ids, a->new_ids, a->has_rows);
+    ORGAN_FREE_ARRAYS(a->ids, a->new_ids, a->layouts, a->texts);
     organ_model_close(a->donor);
     organ_model_close(a->copy);
 }

@@ -90,32 +90,14 @@ uint64_t organ_token_table_bytes(const organ_token_table *table, uint64_t rows)
 
 /* ---- tensors ---- */
 
-/* Codes, scales and zero points have a row for each row of the weight, or one value for all. Scales of columns do not
- * depend on rows. */
-static organ_status check_tensor(const organ_token_table *table, const organ_tensor *tensor, bool *has_rows,
-                                 organ_error *error)
-{
-    const organ_weight *const w = table->weight;
-    const bool of_columns = tensor == w->columns || tensor == w->g_idx;
-    *has_rows = !of_columns && tensor->rank > 0 && tensor->shape[0] == table->rows &&
-                tensor->bytes % table->rows == 0 && !w->transposed;
-    if (*has_rows || of_columns || (tensor != w->codes && tensor->elements == 1))
-        return ORGAN_OK;
-    char text[128];
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "tensor '%s': rows of '%s' (%s) share its values, so that they cannot be taken apart: dequantize "
-                      "the model first",
-                      tensor->name, w->name, organ_weight_text(w, text, sizeof text));
-}
-
-organ_status organ_token_tables_tensors(const organ_model *model, const organ_token_tables *tables, bool *rows,
-                                        organ_error *error)
+organ_status organ_token_tables_tensors(const organ_model *model, const organ_token_tables *tables,
+                                        organ_row_layout *layouts, organ_error *error)
 {
     for (size_t k = 0; k < tables->count && !error->status; k++)
         for (size_t part = 0; part < ORGAN_WEIGHT_TENSORS && !error->status; part++) {
             const organ_tensor *const tensor = organ_weight_tensor(tables->list[k].weight, part);
             if (tensor)
-                check_tensor(&tables->list[k], tensor, &rows[tensor - model->tensors], error);
+                organ_row_layout_find(tables->list[k].weight, tensor, &layouts[tensor - model->tensors], error);
         }
     return error->status;
 }
@@ -137,20 +119,4 @@ organ_status organ_kept_list_read(const json_t *list, uint64_t below, const char
         (*ids)[k] = (uint32_t)id;
     }
     return ORGAN_OK;
-}
-
-size_t organ_kept_rows(const uint32_t *ids, size_t count, uint64_t rows)
-{
-    size_t kept = 0;
-    while (kept < count && ids[kept] < rows)
-        kept++;
-    return kept;
-}
-
-size_t organ_kept_run(const uint32_t *ids, size_t count, size_t k)
-{
-    size_t run = 1;
-    while (k + run < count && ids[k + run] == ids[k] + run)
-        run++;
-    return run;
 }

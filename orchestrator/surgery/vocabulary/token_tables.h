@@ -4,8 +4,9 @@
 #ifndef ORGAN_SURGERY_VOCABULARY_TOKEN_TABLES_H
 #define ORGAN_SURGERY_VOCABULARY_TOKEN_TABLES_H
 
+#include "orchestrator/surgery/vocabulary/row_layout.h"
+
 #include <jansson.h>
-#include <organ/weights.h>
 
 /* The use of a tensor that has a row, or one value, for each token. */
 typedef enum organ_token_use {
@@ -38,11 +39,10 @@ void organ_token_tables_release(organ_token_tables *tables);
 /* Returns the bytes of a table that has `rows` rows instead. Exact for codes and scales that belong to single rows. */
 uint64_t organ_token_table_bytes(const organ_token_table *table, uint64_t rows);
 
-/* Sets rows[t] for each tensor t of the model that has a row for each token. Returns ORGAN_BAD_INPUT, naming the
- * tensor, if rows of a table share scales or words, so that they cannot be taken apart, or if no tensor of the table
- * can be recognised as the one with its rows. */
-organ_status organ_token_tables_tensors(const organ_model *model, const organ_token_tables *tables, bool *rows,
-                                        organ_error *error);
+/* Sets layouts[t] for each tensor t of the model with something for each row of a table; the others were and stay zero
+ * (ORGAN_ROWS_NONE). Returns the errors of organ_row_layout_find. */
+organ_status organ_token_tables_tensors(const organ_model *model, const organ_token_tables *tables,
+                                        organ_row_layout *layouts, organ_error *error);
 
 /* ---- lists of kept ids ---- */
 
@@ -50,9 +50,5 @@ organ_status organ_token_tables_tensors(const organ_model *model, const organ_to
  * naming `label` and the element, for others. The caller frees *ids, also after an error. */
 organ_status organ_kept_list_read(const json_t *list, uint64_t below, const char *label, uint32_t **ids, size_t *count,
                                   organ_error *error);
-/* Returns how many of the `count` ascending ids have a row in a tensor with `rows` rows. */
-size_t organ_kept_rows(const uint32_t *ids, size_t count, uint64_t rows);
-/* Returns how many ids from ids[k] on, of the first `count`, follow each other without a gap; k < count. */
-size_t organ_kept_run(const uint32_t *ids, size_t count, size_t k);
 
 #endif

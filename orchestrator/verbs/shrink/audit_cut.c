@@ -377,13 +377,15 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
     const bool cut = !error->status && !trimmed && a.donor.model->problem_count == 0 &&
                      organ_cut_is_smaller(a.donor.model, a.copy.model);
     const bool rewritten = !error->status && !trimmed && !cut && organ_audit_is_rewritten(a.donor.model, a.copy.model);
-    if (cut)
+    if (options->text_count && !trimmed && !error->status)
+        organ_fail(error, ORGAN_USAGE, "%s: is no output of organ vocabulary, which `texts` needs", options->pruned);
+    else if (cut)
         audit_smaller(&a, report, error);
     organ_model_close(a.donor.model);
     organ_model_close(a.copy.model);
-    if (trimmed)
+    if (trimmed && !error->status)
         return organ_audit_trimmed(options, engine, progress, report, error);
-    if (rewritten)
+    if (rewritten && !error->status)
         return organ_audit_rewritten(options, engine, progress, report, error);
     return cut || error->status ? error->status : organ_audit_pruned(options, engine, progress, report, error);
 }

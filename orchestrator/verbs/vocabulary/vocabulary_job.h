@@ -66,12 +66,12 @@ typedef struct vocabulary_job {
     /* of an output: */
     organ_piece *pieces;
     size_t piece_count;
-    bool *has_rows;          /* for each tensor: it has a row for each token */
-    uint64_t (*shapes)[4];   /* for each tensor: its shape in the output */
-    uint32_t *ids, *new_ids; /* kept ids; new id by id */
+    organ_row_layout *layouts;          /* for each tensor */
+    uint64_t buffer;                    /* bytes of the buffer of rows */
+    uint64_t (*shapes)[ORGAN_ROW_RANK]; /* for each tensor: its shape in the output */
+    uint32_t *ids, *new_ids;            /* kept ids; new id by id */
     organ_gguf_writer *gguf;
-    json_t *settings; /* changed settings */
-    organ_writing *writing;
+    json_t *settings;       /* changed settings */
     size_t scored, windows; /* tokens and windows of the second text that ran through the model */
     double started;
 } vocabulary_job;

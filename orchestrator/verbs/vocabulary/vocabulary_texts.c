@@ -3,33 +3,12 @@
 #include "orchestrator/verbs/vocabulary/vocabulary_job.h"
 
 #include "formats/base/results.h"
-#include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/inputs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <xxhash.h>
-
-static organ_status check_text(const organ_text_input *text, organ_error *error)
-{
-    const char *const zero = text->size ? memchr(text->bytes, 0, text->size) : NULL;
-    if (!text->size)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty: a text of the kind that the model will read is needed",
-                          text->path);
-    if (zero)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no text: byte %zu is 0", text->path,
-                          (size_t)(zero - text->bytes));
-    for (size_t at = 0, length; at < text->size; at += length) {
-        uint32_t code;
-        length = organ_utf8_within(text->bytes + at, text->size - at, &code);
-        if (!length)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no text in UTF-8: byte %zu is 0x%02x", text->path, at,
-                              (unsigned char)text->bytes[at]);
-    }
-    return ORGAN_OK;
-}
 
 static organ_status measure(const vocabulary_job *job, vocabulary_text *text, const organ_text_input *input,
                             organ_error *error)
@@ -54,7 +33,7 @@ static organ_status measure(const vocabulary_job *job, vocabulary_text *text, co
 static organ_status encode_text(const vocabulary_job *job, organ_tokenizer *tokenizer, vocabulary_text *text,
                                 organ_text_input *input, organ_error *error)
 {
-    return organ_text_load(input, text->path, job->engine, error) || check_text(input, error) ||
+    return organ_text_load(input, text->path, job->engine, error) || organ_text_check(input, error) ||
                    organ_text_encode(input, tokenizer, /*special=*/true, error)
                ? error->status
                : measure(job, text, input, error);

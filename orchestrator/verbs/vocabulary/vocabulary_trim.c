@@ -10,15 +10,13 @@
 #include "orchestrator/stream/memory.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-#define WINDOW ((size_t)1 << 20) /* bytes of the buffer of kept rows */
 
 /* ---- pieces ---- */
 
-static size_t rows_of(const vocabulary_job *job, const organ_tensor *tensor)
+static organ_row_choice choice_of(const vocabulary_job *job, size_t t)
 {
-    return organ_kept_rows(job->ids, organ_vocabulary_chosen(job)->kept.count, tensor->shape[0]);
+    return organ_choice_of(job->model, &job->model->tensors[t], &job->layouts[t], job->ids,
+                           organ_vocabulary_chosen(job)->kept.count, job->engine->stop);
 }
 
 static organ_status check_rows(const vocabulary_job *job, organ_error *error)
@@ -34,26 +32,38 @@ static organ_status check_rows(const vocabulary_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+static organ_status plan_rows(vocabulary_job *job, size_t t, organ_piece *piece, organ_error *error)
+{
+    const organ_row_choice choice = choice_of(job, t);
+    const uint64_t multiple = organ_row_layout_multiple(&choice.layout), bytes = organ_choice_buffer(&choice);
+    if (choice.count % multiple)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': its words have codes of several rows, and %zu rows do not fill them: "
+                          "`multiple_of` %llu does",
+                          choice.tensor->name, choice.count, (unsigned long long)multiple);
+    organ_row_layout_shape(&choice.layout, choice.tensor, choice.count, job->shapes[t]);
+    job->buffer = bytes > job->buffer ? bytes : job->buffer;
+    piece->same = NULL;
+    piece->shape = job->shapes[t];
+    return ORGAN_OK;
+}
+
 static organ_status plan_pieces(vocabulary_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
     job->pieces = calloc(model->tensor_count + 1, sizeof *job->pieces);
-    job->has_rows = calloc(model->tensor_count + 1, sizeof *job->has_rows);
+    job->layouts = calloc(model->tensor_count + 1, sizeof *job->layouts);
     job->shapes = calloc(model->tensor_count + 1, sizeof *job->shapes);
-    if (!job->pieces || !job->has_rows || !job->shapes)
+    if (!job->pieces || !job->layouts || !job->shapes)
         return organ_fail_memory(error, model->path);
-    if (organ_token_tables_tensors(model, &job->tables, job->has_rows, error))
+    if (organ_token_tables_tensors(model, &job->tables, job->layouts, error))
         return error->status;
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *const tensor = &model->tensors[t];
         organ_piece piece = organ_piece_same(tensor);
         piece.item = t;
-        if (job->has_rows[t]) {
-            memcpy(job->shapes[t], tensor->shape, tensor->rank * sizeof *tensor->shape);
-            job->shapes[t][0] = rows_of(job, tensor);
-            piece.same = NULL;
-            piece.shape = job->shapes[t];
-        }
+        if (job->layouts[t].form && plan_rows(job, t, &piece, error))
+            return error->status;
         job->pieces[job->piece_count++] = piece;
     }
     return ORGAN_OK;
@@ -83,66 +93,31 @@ static json_t *depends(void *context)
 /* ---- rows ---- */
 
 typedef struct row_copy {
-    vocabulary_job *job;
-    const organ_tensor *tensor;
-    size_t piece, filled;
-    uint64_t at; /* bytes that were written */
-    unsigned char *buffer;
+    organ_writing *writing;
+    size_t piece;
+    unsigned char *scratch;
 } row_copy;
 
-static organ_status flush_rows(row_copy *c, organ_error *error)
+static organ_status put_rows(void *context, const unsigned char *bytes, uint64_t at, size_t count, organ_error *error)
 {
-    if (c->filled && organ_write_put(c->job->writing, c->piece, c->buffer, c->filled, c->at, c->buffer + WINDOW, error))
-        return error->status;
-    c->at += c->filled;
-    c->filled = 0;
-    return ORGAN_OK;
-}
-
-/* Copies `bytes` consecutive bytes of the tensor. */
-static organ_status copy_bytes(row_copy *c, uint64_t from, uint64_t bytes, organ_error *error)
-{
-    while (bytes) {
-        const size_t n = bytes < WINDOW - c->filled ? (size_t)bytes : WINDOW - c->filled;
-        if (organ_model_read(c->job->model, c->tensor->file, c->buffer + c->filled, n, c->tensor->offset + from, error))
-            return error->status;
-        c->filled += n;
-        from += n;
-        bytes -= n;
-        if (c->filled == WINDOW && flush_rows(c, error))
-            return error->status;
-    }
-    return ORGAN_OK;
-}
-
-static organ_status copy_rows(row_copy *c, organ_error *error)
-{
-    const size_t count = rows_of(c->job, c->tensor);
-    const uint64_t width = c->tensor->bytes / c->tensor->shape[0];
-    const uint32_t *const ids = c->job->ids;
-    for (size_t k = 0, run; k < count; k += run) {
-        run = organ_kept_run(ids, count, k);
-        if (organ_stop_is_requested(c->job->engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        if (copy_bytes(c, ids[k] * width, run * width, error))
-            return error->status;
-    }
-    return flush_rows(c, error);
+    const row_copy *const c = context;
+    return organ_write_put(c->writing, c->piece, bytes, count, at, c->scratch, error);
 }
 
 static organ_status fill(void *context, organ_writing *writing, organ_error *error)
 {
     vocabulary_job *const job = context;
-    unsigned char *const buffer = aligned_alloc(4096, WINDOW + ORGAN_PUT_SCRATCH);
-    job->writing = writing;
+    unsigned char *const buffer = aligned_alloc(4096, (size_t)(job->buffer + ORGAN_PUT_SCRATCH + 4095) / 4096 * 4096);
     if (!buffer)
         return organ_fail_memory(error, job->model->path);
     for (size_t t = 0; t < job->model->tensor_count && !error->status; t++) {
-        row_copy c = {.job = job, .tensor = &job->model->tensors[t], .piece = t, .buffer = buffer};
-        if (!job->has_rows[t] || organ_write_done(writing, t) || copy_rows(&c, error))
+        const organ_row_choice choice = choice_of(job, t);
+        row_copy c = {writing, t, buffer};
+        if (!choice.layout.form || organ_write_done(writing, t) ||
+            organ_choice_pass(&choice, buffer + ORGAN_PUT_SCRATCH, put_rows, &c, error))
             continue;
         organ_write_finish(writing, t, json_object(), error);
-        organ_progress_advance(job->progress, c.tensor->bytes, c.tensor->name, NULL);
+        organ_progress_advance(job->progress, choice.tensor->bytes, choice.tensor->name, NULL);
     }
     free(buffer);
     return error->status;
@@ -203,8 +178,7 @@ static organ_status check_output(const vocabulary_job *job, organ_error *error)
 {
     const char *const output = job->options->write.output;
     bool has_tokenizer = false;
-    if (organ_model_is_here(job->model, "trimmed", error) ||
-        organ_memory_claim(job->engine, WINDOW + ORGAN_PUT_SCRATCH, error, "the buffer of rows"))
+    if (organ_model_is_here(job->model, "trimmed", error))
         return error->status;
     if (job->model->gguf)
         return ORGAN_OK;
@@ -227,7 +201,8 @@ static organ_status prepare(vocabulary_job *job, organ_error *error)
     if (!(job->settings = json_array()))
         return organ_fail_memory(error, job->model->path);
     if (!(job->ids = organ_kept_ids(&p->kept, error)) || !(job->new_ids = organ_kept_new_ids(&p->kept, error)) ||
-        check_rows(job, error) || check_output(job, error) || plan_pieces(job, error))
+        check_rows(job, error) || check_output(job, error) || plan_pieces(job, error) ||
+        organ_memory_claim(job->engine, job->buffer + ORGAN_PUT_SCRATCH, error, "the buffer of rows"))
         return error->status;
     return job->model->gguf ? make_keys(job, error) : organ_vocabulary_write_files(job, NULL, error);
 }
@@ -255,5 +230,5 @@ void organ_vocabulary_trim_release(vocabulary_job *job)
 {
     organ_gguf_writer_destroy(job->gguf);
     json_decref(job->settings);
-    ORGAN_FREE_ARRAYS(job->pieces, job->has_rows, job->shapes, job->ids, job->new_ids);
+    ORGAN_FREE_ARRAYS(job->pieces, job->layouts, job->shapes, job->ids, job->new_ids);
 }

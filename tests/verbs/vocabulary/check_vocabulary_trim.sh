@@ -92,6 +92,17 @@ for made in small listed padded all; do
     ends 0 audit tiny-qwen2 $made
     prints "Passed: "
 done
+ends 0 audit tiny-qwen2 small --text text.txt --json
+holds "texts in both models" '.texts[0] | .same_tokens == .tokens and .same_logits == 512 and .compared == 512' ../out
+ends 0 audit $q8 small.gguf --text text.txt --quiet
+ends 1 audit tiny-qwen2 small --text text.txt --text other.txt --quiet
+prints "other.txt: token "
+printf '\xff' >binary.txt
+ends 3 audit tiny-qwen2 small --text binary.txt --quiet
+says "binary.txt: is no text in UTF-8: byte 0 is 0xff"
+ends 2 audit tiny-qwen2 tiny-qwen2 --text text.txt --quiet
+says "tiny-qwen2: is no output of organ vocabulary, which --text needs"
+ends 2 audit --recipe r.yaml small --text text.txt --quiet
 ends 0 audit $q8 small.gguf --json --html audit.html
 holds "the audit of a GGUF file" '(.schema == "organ.audit_vocabulary/1") and ([.checks[].ok] | all) and .tensors == .identical' ../out
 # damaged FILE COMMAND...: a copy of small in which the command changes the file, whose text it reads, fails the audit, which says the last argument.
