@@ -130,9 +130,18 @@ typedef struct settings_walk {
     const char *label; /* of the file */
     char path[256];    /* of the object, "" for the document: "text_config." */
     bool changed;      /* a value was replaced */
+    bool same_ids;     /* all ids stay */
     bool gguf;         /* key-values */
     organ_error *error;
 } settings_walk;
+
+static bool has_same_ids(const organ_token_settings *s)
+{
+    uint32_t id = 0;
+    while (s->new_ids && id < s->count && s->new_ids[id] == id)
+        id++;
+    return id == s->count;
+}
 
 static organ_status refuse(const settings_walk *w, const char *name, const json_t *value, const char *why)
 {
@@ -213,6 +222,8 @@ static void take_value(settings_walk *w, const char *name, json_t *value)
     const setting_kind kind = kind_of(name);
     organ_token_settings quiet = *w->s;
     const organ_token_settings *const all = w->s;
+    if (all->apart && organ_is_one_of(name, all->apart))
+        return;
     switch (kind) {
     case SETTING_ID:
         take_ids(w, name, value);
@@ -227,11 +238,11 @@ static void take_value(settings_walk *w, const char *name, json_t *value)
         w->s = all;
         break;
     case SETTING_FIXED:
-        if (all->new_ids && has_number(value))
+        if (all->new_ids && !(w->same_ids && all->new_rows == all->rows) && has_number(value))
             refuse(w, name, value, "a vocabulary of codes, offsets or n-grams cannot follow other ids");
         break;
     case SETTING_UNKNOWN:
-        if (all->new_ids && has_number(value))
+        if (all->new_ids && !w->same_ids && has_number(value))
             refuse(w, name, value, "it may be the id of a token, but is not known to be one");
         break;
     case SETTING_OTHER:
@@ -316,7 +327,7 @@ static void set_changed(const settings_walk *w, organ_json_edit *edit, const jso
 organ_status organ_token_settings_edit(const organ_token_settings *s, organ_json_edit *config, organ_error *error)
 {
     ORGAN_OWNED_JSON json_t *before = NULL, *after = NULL;
-    settings_walk w = {.s = s, .label = config->label, .error = error};
+    settings_walk w = {.s = s, .label = config->label, .same_ids = has_same_ids(s), .error = error};
     if (organ_config_parse(config->label, config->bytes, config->length, &before, error))
         return error->status;
     if (!(after = json_deep_copy(before)))
@@ -382,7 +393,7 @@ static void take_key(settings_walk *w, const organ_gguf_kv *kv, organ_gguf_write
 organ_status organ_token_settings_edit_keys(const organ_token_settings *s, const organ_model *model,
                                             organ_gguf_writer *writer, organ_error *error)
 {
-    settings_walk w = {.s = s, .label = model->path, .gguf = true, .error = error};
+    settings_walk w = {.s = s, .label = model->path, .same_ids = has_same_ids(s), .gguf = true, .error = error};
     for (size_t k = 0; k < model->gguf->kv_count && !error->status; k++)
         take_key(&w, &model->gguf->kvs[k], writer);
     return error->status;

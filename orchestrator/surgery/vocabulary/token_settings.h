@@ -15,6 +15,8 @@ typedef struct organ_token_settings {
     uint64_t rows;           /* rows of the embedding before */
     const uint32_t *new_ids; /* by id: the new id, or UINT32_MAX for a token that goes; NULL: ids are only collected */
     uint64_t new_rows;       /* rows of the embedding afterwards */
+    /* names of settings, ending with NULL, that the caller sets itself; NULL: none */
+    const char *const *apart;
     /* Gets each id that must stay: all but those of tokens that generation suppresses. NULL: no id is collected. */
     organ_status (*keep)(void *context, uint32_t id, organ_error *error);
     void *context;
@@ -28,7 +30,8 @@ organ_status organ_token_settings_collect(const organ_token_settings *settings, 
 /* Sets the new ids and the new number of rows. Returns ORGAN_BAD_INPUT, naming file and setting, for an id that is no
  * token of the vocabulary or goes, for a number of rows that the embedding does not have, for a setting whose name
  * looks like that of an id and is not in the table, and for settings that no renumbering can follow: tables of n-grams,
- * vocabularies of codes, offsets. */
+ * vocabularies of codes, offsets. Settings of the last two kinds are no error if all ids stay the same, those of the
+ * last one if the number of rows does, too. */
 organ_status organ_token_settings_edit(const organ_token_settings *settings, organ_json_edit *config,
                                        organ_error *error);
 organ_status organ_token_settings_edit_keys(const organ_token_settings *settings, const organ_model *model,

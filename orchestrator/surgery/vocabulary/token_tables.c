@@ -43,9 +43,9 @@ static bool is_embedding(const organ_weight *w)
            !organ_ends_with(w->name, "token_types.weight");
 }
 
-static bool use_of(const organ_token_tables *tables, const organ_weight *w, organ_token_use *use)
+bool organ_token_use_of(const organ_weight *w, uint64_t rows, organ_token_use *use)
 {
-    const bool whole = w->rank > 0 && w->shape[0] == tables->rows;
+    const bool whole = w->rank > 0 && w->shape[0] == rows;
     if (w->rank == 2 && is_per_layer(w))
         *use = ORGAN_TOKENS_PER_LAYER;
     else if (whole && w->rank == 2 && (w->anatomy.role == ORGAN_ROLE_EMBED || is_named(w, DRAFT_EMBEDDINGS)))
@@ -74,7 +74,7 @@ organ_status organ_token_tables_find(const organ_model *model, const organ_weigh
     for (size_t k = 0; k < weights->count; k++) {
         const organ_weight *const w = &weights->weights[k];
         organ_token_use use;
-        if (use_of(tables, w, &use))
+        if (organ_token_use_of(w, tables->rows, &use))
             tables->list[tables->count++] =
                 (organ_token_table){.weight = w, .use = use, .rows = w->shape[0], .bytes = organ_weight_bytes(w)};
     }

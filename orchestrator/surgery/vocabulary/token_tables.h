@@ -29,6 +29,10 @@ typedef struct organ_token_tables {
     uint64_t rows; /* of the embedding matrix; 0: the model has none */
 } organ_token_tables;
 
+/* Returns whether the weight of a model whose embedding matrix has `rows` rows has a row for each token, and sets *use.
+ * Per-layer embeddings may have another number of rows. */
+bool organ_token_use_of(const organ_weight *weight, uint64_t rows, organ_token_use *use);
+
 /* Finds the tensors with a row for each token, in the order of `weights`, which must outlive *tables. Returns
  * ORGAN_BAD_INPUT if there is no embedding matrix; ORGAN_IO if memory is exhausted. The caller releases *tables in any
  * case. */

@@ -365,7 +365,7 @@ bool organ_merge_writes_tokenizer(const model_merge *job);
 #define MERGE_LEFT_OUT 13
 extern const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT];
 organ_status organ_merge_write_tokenizer(const model_merge *job, const char *to, organ_error *error);
-organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error);
+organ_status organ_merge_edit_vocabulary(model_merge *job, organ_json_edit *config, organ_error *error);
 /* Returns the model that has the values of the donor's weights. */
 static inline const organ_model *organ_merge_stored(const merge_donor *donor)
 {

@@ -19,7 +19,7 @@
 
 static organ_status edit_merged(void *context, organ_json_edit *config, organ_error *error)
 {
-    const model_merge *const job = context;
+    model_merge *const job = context;
     const organ_dtype dtype = job->recipe.dtype == ORGAN_DTYPE_COUNT ? ORGAN_BF16 : job->recipe.dtype;
     if (job->packed && organ_config_make_plain(config, dtype, /*packed=*/true, error))
         return error->status;

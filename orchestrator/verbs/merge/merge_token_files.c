@@ -4,6 +4,7 @@
 
 #include "formats/base/text.h"
 #include "orchestrator/surgery/encoding/encoding.h"
+#include "orchestrator/surgery/vocabulary/token_settings.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -25,30 +26,67 @@ bool organ_merge_writes_tokenizer(const model_merge *job)
 
 /* ---- config.json ---- */
 
-/* Ids of special tokens are those of the model whose vocabulary the output has. */
-static organ_status edit_ids(const model_merge *job, const organ_model *home, organ_json_edit *config,
-                             organ_error *error)
+/* Settings that the model whose ids the output has decides, if it has them. */
+static const char *const decided[] = {"bos_token_id", "eos_token_id", "pad_token_id", NULL};
+
+static const json_t *decided_by(const json_t *home, const char *name)
 {
-    static const char *const ids[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
-    ORGAN_OWNED_JSON json_t *object = NULL;
-    if (home != job->donors[job->host].model)
-        organ_model_load_json(home, "config.json", home->path, &object, error);
-    const json_t *const inner = json_object_get(object, "text_config");
-    for (size_t k = 0; k < sizeof ids / sizeof *ids && !error->status; k++) {
-        json_t *const outer = json_object_get(object, ids[k]), *const value =
-                                                                   outer ? outer : json_object_get(inner, ids[k]);
-        if (value)
-            organ_config_set(config, ids[k], json_incref(value), /*both=*/false, error);
+    const json_t *const outer = json_object_get(home, name);
+    return outer ? outer : json_object_get(json_object_get(home, "text_config"), name);
+}
+
+/* Returns for each id of the host the id of the same text in the output, or UINT32_MAX. */
+static uint32_t *map_ids(model_merge *job, organ_error *error)
+{
+    const merge_vocabulary *const v = job->vocabulary;
+    const organ_tokenizer *const host = v->tokenizers[job->host], *const made =
+                                                                      v->made ? v->made : v->tokenizers[v->home];
+    const uint32_t count = organ_tokenizer_describe(host)->vocabulary;
+    uint32_t *const ids = organ_merge_take(job, ((size_t)count + 1) * sizeof *ids, error);
+    for (uint32_t id = 0; ids && id < count; id++) {
+        size_t bytes;
+        const char *const text = organ_vocabulary_text(host, id, &bytes);
+        ids[id] = text ? organ_vocabulary_id(made, text, bytes) : UINT32_MAX;
+        if (!text && job->host == v->home)
+            ids[id] = id;
     }
+    return ids;
+}
+
+/* The ids of config.json are those of the host, and become those of the same texts. */
+static organ_status edit_ids(model_merge *job, const json_t *home, organ_json_edit *config, organ_error *error)
+{
+    const merge_vocabulary *const v = job->vocabulary;
+    const uint32_t *const ids = map_ids(job, error);
+    const char *apart[sizeof decided / sizeof *decided + 1] = {"vocab_size"};
+    size_t count = 1;
+    for (size_t k = 0; decided[k]; k++)
+        if (decided_by(home, decided[k]))
+            apart[count++] = decided[k];
+    const organ_token_settings settings = {.count = organ_tokenizer_describe(v->tokenizers[job->host])->vocabulary,
+                                           .rows = v->height[job->host],
+                                           .new_ids = ids,
+                                           .new_rows = v->rows,
+                                           .apart = apart};
+    if (ids)
+        organ_token_settings_edit(&settings, config, error);
+    for (size_t k = 0; decided[k] && !error->status; k++)
+        if (decided_by(home, decided[k]))
+            organ_config_set(config, decided[k], json_incref((json_t *)decided_by(home, decided[k])), /*both=*/false,
+                             error);
     return error->status;
 }
 
-organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error)
+organ_status organ_merge_edit_vocabulary(model_merge *job, organ_json_edit *config, organ_error *error)
 {
+    ORGAN_OWNED_JSON json_t *home = NULL;
     const merge_vocabulary *const v = job->vocabulary;
     if (!v || organ_config_set(config, "vocab_size", json_integer((json_int_t)v->rows), /*both=*/false, error))
         return error->status;
-    return edit_ids(job, job->donors[v->home].model, config, error);
+    const organ_model *const model = job->donors[v->home].model;
+    if (v->home != job->host && organ_model_load_json(model, "config.json", model->path, &home, error))
+        return error->status;
+    return edit_ids(job, home, config, error);
 }
 
 /* ---- files ---- */

@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/merge/merge_job.h"
 
 #include "orchestrator/output/facts.h"
+#include "orchestrator/surgery/vocabulary/token_tables.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,23 @@ static organ_status find_rules(model_merge *job, merge_vocabulary *v, organ_erro
     return error->status;
 }
 
+/* Embeddings of all layers have a row for each token too, but may have none for the last ones. */
+static organ_status check_per_layer(const model_merge *job, const merge_vocabulary *v, organ_error *error)
+{
+    const merge_donor *const host = &job->donors[job->host];
+    const uint64_t height = v->height[job->host];
+    organ_token_use use;
+    for (size_t k = 0; (v->home != job->host || v->rows != height) && k < host->weights->count; k++) {
+        const organ_weight *const w = &host->weights->weights[k];
+        if (organ_token_use_of(w, height, &use) && w->shape[0] != height)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s' of %s has %llu rows, but the embedding has %llu: other tokens cannot get "
+                              "rows there",
+                              w->name, host->path, (unsigned long long)w->shape[0], (unsigned long long)height);
+    }
+    return ORGAN_OK;
+}
+
 organ_status organ_merge_open_vocabulary(model_merge *job, organ_error *error)
 {
     const merge_token_recipe *const t = &job->recipe.tokens;
@@ -145,7 +163,9 @@ organ_status organ_merge_open_vocabulary(model_merge *job, organ_error *error)
     v->rows = v->count > v->height[v->home] ? v->count : v->height[v->home];
     if (t->multiple)
         v->rows = (v->count + t->multiple - 1) / t->multiple * t->multiple;
-    return find_places(job, v, error) ? error->status : find_rules(job, v, error);
+    if (find_places(job, v, error) || find_rules(job, v, error))
+        return error->status;
+    return check_per_layer(job, v, error);
 }
 
 void organ_merge_close_vocabulary(model_merge *job)
@@ -163,10 +183,8 @@ void organ_merge_close_vocabulary(model_merge *job)
 
 bool organ_merge_has_tokens(const model_merge *job, size_t donor, const organ_weight *weight)
 {
-    const organ_role role = weight->anatomy.role;
-    const bool matrix = weight->rank == 2 && (role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT),
-               bias = weight->rank == 1 && role == ORGAN_ROLE_BIAS; /* of the head */
-    return job->vocabulary && weight->anatomy.layer < 0 && (matrix || bias) &&
+    organ_token_use use;
+    return job->vocabulary && organ_token_use_of(weight, job->vocabulary->height[donor], &use) &&
            weight->shape[0] == job->vocabulary->height[donor];
 }
 

@@ -89,6 +89,26 @@ holds of_one/config.json '.eos_token_id == 5'
 rows_are model of_one 10 5 9 36 40 23
 judge "the tokenizer is not that of one" cmp one/tokenizer.json of_one/tokenizer.json
 
+
+# ---- settings with ids ----
+# base: <x> is 3, b is 1; one: <x> is 5, b is 2
+jq '.image_token_index = 3 | .bos_token_id = 1 | .vision = {"mark_id": 2}' base/config.json >c.json && mv c.json base/config.json
+merged same_ids 'tokenizer_source: union\n'
+holds same_ids/config.json '.image_token_index == 3 and .bos_token_id == 1 and .vision.mark_id == 2'
+unnamed() {
+    printf 'models: [{model: base, parameters: {weight: 1}}, {model: one, parameters: {weight: 1}}]\nmerge_method: linear\nbase_model: base\ntokenizer_source: one\n' >r.yaml
+    ends 3 merge r.yaml -o refused
+    says "$1"
+    judge "$1: an output was left" test ! -e refused
+}
+unnamed 'vision.mark_id is 2: it may be the id of a token, but is not known to be one'
+jq 'del(.vision) | .boi_token_id = 4' base/config.json >c.json && mv c.json base/config.json
+unnamed 'boi_token_id is 4: the vocabulary has no such token'
+jq '.boi_token_id = 2' base/config.json >c.json && mv c.json base/config.json
+merged other_ids 'tokenizer_source: one\n'
+holds other_ids/config.json '.image_token_index == 5 and .bos_token_id == 2 and .boi_token_id == 0 and .eos_token_id == 5'
+jq 'del(.boi_token_id, .image_token_index, .bos_token_id)' base/config.json >c.json && mv c.json base/config.json
+
 # ---- rules ----
 merged ruled 'tokenizer:\n  source: base\n  tokens:\n    a: {source: one, force: true}\n    b: {source: {kind: zero}}\n    <n>: {source: {kind: model_token, model: two, token: <z>}}\n    <m>: {source: {kind: model_token, model: one, token_id: 4}}\n    <o>: {source: {kind: zero}}\n'
 rows_are rules ruled 8 9 10 23 64 40 0
