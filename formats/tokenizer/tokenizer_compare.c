@@ -363,6 +363,8 @@ organ_status organ_tokenizer_compare(const organ_tokenizer *source, const organ_
 
 /* ---- vocabularies ---- */
 
+uint32_t organ_tokenizer_unknown(const organ_tokenizer *t) { return t->unknown; }
+
 const char *organ_tokenizer_text_of(const organ_tokenizer *t, uint32_t id, size_t *length)
 {
     char pad[24];

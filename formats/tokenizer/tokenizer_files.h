@@ -34,6 +34,9 @@ organ_status organ_tokenizer_compare(const organ_tokenizer *source, const organ_
  * for each id up to the rows of the embedding that has none: this is no token here. */
 const char *organ_tokenizer_text_of(const organ_tokenizer *tokenizer, uint32_t id, size_t *length);
 
+/* Returns the id of the token that stands for characters without a token, or ORGAN_NO_ROW. */
+uint32_t organ_tokenizer_unknown(const organ_tokenizer *tokenizer);
+
 /* Returns the number of ids with different tokens, and sets *first to the first of them. With `gaps` ids that have no
  * token in one of both do not count. */
 uint32_t organ_tokenizer_different(const organ_tokenizer *a, const organ_tokenizer *b, bool gaps, uint32_t *first);

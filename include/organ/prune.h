@@ -120,7 +120,10 @@ ORGAN_DEFAULTS(audit, )
  * If `pruned` has a report of organ_vocabulary that lists kept tokens, the function compares rows, tokenizer and
  * settings with those of the donor for these tokens; the report has schema organ.audit_vocabulary/1. With `texts`, both
  * models also encode the texts and run the first 512 tokens of each: tokens, and logits of kept tokens, must be equal
- * bit by bit. ORGAN_USAGE for texts with any other pair of models. */
+ * bit by bit. ORGAN_USAGE for texts with any other pair of models.
+ *
+ * If such a report lists labels, the function compares their rows, all other tensors, tokenizer and settings; the
+ * report has schema organ.audit_labels/1. */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

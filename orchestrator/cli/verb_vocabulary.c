@@ -45,6 +45,14 @@ static const organ_option policy_options[] = {
     NUMBER("multiple-of", "N", vocabulary.multiple_of,
            "keep further tokens, so that the number of rows is a multiple of N", .range = {1, 65536}, .fallback = "1")};
 
+static const organ_option label_options[] = {
+    TEXT("labels", "LABEL,...", vocabulary.labels,
+         "write a classifier that scores these labels, in this order, each of which is one token: a reranker for "
+         "yes,no; without --text", .common = true),
+    INPUT("rerank-template", "FILE", vocabulary.rerank_template,
+          "with --labels and GGUF: a text with {query} and {document} that llama.cpp's server fills in for a "
+          "reranker")};
+
 static void settle(vocabulary_call *own)
 {
     own->vocabulary.texts = own->texts.word;
@@ -70,15 +78,21 @@ const organ_verb organ_vocabulary_verb = {
              "quantised ones too, so that logits of kept tokens stay the same. Before tensors are written, organ reads "
              "the new tokenizer and compares its tokens of the texts. A setting that may hold an id but is not known "
              "is an error.\n"
+             "With --labels a classifier is written: the rows of the labels' tokens replace the head, as transformers "
+             "and vLLM read it, or llama.cpp (GGUF of qwen3 and qwen3vl).\n"
              "The tokenizer must be byte-pair encoding: byte-level, with byte fallback, or of SentencePiece. WordPiece "
              "and Unigram are rejected.",
     OPERANDS(OPERAND("MODEL", MODEL, vocabulary.model, "a model with its tokenizer: directory or .gguf")),
-    GROUPS(GROUP("Texts", text_options), GROUP("Policy", policy_options), GROUP("Output", output_options),
+    GROUPS(GROUP("Texts", text_options), GROUP("Policy", policy_options), GROUP("Labels", label_options),
+           GROUP("Output", output_options),
            MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ vocabulary gemma-3-270m.gguf --text english.txt", "How few rows English needs."},
              {"organ vocabulary MODEL --text code.txt --text chats.txt --evaluate new.txt",
               "The same for two texts, and what it costs on a third one."},
              {"organ vocabulary MODEL --text english.txt -o small",
-              "Writes the model with the tokens that the text needs."}),
-    .exits = {.content = "a text is empty or no UTF-8, or the tokenizer is no byte-pair encoding"},
+              "Writes the model with the tokens that the text needs."},
+             {"organ vocabulary MODEL --labels yes,no -o reranker",
+              "Writes a reranker: the model with two rows of its head."}),
+    .exits = {.content = "a text is empty or no UTF-8, the tokenizer is no byte-pair encoding, or a label is not "
+                         "one token"},
     .run = run_vocabulary};

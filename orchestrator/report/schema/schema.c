@@ -20,6 +20,7 @@
     SCHEMA(audit, 1) \
     SCHEMA(audit_cut, 1) \
     SCHEMA(audit_gguf, 1) \
+    SCHEMA(audit_labels, 1) \
     SCHEMA(audit_merge, 1) \
     SCHEMA(audit_vocabulary, 1) \
     SCHEMA(autopsy, 1) \
@@ -39,6 +40,7 @@
     SCHEMA(graft, 1) \
     SCHEMA(imatrix, 1) \
     SCHEMA(inspect, 1) \
+    SCHEMA(labels, 1) \
     SCHEMA(layers, 1) \
     SCHEMA(layers_scores, 1) \
     SCHEMA(lora_extract, 1) \

@@ -470,3 +470,23 @@ const organ_view organ_audit_vocabulary_view = {.schema = "organ.audit_vocabular
                                                 .title = "{donor.name}",
                                                 .lead = AUDIT_VOCABULARY_VERDICT,
                                                 BLOCKS_OF(audit_vocabulary_blocks)};
+
+/* ---- organ.audit_labels/1: `organ audit` of a model with labels ---- */
+
+#define AUDIT_LABELS_VERDICT                                                                                           \
+    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: the rows of {labels:size} labels are those of "    \
+    "their tokens, and all other tensors are the donor's, byte for byte.}"
+
+static const organ_item audit_labels_highlights[] = {
+    CHECKS_PASSED,
+    {NULL, "of {tensors:count} tensors are the donor's, byte for byte", "{identical:count}"},
+    {NULL, "labels: {labels:words}", "{labels:size}"}};
+
+static const organ_block audit_labels_blocks[] = {
+    AUDIT_OF_COPY(audit_labels_highlights, AUDIT_LABELS_VERDICT, NULL, "The list of labels is that of")};
+
+const organ_view organ_audit_labels_view = {.schema = "organ.audit_labels/1",
+                                            .kind = "Audit of labels",
+                                            .title = "{donor.name}",
+                                            .lead = AUDIT_LABELS_VERDICT,
+                                            BLOCKS_OF(audit_labels_blocks)};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The view of organ.vocabulary/1, the report of `organ vocabulary`. */
+ * The views of organ.vocabulary/1 and organ.labels/1, the reports of `organ vocabulary`. */
 #include "orchestrator/report/view/view_parts.h"
 
 static const organ_item vocabulary_highlights[] = {
@@ -103,3 +103,41 @@ const organ_view organ_vocabulary_view = {.schema = "organ.vocabulary/1",
                                           .made_by = "vocabulary",
                                           .method = "vocabulary",
                                           BLOCKS_OF(vocabulary_blocks)};
+
+/* ---- organ.labels/1: `organ vocabulary --labels` ---- */
+
+static const organ_item label_highlights[] = {
+    {NULL, "labels, each scored by the row of its token", "{labels:size}"},
+    {"head.removed", "is left out: nothing reads the rows of other tokens", "{head.removed}"},
+};
+
+static const organ_field labels[] = {FIELD_COUNT("row", "row"), FIELD_TEXT("label", "label", 0),
+                                     FIELD_COUNT("token", "id"),
+                                     FIELD_TEXT("text of the token", "token", ORGAN_FIELD_CODE)};
+
+#define LABEL_ROWS                                                                                                     \
+    "{head.name:code} has rows of {head.rows_of:code}, byte for byte ({head.stored}){head.removed?, which the output " \
+    "lacks}."
+
+static const organ_block label_blocks[] = {
+    MADE_BEGIN("Classifier of", "", "Labels", label_highlights),
+    TABLE(ON_ALL, NULL, "labels", FIELDS(labels), .caption = "Labels, in the order of the rows"),
+    SAY(ON_ALL, NULL, LABEL_ROWS),
+    SAY(ON_ALL, "!gguf",
+        "Class in transformers: {architecture}. Token that fills shorter texts of a batch: {pad.id} ({pad.from})."),
+    SAY(ON_ALL, "gguf&!parameters.rerank_template",
+        "No template for reranking was given: llama.cpp's server joins query and document by its default."),
+    SECTION(ON_FILES, "settings", "Settings"),
+    TABLE(ON_FILES, "settings", "settings", FIELDS(vocabulary_settings), .caption = "Changes of the configuration",
+          .max = EVERY_TENSOR, .what = "settings"),
+    MADE_ENDING(" of output", "LABELS_REPORT.md"),
+};
+
+const organ_view organ_labels_view = {.schema = "organ.labels/1",
+                                      .kind = "Labels",
+                                      .title = "{model.name}",
+                                      .lead = "{labels:size} labels, each scored by the row of its token.",
+                                      .files = {"labels.json", "LABELS_REPORT.md", NULL},
+                                      .made_by = "vocabulary",
+                                      .method = "labels",
+                                      BLOCKS_OF(label_blocks)};

@@ -13,6 +13,7 @@
     VIEW(audit)                                                                                                        \
     VIEW(audit_cut)                                                                                                    \
     VIEW(audit_gguf)                                                                                                   \
+    VIEW(audit_labels)                                                                                                 \
     VIEW(audit_merge)                                                                                                  \
     VIEW(audit_vocabulary)                                                                                             \
     VIEW(autopsy)                                                                                                      \
@@ -30,6 +31,7 @@
     VIEW(graft)                                                                                                        \
     VIEW(imatrix)                                                                                                      \
     VIEW(inspect)                                                                                                      \
+    VIEW(labels)                                                                                                       \
     VIEW(layers)                                                                                                       \
     VIEW(lora_extract)                                                                                                 \
     VIEW(lora_merge)                                                                                                   \

@@ -43,6 +43,17 @@ bool organ_audit_is_trimmed(const organ_model *copy);
 organ_status organ_audit_trimmed(const organ_audit_options *options, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error);
 
+/* ---- models with labels ---- */
+
+/* Returns whether the copy has a report of organ vocabulary --labels. */
+bool organ_audit_is_labelled(const organ_model *copy);
+
+/* organ_audit for such a copy: the rows of its labels are those of their tokens, all other tensors except the head are
+ * the donor's, as is the tokenizer, and the settings are the donor's with the labels. The report has the schema
+ * organ.audit_labels/1. */
+organ_status organ_audit_labelled(const organ_audit_options *options, const organ_engine *engine,
+                                  const organ_progress *progress, json_t **report, organ_error *error);
+
 /* Returns the differences of two lists of key-values except split.*, in the order of `after`, then removed ones in that
  * of `before`: [{"key", "change": "added"|"changed"|"removed", "type", "before", "after", "xxh3"}]. Texts are those of
  * organ_gguf_value_text, null if there is no such value; "xxh3" is the digest of the value after, null if removed. NULL

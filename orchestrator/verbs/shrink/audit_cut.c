@@ -374,9 +374,11 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
         organ_mtp_number_layers(a.copy.model);
     }
     const bool trimmed = !error->status && organ_audit_is_trimmed(a.copy.model);
-    const bool cut = !error->status && !trimmed && a.donor.model->problem_count == 0 &&
+    const bool labelled = !error->status && !trimmed && organ_audit_is_labelled(a.copy.model);
+    const bool special = trimmed || labelled;
+    const bool cut = !error->status && !special && a.donor.model->problem_count == 0 &&
                      organ_cut_is_smaller(a.donor.model, a.copy.model);
-    const bool rewritten = !error->status && !trimmed && !cut && organ_audit_is_rewritten(a.donor.model, a.copy.model);
+    const bool rewritten = !error->status && !special && !cut && organ_audit_is_rewritten(a.donor.model, a.copy.model);
     if (options->text_count && !trimmed && !error->status)
         organ_fail(error, ORGAN_USAGE, "%s: is no output of organ vocabulary, which `texts` needs", options->pruned);
     else if (cut)
@@ -385,6 +387,8 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
     organ_model_close(a.copy.model);
     if (trimmed && !error->status)
         return organ_audit_trimmed(options, engine, progress, report, error);
+    if (labelled && !error->status)
+        return organ_audit_labelled(options, engine, progress, report, error);
     if (rewritten && !error->status)
         return organ_audit_rewritten(options, engine, progress, report, error);
     return cut || error->status ? error->status : organ_audit_pruned(options, engine, progress, report, error);

@@ -113,6 +113,11 @@ json_t *organ_vocabulary_list_digest(const organ_tokenizer *tokenizer, const uin
 organ_status organ_vocabulary_trim(vocabulary_job *job, json_t **report, organ_error *error);
 void organ_vocabulary_trim_release(vocabulary_job *job);
 
+/* ---- vocabulary_labels.c ---- */
+
+/* Writes the model with a head of options->labels in place of its head. */
+organ_status organ_vocabulary_label(vocabulary_job *job, json_t **report, organ_error *error);
+
 /* ---- vocabulary_files.c ---- */
 
 /* Names of files that are not copied from the model to the output; the list ends with NULL. */

@@ -9,8 +9,45 @@
 
 enum { MULTIPLE_LIMIT = 65536 };
 
+/* Returns the first option that is set of those that choose tokens to keep; NULL: none is. */
+static const char *choice_of(const organ_vocabulary_options *o)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } choices[] = {{o->tokens != NULL, "tokens"},
+                   {o->keep_all, "keep_all"},
+                   {o->keep_characters, "keep_characters"},
+                   {o->keep_merges > 0, "keep_merges"},
+                   {o->multiple_of > 1, "multiple_of"}};
+    for (size_t k = 0; k < sizeof choices / sizeof *choices; k++)
+        if (choices[k].given)
+            return choices[k].name;
+    return NULL;
+}
+
+/* Labels need no text, and change no token. */
+static organ_status check_labels(const organ_vocabulary_options *o, organ_error *error)
+{
+    const char *excluded = choice_of(o);
+    if (o->text_count || o->evaluate)
+        excluded = o->text_count ? "texts" : "evaluate";
+    if (excluded)
+        return organ_fail(error, ORGAN_USAGE,
+                          "`labels` keeps all tokens: it excludes `%s`; make the vocabulary smaller first, in a run of "
+                          "its own",
+                          excluded);
+    return o->write.output || o->write.dry_run
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE, "`labels` needs an output: `output` is missing");
+}
+
 static organ_status check_options(const organ_vocabulary_options *o, organ_error *error)
 {
+    if (o->labels)
+        return check_labels(o, error);
+    if (o->rerank_template)
+        return organ_fail(error, ORGAN_USAGE, "`rerank_template` has a meaning only with `labels`");
     if (!o->text_count && !o->tokens)
         return organ_fail(error, ORGAN_USAGE, "`texts` is missing: a text of the kind that the model will read");
     const char *const excluded = o->keep_characters ? "keep_characters" : "keep_merges";
@@ -43,7 +80,11 @@ static organ_status open_model(vocabulary_job *job, organ_error *error)
 static organ_status measure(vocabulary_job *job, json_t **report, organ_error *error)
 {
     const bool writes = job->options->write.output || job->options->write.dry_run;
-    if (open_model(job, error) || organ_vocabulary_read_list(job, error) || organ_vocabulary_count(job, error) ||
+    if (open_model(job, error))
+        return error->status;
+    if (job->options->labels)
+        return organ_vocabulary_label(job, report, error);
+    if (organ_vocabulary_read_list(job, error) || organ_vocabulary_count(job, error) ||
         organ_vocabulary_policies(job, error) || organ_vocabulary_evaluate(job, error))
         return error->status;
     if (writes)
