@@ -204,7 +204,7 @@ surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_wal
 surgery/readers readers.h
 surgery/repack repack.h
 surgery/scoring scoring.h
-surgery/vocabulary token_tables.h token_settings.h label_head.h
+surgery/vocabulary token_tables.h token_settings.h label_head.h draft_head.h
 surgery/write write.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h

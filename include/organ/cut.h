@@ -139,13 +139,15 @@ typedef struct organ_vocabulary_options {
     size_t text_count;
     const char *tokens;   /* path of a report of organ_vocabulary: keep exactly the tokens that it lists; NULL: none */
     const char *evaluate; /* path of a second text; NULL: none */
-    unsigned evaluate_tokens;    /* tokens of it that run through the model; 0: none */
-    bool keep_characters;        /* also keep each token that is a single character */
-    bool keep_all;               /* keep all tokens: only rows without a token go */
-    uint64_t keep_merges;        /* also keep the tokens of the first merges, this many */
-    unsigned multiple_of;        /* the number of rows is a multiple of this; 0: 1 */
-    const char *labels;          /* words between commas, each one token: write a classifier of these; NULL: none */
-    const char *rerank_template; /* path of a text with {query} and {document}, for labels in GGUF; NULL: none */
+    unsigned evaluate_tokens; /* tokens of it that run through the model; 0: none */
+    bool keep_characters;     /* also keep each token that is a single character */
+    bool keep_all;            /* keep all tokens: only rows without a token go */
+    uint64_t keep_merges;     /* also keep the tokens of the first merges, this many */
+    unsigned multiple_of;     /* the number of rows is a multiple of this; 0: 1 */
+    const char *labels;       /* words between commas, each one token: write a classifier of these; NULL: none */
+    unsigned draft_head;      /* rows that the head of a draft gets, those that the texts need; 0: no draft */
+    const char *target; /* with draft_head: path or URL of the model whose tokenizer the draft has; NULL: its own */
+    const char *rerank_template;      /* path of a text with {query} and {document}, for labels in GGUF; NULL: none */
     const organ_model_access *access; /* access to a model behind a URL; NULL: defaults */
     organ_write_options write;        /* write.output NULL, without dry_run: only report */
 } organ_vocabulary_options;

@@ -53,6 +53,14 @@ static const organ_option label_options[] = {
           "with --labels and GGUF: a text with {query} and {document} that llama.cpp's server fills in for a "
           "reranker")};
 
+static const organ_option draft_options[] = {
+    NUMBER("draft-head", "N", vocabulary.draft_head,
+           "give the head of an EAGLE-3 draft the N rows that the texts need most; for a model with a block for "
+           "multi-token prediction, write the list of N tokens that SGLang reads (-o MAP.pt)",
+           .range = {1, 16777216}, .common = true),
+    MODEL("target", "MODEL", vocabulary.target,
+          "with --draft-head: the model whose tokenizer the draft has, if it has none of its own")};
+
 static void settle(vocabulary_call *own)
 {
     own->vocabulary.texts = own->texts.word;
@@ -80,19 +88,23 @@ const organ_verb organ_vocabulary_verb = {
              "is an error.\n"
              "With --labels a classifier is written: the rows of the labels' tokens replace the head, as transformers "
              "and vLLM read it, or llama.cpp (GGUF of qwen3 and qwen3vl).\n"
+             "With --draft-head the head of an EAGLE-3 draft gets the rows of the most frequent tokens, with d2t, t2d "
+             "and draft_vocab_size; the report has the share of a text's tokens that it can draft.\n"
              "The tokenizer must be byte-pair encoding: byte-level, with byte fallback, or of SentencePiece. WordPiece "
              "and Unigram are rejected.",
     OPERANDS(OPERAND("MODEL", MODEL, vocabulary.model, "a model with its tokenizer: directory or .gguf")),
     GROUPS(GROUP("Texts", text_options), GROUP("Policy", policy_options), GROUP("Labels", label_options),
-           GROUP("Output", output_options),
-           MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+           GROUP("Draft", draft_options), GROUP("Output", output_options), MACHINE_GROUP,
+           REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ vocabulary gemma-3-270m.gguf --text english.txt", "How few rows English needs."},
              {"organ vocabulary MODEL --text code.txt --text chats.txt --evaluate new.txt",
               "The same for two texts, and what it costs on a third one."},
              {"organ vocabulary MODEL --text english.txt -o small",
               "Writes the model with the tokens that the text needs."},
              {"organ vocabulary MODEL --labels yes,no -o reranker",
-              "Writes a reranker: the model with two rows of its head."}),
+              "Writes a reranker: the model with two rows of its head."},
+             {"organ vocabulary DRAFT --target MODEL --draft-head 32768 --text code.txt -o small",
+              "Writes an EAGLE-3 draft with the 32,768 rows that code needs most."}),
     .exits = {.content = "a text is empty or no UTF-8, the tokenizer is no byte-pair encoding, or a label is not "
                          "one token"},
     .run = run_vocabulary};

@@ -27,6 +27,7 @@
     SCHEMA(compare, 1) \
     SCHEMA(convert, 1) \
     SCHEMA(dequantize, 1) \
+    SCHEMA(draft_head, 1) \
     SCHEMA(evaluate, 1) \
     SCHEMA(expert_scores, 1) \
     SCHEMA(experts, 1) \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The views of organ.vocabulary/1 and organ.labels/1, the reports of `organ vocabulary`. */
+ * The views of organ.vocabulary/1, organ.labels/1 and organ.draft_head/1, the reports of `organ vocabulary`. */
 #include "orchestrator/report/view/view_parts.h"
 
 static const organ_item vocabulary_highlights[] = {
@@ -141,3 +141,45 @@ const organ_view organ_labels_view = {.schema = "organ.labels/1",
                                       .made_by = "vocabulary",
                                       .method = "labels",
                                       BLOCKS_OF(label_blocks)};
+
+/* ---- organ.draft_head/1: `organ vocabulary --draft-head` ---- */
+
+static const organ_item draft_highlights[] = {
+    {"evaluated", "of the tokens of {evaluated.name} can be drafted", "{evaluated.percent:percent}"},
+    {NULL, "of {rows_before:count} rows", "{rows:count}"},
+};
+
+static const organ_field draft_texts[] = {FIELD_TEXT("text", "name", ORGAN_FIELD_SHORTENS),
+                                          FIELD_BYTES("size", "bytes"),
+                                          FIELD_COUNT("tokens", "tokens"),
+                                          FIELD_COUNT("different", "distinct"),
+                                          FIELD_COUNT("covered", "covered"),
+                                          FIELD_PERCENT("share", "percent")};
+
+#define COVERED                                                                                                        \
+    "{evaluated?Of the {evaluated.tokens:count} tokens of {evaluated.name}, {evaluated.percent:percent} are among "    \
+    "the "                                                                                                             \
+    "kept ones: the others are never drafted.|No second text was given (--evaluate): the share of a new text is "      \
+    "smaller.}"
+
+static const organ_block draft_blocks[] = {
+    MADE_BEGIN("Draft head of", "", "Draft head", draft_highlights),
+    SAY(ON_ALL, NULL,
+        "{rows_before:count} rows {dry_run?would become|became} {rows:count}; the texts have {used:count} of these "
+        "tokens{head?. {head.name}: {head.bytes_before:bytes}, now {head.bytes:bytes}}."),
+    TABLE(ON_ALL, NULL, "texts", FIELDS(draft_texts), .caption = "Tokens of the texts, and how many of them are kept"),
+    SAY(ON_ALL, NULL, COVERED),
+    SECTION(ON_FILES, "settings", "Settings"),
+    TABLE(ON_FILES, "settings", "settings", FIELDS(vocabulary_settings), .caption = "Changes of the configuration",
+          .max = EVERY_TENSOR, .what = "settings"),
+    MADE_ENDING(" of output", "DRAFT_HEAD_REPORT.md"),
+};
+
+const organ_view organ_draft_head_view = {.schema = "organ.draft_head/1",
+                                          .kind = "Draft head",
+                                          .title = "{model.name}",
+                                          .lead = "{rows_before:count} rows, then {rows:count}.",
+                                          .files = {"draft_head.json", "DRAFT_HEAD_REPORT.md", NULL},
+                                          .made_by = "vocabulary",
+                                          .method = "draft head",
+                                          BLOCKS_OF(draft_blocks)};

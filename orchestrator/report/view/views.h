@@ -20,6 +20,7 @@
     VIEW(compare)                                                                                                      \
     VIEW(convert)                                                                                                      \
     VIEW(dequantize)                                                                                                   \
+    VIEW(draft_head)                                                                                                   \
     VIEW(evaluate)                                                                                                     \
     VIEW(experts)                                                                                                      \
     VIEW(experts_prediction)                                                                                           \

@@ -14,6 +14,8 @@
 
 const char *const organ_token_files[] = {ORGAN_TOKEN_FILES, NULL};
 
+#define DRAFT_ROWS "draft_vocab_size"
+
 /* ---- the table ---- */
 
 typedef enum setting_kind {
@@ -43,7 +45,7 @@ static const struct {
     {"task_to_id", SETTING_FIXED},
     {"no_timestamps_token_id", SETTING_FIXED},
     {"sequence_bias", SETTING_FIXED},
-    {"draft_vocab_size", SETTING_FIXED},
+    {DRAFT_ROWS, SETTING_FIXED},
     {"target_vocab_size", SETTING_FIXED},
     {"classifier_from_token", SETTING_FIXED},
     /* rows */
@@ -335,6 +337,21 @@ organ_status organ_token_settings_edit(const organ_token_settings *s, organ_json
     walk(&w, after);
     if (!error->status && w.changed)
         set_changed(&w, config, before, after, NULL);
+    return error->status;
+}
+
+organ_status organ_token_settings_edit_draft(const organ_token_settings *s, organ_json_edit *config, organ_error *error)
+{
+    ORGAN_OWNED_JSON json_t *root = NULL, *const rows = json_integer((json_int_t)s->draft_rows);
+    const settings_walk w = {.s = s, .label = config->label, .error = error};
+    if (organ_config_parse(config->label, config->bytes, config->length, &root, error))
+        return error->status;
+    const json_t *const before = json_object_get(root, DRAFT_ROWS);
+    if (!rows)
+        return organ_fail_memory(error, config->label);
+    if (json_equal(before, rows) || organ_json_edit_set(config, NULL, DRAFT_ROWS, rows, error))
+        return error->status;
+    note(&w, DRAFT_ROWS, before ? before : json_null(), rows);
     return error->status;
 }
 

@@ -17,6 +17,7 @@ typedef struct organ_token_settings {
     uint64_t new_rows;       /* rows of the embedding afterwards */
     /* names of settings, ending with NULL, that the caller sets itself; NULL: none */
     const char *const *apart;
+    uint64_t draft_rows; /* of organ_token_settings_edit_draft: rows of the head of a draft afterwards */
     /* Gets each id that must stay: all but those of tokens that generation suppresses. NULL: no id is collected. */
     organ_status (*keep)(void *context, uint32_t id, organ_error *error);
     void *context;
@@ -36,6 +37,11 @@ organ_status organ_token_settings_edit(const organ_token_settings *settings, org
                                        organ_error *error);
 organ_status organ_token_settings_edit_keys(const organ_token_settings *settings, const organ_model *model,
                                             organ_gguf_writer *writer, organ_error *error);
+
+/* Sets the number of rows of the head in the config.json of a draft, which has fewer rows than its target has tokens.
+ */
+organ_status organ_token_settings_edit_draft(const organ_token_settings *settings, organ_json_edit *config,
+                                             organ_error *error);
 
 /* Names of files with such settings next to config.json. The array ends with NULL. */
 #define ORGAN_TOKEN_FILES "generation_config.json", "processor_config.json", "preprocessor_config.json"

@@ -47,7 +47,7 @@ typedef struct vocabulary_job {
     const organ_vocabulary_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_model *model;
+    organ_model *model, *target; /* of a draft; NULL: none is named */
     organ_weights *weights;
     organ_tokenizer *tokenizer;
     organ_token_tables tables;
@@ -84,6 +84,9 @@ typedef struct vocabulary_job {
 organ_status organ_vocabulary_read(const vocabulary_job *job, organ_tokenizer *tokenizer, vocabulary_text *text,
                                    uint32_t **ids, organ_error *error);
 
+/* Counts the tokens of the texts in job->texts and job->uses. */
+organ_status organ_vocabulary_count_texts(vocabulary_job *job, organ_error *error);
+
 /* Counts the tokens of the texts and keeps in job->base what texts and chat template need. */
 organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error);
 
@@ -117,6 +120,12 @@ void organ_vocabulary_trim_release(vocabulary_job *job);
 
 /* Writes the model with a head of options->labels in place of its head. */
 organ_status organ_vocabulary_label(vocabulary_job *job, json_t **report, organ_error *error);
+
+/* ---- vocabulary_draft.c ---- */
+
+/* Writes an EAGLE-3 draft with options->draft_head rows, or a list of as many tokens for a model with a block for
+ * multi-token prediction. */
+organ_status organ_vocabulary_draft(vocabulary_job *job, json_t **report, organ_error *error);
 
 /* ---- vocabulary_files.c ---- */
 

@@ -127,7 +127,7 @@ static organ_status keep_settings(vocabulary_job *job, organ_error *error)
                                                                       : organ_kept_named(&job->base, job->model, error);
 }
 
-organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error)
+organ_status organ_vocabulary_count_texts(vocabulary_job *job, organ_error *error)
 {
     const organ_vocabulary_options *const o = job->options;
     job->uses = calloc((size_t)job->groups.count + 1, sizeof *job->uses);
@@ -138,8 +138,13 @@ organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error)
         job->texts[k].path = o->texts[k];
         count_text(job, &job->texts[k], error);
     }
-    if (error->status || organ_kept_begin(&job->base, job->tokenizer, error) || keep_used(job, error) ||
-        keep_template(job, error))
+    return error->status;
+}
+
+organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error)
+{
+    if (organ_vocabulary_count_texts(job, error) || organ_kept_begin(&job->base, job->tokenizer, error) ||
+        keep_used(job, error) || keep_template(job, error))
         return error->status;
     return keep_settings(job, error);
 }

@@ -30,6 +30,8 @@ static const char *choice_of(const organ_vocabulary_options *o)
 static organ_status check_labels(const organ_vocabulary_options *o, organ_error *error)
 {
     const char *excluded = choice_of(o);
+    if (o->draft_head || o->target)
+        excluded = o->draft_head ? "draft_head" : "target";
     if (o->text_count || o->evaluate)
         excluded = o->text_count ? "texts" : "evaluate";
     if (excluded)
@@ -42,12 +44,36 @@ static organ_status check_labels(const organ_vocabulary_options *o, organ_error 
                : organ_fail(error, ORGAN_USAGE, "`labels` needs an output: `output` is missing");
 }
 
+/* A draft gets the most frequent tokens of the texts. */
+static organ_status check_draft(const organ_vocabulary_options *o, organ_error *error)
+{
+    const char *const excluded = choice_of(o);
+    if (excluded)
+        return organ_fail(error, ORGAN_USAGE, "`draft_head` states the number of rows: it excludes `%s`", excluded);
+    if (!o->text_count)
+        return organ_fail(error, ORGAN_USAGE, "`texts` is missing: a text of the kind that the target will write");
+    return o->write.output || o->write.dry_run
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE, "`draft_head` needs an output: `output` is missing");
+}
+
+static organ_status check_texts(const organ_vocabulary_options *o, organ_error *error)
+{
+    for (size_t k = 0; k < o->text_count && !error->status; k++)
+        organ_text_check_size(o->texts[k], error);
+    return error->status;
+}
+
 static organ_status check_options(const organ_vocabulary_options *o, organ_error *error)
 {
     if (o->labels)
         return check_labels(o, error);
     if (o->rerank_template)
         return organ_fail(error, ORGAN_USAGE, "`rerank_template` has a meaning only with `labels`");
+    if (o->draft_head)
+        return check_draft(o, error) ? error->status : check_texts(o, error);
+    if (o->target)
+        return organ_fail(error, ORGAN_USAGE, "`target` has a meaning only with `draft_head`");
     if (!o->text_count && !o->tokens)
         return organ_fail(error, ORGAN_USAGE, "`texts` is missing: a text of the kind that the model will read");
     const char *const excluded = o->keep_characters ? "keep_characters" : "keep_merges";
@@ -60,18 +86,19 @@ static organ_status check_options(const organ_vocabulary_options *o, organ_error
         return organ_fail(error, ORGAN_USAGE, "`tokens` keeps exactly its tokens: it excludes `multiple_of`");
     if (o->multiple_of > MULTIPLE_LIMIT)
         return organ_fail(error, ORGAN_USAGE, "`multiple_of` %u is outside 1 .. %u", o->multiple_of, MULTIPLE_LIMIT);
-    for (size_t k = 0; k < o->text_count; k++)
-        if (organ_text_check_size(o->texts[k], error))
-            return error->status;
-    return ORGAN_OK;
+    return check_texts(o, error);
 }
 
 static organ_status open_model(vocabulary_job *job, organ_error *error)
 {
     const organ_vocabulary_options *const o = job->options;
     if (check_options(o, error) || organ_model_open_with(o->model, o->access, &job->model, error) ||
-        organ_tokenizer_open(job->model, &job->tokenizer, error) ||
-        organ_weights_find(job->model, &job->weights, error) ||
+        (o->target && organ_model_open_with(o->target, o->access, &job->target, error)) ||
+        organ_tokenizer_open(job->target ? job->target : job->model, &job->tokenizer, error))
+        return error->status;
+    if (o->draft_head)
+        return organ_token_groups_find(&job->groups, job->tokenizer, error);
+    if (organ_weights_find(job->model, &job->weights, error) ||
         organ_token_tables_find(job->model, job->weights, &job->tables, error))
         return error->status;
     return organ_token_groups_find(&job->groups, job->tokenizer, error);
@@ -82,6 +109,8 @@ static organ_status measure(vocabulary_job *job, json_t **report, organ_error *e
     const bool writes = job->options->write.output || job->options->write.dry_run;
     if (open_model(job, error))
         return error->status;
+    if (job->options->draft_head)
+        return organ_vocabulary_draft(job, report, error);
     if (job->options->labels)
         return organ_vocabulary_label(job, report, error);
     if (organ_vocabulary_read_list(job, error) || organ_vocabulary_count(job, error) ||
@@ -105,6 +134,7 @@ static void close_job(vocabulary_job *job)
     organ_weights_free(job->weights);
     organ_tokenizer_close(job->tokenizer);
     organ_model_close(job->model);
+    organ_model_close(job->target);
     organ_vocabulary_trim_release(job);
     ORGAN_FREE_ARRAYS(job->texts, job->uses, job->listed);
 }
