@@ -95,6 +95,12 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
  * two experiments (other donors, methods or parameters) would be listed in one table and `experiments` does not give
  * each its own name.
  *
+ * Models with different vocabularies score the same bytes, each in its own tokens: *report has the schema
+ * organ.vocabularies/1 and is written as vocabularies.json and VOCABULARIES_REPORT.md. It then returns ORGAN_BAD_INPUT,
+ * naming the file, for a text that is not UTF-8 or whose bytes the tokens of a model do not spell, and ORGAN_USAGE for
+ * `mtp`, `targets`, `experiments`, `max_error` above 0, another style than "hf", and a context in which no stretch of
+ * the text ends for all models.
+ *
  * With options->tasks, scores questions with several choices, as multiple_choice tasks of lm-evaluation-harness;
  * *report has the schema organ.tasks/1. It then also returns ORGAN_USAGE for options that count killed weights, and
  * ORGAN_BAD_INPUT for a malformed line in the file of questions. */

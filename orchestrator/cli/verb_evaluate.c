@@ -182,6 +182,9 @@ const organ_verb organ_evaluate_verb = {
              "on the same tokens, by window. KL is the mean of KL(donor || model) in nats per token. Top-1 is the "
              "share of tokens for which model and donor predict the same token. 'organ help scoring' describes "
              "styles and windows.\n"
+             "Models with different vocabularies are compared by bits per byte: each scores the same bytes in its own "
+             "tokens. If all tokens of a model are tokens of the donor, as after 'organ vocabulary', KL is that over "
+             "these tokens, and the probability that the donor gives to all others is reported.\n"
              "--tasks FILE scores multiple-choice questions instead: acc is the share of questions whose likeliest "
              "choice is right; acc_norm divides each log-likelihood by the number of characters of the choice before "
              "the comparison. Differences from the donor have a 95 % interval and McNemar's test. docs/tasks.md says "
@@ -198,7 +201,7 @@ const organ_verb organ_evaluate_verb = {
               "Compares accuracies on multiple-choice questions."},
              {"organ evaluate donor a b --text a.txt --experiment flow=a --experiment half=b",
               "Compares two experiments in one table, each under its name."}),
-    .exits = {.content = "a model has another tokenizer than the donor"},
+    .exits = {.content = "the tokens of a model do not spell the text, or with --tasks are not those of the donor"},
     .run = run_evaluate};
 
 /* ---- generate ---- */

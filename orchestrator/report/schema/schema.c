@@ -67,6 +67,7 @@
     SCHEMA(tokenize, 1) \
     SCHEMA(topology, 1) \
     SCHEMA(untrusted, 1) \
+    SCHEMA(vocabularies, 1) \
     SCHEMA(vocabulary, 1) \
     SCHEMA(width, 1)
 /* clang-format on */

@@ -85,6 +85,7 @@ static const struct {
     {"tokenize", "first", NULL, NULL},
     {"topology", "workers", NULL, NULL},
     {"untrusted", "findings", NULL, NULL},
+    {"vocabularies", "models", NULL, NULL},
     {"vocabulary", "policies", NULL, NULL},
     {"width", "projections", NULL, NULL},
 };

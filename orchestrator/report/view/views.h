@@ -54,6 +54,7 @@
     VIEW(tokenize)                                                                                                     \
     VIEW(topology)                                                                                                     \
     VIEW(untrusted)                                                                                                    \
+    VIEW(vocabularies)                                                                                                 \
     VIEW(vocabulary)                                                                                                   \
     VIEW(width)
 /* clang-format on */

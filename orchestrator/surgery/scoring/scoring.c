@@ -21,11 +21,13 @@
 /* ---- the models ---- */
 
 /* Compares by the ids of texts, because a SentencePiece vocabulary has scores in GGUF and merges in tokenizer.json. */
-static organ_status compare_tokenizers(const organ_scoring *scoring, const organ_scored_model *m,
-                                       const organ_tokenizer *own, organ_error *error)
+static organ_status compare_tokenizers(organ_scoring *scoring, const organ_scored_model *m, const organ_tokenizer *own,
+                                       organ_error *error)
 {
     organ_tokenizer_difference difference;
-    if (organ_tokenizer_compare(scoring->tokenizer, own, m->path, &difference, error) == ORGAN_OK && difference.found)
+    if (organ_tokenizer_compare(scoring->tokenizer, own, m->path, &difference, error) == ORGAN_OK)
+        scoring->differ = difference.found;
+    if (scoring->differ)
         organ_fail(error, ORGAN_BAD_INPUT,
                    "%s has another tokenizer than %s%s%s: perplexities over different tokens cannot be compared",
                    m->path, scoring->models[0].path, *difference.text ? ": " : "", difference.text);
@@ -37,7 +39,7 @@ static organ_status compare_tokenizers(const organ_scoring *scoring, const organ
 static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     organ_tokenizer *tokenizer = NULL;
-    if (scoring->derived && scoring->tokenizer)
+    if ((scoring->derived || scoring->shared) && scoring->tokenizer)
         return ORGAN_OK;
     if (organ_tokenizer_open(m->model, &tokenizer, error) != ORGAN_OK)
         return error->status;
@@ -52,12 +54,13 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
 }
 
 /* Models with the same tokenizer may have output heads of different sizes. */
-static organ_status check_vocabulary(const organ_scoring *scoring, const organ_scored_model *m, organ_error *error)
+static organ_status check_vocabulary(organ_scoring *scoring, const organ_scored_model *m, organ_error *error)
 {
     const uint64_t own = organ_forward_describe(m->forward)->vocabulary,
                    first = organ_forward_describe(scoring->models[0].forward)->vocabulary;
-    if (own == first)
+    if (own == first || scoring->shared)
         return ORGAN_OK;
+    scoring->differ = true;
     return organ_fail(error, ORGAN_BAD_INPUT, "%s computes %llu logits per token, but %s %llu", m->path,
                       (unsigned long long)own, scoring->models[0].path, (unsigned long long)first);
 }
@@ -238,13 +241,14 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
     uint64_t of_drafts = 0;
     const organ_token_scores *const s = NULL; /* only for sizeof */
     const size_t each = 2 * sizeof(uint32_t) + scoring->count * sizeof *s->nll +
-                        (scoring->count - 1) * (sizeof *s->divergence + sizeof *s->agrees);
+                        (scoring->count - 1) * (sizeof *s->divergence + sizeof *s->agrees) +
+                        (scoring->shared ? sizeof *scoring->models->dropped : 0);
     const uint64_t numbers = scoring->sums ? organ_forward_input_numbers(scoring->models[0].forward) : 0;
     for (size_t m = 0; m < scoring->count; m++)
         if (scoring->models[m].drafts)
             of_drafts +=
                 (uint64_t)tokens * (2 * sizeof(double) + 1) + organ_draft_project_bytes(scoring->models[m].forward);
-    return of_drafts + (uint64_t)tokens * each + numbers * sizeof(organ_exact_sum) +
+    return scoring->beside + of_drafts + (uint64_t)tokens * each + numbers * sizeof(organ_exact_sum) +
            (scoring->sums ? organ_draft_bytes(scoring->models[0].forward, scoring->protocol.context) : 0);
 }
 
@@ -341,6 +345,19 @@ static void describe_text(organ_scoring *scoring)
              (unsigned long long)XXH3_64bits(scoring->text.bytes, scoring->text.size));
 }
 
+static organ_status load_text(organ_scoring *scoring, organ_error *refusal, organ_error *error)
+{
+    const bool loaded = organ_text_load(&scoring->text, scoring->options->text, &scoring->whole, error) == ORGAN_OK;
+    if (!loaded && !organ_memory_named(error))
+        return error->status;
+    *refusal = *error;
+    *error = (organ_error){0};
+    scoring->text_bytes = scoring->text.size;
+    if (loaded)
+        describe_text(scoring);
+    return ORGAN_OK;
+}
+
 /* If the memory is too small for the text, *refusal gets this error, *error does not, and the models are opened:
  * a message that also covers the windows needs the models. */
 static organ_status open_inputs(organ_scoring *scoring, const char *const *paths, size_t count, organ_error *refusal,
@@ -352,14 +369,8 @@ static organ_status open_inputs(organ_scoring *scoring, const char *const *paths
         return error->status;
     if (options->output && organ_output_check(options->output, NULL, options->force, error) != ORGAN_OK)
         return error->status;
-    const bool loaded = organ_text_load(&scoring->text, options->text, &scoring->whole, error) == ORGAN_OK;
-    if (!loaded && !organ_memory_named(error))
+    if (!scoring->without_text && load_text(scoring, refusal, error) != ORGAN_OK)
         return error->status;
-    *refusal = *error;
-    *error = (organ_error){0};
-    scoring->text_bytes = scoring->text.size;
-    if (loaded)
-        describe_text(scoring);
     if (choose_activations(scoring, error))
         return error->status;
     if (!(scoring->models = calloc(2 * count, sizeof *scoring->models)))
@@ -419,6 +430,16 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
     return error->status;
 }
 
+organ_status organ_scoring_open_shared(organ_scoring *scoring, const char *const *paths, size_t count,
+                                       const organ_shared_tokens *shared, const organ_experiment_options *options,
+                                       const organ_engine *engine, const organ_progress *progress, organ_error *error)
+{
+    organ_error refusal = {0};
+    *scoring = (organ_scoring){.options = options, .shared = shared, .without_text = true, .progress = progress};
+    set_engine(scoring, engine);
+    return open_inputs(scoring, paths, count, &refusal, error);
+}
+
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
                                 const organ_experiment_options *options, organ_scoring_stop stop,
                                 organ_scored_drafts mtp, const organ_engine *engine, const organ_progress *progress,
@@ -446,7 +467,8 @@ void organ_scoring_close(organ_scoring *scoring)
     for (size_t m = 0; m < scoring->count; m++) {
         organ_scored_model *const model = &scoring->models[m];
         ORGAN_FREE_ARRAYS(model->hidden, model->drafted, model->scores.nll, model->scores.divergence,
-                          model->scores.agrees, model->block.overlap, model->block.chosen, model->block.greedy);
+                          model->scores.agrees, model->block.overlap, model->block.chosen, model->block.greedy,
+                          model->dropped);
         organ_forward_close(model->forward);
         if (m < scoring->shown)
             organ_model_close(model->model);

@@ -23,6 +23,12 @@ typedef struct organ_scored_cache {
     const char *why_not; /* why a declared cache is not rounded; NULL: it is, or none is declared */
 } organ_scored_cache;
 
+/* Tokens that the vocabularies of two models share, in the order of their ids in the second model, 0 to count - 1. */
+typedef struct organ_shared_tokens {
+    const uint32_t *ids; /* their ids in the first model, ascending */
+    size_t count;
+} organ_shared_tokens;
+
 typedef struct organ_scored_model {
     const char *path;
     organ_model *model;
@@ -38,6 +44,8 @@ typedef struct organ_scored_model {
     bool drafts;                        /* its block for multi-token prediction is scored, too */
     float *drafted;                     /* with `drafts`: outputs of that block for the tokens of the current batch */
     organ_scored_block block;           /* with `drafts`: the scores of that block */
+    double *dropped;     /* first model, with scoring->shared: probability of its other tokens for each scored token */
+    size_t dropped_next; /* number of the scored token whose logits come next */
 } organ_scored_model;
 
 /* --mtp: whether blocks for multi-token prediction are scored, and on how many continuations of the text. */
@@ -74,6 +82,11 @@ typedef struct organ_scoring {
     organ_scored_drafts mtp;
     /* models[1] was made from models[0] and has its tokenizer; files that it lacks are read from models[0]. */
     bool derived;
+    /* Both models score tokens that have the ids of models[1], on the logits of these tokens alone. NULL: all models
+     * have one vocabulary. */
+    const organ_shared_tokens *shared;
+    bool without_text;         /* the caller has read the text */
+    bool differ;               /* organ_scoring_open has failed because a model has another vocabulary than the first */
     organ_type_change made_as; /* how models[1] will differ from models[0], if it does not exist yet */
     bool made_rounds;          /* ... and whether its configuration will declare that inputs are rounded */
     organ_activations activations;
@@ -88,6 +101,7 @@ typedef struct organ_scoring {
     organ_tokenizer *tokenizer; /* tokenizer of the first model; those of the others find the same ids */
     organ_text_input text;      /* the text, until organ_scoring_fit releases it */
     size_t text_bytes;          /* length of the text */
+    uint64_t beside;            /* bytes that the caller keeps during the whole scoring */
     uint64_t text_memory;       /* bytes that the text and its tokens took while the windows were planned */
     char digest[17];            /* XXH3 of the text, hexadecimal */
     bool utf8;                  /* the whole text is valid UTF-8 */
@@ -128,6 +142,11 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
                                        const organ_experiment_options *options, const organ_engine *engine,
                                        const organ_progress *progress, organ_error *error);
 organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error);
+/* The same as organ_scoring_open_inputs for two models that share tokens, or, with `shared` NULL, for any one. The
+ * text is not read: the caller fills scoring->plan with ids of the second model. */
+organ_status organ_scoring_open_shared(organ_scoring *scoring, const char *const *paths, size_t count,
+                                       const organ_shared_tokens *shared, const organ_experiment_options *options,
+                                       const organ_engine *engine, const organ_progress *progress, organ_error *error);
 /* Same as organ_scoring_open for two models: the one at path `before`, and one made from it at path `after`. The second
  * may have tensors only: a missing config.json and the tokenizer are read from the first. `after` NULL: the second
  * model does not exist yet; memory is checked as if it were the first one with its weights converted as `as` says, and
@@ -187,6 +206,19 @@ organ_status organ_scoring_count_text(organ_scoring *scoring, organ_error *error
 /* Runs windows through a model, whose hidden states are then in m->hidden, which has room for them. The inputs of the
  * first model's matrices are added to scoring->sums, if an importance matrix is requested. */
 organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *windows, organ_error *error);
+
+/* ---- models with different vocabularies (scoring_shared.c) ---- */
+
+/* Runs windows through the model, whose tokens are renamed if scoring->shared says so (organ_scoring_carry). */
+organ_status organ_scoring_carry_shared(organ_scored_model *m, const organ_windows *windows, organ_error *error);
+/* Computes logits as organ_logit_source.logits does: with scoring->shared those of the shared tokens alone. */
+organ_status organ_scoring_logits(void *model, const size_t *rows, size_t count, void *receiver,
+                                  void (*each)(void *receiver, size_t k, float *logits), organ_error *error);
+/* Returns the number of these logits. */
+size_t organ_scoring_logit_count(const organ_scored_model *m);
+/* Returns the sum of exp(logit - top) over the listed ids. */
+double organ_listed_exp_sum(const organ_kernels *kernels, const uint32_t *ids, size_t count, const float *logits,
+                            double top);
 
 /* ---- --mtp: blocks for multi-token prediction (acceptance.c) ---- */
 

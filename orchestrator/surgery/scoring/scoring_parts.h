@@ -32,6 +32,9 @@ size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t bat
  * also after an error. Does nothing if `ranks` is NULL. Returns errors of organ_ranks_agree. */
 organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
                                         const organ_token_scores *scores, organ_error *error);
+/* The same for the probabilities of tokens that another vocabulary lacks, one for each scored token. */
+organ_status organ_scoring_share_dropped(organ_ranks *ranks, const organ_perplexity_plan *plan, double *dropped,
+                                         organ_error *error);
 /* The same for the scores of a model's block for multi-token prediction. */
 organ_status organ_scoring_share_block(organ_ranks *ranks, const organ_perplexity_plan *plan,
                                        const organ_scored_block *block, organ_error *error);

@@ -42,14 +42,7 @@ static void advance_window(void *context, uint64_t bytes, const char *tensor, co
 
 static organ_status run_batch(void *context, const organ_windows *windows, organ_error *error)
 {
-    return organ_scoring_carry(context, windows, error);
-}
-
-static organ_status scored_model_logits(void *context, const size_t *rows, size_t count, void *receiver,
-                                        void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
-{
-    organ_scored_model *const m = context;
-    return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
+    return organ_scoring_carry_shared(context, windows, error);
 }
 
 static organ_status both_logits(void *context, const size_t *rows, const size_t *drafted, size_t count, void *receiver,
@@ -103,6 +96,7 @@ static organ_status score_share(const scoring_block *b, const organ_scoring_shar
     for (size_t m = 0; m < scoring->count; m++) {
         b->scores[m] = scores_from(&scoring->models[m], before + share->first);
         b->blocks[m] = block_from(&scoring->models[m], before + share->first);
+        scoring->models[m].dropped_next = before + share->first;
     }
     if (share->plan.windows)
         organ_perplexity_score_blocks(scoring->engine.kernels, &share->plan, b->sources, b->blocks, scoring->count,
@@ -123,6 +117,8 @@ static organ_status score_block(scoring_block *b, organ_error *error)
     for (size_t m = 0; m < scoring->count; m++) { /* also after an error: all ranks meet in this call */
         const organ_token_scores scores = scores_from(&scoring->models[m], b->windows.first);
         organ_scoring_share_scores(ranks, &b->windows.plan, &scores, error);
+        if (scoring->models[m].dropped)
+            organ_scoring_share_dropped(ranks, &b->windows.plan, scoring->models[m].dropped + b->windows.first, error);
         if (scoring->models[m].drafts) {
             const organ_scored_block block = block_from(&scoring->models[m], b->windows.first);
             organ_scoring_share_block(ranks, &b->windows.plan, &block, error);
@@ -197,6 +193,8 @@ static organ_status allocate(organ_scoring *scoring, organ_error *error)
         model->scores.agrees = m ? calloc(scoring->plan.scored, 1) : NULL;
         if (!model->hidden || !model->scores.nll || (m && (!model->scores.divergence || !model->scores.agrees)))
             organ_fail_memory(error, model->path);
+        if (!m && scoring->shared && !(model->dropped = calloc(scoring->plan.scored, sizeof *model->dropped)))
+            organ_fail_memory(error, model->path);
         if (model->drafts && !error->status)
             allocate_drafts(model, scoring->batch_tokens, scoring->plan.scored, error);
     }
@@ -212,8 +210,8 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     uint64_t bytes = 0;
     for (size_t m = 0; m < scoring->count; m++) {
         organ_scored_model *const model = &scoring->models[m];
-        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path,
-                                          run_batch, scored_model_logits};
+        sources[m] =
+            (organ_logit_source){model, organ_scoring_logit_count(model), model->path, run_batch, organ_scoring_logits};
         bytes += model->bytes * batches;
     }
     organ_progress_begin(scoring->progress, ORGAN_STAGE_SCORING, bytes, scoring->plan.windows);

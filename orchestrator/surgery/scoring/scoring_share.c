@@ -105,6 +105,19 @@ organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexi
     return error->status;
 }
 
+organ_status organ_scoring_share_dropped(organ_ranks *ranks, const organ_perplexity_plan *plan, double *dropped,
+                                         organ_error *error)
+{
+    if (!ranks)
+        return error->status;
+    ORGAN_OWNED uint32_t *const owner = owners_of(plan, organ_ranks_count(ranks));
+    if (!owner)
+        organ_fail_memory(error, "the dropped probabilities of the ranks");
+    organ_ranks_complete(ranks, "gathering dropped probabilities", dropped, sizeof *dropped, plan->scored, owner,
+                         error);
+    return error->status;
+}
+
 organ_status organ_scoring_share_block(organ_ranks *ranks, const organ_perplexity_plan *plan,
                                        const organ_scored_block *block, organ_error *error)
 {

@@ -9,6 +9,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/surgery/audit/audit.h"
+#include "orchestrator/verbs/evaluate/across.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -515,6 +516,16 @@ static json_t *evaluation_json(organ_scoring *scoring, const json_t *histories, 
     return report;
 }
 
+/* organ_scoring_open found different vocabularies, of which *error says how they differ. */
+static organ_status score_across(evaluate_scoring *s, json_t **report, organ_error *error)
+{
+    organ_progress_note_once(s->progress, "%s; the models are compared by bits per byte", error->message);
+    *error = (organ_error){0};
+    organ_scoring_close(&s->scoring);
+    s->scoring = (organ_scoring){0};
+    return organ_evaluate_across(s->evaluate, s->paths, s->evaluate->count + 1, s->engine, s->progress, report, error);
+}
+
 static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_error *error)
 {
     const organ_evaluate_options *const o = s->evaluate;
@@ -526,7 +537,7 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
     if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment,
                            organ_scoring_stop_of(o->max_error, o->max_windows, &o->experiment, o->count > 0),
                            (organ_scored_drafts){o->mtp, o->continuations}, s->engine, s->progress, error))
-        return error->status;
+        return s->scoring.differ ? score_across(s, report, error) : error->status;
     if (o->announce && !o->dry_run)
         organ_scoring_announce(&s->scoring, s->engine);
     ORGAN_OWNED_JSON json_t *const histories = histories_of(o, &s->scoring, error);

@@ -6,6 +6,7 @@
 #include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/surgery/scoring/scoring.h"
 
 #include <organ/forward.h>
 #include <stdlib.h>
@@ -76,20 +77,6 @@ static organ_status list_ids(const vocabulary_scores *s, const vocabulary_policy
     return ORGAN_OK;
 }
 
-enum { GATHERED = 1024 }; /* logits that are summed together */
-
-static double sum_of(const organ_kernels *kernels, const summed_ids *sums, const float *logits, double top)
-{
-    double sum = 0;
-    float values[GATHERED];
-    for (size_t from = 0, n; from < sums->count; from += n) {
-        for (n = 0; n < GATHERED && from + n < sums->count; n++)
-            values[n] = logits[sums->ids[from + n]];
-        sum += kernels->exp_sum(values, n, top);
-    }
-    return sum;
-}
-
 /* Called by any worker, for tokens in any order. */
 static void score_token(void *context, size_t token, float *logits)
 {
@@ -98,7 +85,7 @@ static void score_token(void *context, size_t token, float *logits)
     const double top = (double)logits[organ_logits_top(logits, s->vocabulary)],
                  all = kernels->exp_sum(logits, s->vocabulary, top);
     for (size_t p = 0; p < s->job->policy_count; p++) {
-        const double share = sum_of(kernels, &s->sums[p], logits, top) / all,
+        const double share = organ_listed_exp_sum(kernels, s->sums[p].ids, s->sums[p].count, logits, top) / all,
                      dropped = s->sums[p].dropped ? share : 1 - share;
         s->dropped[p * s->tokens + token] = dropped > 0 ? dropped : 0;
     }

@@ -118,13 +118,13 @@ for kind in --text:short.txt --tasks:tasks/long.jsonl; do
     refused 4 missing "${words[@]}" -o missing/none -n
     refused 4 gone.txt "${words[@]:0:4}" gone.txt -n
     refused 4 gone "${words[@]:0:2}" gone "${words[@]:3}" -n
-    refused 3 tiny-qwen2 "${words[@]:0:2}" tiny-qwen2 "${words[@]:3}" -n
 done
+refused 3 tiny-qwen2 evaluate tiny-llama tiny-qwen2 --tasks tasks/long.jsonl --context 64 -n
 printf 'merge_method: passthrough\nmodels: [{model: tiny-llama}]\ntokenizer: {source: union, pad_to_multiple_of: 5}\n' >pad.yaml
 ends 0 merge pad.yaml -o padded --quiet
 for dry in "" -n; do
     # shellcheck disable=SC2086 # no word for no option
-    refused 3 "logits per token" evaluate tiny-llama padded --text short.txt --context 16 $dry
+    refused 3 "logits per token" perplexity tiny-llama --compare padded --text short.txt --context 16 $dry
 done
 
 # ---- progress counts windows and chunks ----
