@@ -10,7 +10,7 @@ root=()
 export DEBIAN_FRONTEND=noninteractive
 "${root[@]}" apt-get update
 "${root[@]}" apt-get install -y --no-install-recommends \
-    gcc libc6-dev ninja-build libhwloc-dev libsleef-dev libjansson-dev libxxhash-dev libcurl4-openssl-dev \
+    gcc libc6-dev ninja-build libhwloc-dev libsleef-dev libjansson-dev libxxhash-dev libzstd-dev libcurl4-openssl-dev \
     libpcre2-dev libutf8proc-dev libmd-dev libmicrohttpd-dev libyaml-dev jq
 directory=${1:-}
 if [[ -z $directory && $(df --output=avail -B1 /dev/shm 2>/dev/null | tail -n 1) -ge 8000000000 ]]; then

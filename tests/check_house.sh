@@ -111,6 +111,7 @@ formats/model base remote tensor architecture gguf safetensors
 formats/names base remote gguf
 formats/tokenizer base gguf model
 formats/weights base tensor
+formats/patch base model safetensors
 report/text
 report/svg text
 report/html text svg
@@ -138,6 +139,7 @@ surgery/merge calibration
 surgery/repack encoding readers scoring write
 surgery/readers encoding
 surgery/scoring calibration
+surgery/patch
 surgery/vocabulary
 surgery/write scoring
 verbs/autopsy
@@ -159,6 +161,7 @@ verbs/shrink
 verbs/untrusted
 verbs/compare
 verbs/vocabulary
+verbs/patch
 verbs/merge quantize
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
@@ -170,6 +173,7 @@ formats/gguf file.h typed_values.h
 formats/imatrix imatrix.h
 formats/model recognise.h organ_directory.h recognise_lists.h composed.h
 formats/names names.h hub_requests.h
+formats/patch patch.h delta.h
 formats/remote remote.h
 formats/safetensors safetensors.h
 formats/tensor module_names.h tensor_list.h drafts.h mlx_names.h fused.h
@@ -201,6 +205,7 @@ surgery/folds scaling.h smooth.h
 surgery/gptq gptq.h
 surgery/layers layer_settings.h
 surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h
+surgery/patch patch_changes.h
 surgery/readers readers.h
 surgery/repack repack.h
 surgery/scoring scoring.h

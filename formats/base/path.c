@@ -176,3 +176,22 @@ void organ_digest_end(organ_digest *digest, char text[ORGAN_DIGEST_TEXT])
     else
         SHA256End(&digest->sha256, text);
 }
+
+/* Whether the segment that begins at `c`, a dot, is "." or "..". */
+static bool is_dots(const char *c)
+{
+    const size_t length = strcspn(c, "/");
+    return length == 1 || (length == 2 && c[1] == '.');
+}
+
+bool organ_path_stays_inside(const char *path, bool hidden)
+{
+    if (!*path || !organ_utf8_valid(path) || strlen(path) > 2000)
+        return false;
+    for (const char *c = path; *c; c++) {
+        const bool dot = *c == '.' && (c == path || c[-1] == '/');
+        if ((unsigned char)*c < ' ' || *c == 0x7f || *c == '\\' || (dot && (!hidden || is_dots(c))))
+            return false;
+    }
+    return *path != '/' && path[strlen(path) - 1] != '/' && !strstr(path, "//");
+}

@@ -121,6 +121,12 @@ size_t organ_path_length(const char *path);
  * unless it is "/". */
 bool organ_path_is_inside(const char *path, const char *folder);
 
+/* Returns true for a relative path that cannot lead out of its folder: its segments are not empty, and it is valid
+ * UTF-8 of at most 2000 bytes without control characters and backslashes. No segment begins with a dot or, with
+ * `hidden`, is
+ * "." or "..". */
+bool organ_path_stays_inside(const char *path, bool hidden);
+
 /* Returns "directory/name" in the arena, without doubling a '/' at the end of `directory`; NULL if there is no
  * memory. */
 char *organ_path_join(organ_arena *arena, const char *directory, const char *name);

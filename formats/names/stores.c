@@ -86,15 +86,7 @@ bool organ_is_folder(const char *path)
 
 /* ---- parts of names ---- */
 
-bool organ_is_plain_path(const char *path)
-{
-    if (!*path || !organ_utf8_valid(path) || strlen(path) > 2000)
-        return false;
-    for (const char *c = path; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f || *c == '\\' || (*c == '.' && (c == path || c[-1] == '/')))
-            return false;
-    return *path != '/' && path[strlen(path) - 1] != '/' && !strstr(path, "//");
-}
+bool organ_is_plain_path(const char *path) { return organ_path_stays_inside(path, /*hidden=*/false); }
 
 bool organ_is_plain_name(const char *name) { return organ_is_plain_path(name) && !strchr(name, '/'); }
 

@@ -26,8 +26,7 @@ const char *organ_folder_at_home(const char *path, organ_arena *arena);
 /* Returns true if `path` is a directory or a link to one. */
 bool organ_is_folder(const char *path);
 
-/* Returns true for a relative path that cannot lead out of its folder: its segments are not empty and do not begin with
- * a dot, and it is valid UTF-8 of at most 2000 bytes without control characters and backslashes. */
+/* Returns organ_path_stays_inside of the path, without hidden segments. */
 bool organ_is_plain_path(const char *path);
 
 /* Returns true for a path of organ_is_plain_path with one segment: a name without "/". */

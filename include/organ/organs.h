@@ -122,6 +122,46 @@ organ_status organ_gguf_join(const organ_gguf_join_options *options, const organ
 organ_status organ_gguf_edit(const organ_gguf_edit_options *options, const organ_progress *progress,
                              const organ_stop *stop, json_t **report, organ_error *error);
 
+/* ---- patch: stores a model as its changes from another one, and makes it again ---- */
+
+typedef struct organ_patch_extract_options {
+    size_t size;       /* see ORGAN_DEFAULTS */
+    const char *base;  /* the model from which the changes are taken */
+    const char *tuned; /* the model to which they lead: local files */
+    /* write.output: a new directory. write.max_shard_size: upper bound of the bytes of changes in a file */
+    organ_write_options write;
+    const char *encoding; /* "xor": new bytes ^ old bytes; "overwrite": positions and new bytes; NULL: xor */
+    const char *checksum; /* of the new bytes of a tensor: "xxh3-128", "adler32"; NULL: xxh3-128 */
+    unsigned level;       /* of Zstandard, 1 to 9; 0: 1 */
+    const char *version, *base_version; /* labels of both models in the patch; NULL: "000001", "000000" */
+    const organ_model_access *access;   /* access to a base behind a URL; NULL: defaults */
+} organ_patch_extract_options;
+ORGAN_DEFAULTS(patch_extract, o.level = 1)
+
+typedef struct organ_patch_apply_options {
+    size_t size;                      /* see ORGAN_DEFAULTS */
+    const char *base;                 /* the model of which the patch was made */
+    const char *patch;                /* a directory of organ_patch_extract, or weight deltas of slime */
+    organ_write_options write;        /* write.output: a directory or, for a model of one file, a file of its format */
+    const organ_model_access *access; /* access to a base or patch behind a URL; NULL: defaults */
+} organ_patch_apply_options;
+ORGAN_DEFAULTS(patch_apply, )
+
+/* organ_patch_extract compares all tensors of both models and writes the changes in the directory layout of slime's
+ * weight deltas, with a manifest of all files of the tuned model. A dry run reads both models, too. organ_patch_apply
+ * writes the tuned model again, byte for byte, and compares each tensor of base and result with the checksums of the
+ * patch. Both create the report of schema organ.patch/1, which the caller releases (NULL on error).
+ *
+ * Return ORGAN_USAGE if the output exists or would overwrite an input, if an unfinished run is found that is not
+ * continued or has other options, if an option has a wrong value, or if `write.output` cannot have the form of the
+ * result; ORGAN_BAD_INPUT if a model or the patch is malformed, or the base is another one than that of the patch, with
+ * the first tensor or file that differs in the message; ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED
+ * if a stop was requested. write.resume continues a run that ended with one of the last two statuses. */
+organ_status organ_patch_extract(const organ_patch_extract_options *options, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error);
+organ_status organ_patch_apply(const organ_patch_apply_options *options, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error);
+
 /* ---- graft: replaces tensors in a copy of one model by those of another ---- */
 
 typedef struct organ_graft_options {

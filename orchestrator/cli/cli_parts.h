@@ -393,6 +393,7 @@ extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb
     organ_compare_verb, organ_report_verb;
 extern const organ_verb organ_merge_verb, organ_extract_verb, organ_assemble_verb, organ_graft_verb;
 extern const organ_verb organ_gguf_split_verb, organ_gguf_join_verb, organ_gguf_edit_verb;
+extern const organ_verb organ_patch_extract_verb, organ_patch_apply_verb;
 extern const organ_verb organ_layers_verb, organ_width_verb;
 extern const organ_verb organ_dequantize_verb, organ_quantize_verb, organ_convert_verb, organ_imatrix_verb;
 extern const organ_verb organ_experts_verb;

@@ -17,6 +17,7 @@ static const organ_verb *const verbs[] = {
     &organ_lora_extract_verb, &organ_lora_merge_verb, &organ_lora_resize_verb, &organ_lora_sanitize_verb,
     &organ_merge_verb, &organ_extract_verb, &organ_assemble_verb, &organ_graft_verb,
     &organ_gguf_split_verb, &organ_gguf_join_verb, &organ_gguf_edit_verb,
+    &organ_patch_extract_verb, &organ_patch_apply_verb,
     &organ_measure_verb, &organ_fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_compare_verb,
     &organ_report_verb,
     &organ_serve_verb,

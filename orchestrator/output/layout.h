@@ -119,6 +119,19 @@ organ_piece organ_piece_same(const organ_tensor *tensor);
 organ_status organ_layout_plan(const organ_model *model, organ_piece *pieces, size_t count, uint64_t max,
                                const char *single, bool single_only, organ_layout *layout, organ_error *error);
 
+/* Texts of files that are no model but have its layout. */
+typedef struct organ_shard_texts {
+    /* Returns the "__metadata__" of a file, JSON from malloc; NULL if memory runs out. The pieces in it have its
+     * number in organ_piece.file. */
+    char *(*metadata)(void *context, size_t file);
+    void *context;
+    const json_t *index; /* the member "metadata" of the index, which is made for one file, too */
+} organ_shard_texts;
+
+/* Plans files like organ_layout_plan, with these texts. */
+organ_status organ_layout_plan_texts(const organ_model *model, organ_piece *pieces, size_t count, uint64_t max,
+                                     const organ_shard_texts *texts, organ_layout *layout, organ_error *error);
+
 /* Plans one GGUF file named `name` with the key-values of `writer`; the pieces keep their order. Sets bytes, file and
  * offset in `pieces`, which must outlive the layout with their names and the model. Returns ORGAN_BAD_INPUT for two
  * tensors of one name or an impossible size. The caller releases *layout also after an error. */

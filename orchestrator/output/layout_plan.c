@@ -156,7 +156,8 @@ static organ_status add_gguf(organ_layout *layout, const organ_gguf_part *part, 
     return error->status;
 }
 
-static organ_status make_index(organ_layout *layout, organ_error *error)
+/* `metadata` NULL: the member has total_size. */
+static organ_status make_index(organ_layout *layout, const json_t *metadata, organ_error *error)
 {
     ORGAN_OWNED_JSON json_t *const map = json_object(), *document = NULL;
     for (size_t k = 0; k < layout->piece_count && map && !error->status; k++) {
@@ -167,8 +168,10 @@ static organ_status make_index(organ_layout *layout, organ_error *error)
             organ_layout_no_memory(layout, error);
     }
     if (map && !error->status)
-        document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", organ_layout_total(layout)))),
-                                SET("weight_map", json_incref(map)));
+        document =
+            ORGAN_OBJECT(SET("metadata", metadata ? json_incref((json_t *)(uintptr_t)metadata)
+                                                  : ORGAN_OBJECT(SET_COUNT("total_size", organ_layout_total(layout)))),
+                         SET("weight_map", json_incref(map)));
     layout->index = document ? organ_json_dump(document, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     if (!layout->index)
         return organ_layout_no_memory(layout, error);
@@ -276,11 +279,20 @@ static organ_status check_stacks(const organ_layout *layout, const size_t *order
 
 /* ---- new files ---- */
 
-static organ_status add_shard(organ_layout *layout, const size_t *order, size_t f, size_t count, const char *single,
-                              size_t *first, organ_error *error)
+/* How the shards of a plan are named, and what their headers have besides tensors. */
+typedef struct shard_form {
+    const char *single; /* name of a single file; NULL: "model.safetensors" */
+    const organ_shard_texts *texts;
+} shard_form;
+
+static organ_status add_shard(organ_layout *layout, const size_t *order, size_t f, size_t count,
+                              const shard_form *shards, size_t *first, organ_error *error)
 {
-    static const char metadata[] = "{\"format\":\"pt\"}";
-    const safetensors_form form = {metadata, sizeof metadata - 1, PAGE, order};
+    const organ_shard_texts *const texts = shards->texts;
+    ORGAN_OWNED char *const metadata = texts ? texts->metadata(texts->context, f) : strdup("{\"format\":\"pt\"}");
+    if (!metadata)
+        return organ_layout_no_memory(layout, error);
+    const safetensors_form form = {metadata, (int)strlen(metadata), PAGE, order};
     char name[64];
     size_t end = *first;
     while (end < layout->piece_count && layout->pieces[order[end]].file == f)
@@ -288,13 +300,13 @@ static organ_status add_shard(organ_layout *layout, const size_t *order, size_t 
     snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", f + 1, count);
     if (count == 1)
         snprintf(name, sizeof name, "model.safetensors");
-    add_safetensors(layout, single && count == 1 ? single : name, &form, *first, end, error);
+    add_safetensors(layout, shards->single && count == 1 ? shards->single : name, &form, *first, end, error);
     *first = end;
     return error->status;
 }
 
-organ_status organ_layout_plan(const organ_model *model, organ_piece *pieces, size_t count, uint64_t max,
-                               const char *single, bool single_only, organ_layout *layout, organ_error *error)
+static organ_status plan_shards(const organ_model *model, organ_piece *pieces, size_t count, uint64_t max,
+                                bool single_only, const shard_form *shards, organ_layout *layout, organ_error *error)
 {
     ORGAN_OWNED size_t *const order = calloc(count + 1, sizeof *order);
     size_t first = 0;
@@ -309,8 +321,24 @@ organ_status organ_layout_plan(const organ_model *model, organ_piece *pieces, si
     if (check_stacks(layout, order, error))
         return error->status;
     for (size_t f = 0; f < files && !error->status; f++)
-        add_shard(layout, order, f, files, single, &first, error);
-    return error->status || files == 1 ? error->status : make_index(layout, error);
+        add_shard(layout, order, f, files, shards, &first, error);
+    if (error->status || (files == 1 && !shards->texts))
+        return error->status;
+    return make_index(layout, shards->texts ? shards->texts->index : NULL, error);
+}
+
+organ_status organ_layout_plan(const organ_model *model, organ_piece *pieces, size_t count, uint64_t max,
+                               const char *single, bool single_only, organ_layout *layout, organ_error *error)
+{
+    const shard_form shards = {.single = single};
+    return plan_shards(model, pieces, count, max, single_only, &shards, layout, error);
+}
+
+organ_status organ_layout_plan_texts(const organ_model *model, organ_piece *pieces, size_t count, uint64_t max,
+                                     const organ_shard_texts *texts, organ_layout *layout, organ_error *error)
+{
+    const shard_form shards = {.texts = texts};
+    return plan_shards(model, pieces, count, max, /*single_only=*/false, &shards, layout, error);
 }
 
 organ_status organ_layout_plan_gguf(const organ_model *model, organ_piece *pieces, size_t count, const char *name,
@@ -459,7 +487,8 @@ static organ_status add_sorted(organ_layout *layout, const char *name, const org
 
 organ_status organ_layout_add_file(organ_layout *layout, const char *name, size_t first, organ_error *error)
 {
-    return add_sorted(layout, name, layout->files, first, error) ? error->status : make_index(layout, error);
+    return add_sorted(layout, name, layout->files, first, error) ? error->status
+                                                                 : make_index(layout, /*metadata=*/NULL, error);
 }
 
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error)

@@ -53,6 +53,7 @@ static const struct {
     {"gguf split", "@ -o ^ --max-tensors 9"},
     {"gguf join", "@ -o ^.gguf"},
     {"gguf edit", "@ -o ^.gguf --metadata general.name=x"},
+    {"patch extract", "--base=@ --tuned=" TINY " -o ^"},
     {"graft", "--source=@ --target=" TINY " -o ^"},
     {"graft", "--source=@ --target=" TINY " --select=feed-forward -o ^"},
     {"tokenize", "@ --text=" TINY "/heldout.txt"},

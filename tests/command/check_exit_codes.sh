@@ -26,6 +26,7 @@ for made in "pruned prune tiny-qwen2" "parts extract tiny-qwen2" "tuned lora mer
 done
 cp pruned/organ/prune.json report.json
 cp tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf q.gguf
+"$organ" patch extract --base tiny-qwen2 --tuned pruned -o difference --quiet >../made 2>&1 || bad "no input difference" ../made
 "$organ" gguf split q.gguf -o s --max-tensors 20 --quiet >../made 2>&1 || bad "no input s" ../made
 
 # The verbs with words of a run that succeeds. The cases replace some of them: MODEL=X a model, FILE=X another input, TEXT a text, OUT an output.
@@ -46,6 +47,8 @@ assemble FILE=parts -o OUT.safetensors
 gguf split MODEL=q.gguf -o OUT --max-tensors 20
 gguf join MODEL=s-00001-of-00003.gguf -o OUT.gguf
 gguf edit MODEL=q.gguf -o OUT.gguf --metadata general.name=x
+patch extract --base MODEL=tiny-qwen2 --tuned pruned -o OUT
+patch apply --base MODEL=tiny-qwen2 --patch difference -o OUT
 graft --source MODEL=tiny-qwen2 --target tiny-qwen2 -o OUT --layers 1 --type organ
 chimera --base MODEL=tiny-qwen2 --donor tiny-qwen2 -o OUT --layers 1 --take organ
 convert MODEL=tiny-qwen2 -o OUT.gguf --to gguf
@@ -115,7 +118,7 @@ while IFS= read -r line; do
     ending 0 "" "" "" ""
     ending 2 "" "" "" "" --no-such-option
     read -r verb second _ <<<"$line"
-    [[ $verb == @(lora|gguf) ]] || second=
+    [[ $verb == @(lora|gguf|patch) ]] || second=
     if grep -q -- "--threads N" < <("$organ" help "$verb" ${second:+"$second"}); then ending 2 "" "" "" "" --threads none; fi
     if has MODEL=; then
         names=(nobody/nothing ollama:nothing)

@@ -42,6 +42,8 @@ sweep_disk 7 assemble
 sweep_disk 6 gguf-split
 sweep_disk 4 gguf-join
 sweep_disk 4 gguf-edit
+sweep_disk 4 patch-extract
+sweep_disk 4 patch-apply
 sweep_disk 6 graft
 sweep_disk 2 graft-part
 sweep_disk 6 measure

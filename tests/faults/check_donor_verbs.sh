@@ -26,6 +26,8 @@ sweep_donor 4 purify
 sweep_donor 4 quantize
 sweep_donor 5 extract
 sweep_donor 4 graft
+sweep_donor 3 patch-extract
+sweep_donor 3 patch-apply
 sweep_donor 4 measure
 sweep_donor 4 autopsy
 sweep_donor 4 audit

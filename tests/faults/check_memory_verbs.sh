@@ -61,6 +61,8 @@ sweep_memory 460 assemble
 sweep_memory 8 gguf-split
 sweep_memory 8 gguf-join
 sweep_memory 8 gguf-edit
+sweep_memory 8 patch-extract
+sweep_memory 8 patch-apply
 sweep_memory 8 graft
 sweep_form 8 graft-part
 sweep_memory 8 dequantize

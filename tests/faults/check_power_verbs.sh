@@ -29,6 +29,8 @@ sweep_power 5 extract
 sweep_power 5 assemble
 sweep_power 5 gguf-split
 sweep_power 2 gguf-edit
+sweep_power 3 patch-extract
+sweep_power 3 patch-apply
 sweep_power 5 graft
 sweep_power 2 lora-merge
 sweep_power 1 lora-extract

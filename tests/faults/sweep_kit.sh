@@ -94,6 +94,11 @@ verb() {
         gguf-split) words=(gguf split "$model-gguf/tiny-qwen2-Q8_0.gguf" --max-tensors 17 "${t1[@]}" -o s) ;;
         gguf-join) words=(gguf join "$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf" "${t1[@]}" -o j.gguf) ;;
         gguf-edit) words=(gguf edit "$model-gguf/tiny-qwen2-Q8_0.gguf" --metadata general.name=x --remove tokenizer.ggml.pre "${t1[@]}" -o e.gguf) ;;
+        patch-extract) words=(patch extract --base "$q" --tuned "$area/pruned" "${t1[@]}" -o p) ;;
+        patch-apply)
+            [[ -e $area/patch ]] || made "$area/patch" patch extract --base "$q" --tuned "$area/pruned"
+            words=(patch apply --base "$q" --patch "$area/patch" "${t1[@]}" -o n)
+            ;;
         measure) words=(measure "$q" "${t1[@]}" -o z) ;;
         autopsy) words=(autopsy "$q" "${t1[@]}" -o a) ;;
         audit) words=(audit "$q" "$area/pruned" "${t1[@]}" --html a.html) ;;
@@ -125,7 +130,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | vocabulary-out | purify* | width* | layers* | convert* | dequantize* | quantize* | decide-* | lora-* | extract | assemble | gguf-* | graft | graft-part | merge* | experts* | imatrix) leaves+=(--resumable) ;; esac
+    case $name in prune* | vocabulary-out | purify* | width* | layers* | convert* | dequantize* | quantize* | decide-* | lora-* | extract | assemble | gguf-* | patch-* | graft | graft-part | merge* | experts* | imatrix) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)

@@ -356,6 +356,22 @@ START_TEST(movers)
         NEEDS(gguf_edit, write.output, "build/none.gguf", NULL, NULL, report, error);
     }
     {
+        organ_patch_extract_options o = {0};
+        SIZED(patch_extract, ENGINE);
+        NEEDS(patch_extract, base, MODEL, ENGINE);
+        NEEDS(patch_extract, tuned, MODEL, ENGINE);
+        NEEDS(patch_extract, write.output, "build/none", ENGINE);
+        o.write.dry_run = true;
+        DRY_RUN(organ_patch_extract(&o, ENGINE));
+    }
+    {
+        organ_patch_apply_options o = {0};
+        SIZED(patch_apply, ENGINE);
+        NEEDS(patch_apply, base, MODEL, ENGINE);
+        NEEDS(patch_apply, patch, MODEL, ENGINE);
+        NEEDS(patch_apply, write.output, "build/none", ENGINE);
+    }
+    {
         organ_graft_options o = {0};
         SIZED(graft, engine->kernels, NULL, NULL, report, error);
         NEEDS(graft, source, MODEL, engine->kernels, NULL, NULL, report, error);

@@ -54,6 +54,8 @@
     SCHEMA(models, 1) \
     SCHEMA(noise_pairs, 1) \
     SCHEMA(orthogonality, 1) \
+    SCHEMA(patch, 1) \
+    SCHEMA(patch_manifest, 1) \
     SCHEMA(perplexity, 1) \
     SCHEMA(progress, 1) \
     SCHEMA(prune, 1) \

@@ -70,6 +70,7 @@ static const struct {
     {"models", "models", NULL, NULL},
     {"noise_pairs", "modules", NULL, NULL},
     {"orthogonality", "modules", NULL, NULL},
+    {"patch", "tensors", NULL, NULL},
     {"perplexity", "models", NULL, NULL},
     {"prune", "tensors", NULL, NULL},
     {"prune", "projections", NULL, NULL},

@@ -43,6 +43,7 @@
     VIEW(models)                                                                                                       \
     VIEW(noise_pairs)                                                                                                  \
     VIEW(orthogonality)                                                                                                \
+    VIEW(patch)                                                                                                        \
     VIEW(perplexity)                                                                                                   \
     VIEW(prune)                                                                                                        \
     VIEW(purify)                                                                                                       \

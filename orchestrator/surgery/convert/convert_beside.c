@@ -128,7 +128,7 @@ static void add_file(organ_convert_job *job, const char *name, json_t *content, 
     char *const text = content ? organ_json_dump(content, JSON_INDENT(2)) : NULL;
     json_decref(content);
     if (text)
-        job->files[job->file_count++] = (organ_written_file){name, text, 0};
+        job->files[job->file_count++] = (organ_written_file){.name = name, .bytes = text};
     else
         organ_fail_memory(error, name);
 }

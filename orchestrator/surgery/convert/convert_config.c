@@ -529,10 +529,10 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
     if (organ_convert_check_layers(job, error) != ORGAN_OK)
         return error->status;
     char *const config = job->by_name ? config_text_by_name(job, error) : config_text(job, error);
-    job->files[job->file_count++] = (organ_written_file){"config.json", config, 0};
+    job->files[job->file_count++] = (organ_written_file){.name = "config.json", .bytes = config};
     char *const card = error->status ? NULL : organ_convert_card(job, error);
     if (card)
-        job->files[job->file_count++] = (organ_written_file){"README.md", card, 0};
+        job->files[job->file_count++] = (organ_written_file){.name = "README.md", .bytes = card};
     if (!error->status)
         organ_convert_pooling(job, error);
     if (error->status || organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
@@ -551,7 +551,7 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
                             "normalizer and pre-tokenizer: %s",
                             difference.text);
     char *const generation = organ_convert_generation(job, error);
-    job->files[job->file_count++] = (organ_written_file){"generation_config.json", generation, 0};
+    job->files[job->file_count++] = (organ_written_file){.name = "generation_config.json", .bytes = generation};
     organ_written_file pieces = {.name = "tokenizer.model"};
     if (!error->status)
         organ_tokenizer_to_pieces(job->model, &pieces.bytes, &pieces.length, error);

@@ -19,14 +19,17 @@
 
 /* ---- the path of the output ---- */
 
-/* In a run that decides, the key-values are made later. */
+/* In a run that decides, the key-values are made later. A verb may lay out files of either format. */
 bool organ_writing_makes_gguf(const organ_write *m)
 {
+    if (m->layout && !m->layout->only_copies && m->layout->format)
+        return strcmp(m->layout->format, "GGUF") == 0;
     return m->decide && !m->replaced.chosen ? m->model->gguf != NULL : m->pieces.gguf != NULL;
 }
 
-/* An output with GGUF key-values must be one .gguf file. A copy with replaced tensors can be a single file
- * only if the model is a single file with the same extension. Any other single file must be .safetensors. */
+/* An output with GGUF key-values must be one .gguf file, unless the verb has laid out files. A copy with replaced
+ * tensors can be a single file only if the model is a single file with the same extension. Any other single file must
+ * be .safetensors. */
 static organ_status prepare_check_ending(const organ_write *m, bool single, organ_error *error)
 {
     const bool gguf = organ_writing_makes_gguf(m);
@@ -34,7 +37,7 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
     const bool one_file = !m->model->whole_directory && m->model->file_count == 1;
     const char *const its = one_file ? strrchr(m->model->files[0].name, '.') : NULL;
     const char *const kind = gguf ? ".gguf" : ".safetensors";
-    if (gguf && !single)
+    if (gguf && !single && !m->layout)
         return organ_fail(error, ORGAN_USAGE, "%s: the output of a GGUF model is one file: name a .gguf",
                           m->requested->output);
     if (!single)
@@ -312,35 +315,40 @@ static organ_status print_bytes(const void *file, FILE *out, organ_error *error)
     return error->status;
 }
 
-/* The name of a file may begin with a folder. */
-static organ_status prepare_folder(const char *to, const char *name, organ_error *error)
+/* The name of a file may begin with folders. */
+static organ_status prepare_folders(const char *to, const char *name, organ_error *error)
 {
-    const char *const slash = strchr(name, '/');
-    ORGAN_OWNED char *const path = slash ? organ_format("%s/%.*s", to, (int)(slash - name), name) : NULL;
-    if (slash && !path)
-        return organ_fail_memory(error, to);
-    if (path && organ_make_folder(path, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be created", path);
+    for (const char *slash = strchr(name, '/'); slash && !error->status; slash = strchr(slash + 1, '/')) {
+        ORGAN_OWNED char *const path = organ_format("%s/%.*s", to, (int)(slash - name), name);
+        if (!path)
+            organ_fail_memory(error, to);
+        else if (organ_make_folder(path, 0777) && errno != EEXIST)
+            organ_fail_errno(error, errno, "%s: cannot be created", path);
+    }
     return error->status;
 }
 
 static organ_status prepare_write_file(const organ_writing *w, const char *to, const organ_written_file *file,
                                        organ_error *error)
 {
-    if (prepare_folder(to, file->name, error))
+    if (prepare_folders(to, file->name, error))
         return error->status;
-    if (!file->length)
+    if (!file->length && !file->exact)
         return prepare_write_text(w, to, file->name, file->bytes, error);
     ORGAN_OWNED char *const path = organ_format("%s/%s", to, file->name);
     if (!path)
         return organ_fail_memory(error, w->write->requested->output);
+    if (file->exact)
+        return organ_transfer_file(path, file->length, /*reserved=*/false, error)
+                   ? error->status
+                   : organ_transfer_bytes(path, file->bytes, file->length, 0, error);
     return organ_printed_write(path, print_bytes, file, error);
 }
 
 static organ_status write_config(const organ_writing *w, const char *to, organ_error *error)
 {
-    const organ_written_file file = {organ_writing_is_apart(w) ? ORGAN_FILES_FOLDER "/" CONFIG : CONFIG,
-                                     w->config.bytes, /*length=*/0};
+    const organ_written_file file = {.name = organ_writing_is_apart(w) ? ORGAN_FILES_FOLDER "/" CONFIG : CONFIG,
+                                     .bytes = w->config.bytes};
     return w->config_path ? prepare_write_file(w, to, &file, error) : ORGAN_OK;
 }
 

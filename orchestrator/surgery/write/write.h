@@ -161,6 +161,7 @@ typedef struct organ_written_file {
     const char *name;
     char *bytes;   /* owned by the verb */
     size_t length; /* of `bytes`; 0 for a text that ends with NUL */
+    bool exact;    /* exactly these `length` bytes: the file gets no seal */
 } organ_written_file;
 
 /* Where the model of a run comes from that is temporary: an earlier step of the command has made it. */

@@ -18,6 +18,7 @@ text='"calibration":"text","samples":1,"context":32'
     "$organ" lora merge --base root/models/tiny --adapter root/models/lora -o root/tuned --quiet >/dev/null &&
     "$organ" lora extract --base root/models/tiny --tuned root/tuned --rank 2 --select "*.self_attn.v_proj" -o root/fine --quiet >/dev/null &&
     mkdir root/files && "$organ" gguf split root/models/moe.gguf -o root/files/moe --max-tensors 9 --quiet >/dev/null &&
+    "$organ" patch extract --base root/models/small --tuned root/cut -o root/diff --quiet >/dev/null &&
     "$organ" prune root/models/moe.gguf -o root/cut.gguf --quiet >/dev/null || bad "no inputs"
 
 # VERB ARGUMENTS: a line for each form; o/N is the output of the N-th.
@@ -59,6 +60,8 @@ extract "MODEL":"models/small","output":"o/%"
 assemble "DIR":"parts/p","output":"o/%.safetensors"
 gguf split "MODEL":"models/moe.gguf","max-tensors":9,"output":"o/%"
 gguf join "FIRST":"files","output":"o/%.gguf"
+patch extract "base":"models/small","tuned":"cut","output":"o/%"
+patch apply "base":"models/small","patch":"diff","output":"o/%"
 graft "source":"cut","target":"models/small","select":"feed-forward","output":"o/%"
 measure "MODEL":["models/small"],"output":"o/%"
 fleet "DIR":"models","output":"o/%"

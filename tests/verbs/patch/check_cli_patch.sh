@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests organ patch extract and apply: the tuned model comes back byte for byte, patches that slime made, interrupted runs, and every kind of error. Ends
+# with the line "N passed, N failed".
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+q=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+"$organ" lora merge --base tiny-qwen2 --adapter "$top/fixtures/tiny-lora" -o tuned --quiet >../made 2>&1 || bad "no tune" ../made
+rm -r tuned/organ
+# same A B: both directories have the same files, apart from reports.
+same() { judge "$2 is not $1, byte for byte" diff -r -x organ "$1" "$2"; }
+# extract NAME ARGS...: makes the patch NAME of tiny-qwen2 and tuned.
+extract() { ends 0 patch extract --base tiny-qwen2 --tuned tuned -o "$1" --quiet "${@:2}"; }
+apply() { ends 0 patch apply --base tiny-qwen2 --patch "$1" -o "$2" --quiet "${@:3}"; }
+
+# ---- round trips: a tune with a tensor that the base lacks, in one file instead of three ----
+extract p
+prints "Tensors that the base lacks"
+prints "lm_head.weight"
+apply p n
+prints "Every tensor of the base and of the result"
+same tuned n
+extract o --encoding overwrite --checksum adler32 --level 5 --patch-version v2 --base-version v1
+judge "other settings in the index" test "$(jq -c .metadata o/model.safetensors.index.json)" = \
+    '{"base_version":"v1","checksum_format":"adler32","compression_format":"zstd","delta_encoding":"overwrite","version":"v2"}'
+apply o no --json
+same tuned no
+judge "other counts" test "$(jq -c '[.operation, .totals.tensors, .totals.same, .totals.changed, .totals.whole, .totals.bytes]' ../out)" = \
+    "[\"apply\",51,40,10,1,$(cat tuned/* | wc -c)]"
+extract s --max-shard-size 1M --json
+judge "the changes are in one file" test -e s/model-00002-of-00003.safetensors -o -e s/model-00002-of-00004.safetensors
+apply s ns
+same tuned ns
+ends 0 schema organ.patch_manifest/1 --quiet
+# The other way: the tune is the base, and a tensor goes.
+ends 0 patch extract --base tuned --tuned tiny-qwen2 -o back --quiet
+prints "Tensors of the base that the model lacks"
+ends 0 patch apply --base tuned --patch back -o nback --quiet
+same tiny-qwen2/. nback
+# Equal models have an empty patch.
+ends 0 patch extract --base tiny-qwen2 --tuned tiny-qwen2 -o empty --quiet
+prints "No tensor differs"
+ends 0 patch apply --base tiny-qwen2 --patch empty -o nempty --quiet
+same tiny-qwen2/. nempty
+# Files without tensors: hidden ones, folders, none; a file with the seal of a report keeps its bytes.
+cp -rL tiny-qwen2 more && chmod -R u+w more && mkdir -p more/a/b && echo x >more/a/b/c.txt && : >more/a/none && echo y >more/.hidden && rm more/vocab.json
+printf '# A page\n' >more/README.md
+ends 0 patch extract --base tiny-qwen2 --tuned more -o pmore --quiet
+apply pmore nmore
+same more nmore
+
+# ---- GGUF, as a file and in a directory ----
+ends 0 gguf edit "$q" -o e.gguf --metadata general.name=other --quiet
+ends 0 patch extract --base "$q" --tuned e.gguf -o g --quiet
+ends 0 patch apply --base "$q" --patch g -o ng.gguf --quiet
+judge "not the bytes of the tuned file" cmp -s e.gguf ng.gguf
+ends 0 patch apply --base "$q" --patch g -o ngd --quiet
+judge "not the bytes of the tuned file" cmp -s e.gguf ngd/e.gguf
+refused 2 "x.safetensors" patch apply --base "$q" --patch g -o x.safetensors
+refused 2 "x.gguf" patch apply --base tiny-qwen2 --patch p -o x.gguf
+refused 2 "x.gguf: a patch is a directory" patch extract --base "$q" --tuned e.gguf -o x.gguf
+split=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+ends 0 prune "$split" -o cut --quiet
+rm -rf cut/organ
+ends 0 patch extract --base "$split" --tuned cut -o psplit --quiet
+ends 0 patch apply --base "$split" --patch psplit -o nsplit --quiet
+same cut nsplit
+# A model of another type: everything is stored whole.
+ends 0 patch extract --base tiny-qwen2 --tuned "$q" -o cross --json --quiet
+judge "GGUF names are not those of safetensors" test "$(jq -c '[.totals.same, .totals.changed, .totals.whole]' ../out)" = '[0,0,50]'
+ends 0 dequantize "$q" -o plain.gguf --dtype f32 --quiet
+ends 0 patch extract --base "$q" --tuned plain.gguf -o types --json --quiet
+judge "tensors of another type are not listed" test "$(jq '(.reshaped | length) == .totals.whole and .totals.whole > 0' ../out)" = true
+ends 0 patch apply --base "$q" --patch types -o nplain.gguf --quiet
+judge "not the bytes of the tuned file" cmp -s plain.gguf nplain.gguf
+
+# ---- dry runs ----
+refuses_nothing=$(inventory)
+ends 0 patch extract --base tiny-qwen2 --tuned tuned -o z -n --json --quiet
+judge "a dry run has another size" test "$(jq .totals.patch_bytes ../out)" = "$(jq .totals.patch_bytes p/organ/patch.json)"
+ends 0 patch apply --base tiny-qwen2 --patch p -o z -n --quiet
+judge "a dry run writes" test "$(inventory)" = "$refuses_nothing"
+
+# ---- interrupted runs continue to the same bytes ----
+for turn in 1 2 3 4; do
+    rm -rf .r.organ-partial r
+    timeout -s KILL "0.$((turn * 3))" "$organ" patch extract --base tiny-qwen2 --tuned tuned -o r --quiet --threads 1 >../out 2>../err
+    [[ -e r ]] || ends 0 patch extract --base tiny-qwen2 --tuned tuned -o r --quiet --resume --threads 1
+    judge "a continued patch has other bytes" diff -r -x organ p r
+    rm -rf .k.organ-partial k
+    timeout -s KILL "0.$((turn * 3))" "$organ" patch apply --base tiny-qwen2 --patch p -o k --quiet --threads 1 >../out 2>../err
+    [[ -e k ]] || ends 0 patch apply --base tiny-qwen2 --patch p -o k --quiet --resume --threads 1
+    same tuned k
+done
+refused 2 "r" patch extract --base tiny-qwen2 --tuned tuned -o r
+ends 0 patch extract --base tiny-qwen2 --tuned tuned -o r --force --quiet
+ends 0 patch apply --base tiny-qwen2 --patch p -o k --force --quiet
+
+# ---- another base ----
+cp -rL tiny-qwen2 wrong && chmod -R u+w wrong
+shard=$("$organ" inspect wrong --tensors --json --select model.norm.weight | jq -r '.tensors[0].file')
+printf '\x55' | dd of="wrong/$shard" bs=1 seek=$(($(stat -c %s "wrong/$shard") - 3)) conv=notrunc status=none
+refused 3 "is not the base of the patch" patch apply --base wrong --patch p -o x
+refused 3 "has no tensor" patch apply --base "$q" --patch p -o x
+cp -rL tiny-qwen2 edited && chmod -R u+w edited && echo >>edited/merges.txt
+refused 3 "merges.txt" patch apply --base edited --patch p -o x
+cp -r p slime && rm -r slime/organ_patch.json slime/files slime/organ
+refused 3 "lm_head.weight" patch apply --base tiny-qwen2 --patch slime -o x
+refused 2 "--base" patch apply --patch p -o x
+refused 3 "is no patch" patch apply --base tiny-qwen2 --patch tiny-qwen2 -o x
+
+# ---- damaged patches ----
+# damaged THING WHAT...: a copy of the patch in which the command WHAT has changed something is refused by name.
+damaged() {
+    rm -rf d && cp -r p d
+    "${@:2}"
+    refused 3 "$1" patch apply --base tiny-qwen2 --patch d -o x
+}
+edit() { jq -c "$2" "p/$1" >"d/$1"; }
+byte() { printf '%b' "\\x$3" | dd of="d/$1" bs=1 seek="$2" conv=notrunc status=none; }
+damaged "blake3" edit model.safetensors.index.json '.metadata.checksum_format = "blake3"'
+damaged "delta_encoding" edit model.safetensors.index.json '.metadata.delta_encoding = "sum"'
+damaged "compression_format" edit model.safetensors.index.json '.metadata.compression_format = "lz4"'
+damaged "checksum_format" edit model.safetensors.index.json 'del(.metadata.checksum_format)'
+damaged "schema" edit organ_patch.json '.schema = "organ.patch_manifest/9"'
+damaged "../evil" edit organ_patch.json '.files["../evil"] = .files["config.json"] | del(.files["config.json"])'
+damaged "/evil" edit organ_patch.json '.files["/evil"] = .files["config.json"] | del(.files["config.json"])'
+damaged "a/../../evil" edit organ_patch.json '.files["a/../../evil"] = .files["config.json"]'
+damaged "stored" edit organ_patch.json '.files["config.json"].stored = "files/../../evil"'
+damaged "files/9.zst" edit organ_patch.json '.files["config.json"].stored = "files/9.zst"'
+damaged "overlaps" edit organ_patch.json '.tensors["model.norm.weight"].offset = .tensors["lm_head.weight"].offset'
+damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"].offset = 99999999999'
+damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"].bytes = 640000000000'
+damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"].change = "none"'
+damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"].after = "00000000000000000000000000000000"'
+damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"].before = "00000000000000000000000000000000"'
+damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"].shape = [2, 160]'
+damaged "lacks 1 of the 11" edit organ_patch.json 'del(.tensors["model.norm.weight"])'
+damaged "spans" edit organ_patch.json '.files["config.json"].spans = [0]'
+damaged "config.json" edit organ_patch.json '.files["config.json"].bytes = 99999999999'
+damaged "files/" byte "files/1.zst" 12 ff
+damaged "merges.txt" edit organ_patch.json '.files["merges.txt"].xxh3_128 = "00000000000000000000000000000000"'
+middle=$(($(stat -c %s p/model.safetensors) / 2))
+damaged "tensor '" byte model.safetensors "$middle" 55
+damaged "model.safetensors" truncate -s -100 d/model.safetensors
+damaged "organ_patch.json" truncate -s -100 d/organ_patch.json
+finish
