@@ -22,8 +22,8 @@ static const organ_option extract_options[] = {
           .common = true),
     OUTPUT("PATCH", extract.write.output, "new directory of the patch", .required = true),
     CHOICE("encoding", "xor|overwrite", extract.encoding,
-           "xor: new bytes ^ old bytes, smallest and fastest; overwrite: positions and new bytes, which may be applied "
-           "twice; default xor", .common = true),
+           "xor: exclusive or of new and old bytes, smallest and fastest; overwrite: positions and new bytes, which "
+           "may be applied twice; default xor", .common = true),
     CHOICE("checksum", "xxh3-128|adler32", extract.checksum,
            "checksums of changed tensors for other readers; default xxh3-128"),
     NUMBER("level", "N", extract.level, "level of the Zstandard compression", .range = {1, 9}, .fallback = "1"),

@@ -60,6 +60,7 @@ ends 0 quantize DENSE -o QUANTISED -s int4-group32 --quiet
 ends 0 imatrix DENSE -o IMATRIX --calibration TEXT --quiet
 ends 0 imatrix BLOCK -o IMATRIX.block --calibration TEXT --quiet
 ends 0 lora extract --base DENSE --tuned TUNED -o ADAPTER --rank 8 --quiet
+ends 0 patch extract --base DENSE --tuned TUNED -o PATCH --quiet
 printf 'models:\n  - model: MODEL\n    parameters: {weight: 0.5}\n  - model: TUNED\n    parameters: {weight: 0.5}\nmerge_method: linear\ndtype: bfloat16\n' >recipe.yaml
 
 for page in "${pages[@]}"; do
@@ -96,7 +97,7 @@ if ! in_part; then
             [[ $command == *mtp* ]] && continue # the model has no block
             grep -q -- '--dry-run' < <("$organ" "$verb" --help) || continue
             # These read what only a run on the whole model makes.
-            [[ $command != *" "@(ADAPTER|TUNED|FIRST|QUANTISED|OUT|recipe.yaml|FILE)* || $command == *" -o "* && $command != *" "@(ADAPTER|TUNED|FIRST|QUANTISED|recipe.yaml|--imatrix)* ]] || continue
+            [[ $command != *" "@(ADAPTER|TUNED|FIRST|PATCH|QUANTISED|OUT|recipe.yaml|FILE)* || $command == *" -o "* && $command != *" "@(ADAPTER|TUNED|FIRST|QUANTISED|recipe.yaml|--imatrix)* ]] || continue
             echo "$command"
         done < <(commands "$page")
     done | sort -u >../dry

@@ -25,6 +25,7 @@ const fuzz_target fuzz_targets[] = {
     {"imatrix", fuzz_imatrix, fuzz_mutate_any, GGUF_WORDS, 4096, 10000},
     {"names", fuzz_names, fuzz_mutate_any, JSON_WORDS, 4096, 4000},
     {"manifest", fuzz_manifest, fuzz_mutate_json, JSON_WORDS, 8192, 4000},
+    {"patch", fuzz_patch, fuzz_mutate_any, JSON_WORDS, 8192, 4000},
     {"report", fuzz_report, fuzz_mutate_json, JSON_WORDS, 16384, 1000},
     {"http_answers", fuzz_http_answers, fuzz_mutate_any, HTTP_WORDS, 8192, 500},
     {"http_requests", fuzz_http_requests, fuzz_mutate_bytes, HTTP_WORDS, 4096, 1000},

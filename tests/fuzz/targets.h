@@ -20,6 +20,7 @@ void fuzz_adapter(const uint8_t *data, size_t size);
 void fuzz_imatrix(const uint8_t *data, size_t size);
 void fuzz_names(const uint8_t *data, size_t size);
 void fuzz_manifest(const uint8_t *data, size_t size);
+void fuzz_patch(const uint8_t *data, size_t size);
 void fuzz_report(const uint8_t *data, size_t size);
 void fuzz_http_answers(const uint8_t *data, size_t size);
 void fuzz_http_requests(const uint8_t *data, size_t size);
