@@ -14,6 +14,7 @@ mkdir -p coming again && cp -rL "$model" coming/m && chmod -R u+w coming && cp -
 sweep_disk 4 inspect
 sweep_disk 4 vocabulary
 sweep_disk 4 vocabulary-out
+sweep_disk 2 vocabulary-labels
 sweep_disk 4 compare
 sweep_disk 4 merge
 sweep_disk 4 merge-then

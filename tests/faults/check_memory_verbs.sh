@@ -40,6 +40,7 @@ sweep_memory 20 topology topology
 sweep_memory 100 inspect
 sweep_memory 8 vocabulary
 sweep_memory 8 vocabulary-out
+sweep_memory 8 vocabulary-labels
 sweep_memory 8 compare
 sweep_memory 16 merge
 sweep_form 16 merge-then

@@ -35,6 +35,7 @@ verb() {
         inspect) words=(inspect "$q" --tensors) ;;
         vocabulary) words=(vocabulary "$model" --text "$area/text" "${t1[@]}") ;;
         vocabulary-out) words=(vocabulary "$model" --text "$area/text" "${t1[@]}" -o v) ;;
+        vocabulary-labels) words=(vocabulary "$model" --labels " the, and" "${t1[@]}" -o v) ;;
         compare) words=(compare "$q" "$area/pruned" "${t1[@]}") ;;
         merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o merged) ;;
         merge-ties) words=(merge "$area/pruned" --base "$q" --method ties --density 0.5 "${t1[@]}" -o merged) ;;
@@ -130,7 +131,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | vocabulary-out | purify* | width* | layers* | convert* | dequantize* | quantize* | decide-* | lora-* | extract | assemble | gguf-* | patch-* | graft | graft-part | merge* | experts* | imatrix) leaves+=(--resumable) ;; esac
+    case $name in prune* | vocabulary-out | vocabulary-labels | purify* | width* | layers* | convert* | dequantize* | quantize* | decide-* | lora-* | extract | assemble | gguf-* | patch-* | graft | graft-part | merge* | experts* | imatrix) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)

@@ -168,7 +168,7 @@ static organ_status check_output(const draft_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: SGLang reads the tokens for a block from a file of torch: name it .pt", w->output);
     if (!job->eagle3)
-        return organ_output_check(w->output, NULL, /*force=*/false, error);
+        return organ_output_check(w->output, NULL, w->force, error);
     if (!job->of->model->gguf && w->output && organ_output_is_file(w->output))
         return organ_fail(error, ORGAN_USAGE, "%s: the draft needs its own config.json: name a directory", w->output);
     return ORGAN_OK;
@@ -374,14 +374,27 @@ static organ_status prepare(draft_job *job, organ_error *error)
                                                    : organ_layout_metadata(model->gguf, &job->gguf, error);
 }
 
+static organ_status put_map(const draft_job *job, organ_output *output, organ_error *error)
+{
+    ORGAN_OWNED char *const path = organ_publish_path(&output->publish, organ_output_name(output));
+    if (!path)
+        return organ_fail_memory(error, output->path);
+    return organ_token_map_write(path, job->ids, job->count, error) ? error->status : organ_output_sync(output, error);
+}
+
+/* The report is made first: nothing fails after the list has its name. */
 static organ_status write_map(draft_job *job, json_t **report, organ_error *error)
 {
     const organ_write_options *const w = &job->of->options->write;
-    if (organ_model_unchanged(job->of->model, error) ||
-        (!w->dry_run && organ_token_map_write(w->output, job->ids, job->count, error)))
+    organ_output output = {.path = w->output, .single = true, .force = w->force};
+    if (organ_model_unchanged(job->of->model, error))
         return error->status;
-    *report = map_document(job);
-    return ORGAN_OK;
+    if (!(*report = map_document(job)))
+        return organ_fail_memory(error, job->of->options->model);
+    if (w->dry_run || organ_output_begin(&output, job->count * sizeof *job->ids, error))
+        return error->status;
+    put_map(job, &output, error);
+    return organ_output_end(&output, error);
 }
 
 static organ_status write_draft(draft_job *job, json_t **report, organ_error *error)

@@ -135,6 +135,9 @@ holds "the document" '.kind == "MTP" and .rows == 50 and .head == null' ../out
 judge "the list of the archive" test "$(od -An -v -w2 -t u1 -j $((30 + 12 + 6)) -N 100 map.pt | awk '{printf "%s%s", NR == 1 ? "[" : ",", $2} END {print "]"}')" = "$(cat kept.json)"
 if command -v unzip >/dev/null; then judge "the archive is damaged" unzip -tq map.pt; fi
 refused 2 "map.pt" vocabulary block --text text.txt --draft-head 50 -o map.pt
+was=$(inventory)
+ends 0 vocabulary block --text text.txt --draft-head 50 -o none.pt --dry-run --quiet
+judge "a dry run writes a list" test "$(inventory)" = "$was"
 refused 2 "name it .pt" vocabulary block --text text.txt --draft-head 50 -o map
 refused 2 "--target" vocabulary block --target tiny-qwen2 --text text.txt --draft-head 50 -o no.pt
 
