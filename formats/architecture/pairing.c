@@ -24,8 +24,20 @@ static bool row_has_experts(const forward_pairing *row)
     return family && family->gguf_experts && strcmp(family->gguf_experts, row->gguf) == 0;
 }
 
-const forward_pairing *organ_pairing_named(const char *architecture, bool experts)
+/* General.architecture of text models that llama.cpp runs beside a tower. */
+static const struct {
+    const char *type, *gguf;
+} beside_towers[] = {{"qwen2_vl", "qwen2vl"}, {"qwen2_5_vl", "qwen2vl"}, {"qwen3_vl", "qwen3vl"}};
+
+const forward_pairing *organ_pairing_named(const char *architecture, const char *model_type, bool experts)
 {
+    const char *gguf = NULL;
+    for (size_t k = 0; k < sizeof beside_towers / sizeof *beside_towers; k++)
+        if (strcmp(beside_towers[k].type, model_type) == 0)
+            gguf = beside_towers[k].gguf;
+    for (const forward_pairing *row = organ_pairing_rows; row->architecture && gguf; row++)
+        if (strcmp(row->architecture, architecture) == 0 && strcmp(row->gguf, gguf) == 0)
+            return row;
     for (const forward_pairing *row = organ_pairing_rows; row->architecture; row++)
         if (strcmp(row->architecture, architecture) == 0 && (experts || !row_has_experts(row)))
             return row;

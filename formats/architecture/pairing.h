@@ -20,7 +20,8 @@ typedef enum pairing_rule {
     PAIRING_BY_LAYER, /* an array: a number or flag for each layer */
     PAIRING_TENTH,    /* a tenth of a member of config.json */
     /* a member of config.json, an array that is extended to four numbers, or the array in `words` */
-    PAIRING_SECTIONS
+    PAIRING_SECTIONS,
+    PAIRING_TOWER_COUNT /* the number of elements of a member of vision_config; 0 without it */
 } pairing_rule;
 
 /* The type of a member of a configuration. */
@@ -124,8 +125,9 @@ extern const forward_pairing organ_pairing_rows[];
 const pairing_key *organ_pairing_key_at(const forward_pairing *pairing, size_t k);
 
 /* Returns the row of an architecture in config.json, or NULL. If models with experts have another general.architecture,
- * their row precedes the row for dense models; without `experts` it is skipped. */
-const forward_pairing *organ_pairing_named(const char *architecture, bool experts);
+ * their row precedes the row for dense models; without `experts` it is skipped. `model_type`, that of the whole model,
+ * chooses the row of a text model that llama.cpp runs beside a tower: its tokens have positions on three axes. */
+const forward_pairing *organ_pairing_named(const char *architecture, const char *model_type, bool experts);
 /* Returns whether a row of that general.architecture has the trait. */
 bool organ_pairing_has_trait(const char *gguf_architecture, pairing_trait trait);
 /* Returns whether llama.cpp multiplies by the scale of the GGUF tensor `name` in architectures with

@@ -262,7 +262,11 @@ const forward_pairing organ_pairing_rows[] = {
      "{" SILU ", \"shared_expert_combination_strategy\": \"average\", "
      "\"prefix_dense_sliding_window_pattern\": 1}", 0},
     {"GlmForCausalLM", "chatglm", "rope.dimension_count", "glm", NULL, "{" SILU "}", 0},
-    {"Qwen3VLMoeForConditionalGeneration", "qwen3moe", MOE, NULL, NULL, NULL, 0},
+    {"Qwen3VLMoeForConditionalGeneration", "qwen3vlmoe", MOE " rope.dimension_sections:qwen3vl n_deepstack_layers",
+     NULL, NULL, NULL, 0},
+    {"Qwen3VLMoeForConditionalGeneration", "qwen3moe", MOE, NULL, NULL, NULL, 0}, /* files of organ 0.3 and before */
+    {"Qwen2ForCausalLM", "qwen2vl", "rope.dimension_sections:qwen2vl", NULL, NULL, NULL, 0},
+    {"Qwen3ForCausalLM", "qwen3vl", "rope.dimension_sections:qwen3vl n_deepstack_layers", NULL, NULL, NULL, 0},
     {"Qwen2ForCausalLM", "qwen2vl", "", "qwen2", NULL, "{" SILU ", \"use_sliding_window\": false}", 0},
     {"Qwen3ForCausalLM", "qwen3vl", "", "qwen3", NULL,
      "{" SILU ", \"use_sliding_window\": false, \"attention_bias\": false}", 0},

@@ -15,7 +15,8 @@ static const forward_family *gguf_family_of(const organ_forward *f)
 {
     if (f->model->gguf || f->family->gguf)
         return f->family;
-    const forward_pairing *const row = organ_pairing_named(f->family->architecture, f->config.experts > 0);
+    const forward_pairing *const row =
+        organ_pairing_named(f->family->architecture, f->model->config.model_type, f->config.experts > 0);
     return row ? organ_forward_family_named(row->gguf, /*gguf=*/true) : NULL;
 }
 

@@ -30,11 +30,15 @@ const char *organ_settings_architecture(const organ_model *model, char out[96])
 /* A class of transformers may have several names in GGUF files, and the other way around. */
 static bool is_pair(const char *architecture, const organ_gguf *gguf, const char *name)
 {
-    const forward_pairing *const dense = organ_pairing_named(architecture, /*experts=*/false),
-                                 *const mixed = organ_pairing_named(architecture, /*experts=*/true),
-                                 *const back = organ_pairing_names_of_gguf(gguf, name);
-    return (!dense && !mixed) || (dense && strcmp(dense->gguf, name) == 0) ||
-           (mixed && strcmp(mixed->gguf, name) == 0) || (back && strcmp(back->architecture, architecture) == 0);
+    bool known = false;
+    const forward_pairing *const back = organ_pairing_names_of_gguf(gguf, name);
+    for (const forward_pairing *row = organ_pairing_rows; row->architecture; row++)
+        if (strcmp(row->architecture, architecture) == 0) {
+            known = true;
+            if (strcmp(row->gguf, name) == 0)
+                return true;
+        }
+    return !known || (back && strcmp(back->architecture, architecture) == 0);
 }
 
 static bool agree(const organ_model *a, const char *of_a, const organ_model *b, const char *of_b)

@@ -423,8 +423,9 @@ static organ_status translate_find_families(translation *t, const organ_model *b
 {
     const bool gguf = base->gguf != NULL;
     /* `true`: only names matter here, and those of models with and without experts are the same */
-    const forward_pairing *const pairing = gguf ? organ_pairing_names_of_gguf(base->gguf, base->config.model_type)
-                                                : organ_pairing_named(base->config.architecture, /*experts=*/true);
+    const forward_pairing *const pairing =
+        gguf ? organ_pairing_names_of_gguf(base->gguf, base->config.model_type)
+             : organ_pairing_named(base->config.architecture, base->config.model_type, /*experts=*/true);
     t->family = organ_forward_family_named(pairing ? pairing->architecture : base->config.architecture, /*gguf=*/false);
     t->gguf_family = pairing ? organ_forward_family_named(pairing->gguf, /*gguf=*/true) : NULL;
     t->norms_plus_one = pairing && pairing->traits & PAIRING_NORMS_PLUS_ONE;

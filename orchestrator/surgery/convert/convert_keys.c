@@ -231,6 +231,9 @@ static organ_status keys_set_by_rule(organ_convert_job *job, const pairing_key *
                       : ORGAN_OK;
     case PAIRING_SECTIONS:
         return keys_set_sections(job, row, key, error);
+    case PAIRING_TOWER_COUNT:
+        member = json_object_get(json_object_get(job->file, "vision_config"), row->members);
+        return organ_gguf_writer_set_number(job->gguf, key, row->type, (double)json_array_size(member), error);
     }
     return ORGAN_OK;
 }

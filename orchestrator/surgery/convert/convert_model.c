@@ -166,7 +166,7 @@ static organ_status read_config_json(organ_convert_job *job, organ_error *error)
     if (organ_json_parse_object(&text, &job->file, error) == ORGAN_OK) {
         job->text = organ_config_text(job->file, &architecture);
         job->family = organ_forward_family_named(architecture, /*gguf=*/false);
-        job->pairing = organ_pairing_named(architecture, /*experts=*/true);
+        job->pairing = organ_pairing_named(architecture, job->model->config.model_type, /*experts=*/true);
         if (!job->pairing || !job->family)
             organ_convert_find_names(job, architecture, error);
         else
@@ -185,7 +185,7 @@ static organ_status choose_row(organ_convert_job *job, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
     const char *const experts = job->family->gguf_experts;
-    job->pairing = organ_pairing_named(job->family->architecture, c->experts > 0);
+    job->pairing = organ_pairing_named(job->family->architecture, job->model->config.model_type, c->experts > 0);
     for (unsigned l = 0; l < c->layers && experts && strcmp(job->pairing->gguf, experts) == 0; l++)
         if (c->kinds[l].feed && !c->kinds[l].mixture)
             return organ_fail(error, ORGAN_BAD_INPUT,

@@ -130,7 +130,7 @@ START_TEST(biases_are_reordered_like_weights)
     const organ_forward_config config = {
         .layers = 1, .kinds = &kind, .head_dim = HEAD, .rope = {.dimensions = ROTATED}};
     const uint64_t shape[] = {HEADS * HEAD, HIDDEN};
-    const place_model model = {organ_pairing_named("GraniteForCausalLM", false),
+    const place_model model = {organ_pairing_named("GraniteForCausalLM", "granite", false),
                                organ_forward_family_named("GraniteForCausalLM", false),
                                organ_forward_family_named("granite", true),
                                &config,
