@@ -129,7 +129,7 @@ serve http jobs models page
 surgery/calibration
 surgery/adapter convert merge write
 surgery/allocate calibration write
-surgery/audit folds vocabulary
+surgery/audit folds patch vocabulary
 surgery/convert encoding readers repack scoring write
 surgery/encoding
 surgery/folds calibration write

@@ -187,7 +187,9 @@ const organ_verb organ_audit_verb = {
              "If both are GGUF models with the same tensors and PRUNED is an output of organ gguf, or has another "
              "number of files, or is quantised, audit compares all tensors and key-values.\n"
              "If PRUNED is an output of organ vocabulary, audit compares its rows, tokens, merges and ids with those "
-             "of the donor; with --text also the tokens and logits of texts.",
+             "of the donor; with --text also the tokens and logits of texts.\n"
+             "If PRUNED is an output of organ patch apply, audit compares every tensor, header and file with the "
+             "digests of the patch, and unchanged tensors with the base.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning; with --recipe the merged model"),
              OPTIONAL("PRUNED", MODEL, audit.pruned, "the pruned or cut copy; not with --recipe")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

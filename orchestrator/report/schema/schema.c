@@ -22,6 +22,7 @@
     SCHEMA(audit_gguf, 1) \
     SCHEMA(audit_labels, 1) \
     SCHEMA(audit_merge, 1) \
+    SCHEMA(audit_patch, 1) \
     SCHEMA(audit_vocabulary, 1) \
     SCHEMA(autopsy, 1) \
     SCHEMA(compare, 1) \

@@ -451,6 +451,26 @@ const organ_view organ_audit_gguf_view = {.schema = "organ.audit_gguf/1",
                                           .lead = AUDIT_GGUF_VERDICT,
                                           BLOCKS_OF(audit_gguf_blocks)};
 
+/* ---- organ.audit_patch/1: `organ audit` of a model made of a patch ---- */
+
+#define AUDIT_PATCH_VERDICT                                                                                            \
+    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: {from_donor:count} of {tensors:count} tensors "    \
+    "are the donor's, byte for byte, and all others those of the patch.}"
+
+static const organ_item audit_patch_highlights[] = {
+    CHECKS_PASSED,
+    {NULL, "of {tensors:count} tensors have the digests of the patch", "{proved:count}"},
+    {NULL, "of {files:count} files have them outside of tensors, too", "{proved_files:count}"}};
+
+static const organ_block audit_patch_blocks[] = {
+    AUDIT_OF_COPY(audit_patch_highlights, AUDIT_PATCH_VERDICT, "made_by", "Digests were compared with")};
+
+const organ_view organ_audit_patch_view = {.schema = "organ.audit_patch/1",
+                                           .kind = "Audit of a patched model",
+                                           .title = "{donor.name}",
+                                           .lead = AUDIT_PATCH_VERDICT,
+                                           BLOCKS_OF(audit_patch_blocks)};
+
 /* ---- organ.audit_vocabulary/1: `organ audit` of a model with fewer tokens ---- */
 
 #define AUDIT_VOCABULARY_VERDICT                                                                                       \

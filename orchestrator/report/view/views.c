@@ -40,6 +40,7 @@ static const struct {
     {"audit_cut", "layers", NULL, NULL},
     {"audit_gguf", "keys", NULL, NULL},
     {"audit_merge", "problems", NULL, NULL},
+    {"audit_patch", "problems", NULL, NULL},
     {"audit_vocabulary", "problems", NULL, NULL},
     {"autopsy", "tensors", NULL, NULL},
     {"compare", "pairs", NULL, NULL},

@@ -15,6 +15,7 @@
     VIEW(audit_gguf)                                                                                                   \
     VIEW(audit_labels)                                                                                                 \
     VIEW(audit_merge)                                                                                                  \
+    VIEW(audit_patch)                                                                                                  \
     VIEW(audit_vocabulary)                                                                                             \
     VIEW(autopsy)                                                                                                      \
     VIEW(compare)                                                                                                      \

@@ -54,6 +54,16 @@ bool organ_audit_is_labelled(const organ_model *copy);
 organ_status organ_audit_labelled(const organ_audit_options *options, const organ_engine *engine,
                                   const organ_progress *progress, json_t **report, organ_error *error);
 
+/* ---- models made of a patch ---- */
+
+/* Returns whether the copy has a report of organ patch apply. */
+bool organ_audit_is_patched(const organ_model *copy);
+
+/* organ_audit for such a copy and its base: tensors, headers and other files have the digests that the report states,
+ * and tensors without changes are the base's. The report has the schema organ.audit_patch/1. */
+organ_status organ_audit_patched(const organ_audit_options *options, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error);
+
 /* Returns the differences of two lists of key-values except split.*, in the order of `after`, then removed ones in that
  * of `before`: [{"key", "change": "added"|"changed"|"removed", "type", "before", "after", "xxh3"}]. Texts are those of
  * organ_gguf_value_text, null if there is no such value; "xxh3" is the digest of the value after, null if removed. NULL

@@ -155,12 +155,12 @@ static organ_status pack_xor(lane *l, organ_error *error)
         if (read_chunk(l, at, (size_t)n, /*sum=*/true, error))
             break;
         const uint64_t changed = take_difference(l->was, l->is, (size_t)n);
-        if (changed && !row->changed) {
+        if (changed && !row->changed && !l->run->pass->only_digests) {
             begin_frame(l, row->tuned->bytes);
             organ_delta_add_zeros(l->writer, at, error);
         }
         row->changed += changed;
-        if (row->changed && !error->status)
+        if (row->changed && !l->run->pass->only_digests && !error->status)
             changed ? organ_delta_add(l->writer, l->was, (size_t)n, error) : organ_delta_add_zeros(l->writer, n, error);
     }
     return error->status;
@@ -169,10 +169,12 @@ static organ_status pack_xor(lane *l, organ_error *error)
 static organ_status pack_whole(lane *l, organ_error *error)
 {
     organ_patch_change *const row = &l->run->pass->changes[l->row];
-    begin_frame(l, row->tuned->bytes);
+    const bool packs = !l->run->pass->only_digests;
+    if (packs)
+        begin_frame(l, row->tuned->bytes);
     for (uint64_t at = 0, n; at < row->tuned->bytes && !error->status; at += n) {
         n = row->tuned->bytes - at < CHUNK ? row->tuned->bytes - at : CHUNK;
-        if (read_chunk(l, at, (size_t)n, /*sum=*/true, error) == ORGAN_OK)
+        if (read_chunk(l, at, (size_t)n, /*sum=*/true, error) == ORGAN_OK && packs)
             organ_delta_add(l->writer, l->is, (size_t)n, error);
     }
     row->changed = row->tuned->bytes;

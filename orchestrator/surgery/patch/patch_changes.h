@@ -35,6 +35,7 @@ typedef struct organ_patch_pass {
     organ_delta_encoding encoding;
     organ_checksum_kind kind;
     int level;
+    bool only_digests;           /* no frames are made: `packed` and `checksum` are not set */
     organ_patch_change *changes; /* a row for each tensor of `tuned` */
     void *context;               /* first argument of the callbacks */
     /* Receives the bytes of a row's frame in their order, on the worker of the row. NULL: they are only counted. */

@@ -80,6 +80,20 @@ judge "a dry run has another size" test "$(jq .totals.patch_bytes ../out)" = "$(
 ends 0 patch apply --base tiny-qwen2 --patch p -o z -n --quiet
 judge "a dry run writes" test "$(inventory)" = "$refuses_nothing"
 
+# ---- audit ----
+ends 0 audit tiny-qwen2 n --json --quiet
+judge "audit counts other tensors" test "$(jq -c '[.tensors, .proved, .from_donor, .files == .proved_files, (.problems | length)]' ../out)" = '[51,51,40,true,0]'
+ends 0 audit "$q" ng.gguf --quiet
+prints "Passed: 50 of 50 tensors"
+ends 0 prune tiny-qwen2 -o other --quiet
+ends 1 audit other n --quiet # another base
+says "differs from the donor's"
+cp -r n spoiled && printf '\x55' | dd of=spoiled/model.safetensors bs=1 seek=500000 conv=notrunc status=none && echo >>spoiled/merges.txt
+ends 1 audit tiny-qwen2 spoiled --quiet
+says "the report states"
+prints "2 problems"
+rm -r spoiled
+
 # ---- interrupted runs continue to the same bytes ----
 for turn in 1 2 3 4; do
     rm -rf .r.organ-partial r
