@@ -209,7 +209,7 @@ surgery/patch patch_changes.h
 surgery/readers readers.h
 surgery/repack repack.h
 surgery/scoring scoring.h
-surgery/vocabulary token_tables.h token_settings.h label_head.h draft_head.h
+surgery/vocabulary token_tables.h token_settings.h label_head.h draft_head.h new_rows.h
 surgery/write write.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
@@ -741,6 +741,7 @@ shrink/measure_scores.c
 shrink/patterns.c
 shrink/predict.c
 shrink/width.c
+vocabulary/vocabulary_add.c
 vocabulary/vocabulary_trim.c
 LAW
 grep -E '^orchestrator/(surgery|verbs)/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |

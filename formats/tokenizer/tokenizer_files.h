@@ -150,4 +150,45 @@ organ_status organ_tokenizer_unite(const organ_union_model *models, size_t count
                                    size_t extra_count, char **json, organ_tokenizer **made, json_t *warnings,
                                    organ_error *error);
 
+/* ---- new tokens ---- */
+
+/* A token that a tokenizer gets. */
+typedef struct organ_new_token {
+    const char *text; /* as texts have it; of a part, as the vocabulary has it. Ends with NUL */
+    size_t bytes;
+    const char *file; /* for messages: where the text comes from; NULL for a part */
+    size_t line;
+    bool special;     /* an added token, which cuts a text before it is split; else merges make the token */
+    bool part;        /* no listed token: the merges of one need it */
+    uint32_t *pieces; /* result: ids that the tokenizer gives to the text before; owned by the extension */
+    size_t piece_count;
+} organ_new_token;
+
+/* New tokens of a tokenizer. The caller adds them with organ_extension_add and releases the extension. */
+typedef struct organ_extension {
+    organ_new_token *tokens; /* token k gets the id first + k; parts follow those that the caller has added */
+    size_t count, room;
+    uint32_t first;
+    size_t merges;         /* number of new merges */
+    char *json;            /* result: the text of tokenizer.json */
+    organ_tokenizer *made; /* result: the tokenizer read from it */
+} organ_extension;
+
+/* Appends a token with a copy of the text. `file` must outlive the extension. Returns false if memory is exhausted. */
+bool organ_extension_add(organ_extension *extension, const char *text, size_t bytes, const char *file, size_t line,
+                         bool special);
+void organ_extension_release(organ_extension *extension);
+
+/* Adds the tokens to the tokenizer of a model, which keeps its ids and merges. An ordinary token gets merges after all
+ * others, so that it is made of what the merges so far leave of its text: its first two tokens are joined until one
+ * token is left. Shorter tokens come first. What such a merge makes on the way is a token too, a part, if the
+ * vocabulary lacks it; so is a character that the vocabulary writes by bytes. Other texts change only where they have a
+ * new token or part.
+ *
+ * Returns ORGAN_BAD_INPUT, naming file and line, for a token that the tokenizer has, a text that occurs twice, a text
+ * with a byte or character that the vocabulary cannot write, and for a text that the tokenizer never leaves whole, so
+ * that no text would become the token; for a model without tokenizer.json. Returns ORGAN_IO if a file cannot be read or
+ * memory is exhausted. */
+organ_status organ_tokenizer_extend(const organ_union_model *model, organ_extension *extension, organ_error *error);
+
 #endif

@@ -3,12 +3,11 @@
 #include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_parts.h"
+#include "formats/tokenizer/union_tables.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SHOWN 60 /* bytes of a token in a warning */
 
 enum { FILE_LIMIT = 256 << 20 }; /* upper bound of the bytes of a tokenizer file */
 
@@ -32,41 +31,21 @@ uint32_t organ_vocabulary_id(const organ_tokenizer *t, const char *text, size_t 
 
 /* ---- the union as tables ---- */
 
-/* A token of the union that the first model lacks. */
-typedef struct new_token {
-    bool added, from_file; /* it is an added token; it has the flags of `like` */
-    organ_added like;
-} new_token;
-
-typedef struct union_state {
-    const organ_union_model *models;
-    size_t count;
-    organ_tokenizer *u; /* all tokens and merges of the union, without steps */
-    uint32_t first;     /* id of the first new token */
-    new_token *tokens;  /* new tokens by id - first */
-    size_t token_count, token_room;
-    json_t *merges; /* of the union, in order: pairs of texts */
-    uint32_t ranks; /* number of these */
-    json_t *warnings;
-} union_state;
-
-static organ_status lack_memory(const union_state *s, organ_error *error)
+organ_status organ_union_lack_memory(const organ_union *s, organ_error *error)
 {
     return organ_fail_memory(error, s->models[0].name);
 }
 
-__attribute__((format(printf, 2, 3))) static void tell(const union_state *s, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void tell(const organ_union *s, const char *format, ...)
 {
     char text[2000];
     ORGAN_FORMAT_REST(text, format);
-    organ_bytes valid = {0}; /* a token may be a part of a character, and is cut after SHOWN bytes */
+    organ_bytes valid = {0}; /* a token may be a part of a character, and is cut */
     if (!organ_utf8_append_valid(text, strlen(text), &valid) ||
         json_array_append_new(s->warnings, json_stringn(valid.data, valid.used)))
         organ_memory_count_refusal();
     free(valid.data);
 }
-
-static int shown(size_t bytes) { return (int)(bytes < SHOWN ? bytes : SHOWN); }
 
 /* Returns the entry of the list of added tokens, or NULL. */
 static const organ_added *added_of(const organ_tokenizer *t, uint32_t id)
@@ -83,19 +62,17 @@ static const organ_added *added_of(const organ_tokenizer *t, uint32_t id)
 /* Returns whether the texts of their tokens are written in the same way. */
 static bool same_letters(const organ_tokenizer *a, const organ_tokenizer *b) { return a->byte_level == b->byte_level; }
 
-/* Adds a token to the union; `like`: the entry of the file from which it comes, or NULL. Returns false if memory runs
- * out. */
-static bool put_new(union_state *s, const char *text, size_t bytes, const organ_added *like, bool added)
+bool organ_union_put(organ_union *s, const char *text, size_t bytes, const organ_added *like, bool added)
 {
     if (!organ_grow(&s->tokens, s->token_count, &s->token_room, sizeof *s->tokens))
         return false;
-    s->tokens[s->token_count] = (new_token){.added = added, .from_file = like != NULL};
+    s->tokens[s->token_count] = (organ_union_token){.added = added, .from_file = like != NULL};
     if (like)
         s->tokens[s->token_count].like = *like;
     return organ_tokenizer_add_token(s->u, s->first + (uint32_t)s->token_count++, text, bytes);
 }
 
-static organ_status put_first_tokens(union_state *s, organ_error *error)
+organ_status organ_union_put_first(organ_union *s, organ_error *error)
 {
     const organ_tokenizer *const t = s->models[0].tokenizer;
     size_t bytes;
@@ -103,13 +80,13 @@ static organ_status put_first_tokens(union_state *s, organ_error *error)
     for (uint32_t id = 0; id < t->facts.vocabulary; id++) {
         const char *const text = organ_vocabulary_text(t, id, &bytes);
         if (text && !organ_tokenizer_add_token(s->u, id, text, bytes))
-            return lack_memory(s, error);
+            return organ_union_lack_memory(s, error);
     }
     return ORGAN_OK;
 }
 
 /* A model that gives another name to an id may have trained the row of a reserved token under that name. */
-static void note_renamed(const union_state *s, size_t model, size_t renamed, uint32_t id)
+static void note_renamed(const organ_union *s, size_t model, size_t renamed, uint32_t id)
 {
     const organ_tokenizer *const t = s->models[model].tokenizer, *const base = s->models[0].tokenizer;
     size_t bytes, was;
@@ -118,11 +95,11 @@ static void note_renamed(const union_state *s, size_t model, size_t renamed, uin
         tell(s,
              "%s renames %zu added token%s of %s, for example %u from '%.*s' to '%.*s': both names are in the union, "
              "the new one with the id %u",
-             s->models[model].name, renamed, renamed == 1 ? "" : "s", s->models[0].name, id, shown(was), old,
-             shown(bytes), text, organ_tokenizer_id(s->u, text, bytes));
+             s->models[model].name, renamed, renamed == 1 ? "" : "s", s->models[0].name, id, organ_union_shown(was),
+             old, organ_union_shown(bytes), text, organ_tokenizer_id(s->u, text, bytes));
 }
 
-static organ_status put_tokens_of(union_state *s, size_t model, organ_error *error)
+static organ_status put_tokens_of(organ_union *s, size_t model, organ_error *error)
 {
     const organ_union_model *const m = &s->models[model];
     const organ_tokenizer *const t = m->tokenizer, *const base = s->models[0].tokenizer;
@@ -134,8 +111,8 @@ static organ_status put_tokens_of(union_state *s, size_t model, organ_error *err
         if (!text || organ_tokenizer_id(s->u, text, bytes) != ORGAN_NO_ID)
             continue;
         const organ_added *const added = added_of(t, id);
-        if (!put_new(s, text, bytes, added, added || !letters))
-            return lack_memory(s, error);
+        if (!organ_union_put(s, text, bytes, added, added || !letters))
+            return organ_union_lack_memory(s, error);
         ordinary += !added;
         const organ_added *const before = added ? added_of(base, id) : NULL;
         if (before && organ_vocabulary_id(t, base->tokens[id].text, base->tokens[id].bytes) == ORGAN_NO_ROW) {
@@ -153,36 +130,35 @@ static organ_status put_tokens_of(union_state *s, size_t model, organ_error *err
 
 /* ---- merges ---- */
 
-static organ_status put_pair(union_state *s, uint32_t left, uint32_t right, uint32_t made, organ_error *error)
+organ_status organ_union_put_pair(organ_union *s, uint32_t left, uint32_t right, uint32_t made, organ_error *error)
 {
     const organ_token *const l = &s->u->tokens[left], *const r = &s->u->tokens[right];
     json_t *const pair = json_array();
     if (json_array_append_new(pair, json_stringn(l->text, l->bytes)) ||
         json_array_append_new(pair, json_stringn(r->text, r->bytes))) {
         json_decref(pair);
-        return lack_memory(s, error);
+        return organ_union_lack_memory(s, error);
     }
     if (json_array_append_new(s->merges, pair) || !organ_tokenizer_merge(s->u, left, right, s->ranks++, made))
-        return lack_memory(s, error);
+        return organ_union_lack_memory(s, error);
     return ORGAN_OK;
 }
 
 /* Returns the id in the union of a token of a model, or ORGAN_NO_ID. */
-static uint32_t id_in_union(const union_state *s, const organ_tokenizer *t, uint32_t id)
+static uint32_t id_in_union(const organ_union *s, const organ_tokenizer *t, uint32_t id)
 {
     size_t bytes;
     const char *const text = organ_vocabulary_text(t, id, &bytes);
     return text ? organ_tokenizer_id(s->u, text, bytes) : ORGAN_NO_ID;
 }
 
-/* Puts the merges of the first model, or those of another one that make new tokens. */
-static organ_status put_merges_of(union_state *s, size_t model, organ_error *error)
+organ_status organ_union_put_merges(organ_union *s, size_t model, organ_error *error)
 {
     const organ_tokenizer *const t = s->models[model].tokenizer;
     size_t count;
     ORGAN_OWNED organ_merge *const merges = organ_tokenizer_merges(t, &count);
     if (!merges)
-        return lack_memory(s, error);
+        return organ_union_lack_memory(s, error);
     for (size_t k = 0; k < count && !error->status; k++) {
         uint32_t left, right;
         organ_merge_is_of_tokens(&merges[k], &left, &right);
@@ -192,14 +168,14 @@ static organ_status put_merges_of(union_state *s, size_t model, organ_error *err
         if (left == ORGAN_NO_ID || right == ORGAN_NO_ID || made == ORGAN_NO_ID ||
             (model && (made < s->first || organ_tokenizer_pair(s->u, left, right))))
             continue;
-        put_pair(s, left, right, made, error);
+        organ_union_put_pair(s, left, right, made, error);
     }
     return error->status;
 }
 
 /* Gives the merge of two tokens to a new token that the merges so far make of these two at last. Later merges have
  * lower ranks, so they undo none of the earlier ones. */
-static organ_status reach_token(union_state *s, organ_bpe *bpe, uint32_t id, bool *reached, bool *progress,
+static organ_status reach_token(organ_union *s, organ_bpe *bpe, uint32_t id, bool *reached, bool *progress,
                                 organ_error *error)
 {
     const organ_token *const token = &s->u->tokens[id];
@@ -214,11 +190,11 @@ static organ_status reach_token(union_state *s, organ_bpe *bpe, uint32_t id, boo
     *reached = *progress = true;
     free(bpe->cache); /* it may have words that the new merge joins */
     bpe->cache = NULL;
-    return put_pair(s, ids->items[0], ids->items[1], id, error);
+    return organ_union_put_pair(s, ids->items[0], ids->items[1], id, error);
 }
 
 /* A token that gets its merge may be a part of another one, so all are tried until none gets one. */
-static organ_status reach_tokens(union_state *s, size_t *unreached, uint32_t *example, organ_error *error)
+static organ_status reach_tokens(organ_union *s, size_t *unreached, uint32_t *example, organ_error *error)
 {
     organ_ids ids = {.max = 3};
     organ_bpe bpe = {.tokenizer = s->u, .ids = &ids};
@@ -237,7 +213,7 @@ static organ_status reach_tokens(union_state *s, size_t *unreached, uint32_t *ex
     return error->status;
 }
 
-static organ_status put_all_merges(union_state *s, organ_error *error)
+static organ_status put_all_merges(organ_union *s, organ_error *error)
 {
     const organ_tokenizer *const base = s->models[0].tokenizer;
     size_t unreached = 0;
@@ -248,12 +224,12 @@ static organ_status put_all_merges(union_state *s, organ_error *error)
     organ_tokenizer_ready(s->u);
     for (size_t k = 0; k < s->count && !error->status; k++)
         if (same_letters(s->models[k].tokenizer, base))
-            put_merges_of(s, k, error);
+            organ_union_put_merges(s, k, error);
     if (error->status || reach_tokens(s, &unreached, &example, error))
         return error->status;
     if (unreached)
         tell(s, "no text becomes %zu of the %zu new tokens, for example '%.*s': %s splits them into three or more",
-             unreached, s->token_count, shown(s->u->tokens[example].bytes), s->u->tokens[example].text,
+             unreached, s->token_count, organ_union_shown(s->u->tokens[example].bytes), s->u->tokens[example].text,
              s->models[0].name);
     return ORGAN_OK;
 }
@@ -269,7 +245,7 @@ static json_t *added_json(const organ_tokenizer *t, uint32_t id, const organ_add
 }
 
 /* The package tokenizers gives an added token the first free id, unless the vocabulary has it. */
-static json_t *vocabulary_json(const union_state *s)
+static json_t *vocabulary_json(const organ_union *s)
 {
     json_t *const vocabulary = json_object();
     for (uint32_t id = 0; id < s->first + s->token_count; id++) {
@@ -280,12 +256,12 @@ static json_t *vocabulary_json(const union_state *s)
     return vocabulary;
 }
 
-static json_t *all_added_json(const union_state *s)
+static json_t *all_added_json(const organ_union *s)
 {
     static const organ_added as_mergekit = {.normalized = true};
     json_t *const list = json_array();
     for (uint32_t id = 0; id < s->first + s->token_count; id++) {
-        const new_token *const fresh = id < s->first ? NULL : &s->tokens[id - s->first];
+        const organ_union_token *const fresh = id < s->first ? NULL : &s->tokens[id - s->first];
         const organ_added *added = fresh ? NULL : added_of(s->models[0].tokenizer, id);
         if (fresh && fresh->added)
             added = fresh->from_file ? &fresh->like : &as_mergekit;
@@ -295,7 +271,7 @@ static json_t *all_added_json(const union_state *s)
     return list;
 }
 
-static organ_status edit_file(const union_state *s, const char *label, const char *bytes, size_t length, char **json,
+static organ_status edit_file(const organ_union *s, const char *label, const char *bytes, size_t length, char **json,
                               organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
@@ -309,21 +285,24 @@ static organ_status edit_file(const union_state *s, const char *label, const cha
     return error->status;
 }
 
-/* Reads the union from the text, and compares it with the first tokenizer. */
-static organ_status read_again(const union_state *s, const char *json, organ_tokenizer **made, organ_error *error)
+static organ_status read_again(const organ_union *s, const char *json, organ_tokenizer **made, organ_error *error)
 {
     const organ_json_source text = {.bytes = json, .length = strlen(json), .label = "tokenizer.json of the union"};
-    organ_tokenizer_difference difference = {0};
     *made = organ_tokenizer_create(s->models[0].name, error);
-    if (!*made || organ_tokenizer_from_json(NULL, *made, &text, error) ||
-        organ_tokenizer_compare(s->models[0].tokenizer, *made, "the union", &difference, error))
+    return *made ? organ_tokenizer_from_json(NULL, *made, &text, error) : error->status;
+}
+
+static organ_status compare_union(const organ_union *s, const organ_tokenizer *made, organ_error *error)
+{
+    organ_tokenizer_difference difference = {0};
+    if (organ_tokenizer_compare(s->models[0].tokenizer, made, "the union", &difference, error))
         return error->status;
     if (difference.found && difference.text[0])
         tell(s, "the union splits texts of %s in another way: %s", s->models[0].name, difference.text);
     return ORGAN_OK;
 }
 
-static organ_status write_union(union_state *s, char **json, organ_tokenizer **made, organ_error *error)
+organ_status organ_union_write(organ_union *s, char **json, organ_tokenizer **made, organ_error *error)
 {
     const organ_union_model *const m = &s->models[0];
     ORGAN_OWNED char *bytes = NULL;
@@ -341,19 +320,20 @@ organ_status organ_tokenizer_unite(const organ_union_model *models, size_t count
                                    size_t extra_count, char **json, organ_tokenizer **made, json_t *warnings,
                                    organ_error *error)
 {
-    union_state s = {.models = models, .count = count, .merges = json_array(), .warnings = warnings};
+    organ_union s = {.models = models, .count = count, .merges = json_array(), .warnings = warnings};
     *json = NULL;
     *made = NULL;
     s.u = organ_tokenizer_create(models[0].name, error);
-    if (s.u && put_first_tokens(&s, error) == ORGAN_OK)
+    if (s.u && organ_union_put_first(&s, error) == ORGAN_OK)
         for (size_t k = 1; k < count && !error->status; k++)
             put_tokens_of(&s, k, error);
     for (size_t k = 0; k < extra_count && !error->status; k++)
         if (organ_tokenizer_id(s.u, extra[k], strlen(extra[k])) == ORGAN_NO_ID &&
-            !put_new(&s, extra[k], strlen(extra[k]), /*like=*/NULL, /*added=*/true))
-            lack_memory(&s, error);
-    if (!error->status && s.token_count && put_all_merges(&s, error) == ORGAN_OK)
-        write_union(&s, json, made, error);
+            !organ_union_put(&s, extra[k], strlen(extra[k]), /*like=*/NULL, /*added=*/true))
+            organ_union_lack_memory(&s, error);
+    if (!error->status && s.token_count && put_all_merges(&s, error) == ORGAN_OK &&
+        organ_union_write(&s, json, made, error) == ORGAN_OK)
+        compare_union(&s, *made, error);
     organ_tokenizer_close(s.u);
     json_decref(s.merges);
     free(s.tokens);

@@ -147,7 +147,9 @@ typedef struct organ_vocabulary_options {
     const char *labels;       /* words between commas, each one token: write a classifier of these; NULL: none */
     unsigned draft_head;      /* rows that the head of a draft gets, those that the texts need; 0: no draft */
     const char *target; /* with draft_head: path or URL of the model whose tokenizer the draft has; NULL: its own */
-    const char *rerank_template;      /* path of a text with {query} and {document}, for labels in GGUF; NULL: none */
+    const char *rerank_template; /* path of a text with {query} and {document}, for labels in GGUF; NULL: none */
+    const char *add;             /* path of a text in UTF-8 with a new token on each line, made by merges; NULL: none */
+    const char *special;         /* path of such a text of new added tokens; NULL: none */
     const organ_model_access *access; /* access to a model behind a URL; NULL: defaults */
     organ_write_options write;        /* write.output NULL, without dry_run: only report */
 } organ_vocabulary_options;
@@ -165,6 +167,12 @@ ORGAN_DEFAULTS(vocabulary, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.evaluat
  * type they are stored in; other tensors stay. Ids are replaced in all files and key-values that hold them. The report
  * lists the kept tokens and is written to OUT/organ/vocabulary.json, next to a single file as X.vocabulary.json. Before
  * tensors are written, the tokenizer of the output is read, and must give the texts the same tokens.
+ *
+ * With `add` or `special` writes a directory with new tokens, whose ids follow all others; *report has the schema
+ * organ.vocabulary_add/1 and is written as vocabulary_add.json. Tokens of `add` get merges after all others, so that
+ * texts have them. A new row is the mean of the rows of the tokens that the text had before, in each tensor in F32, F16
+ * or BF16. It then also returns ORGAN_BAD_INPUT, naming file and line, for an empty line, a token that exists or occurs
+ * twice, and one that no text would have; for other types and for GGUF.
  *
  * Returns ORGAN_USAGE without a text or list, for options that exclude each other, for too little memory and for an
  * output that exists; ORGAN_BAD_INPUT for an empty text or one that is not UTF-8, for a tokenizer that is not

@@ -61,6 +61,13 @@ static const organ_option draft_options[] = {
     MODEL("target", "MODEL", vocabulary.target,
           "with --draft-head: the model whose tokenizer the draft has, if it has none of its own")};
 
+static const organ_option add_options[] = {
+    INPUT("add", "FILE", vocabulary.add,
+          "write the model with new tokens, one on each line of FILE, blanks included: merges make them, and their "
+          "rows are the means of those of their pieces; without --text", .common = true),
+    INPUT("special", "FILE", vocabulary.special,
+          "the same for added tokens, such as <tool>, which cut a text before it is split")};
+
 static void settle(vocabulary_call *own)
 {
     own->vocabulary.texts = own->texts.word;
@@ -90,12 +97,15 @@ const organ_verb organ_vocabulary_verb = {
              "and vLLM read it, or llama.cpp (GGUF of qwen3 and qwen3vl).\n"
              "With --draft-head the head of an EAGLE-3 draft gets the rows of the most frequent tokens, with d2t, t2d "
              "and draft_vocab_size; the report has the share of a text's tokens that it can draft.\n"
+             "With --add the model gets new tokens after all others, with merges that make them. What a merge makes on "
+             "the way to a longer token is a token, too. --special adds tokens that cut a text. The model must be "
+             "safetensors with a tokenizer.json, and its embedding and head in F32, F16 or BF16.\n"
              "The tokenizer must be byte-pair encoding: byte-level, with byte fallback, or of SentencePiece. WordPiece "
              "and Unigram are rejected.",
     OPERANDS(OPERAND("MODEL", MODEL, vocabulary.model, "a model with its tokenizer: directory or .gguf")),
     GROUPS(GROUP("Texts", text_options), GROUP("Policy", policy_options), GROUP("Labels", label_options),
-           GROUP("Draft", draft_options), GROUP("Output", output_options), MACHINE_GROUP,
-           REACH_GROUP, REPORTING_GROUP),
+           GROUP("Draft", draft_options), GROUP("New tokens", add_options), GROUP("Output", output_options),
+           MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ vocabulary gemma-3-270m.gguf --text english.txt", "How few rows English needs."},
              {"organ vocabulary MODEL --text code.txt --text chats.txt --evaluate new.txt",
               "The same for two texts, and what it costs on a third one."},
@@ -104,7 +114,8 @@ const organ_verb organ_vocabulary_verb = {
              {"organ vocabulary MODEL --labels yes,no -o reranker",
               "Writes a reranker: the model with two rows of its head."},
              {"organ vocabulary DRAFT --target MODEL --draft-head 32768 --text code.txt -o small",
-              "Writes an EAGLE-3 draft with the 32,768 rows that code needs most."}),
-    .exits = {.content = "a text is empty or no UTF-8, the tokenizer is no byte-pair encoding, or a label is not "
-                         "one token"},
+              "Writes an EAGLE-3 draft with the 32,768 rows that code needs most."},
+             {"organ vocabulary MODEL --add words.txt --special tags.txt -o larger", "Adds tokens."}),
+    .exits = {.content = "a text is empty or no UTF-8, the tokenizer is no byte-pair encoding, a label is not one "
+                         "token, or a new token exists or would be in no text"},
     .run = run_vocabulary};

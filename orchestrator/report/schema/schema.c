@@ -72,6 +72,7 @@
     SCHEMA(untrusted, 1) \
     SCHEMA(vocabularies, 1) \
     SCHEMA(vocabulary, 1) \
+    SCHEMA(vocabulary_add, 1) \
     SCHEMA(width, 1)
 /* clang-format on */
 

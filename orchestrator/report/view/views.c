@@ -89,6 +89,7 @@ static const struct {
     {"untrusted", "findings", NULL, NULL},
     {"vocabularies", "models", NULL, NULL},
     {"vocabulary", "policies", NULL, NULL},
+    {"vocabulary_add", "tokens", NULL, NULL},
     {"width", "projections", NULL, NULL},
 };
 

@@ -58,6 +58,7 @@
     VIEW(untrusted)                                                                                                    \
     VIEW(vocabularies)                                                                                                 \
     VIEW(vocabulary)                                                                                                   \
+    VIEW(vocabulary_add)                                                                                               \
     VIEW(width)
 /* clang-format on */
 

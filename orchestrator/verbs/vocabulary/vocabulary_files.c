@@ -10,9 +10,8 @@
 
 /* organ writes new files with the names up to ORGAN_TOKEN_FILES. The others also list tokens, but loaders do not read
  * them beside a tokenizer.json. */
-const char *const organ_vocabulary_left_out[] = {
-    "tokenizer.json", "tokenizer_config.json", ORGAN_TOKEN_FILES, "added_tokens.json",       "merges.txt", "vocab.json",
-    "vocab.txt",      ORGAN_TOKENIZER_OTHERS,  "spiece.model",    "sentencepiece.bpe.model", NULL};
+const char *const organ_vocabulary_left_out[] = {"tokenizer.json", "tokenizer_config.json", ORGAN_TOKEN_FILES,
+                                                 ORGAN_TOKENIZERS_LEFT_OUT, NULL};
 
 organ_token_settings organ_vocabulary_settings(const vocabulary_job *job)
 {
@@ -29,7 +28,7 @@ static organ_status print_text(const void *text, FILE *out, organ_error *error)
     return error->status;
 }
 
-static organ_status write_text(const char *to, const char *name, const char *text, organ_error *error)
+organ_status organ_vocabulary_write_text(const char *to, const char *name, const char *text, organ_error *error)
 {
     ORGAN_OWNED char *const path = organ_format("%s/%s", to, name);
     return path ? organ_printed_write(path, print_text, text, error) : organ_fail_memory(error, to);
@@ -41,7 +40,7 @@ static organ_status write_tokenizer(const vocabulary_job *job, const char *to, c
     const vocabulary_policy *const p = organ_vocabulary_chosen(job);
     if (organ_kept_file(&p->kept, job->model, name, &text, error) || !text)
         return error->status;
-    return write_text(to, name, text, error);
+    return organ_vocabulary_write_text(to, name, text, error);
 }
 
 static organ_status write_settings(const vocabulary_job *job, const char *to, const char *name, organ_error *error)
@@ -55,7 +54,7 @@ static organ_status write_settings(const vocabulary_job *job, const char *to, co
         return error->status;
     if (organ_json_edit_begin(&edit, name, bytes, length, error) == ORGAN_OK &&
         organ_token_settings_edit(&settings, &edit, error) == ORGAN_OK && to)
-        write_text(to, name, edit.bytes, error);
+        organ_vocabulary_write_text(to, name, edit.bytes, error);
     return error->status;
 }
 

@@ -131,6 +131,13 @@ organ_status organ_vocabulary_draft(vocabulary_job *job, json_t **report, organ_
 
 /* Names of files that are not copied from the model to the output; the list ends with NULL. */
 extern const char *const organ_vocabulary_left_out[];
+/* Those with tokens that loaders do not read beside a tokenizer.json. */
+#define ORGAN_TOKENIZERS_LEFT_OUT                                                                                      \
+    "added_tokens.json", "merges.txt", "vocab.json", "vocab.txt", ORGAN_TOKENIZER_OTHERS, "spiece.model",              \
+        "sentencepiece.bpe.model"
+
+/* Writes a text file into the directory `to`. */
+organ_status organ_vocabulary_write_text(const char *to, const char *name, const char *text, organ_error *error);
 
 /* Writes the files of the tokenizer and those with ids into the directory `to`. */
 organ_status organ_vocabulary_write_files(const vocabulary_job *job, const char *to, organ_error *error);

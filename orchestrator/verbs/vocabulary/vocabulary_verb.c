@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ vocabulary. */
 #include "orchestrator/verbs/vocabulary/vocabulary_job.h"
+#include "orchestrator/verbs/vocabulary/vocabulary_add.h"
 
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
@@ -146,7 +147,10 @@ organ_status organ_vocabulary(const organ_vocabulary_options *options, const org
         return error->status;
     vocabulary_job job = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
     const organ_report_work work = organ_report_begin(report);
-    measure(&job, report, error);
+    if (options->add || options->special)
+        organ_vocabulary_add(options, engine, progress, report, error);
+    else
+        measure(&job, report, error);
     close_job(&job);
     return organ_report_end(&work, options->model, error);
 }

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ * Adds new tokens to a tokenizer, with the merges that make them. */
+#include "formats/base/format_rest.h"
+#include "formats/base/text.h"
+#include "formats/tokenizer/tokenizer_parts.h"
+#include "formats/tokenizer/union_tables.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool organ_extension_add(organ_extension *x, const char *text, size_t bytes, const char *file, size_t line,
+                         bool special)
+{
+    char *const copy = organ_format("%.*s", (int)bytes, text);
+    if (!copy || !organ_grow(&x->tokens, x->count, &x->room, sizeof *x->tokens)) {
+        free(copy);
+        return false;
+    }
+    x->tokens[x->count++] = (organ_new_token){
+        .text = copy, .bytes = bytes, .file = file, .line = line, .special = special, .part = file == NULL};
+    return true;
+}
+
+void organ_extension_release(organ_extension *x)
+{
+    for (size_t k = 0; k < x->count; k++)
+        ORGAN_FREE_ARRAYS((void *)x->tokens[k].text, x->tokens[k].pieces);
+    organ_tokenizer_close(x->made);
+    ORGAN_FREE_ARRAYS(x->tokens, x->json);
+    *x = (organ_extension){0};
+}
+
+__attribute__((format(printf, 3, 4))) static organ_status fail_token(const organ_new_token *t, organ_error *error,
+                                                                     const char *format, ...)
+{
+    char text[400];
+    ORGAN_FORMAT_REST(text, format);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: '%.*s' %s", t->file, t->line, organ_union_shown(t->bytes),
+                      t->text, text);
+}
+
+/* Writes the text as the vocabulary writes it: bytes as letters, or blanks as U+2581. */
+static bool put_letters(const organ_tokenizer *t, const organ_new_token *token, organ_bytes *letters)
+{
+    const bool blanks = !t->byte_level && organ_tokenizer_id(t, ORGAN_BLANK, strlen(ORGAN_BLANK)) != ORGAN_NO_ID;
+    bool good = true;
+    letters->used = 0;
+    for (size_t k = 0; k < token->bytes && good; k++) {
+        char letter[4];
+        if (t->byte_level)
+            good = organ_bytes_add(letters, letter,
+                                   organ_utf8_put(organ_byte_to_unicode((unsigned char)token->text[k]), letter));
+        else if (blanks && token->text[k] == ' ')
+            good = organ_bytes_add(letters, ORGAN_BLANK, strlen(ORGAN_BLANK));
+        else
+            good = organ_bytes_add(letters, token->text + k, 1);
+    }
+    return good;
+}
+
+static organ_status put_listed(organ_union *s, const organ_extension *x, const organ_new_token *token,
+                               organ_bytes *letters, organ_error *error)
+{
+    static const organ_added as_special = {.special = true};
+    const organ_tokenizer *const base = s->models[0].tokenizer;
+    letters->used = 0;
+    if (token->special ? !organ_bytes_add(letters, token->text, token->bytes) : !put_letters(base, token, letters))
+        return organ_union_lack_memory(s, error);
+    const uint32_t id = organ_tokenizer_id(s->u, letters->data, letters->used);
+    if (id != ORGAN_NO_ID && id >= s->first)
+        return fail_token(token, error, "is that of line %zu of %s, too", x->tokens[id - s->first].line,
+                          x->tokens[id - s->first].file);
+    if (id != ORGAN_NO_ID)
+        return fail_token(token, error, "is a token already: %u", id);
+    return organ_union_put(s, letters->data, letters->used, token->special ? &as_special : NULL, token->special)
+               ? ORGAN_OK
+               : organ_union_lack_memory(s, error);
+}
+
+/* Adds a part with the text that the vocabulary writes. */
+static organ_status put_part(organ_union *s, organ_extension *x, const char *text, size_t bytes, organ_error *error)
+{
+    if (!organ_extension_add(x, text, bytes, NULL, 0, /*special=*/false) ||
+        !organ_union_put(s, text, bytes, /*like=*/NULL, /*added=*/false))
+        return organ_union_lack_memory(s, error);
+    organ_tokenizer_ready(s->u);
+    return ORGAN_OK;
+}
+
+/* Characters that only bytes write become tokens. In a vocabulary of bytes, all letters must be there. */
+static organ_status put_characters(organ_union *s, organ_extension *x, size_t number, organ_error *error)
+{
+    const organ_token token = s->u->tokens[s->first + number];
+    size_t length;
+    for (size_t at = 0; at < token.bytes && !error->status; at += length) {
+        const uint32_t code = organ_utf8_at(token.text + at, &length);
+        const uint32_t id = organ_tokenizer_id(s->u, token.text + at, length);
+        if (id != ORGAN_NO_ID)
+            continue;
+        if (s->u->byte_level)
+            return fail_token(&x->tokens[number], error, "has the byte 0x%02X, which no token writes",
+                              (unsigned)organ_unicode_to_byte(code));
+        if (!s->u->byte_fallback)
+            return fail_token(&x->tokens[number], error, "has the character U+%04X, which no token writes",
+                              (unsigned)code);
+        put_part(s, x, token.text + at, length, error);
+    }
+    return error->status;
+}
+
+/* Joins the first two of the tokens that the text of a new token has so far. */
+static organ_status join_first(organ_union *s, organ_extension *x, uint32_t id, const organ_ids *ids,
+                               organ_error *error)
+{
+    const organ_token token = s->u->tokens[id];
+    const size_t bytes = (size_t)s->u->tokens[ids->items[0]].bytes + s->u->tokens[ids->items[1]].bytes;
+    uint32_t made = organ_tokenizer_id(s->u, token.text, bytes);
+    if (made == ORGAN_NO_ID) {
+        made = (uint32_t)s->u->token_count;
+        if (put_part(s, x, token.text, bytes, error))
+            return error->status;
+    }
+    x->merges++;
+    return organ_union_put_pair(s, ids->items[0], ids->items[1], made, error);
+}
+
+static organ_status make_token(organ_union *s, organ_extension *x, size_t number, organ_error *error)
+{
+    const uint32_t id = s->first + (uint32_t)number;
+    organ_ids ids = {.max = SIZE_MAX};
+    organ_bpe bpe = {.tokenizer = s->u, .ids = &ids};
+    for (bool whole = false; !whole && !error->status;) {
+        const organ_token token = s->u->tokens[id];
+        ids.count = 0;
+        if (organ_bpe_word(&bpe, token.text, token.bytes, error))
+            break;
+        whole = ids.count == 1 && ids.items[0] == id;
+        if (!whole && ids.count < 2)
+            fail_token(&x->tokens[number], error, "cannot be made by merges");
+        else if (!whole)
+            join_first(s, x, id, &ids, error);
+        free(bpe.cache); /* it may have words that the new merge joins */
+        bpe.cache = NULL;
+    }
+    ORGAN_FREE_ARRAYS(ids.items, bpe.symbols, bpe.heap, bpe.cache);
+    return error->status;
+}
+
+typedef struct sized_token {
+    size_t bytes, number;
+} sized_token;
+
+static int by_size(const void *a, const void *b)
+{
+    const sized_token *const x = a, *const y = b;
+    return ORGAN_ORDERS(ORGAN_ORDER(x->bytes, y->bytes), ORGAN_ORDER(x->number, y->number));
+}
+
+/* Shorter tokens may be parts of longer ones. */
+static organ_status make_tokens(organ_union *s, organ_extension *x, organ_error *error)
+{
+    const size_t listed = x->count;
+    ORGAN_OWNED sized_token *const order = malloc((listed + 1) * sizeof *order);
+    size_t count = 0;
+    if (!order)
+        return organ_union_lack_memory(s, error);
+    for (size_t k = 0; k < listed; k++)
+        if (!x->tokens[k].special)
+            order[count++] = (sized_token){s->u->tokens[s->first + k].bytes, k};
+    if (count)
+        qsort(order, count, sizeof *order, by_size);
+    for (size_t k = 0; k < count && !error->status; k++)
+        put_characters(s, x, order[k].number, error);
+    for (size_t k = 0; k < count && !error->status; k++)
+        make_token(s, x, order[k].number, error);
+    return error->status;
+}
+
+/* Sets the ids that the tokenizer gave to the text of a new token before. */
+static organ_status find_pieces(const organ_union *s, organ_extension *x, size_t number, organ_error *error)
+{
+    const organ_tokenizer *const base = s->models[0].tokenizer;
+    const organ_token *const token = &s->u->tokens[s->first + number];
+    organ_new_token *const fresh = &x->tokens[number];
+    organ_ids ids = {.max = SIZE_MAX};
+    organ_bpe bpe = {.tokenizer = base, .ids = &ids};
+    if (fresh->special)
+        organ_tokenizer_encode(base, fresh->text, fresh->bytes, /*special=*/false, &ids.items, &ids.count, error);
+    else
+        organ_bpe_word(&bpe, token->text, token->bytes, error);
+    fresh->pieces = ids.items;
+    fresh->piece_count = ids.count;
+    bool known = ids.count > 0;
+    for (size_t k = 0; k < ids.count && known; k++)
+        known = ids.items[k] < s->models[0].rows && ids.items[k] != base->unknown;
+    ORGAN_FREE_ARRAYS(bpe.symbols, bpe.heap, bpe.cache);
+    if (error->status || known)
+        return error->status;
+    return fresh->file ? fail_token(fresh, error, "has a character that no token with a row writes")
+                       : organ_fail(error, ORGAN_BAD_INPUT, "'%.*s', a part of a new token, has no pieces with rows",
+                                    organ_union_shown(fresh->bytes), fresh->text);
+}
+
+/* A text has the token if it stands alone, without the blank that a tokenizer puts before a text, or in a new line. */
+static organ_status check_token(const organ_tokenizer *made, const organ_new_token *token, uint32_t id,
+                                organ_error *error)
+{
+    const size_t blank = token->bytes > 1 && token->text[0] == ' ';
+    ORGAN_OWNED char *const line = organ_format("a\n%s", token->text);
+    const char *const texts[] = {token->text, token->text + blank, line ? line : ""};
+    char split[200] = "";
+    bool found = false;
+    for (unsigned k = 0; k < 3 && !found && !error->status; k++) {
+        ORGAN_OWNED uint32_t *ids = NULL;
+        size_t count = 0, bytes, used = 0;
+        organ_tokenizer_encode(made, texts[k], strlen(texts[k]), /*special=*/true, &ids, &count, error);
+        for (size_t n = 0; n < count && !error->status; n++) {
+            found = found || ids[n] == id;
+            const char *const piece = organ_tokenizer_piece(made, ids[n], &bytes);
+            if (k == 0 && used < sizeof split)
+                used += (size_t)snprintf(split + used, sizeof split - used, "%s'%.*s'", n ? " " : "",
+                                         organ_union_shown(bytes), piece);
+        }
+    }
+    return found || error->status
+               ? error->status
+               : fail_token(token, error, "would be a token that no text has: the tokenizer splits it into %s", split);
+}
+
+static organ_status finish_extension(organ_union *s, organ_extension *x, organ_error *error)
+{
+    for (size_t k = 0; k < x->count && !error->status; k++)
+        find_pieces(s, x, k, error);
+    if (error->status || organ_union_write(s, &x->json, &x->made, error))
+        return error->status;
+    for (size_t k = 0; k < x->count && !error->status; k++)
+        if (!x->tokens[k].part)
+            check_token(x->made, &x->tokens[k], s->first + (uint32_t)k, error);
+    return error->status;
+}
+
+organ_status organ_tokenizer_extend(const organ_union_model *model, organ_extension *x, organ_error *error)
+{
+    organ_union s = {.models = model, .count = 1, .merges = json_array(), .warnings = NULL};
+    organ_bytes letters = {0};
+    s.u = organ_tokenizer_create(model->name, error);
+    if (s.u && organ_union_put_first(&s, error) == ORGAN_OK) {
+        x->first = s.first;
+        for (size_t k = 0; k < x->count && !error->status; k++)
+            put_listed(&s, x, &x->tokens[k], &letters, error);
+    }
+    if (!error->status) {
+        s.u->byte_level = model->tokenizer->byte_level;
+        s.u->byte_fallback = model->tokenizer->byte_fallback;
+        organ_tokenizer_ready(s.u);
+        organ_union_put_merges(&s, 0, error);
+    }
+    if (!error->status && make_tokens(&s, x, error) == ORGAN_OK)
+        finish_extension(&s, x, error);
+    organ_tokenizer_close(s.u);
+    json_decref(s.merges);
+    ORGAN_FREE_ARRAYS(s.tokens, letters.data);
+    return error->status;
+}

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests organ vocabulary --add and --special: tokens, merges, rows, files, refusals. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+cp -rL "${model%/*}/tiny-llama" llama && chmod -R u+w llama
+printf ' hyperplanes\nqwzx\n hyperplane\n Gr\xc3\xbc\xc3\x9fe\r\n' >words.txt
+printf '<tool>\n<|thought|>' >tags.txt
+
+# holds CONDITION...: each is true of the report of larger.
+holds() { for condition in "$@"; do judge "not: $condition" test "$(jq "$condition" larger/organ/vocabulary_add.json)" = true; done; }
+# row MODEL TENSOR ROW: the bytes of a row of a tensor, as hexadecimal digits.
+row() {
+    local file offset width
+    read -r file offset width < <("$organ" inspect "$1" --tensors --json --quiet --select "$2" |
+        jq -r '.tensors[0] | "\(.file) \(.offset) \(.bytes / .shape[0])"')
+    od -An -v -tx1 -j $((offset + $3 * width)) -N "$width" "$1/$file" | tr -d ' \n'
+}
+# ids MODEL [TEXT]: the ids of a text, in one line.
+ids() { printf %s "$2" >../text && "$organ" tokenize "$1" --text ../text --ids --special --json --quiet | jq -c .ids; }
+
+ends 0 vocabulary tiny-qwen2 --add words.txt --special tags.txt -o larger --quiet
+prints "Added tokens to"
+first=$(jq .vocabulary.first larger/organ/vocabulary_add.json)
+judge "the first new id is $first" test "$first" = 2048
+holds '.schema == "organ.vocabulary_add/1"' '[.tokens[].id] == [range(2048; 2048 + (.tokens | length))]' '[.tokens[:6][].text] ==
+    [" hyperplanes", "qwzx", " hyperplane", " Grüße", "<tool>", "<|thought|>"]' '.vocabulary | .added == 4 and .special == 2 and .parts > 0' \
+    '.vocabulary.rows == 2048 + (.tokens | length)' '[.tokens[6:][].kind == "part"] | all' '.tokens[0].line == 1 and .tokens[6].line == null'
+judge vocab_size test "$(jq .vocab_size larger/config.json)" = "$(jq .vocabulary.rows larger/organ/vocabulary_add.json)"
+judge "merges" test "$(jq '.model.merges | length' larger/tokenizer.json)" = \
+    "$(($(jq '.model.merges | length' tiny-qwen2/tokenizer.json) + $(jq .vocabulary.merges larger/organ/vocabulary_add.json)))"
+judge "added_tokens_decoder" test "$(jq -r '.added_tokens_decoder["2052"].content' larger/tokenizer_config.json)" = "<tool>"
+judge "files that list old tokens are copied" test ! -e larger/vocab.json -a ! -e larger/merges.txt
+
+# Texts have the new tokens, and others the tokens that they had.
+judge "a new token" test "$(ids larger 'a hyperplane')" = "$(ids tiny-qwen2 a | jq -c '. + [2050]')"
+judge "a longer one" test "$(ids larger 'a hyperplanes')" = "$(ids tiny-qwen2 a | jq -c '. + [2048]')"
+judge "one in a word" test "$(ids larger 'xqwzx' | jq 'any(. == 2049)')" = true
+judge "umlauts" test "$(ids larger 'a Grüße' | jq '.[-1]')" = 2051
+judge "special tokens" test "$(ids larger '<tool>a<|thought|>')" = "$(ids tiny-qwen2 a | jq -c '[2052] + . + [2053]')"
+judge "another text changes" cmp -s <("$organ" tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt --ids --quiet) \
+    <("$organ" tokenize larger --text tiny-qwen2/heldout.txt --ids --quiet)
+
+# Rows: the old ones stay; that of a token of one piece is a copy; that of two equal pieces too.
+embedding=model.embed_tokens.weight
+for k in 0 1 1000 2047; do
+    judge "row $k changes" test "$(row larger $embedding $k)" = "$(row tiny-qwen2 $embedding $k)"
+done
+printf 'qqqq\n' >same.txt
+ends 0 vocabulary tiny-qwen2 --add same.txt -o equal --quiet
+piece=$(jq '.tokens[0].pieces | unique | .[0]' equal/organ/vocabulary_add.json)
+judge "the pieces differ" test "$(jq '.tokens[0].pieces | unique | length' equal/organ/vocabulary_add.json)" = 1
+judge "the mean of equal rows is another one" test "$(row equal $embedding 2048)" = "$(row tiny-qwen2 $embedding "$piece")"
+ends 0 perplexity larger --text words.txt --json
+ends 0 evaluate tiny-qwen2 larger --text words.txt --json
+ends 0 generate larger --prompt "a hyperplane" --tokens 2
+ends 0 vocabulary larger --text words.txt --json
+
+# Threads and ISA do not matter; a second run adds to the first.
+ORGAN_ISA=scalar ends 0 vocabulary tiny-qwen2 --add words.txt --special tags.txt -o again --threads 1 --quiet
+for file in tokenizer.json tokenizer_config.json config.json model.safetensors; do
+    judge "$file differs" cmp -s "larger/$file" "again/$file"
+done
+printf 'zzqqy\n' >more.txt
+ends 0 vocabulary larger --add more.txt -o twice --quiet
+judge "a second run" test "$(ids twice 'a hyperplane zzqqy' | jq 'any(. == 2050)')" = true
+
+# Another tokenizer, and a plan.
+ends 0 vocabulary llama --add more.txt --special tags.txt -o llama2 --quiet
+new=$(jq .vocabulary.first llama2/organ/vocabulary_add.json)
+judge "a token of llama" test "$(ids llama2 'zzqqy' | jq "any(. == $new)")" = true
+before=$(inventory)
+ends 0 vocabulary tiny-qwen2 --add words.txt -o none --dry-run --json
+judge "a dry run lists no tokens" test "$(jq '.dry_run and (.tokens | length > 4)' ../out)" = true
+judge "a dry run writes" test "$(inventory)" = "$before"
+
+# ---- refusals ----
+# listed TEXT MESSAGE: a list with this text is refused.
+listed() {
+    printf "$1" >list.txt
+    refused 3 "list.txt: $2" vocabulary tiny-qwen2 --add list.txt -o made
+}
+listed '' "is empty"
+listed 'abcqz\n\nxyzzy\n' "line 2 is empty"
+listed 'abcqz\nxyz\xff\n' "line 2 is no text in UTF-8"
+listed 'ab\0c\n' "line 1 is no text in UTF-8"
+listed 'qwzx\nabcqz\nqwzx\n' "line 3: 'qwzx' is that of line 1 of list.txt, too"
+listed 'qwzx\n the\n' "line 2: ' the' is a token already:"
+listed '<|endoftext|>\n' "line 1: '<|endoftext|>' is a token already: 2047"
+listed 'two words\n' "line 1: 'two words' would be a token that no text has: the tokenizer splits it into"
+listed "$(head -c 600 /dev/zero | tr '\0' q)\n" "line 1 has 600 bytes, but a token has at most 512"
+printf 'qwzx\n' >list.txt
+refused 3 "list.txt: line 1: 'qwzx' is that of line 2 of words.txt, too" vocabulary tiny-qwen2 --add words.txt --special list.txt -o made
+refused 2 "--add writes a model" vocabulary tiny-qwen2 --add words.txt
+refused 2 "--add adds tokens: it excludes --keep-all" vocabulary tiny-qwen2 --add words.txt --keep-all -o made
+refused 2 "--special adds tokens: it excludes --text" vocabulary tiny-qwen2 --special tags.txt --text words.txt -o made
+refused 2 "config.json" vocabulary tiny-qwen2 --add words.txt -o one.safetensors
+refused 4 "gone.txt" vocabulary tiny-qwen2 --add gone.txt -o made
+refused 3 "is GGUF and has no tokenizer.json" vocabulary tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --add words.txt -o made
+refused 2 "larger" vocabulary tiny-qwen2 --add words.txt -o larger
+cp -rL tiny-qwen2 other && chmod -R u+w other
+jq '.vocab_offset = 2048' tiny-qwen2/config.json >other/config.json
+refused 3 "vocab_offset is 2048" vocabulary other --add words.txt -o made
+jq '.model.type = "WordPiece"' tiny-qwen2/tokenizer.json >other/tokenizer.json
+refused 3 "WordPiece" vocabulary other --add words.txt -o made
+finish
