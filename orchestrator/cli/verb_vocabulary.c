@@ -57,7 +57,7 @@ static const organ_option draft_options[] = {
     NUMBER("draft-head", "N", vocabulary.draft_head,
            "give the head of an EAGLE-3 draft the N rows that the texts need most; for a model with a block for "
            "multi-token prediction, write the list of N tokens that SGLang reads (-o MAP.pt)",
-           .range = {1, 16777216}, .common = true),
+           .range = {1, 16777216}),
     MODEL("target", "MODEL", vocabulary.target,
           "with --draft-head: the model whose tokenizer the draft has, if it has none of its own")};
 
@@ -113,7 +113,7 @@ const organ_verb organ_vocabulary_verb = {
               "Writes the model with the tokens that the text needs."},
              {"organ vocabulary MODEL --labels yes,no -o reranker",
               "Writes a reranker: the model with two rows of its head."},
-             {"organ vocabulary DRAFT --target MODEL --draft-head 32768 --text code.txt -o small",
+             {"organ vocabulary DRAFT --draft-head 32768 --text code.txt -o small",
               "Writes an EAGLE-3 draft with the 32,768 rows that code needs most."},
              {"organ vocabulary MODEL --add words.txt --special tags.txt -o larger", "Adds tokens."}),
     .exits = {.content = "a text is empty or no UTF-8, the tokenizer is no byte-pair encoding, a label is not one "
