@@ -20,7 +20,7 @@ static const organ_option text_options[] = {
           .common = true),
     INPUT("tokens", "FILE", vocabulary.tokens,
           "keep exactly the tokens that the report of an earlier output lists (OUT/organ/vocabulary.json), so that a "
-          "target and its draft get the same ids; --text is then only checked", .common = true),
+          "target and its draft get the same ids; --text is then only checked"),
     INPUT("evaluate", "FILE", vocabulary.evaluate,
           "a second UTF-8 text: report how many more tokens it has with fewer tokens, and the probability that the "
           "model gives to the tokens that go", .common = true),
