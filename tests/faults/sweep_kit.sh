@@ -97,7 +97,7 @@ verb() {
         gguf-edit) words=(gguf edit "$model-gguf/tiny-qwen2-Q8_0.gguf" --metadata general.name=x --remove tokenizer.ggml.pre "${t1[@]}" -o e.gguf) ;;
         patch-extract) words=(patch extract --base "$q" --tuned "$area/pruned" "${t1[@]}" -o p) ;;
         patch-apply)
-            [[ -e $area/patch ]] || made "$area/patch" patch extract --base "$q" --tuned "$area/pruned"
+            [[ -e $area/patch ]] || made "$area/patch" patch extract --base "$fixtures/forward/qwen2" --tuned "$area/pruned"
             words=(patch apply --base "$q" --patch "$area/patch" "${t1[@]}" -o n)
             ;;
         measure) words=(measure "$q" "${t1[@]}" -o z) ;;
