@@ -226,7 +226,7 @@ static organ_status read_members(patch_reading *r, const char *name, void (*read
     while (organ_json_walk_next(&walk, r->error)) {
         ORGAN_OWNED_JSON json_t *row = NULL;
         if (organ_json_parse(r->text, walk.value, name, &row, r->error))
-            break;
+            continue; /* the walk ends, and releases the name */
         r->what = keep(r, json_string_value(walk.name));
         if (!r->error->status)
             read(r, row);
