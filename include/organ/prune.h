@@ -123,7 +123,8 @@ ORGAN_DEFAULTS(audit, )
  * bit by bit. ORGAN_USAGE for texts with any other pair of models.
  *
  * If such a report lists labels, the function compares their rows, all other tensors, tokenizer and settings; the
- * report has schema organ.audit_labels/1. */
+ * report has schema organ.audit_labels/1. Of new tokens the schema is organ.audit_vocabulary/1.
+ */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

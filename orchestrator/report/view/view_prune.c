@@ -474,16 +474,18 @@ const organ_view organ_audit_patch_view = {.schema = "organ.audit_patch/1",
 /* ---- organ.audit_vocabulary/1: `organ audit` of a model with fewer tokens ---- */
 
 #define AUDIT_VOCABULARY_VERDICT                                                                                       \
-    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: {rows_after:count} of {rows_before:count} rows, "  \
-    "and all other tensors, are the donor's, byte for byte; ids follow.}"
+    "{problems?FAILED: {problems:size} problem{problems:s}.|{new_tokens?Passed: the rows of {new_tokens:count} new "   \
+    "tokens are means of the donor's, all else is the donor's, byte for byte.|Passed: {rows_after:count} of "          \
+    "{rows_before:count} rows, and all other tensors, are the donor's, byte for byte; ids follow.}}"
 
 static const organ_item audit_vocabulary_highlights[] = {
     CHECKS_PASSED,
     {NULL, "of {tensors:count} tensors are the donor's or its kept rows, byte for byte", "{identical:count}"},
-    {NULL, "of {rows_before:count} rows", "{rows_after:count}"}};
+    {"!new_tokens", "of {rows_before:count} rows", "{rows_after:count}"},
+    {"new_tokens", "rows, before: {rows_before:count}", "{rows_after:count}"}};
 
 static const organ_block audit_vocabulary_blocks[] = {
-    AUDIT_OF_COPY(audit_vocabulary_highlights, AUDIT_VOCABULARY_VERDICT, NULL, "The list of kept tokens is that of")};
+    AUDIT_OF_COPY(audit_vocabulary_highlights, AUDIT_VOCABULARY_VERDICT, NULL, "The list of tokens is that of")};
 
 const organ_view organ_audit_vocabulary_view = {.schema = "organ.audit_vocabulary/1",
                                                 .kind = "Audit of a smaller vocabulary",

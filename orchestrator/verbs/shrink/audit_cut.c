@@ -376,7 +376,8 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
     const bool trimmed = !error->status && organ_audit_is_trimmed(a.copy.model);
     const bool labelled = !error->status && !trimmed && organ_audit_is_labelled(a.copy.model);
     const bool patched = !error->status && !trimmed && !labelled && organ_audit_is_patched(a.copy.model);
-    const bool special = trimmed || labelled || patched;
+    const bool added = !error->status && !trimmed && !labelled && !patched && organ_audit_is_added(a.copy.model);
+    const bool special = trimmed || labelled || patched || added;
     const bool cut = !error->status && !special && a.donor.model->problem_count == 0 &&
                      organ_cut_is_smaller(a.donor.model, a.copy.model);
     const bool rewritten = !error->status && !special && !cut && organ_audit_is_rewritten(a.donor.model, a.copy.model);
@@ -392,6 +393,8 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
         return organ_audit_labelled(options, engine, progress, report, error);
     if (patched && !error->status)
         return organ_audit_patched(options, engine, progress, report, error);
+    if (added && !error->status)
+        return organ_audit_added(options, engine, progress, report, error);
     if (rewritten && !error->status)
         return organ_audit_rewritten(options, engine, progress, report, error);
     return cut || error->status ? error->status : organ_audit_pruned(options, engine, progress, report, error);

@@ -55,6 +55,24 @@ ends 0 evaluate tiny-qwen2 larger --text words.txt --json
 ends 0 generate larger --prompt "a hyperplane" --tokens 2
 ends 0 vocabulary larger --text words.txt --json
 
+# ---- audits ----
+for made in larger equal; do
+    ends 0 audit tiny-qwen2 $made
+    prints "Passed: "
+done
+# damaged FILE FILTER TEXT: a copy with another setting fails the audit, which says the text.
+damaged() {
+    rm -rf damaged && cp -r larger damaged
+    jq "$2" "larger/$1" >"damaged/$1"
+    ends 1 audit tiny-qwen2 damaged --quiet
+    says "$3"
+}
+damaged config.json '.vocab_size = 2048' "config.json of damaged is not the donor's with"
+damaged organ/vocabulary_add.json '.tokens[1].pieces |= .[1:]' "row 2049 is not the mean of the rows of its pieces"
+ends 1 audit tiny-qwen2 damaged --json
+judge "the problems lack the pieces" test "$(jq '.problems | any(. == "token 2049 of damaged is not spelled by its pieces")' ../out)" = true
+damaged tokenizer.json '.model.vocab |= (to_entries | (.[5].value, .[6].value) |= 11 - . | from_entries)' "is not that of the donor"
+
 # Threads and ISA do not matter; a second run adds to the first.
 ORGAN_ISA=scalar ends 0 vocabulary tiny-qwen2 --add words.txt --special tags.txt -o again --threads 1 --quiet
 for file in tokenizer.json tokenizer_config.json config.json model.safetensors; do
