@@ -49,7 +49,7 @@ const organ_verb organ_patch_extract_verb = {
     GROUPS(GROUP("Options", extract_options), ALONE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ patch extract --base MODEL --tuned TUNE -o patch", "Stores the tune as its changes."},
              {"organ patch extract --base MODEL --tuned TUNE -o patch -n", "Prints how large the patch would be."},
-             {"organ patch extract --base v1 --tuned v2 -o p --patch-version 000002 --base-version 000001",
+             {"organ patch extract --base v1 --tuned v2 -o p --patch-version 2",
               "A step of a chain of versions."}),
     .exits = {.usage = "a tensor is too large for --encoding overwrite"},
     .run = run_extract};
