@@ -27,6 +27,8 @@ static uint64_t words_of(const organ_row_layout *l, uint64_t rows)
 static bool fits(const organ_row_layout *l, const organ_tensor *tensor)
 {
     const unsigned rank = tensor->rank;
+    if (tensor->elements == 0 && l->form != ORGAN_ROWS_NONE)
+        return false;
     switch (l->form) {
     case ORGAN_ROWS_WHOLE:
         return rank > 0 && rank <= ORGAN_ROW_RANK && tensor->shape[0] == l->rows && tensor->bytes % l->rows == 0;

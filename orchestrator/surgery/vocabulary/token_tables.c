@@ -46,6 +46,8 @@ static bool is_embedding(const organ_weight *w)
 bool organ_token_use_of(const organ_weight *w, uint64_t rows, organ_token_use *use)
 {
     const bool whole = w->rank > 0 && w->shape[0] == rows;
+    if (w->elements == 0)
+        return false;
     if (w->rank == 2 && is_per_layer(w))
         *use = ORGAN_TOKENS_PER_LAYER;
     else if (whole && w->rank == 2 && (w->anatomy.role == ORGAN_ROLE_EMBED || is_named(w, DRAFT_EMBEDDINGS)))

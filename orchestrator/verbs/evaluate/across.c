@@ -33,18 +33,6 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
 
 /* ---- one scoring ---- */
 
-/* Bytes that are kept beside a scoring: tokens, windows and shared ids of all models. */
-static uint64_t kept_beside(const across_job *job)
-{
-    uint64_t bytes = job->windows * sizeof *job->bytes;
-    for (size_t k = 0; k < job->count; k++) {
-        const across_model *const m = &job->models[k];
-        bytes += m->tokens * sizeof *m->ids + job->windows * (sizeof *m->first + sizeof *m->lead + sizeof *m->nll) +
-                 m->shared.count * sizeof *m->shared_ids;
-    }
-    return bytes;
-}
-
 /* Fills the plan of an open scoring with the tokens of a model. */
 static organ_status plan_scoring(const across_job *job, const across_model *m, organ_scoring *s, organ_error *error)
 {
@@ -52,7 +40,7 @@ static organ_status plan_scoring(const across_job *job, const across_model *m, o
         (!s->shared &&
          organ_forward_check_tokens(s->models->forward, s->plan.tokens, s->plan.begin[s->plan.windows], error)))
         return error->status;
-    s->beside = kept_beside(job);
+    s->beside = organ_across_memory(job);
     s->protocol.context = job->context;
     s->text_tokens = s->used_tokens = m->tokens;
     s->all_windows = job->windows;
@@ -142,6 +130,20 @@ static bool has_rows(const organ_scoring *s, across_model *m)
     return false;
 }
 
+/* Tokens beyond the last with a text have no counterpart: BOS, and padding that the text names. */
+static bool has_counterparts(const organ_scoring *s, across_model *m)
+{
+    const organ_perplexity_plan *const plan = &s->plan;
+    bool all = true;
+    for (size_t k = 0; k < plan->begin[plan->windows]; k++)
+        all = all && plan->tokens[k] < m->shared.count;
+    for (size_t k = 0; k < plan->scored; k++)
+        all = all && plan->targets[k] < m->shared.count;
+    if (!all)
+        snprintf(m->why_not, sizeof m->why_not, "its windows have a token without a text");
+    return all;
+}
+
 /* The donor runs the tokens of the model, so that both have read the same when their distributions are compared. */
 static organ_status compare_shared(across_job *job, across_model *m, json_t **divergence, organ_error *error)
 {
@@ -149,8 +151,8 @@ static organ_status compare_shared(across_job *job, across_model *m, json_t **di
     organ_scoring s;
     if (organ_scoring_open_shared(&s, paths, 2, &m->shared, &job->experiment, job->engine, &job->quiet, error) ==
             ORGAN_OK &&
-        has_rows(&s, m) && plan_scoring(job, m, &s, error) == ORGAN_OK && run_scoring(job, &s, error) == ORGAN_OK &&
-        !job->options->dry_run) {
+        has_rows(&s, m) && plan_scoring(job, m, &s, error) == ORGAN_OK && has_counterparts(&s, m) &&
+        run_scoring(job, &s, error) == ORGAN_OK && !job->options->dry_run) {
         json_decref(*divergence);
         *divergence = organ_across_divergence(&s, m, error);
     }

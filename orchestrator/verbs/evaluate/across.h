@@ -56,6 +56,8 @@ typedef struct across_job {
  * UTF-8, whose bytes the tokens of a model do not spell, or that is too short; ORGAN_USAGE for a context that is too
  * short. */
 organ_status organ_across_read(across_job *job, organ_error *error);
+/* Returns the bytes that tokens, windows and shared ids of all models take beside a scoring. */
+uint64_t organ_across_memory(const across_job *job);
 /* Sets *plan to the scored windows in the tokens of the model. The caller releases it. */
 organ_status organ_across_plan(const across_job *job, const across_model *m, organ_perplexity_plan *plan,
                                organ_error *error);

@@ -2,8 +2,11 @@
  * Reads a text in the tokens of several models, and cuts it at bytes where a token of every model ends. */
 #include "orchestrator/verbs/evaluate/across.h"
 
+#include "formats/base/results.h"
+#include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +83,17 @@ static organ_status open_model(across_job *job, across_model *m, organ_error *er
     return error->status;
 }
 
+uint64_t organ_across_memory(const across_job *job)
+{
+    uint64_t bytes = job->windows * sizeof *job->bytes;
+    for (size_t k = 0; k < job->count; k++) {
+        const across_model *const m = &job->models[k];
+        bytes += m->tokens * sizeof *m->ids + job->windows * (sizeof *m->first + sizeof *m->lead + sizeof *m->nll) +
+                 m->shared.count * sizeof *m->shared_ids;
+    }
+    return bytes;
+}
+
 static organ_status read_tokens(across_job *job, organ_text_input *text, organ_error *error)
 {
     for (size_t k = 0; k < job->count && !error->status; k++) {
@@ -89,6 +103,9 @@ static organ_status read_tokens(across_job *job, organ_text_input *text, organ_e
         m->ids = text->ids;
         m->tokens = text->tokens;
         text->ids = NULL;
+        if (organ_memory_claim(job->engine, text->size + organ_across_memory(job), error,
+                               "the bytes of %s and its tokens in %zu models", organ_path_name(text->path), k + 1))
+            return error->status;
         check_spelling(m, text, error);
     }
     return error->status;
@@ -231,13 +248,23 @@ organ_status organ_across_read(across_job *job, organ_error *error)
         check_text(job, &text, error) == ORGAN_OK)
         read_tokens(job, &text, error);
     organ_text_release(&text);
-    return error->status || cut_windows(job, places, error) ? error->status : choose_windows(job, error);
+    if (error->status || cut_windows(job, places, error) ||
+        organ_memory_claim(job->engine, organ_across_memory(job), error, "tokens and windows of %s in %zu models",
+                           organ_path_name(job->experiment.text), job->count))
+        return error->status;
+    return choose_windows(job, error);
 }
 
 /* ---- the windows in the tokens of a model ---- */
 
-static organ_status allocate_plan(const across_job *job, size_t tokens, organ_perplexity_plan *plan, organ_error *error)
+static organ_status allocate_plan(const across_job *job, const across_model *m, organ_perplexity_plan *plan,
+                                  organ_error *error)
 {
+    size_t tokens = 0; /* of the chosen windows */
+    for (size_t c = 0; c < job->chosen; c++) {
+        const size_t w = job->order ? job->order[c] : c;
+        tokens += m->first[w + 1] - m->first[w];
+    }
     plan->tokens = malloc((tokens + job->chosen) * sizeof *plan->tokens);
     plan->begin = calloc(job->chosen + 1, sizeof *plan->begin);
     plan->rows = malloc((tokens + 1) * sizeof *plan->rows);
@@ -252,7 +279,7 @@ organ_status organ_across_plan(const across_job *job, const across_model *m, org
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(m->tokenizer);
     const bool bos = facts->adds_bos && facts->bos >= 0;
     *plan = (organ_perplexity_plan){0};
-    if (allocate_plan(job, m->tokens, plan, error))
+    if (allocate_plan(job, m, plan, error))
         return error->status;
     for (size_t c = 0; c < job->chosen; c++) {
         const size_t w = job->order ? job->order[c] : c, begin = plan->begin[c];

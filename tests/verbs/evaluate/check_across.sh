@@ -105,6 +105,15 @@ refused 3 "short.txt: is too short" evaluate tiny-qwen2 small --text short.txt
 cp -rL small bare && rm bare/tokenizer.json
 refused 3 "bare" evaluate tiny-qwen2 bare --text other.txt
 refused 3 "another tokenizer" evaluate tiny-qwen2 small --tasks "${model%/*}/tasks/tasks.jsonl"
+# BOS is a token of padding, which no token of the first model is.
+ends 0 vocabulary $q8 --text text.txt -o named.gguf --quiet
+jq -c '[(.model.vocab | to_entries[]), (.added_tokens[] | {key: .content, value: .id})] | unique_by(.value) | map(.key) | .[-1] = "[PAD\(length - 1)]"' \
+    small/tokenizer.json >tokens.json
+jq -c 'map(1) | .[-1] = 5' tokens.json >types.json
+ends 0 gguf edit named.gguf -o padded.gguf --metadata tokenizer.ggml.tokens=@tokens.json --metadata tokenizer.ggml.token_type=@types.json \
+    --metadata tokenizer.ggml.bos_token_id:uint32="$(jq 'length - 1' tokens.json)" --metadata tokenizer.ggml.add_bos_token=true --quiet
+ends 0 evaluate $q8 padded.gguf --text other.txt --context 64 --json
+judge "windows with a token of padding are compared" test "$(jq -r '.models[1].comparison.why_not' ../out)" = "its windows have a token without a text"
 # A tokenizer that changes the text.
 cp -rL llama lower && rm lower/tokenizer_config.json
 jq '.normalizer = {type: "Lowercase"}' llama/tokenizer.json >lower/tokenizer.json
