@@ -177,7 +177,8 @@ static organ_status make_tokens(organ_union *s, organ_extension *x, organ_error 
     return error->status;
 }
 
-/* Sets the ids that the tokenizer gave to the text of a new token before. */
+/* Sets the ids that the merges of the base leave of a new token. The text does not pass the steps of the tokenizer,
+ * which may put a blank before it or change its characters. */
 static organ_status find_pieces(const organ_union *s, organ_extension *x, size_t number, organ_error *error)
 {
     const organ_tokenizer *const base = s->models[0].tokenizer;
@@ -185,10 +186,11 @@ static organ_status find_pieces(const organ_union *s, organ_extension *x, size_t
     organ_new_token *const fresh = &x->tokens[number];
     organ_ids ids = {.max = SIZE_MAX};
     organ_bpe bpe = {.tokenizer = base, .ids = &ids};
-    if (fresh->special)
-        organ_tokenizer_encode(base, fresh->text, fresh->bytes, /*special=*/false, &ids.items, &ids.count, error);
-    else
-        organ_bpe_word(&bpe, token->text, token->bytes, error);
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes letters = {0};
+    if (fresh->special && !put_letters(base, fresh, &letters))
+        return organ_union_lack_memory(s, error);
+    organ_bpe_word(&bpe, fresh->special ? letters.data : token->text, fresh->special ? letters.used : token->bytes,
+                   error);
     fresh->pieces = ids.items;
     fresh->piece_count = ids.count;
     bool known = ids.count > 0;
@@ -223,9 +225,8 @@ static organ_status check_token(const organ_tokenizer *made, const organ_new_tok
                                          organ_union_shown(bytes), piece);
         }
     }
-    return found || error->status
-               ? error->status
-               : fail_token(token, error, "would be a token that no text has: the tokenizer splits it into %s", split);
+    return found || error->status ? error->status
+                                  : fail_token(token, error, "cannot occur: the tokenizer splits it into %s", split);
 }
 
 static organ_status finish_extension(organ_union *s, organ_extension *x, organ_error *error)

@@ -160,7 +160,7 @@ typedef struct organ_new_token {
     size_t line;
     bool special;     /* an added token, which cuts a text before it is split; else merges make the token */
     bool part;        /* no listed token: the merges of one need it */
-    uint32_t *pieces; /* result: ids that the tokenizer gives to the text before; owned by the extension */
+    uint32_t *pieces; /* result: ids that the merges before leave of the text; owned by the extension */
     size_t piece_count;
 } organ_new_token;
 

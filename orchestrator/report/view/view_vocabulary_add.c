@@ -34,7 +34,7 @@ static const organ_block add_blocks[] = {
     ITEMS(ON_ALL, NULL, .name = "vocabulary", .value = "", ITEM_LIST(add_facts)),
     SECTION(ON_FILES, NULL, "New tokens"),
     TABLE(ON_ALL, NULL, "tokens", FIELDS(new_tokens), .max = 200, .what = "tokens",
-          .caption = "Pieces: ids that the model's tokenizer gives to the text"),
+          .caption = "Pieces: ids that the model's merges leave of the text"),
     SAY(ON_TERMINAL, NULL, "The row of a token is the mean of the rows of its pieces, in each tensor."),
     SECTION(ON_FILES, NULL, "Tensors"),
     TABLE(ON_ALL, NULL, "tables", FIELDS(add_tables)),

@@ -42,9 +42,10 @@ static organ_status read_list(vocabulary_add *job, const char *path, bool specia
     size_t length = 0, number = 0;
     if (!path || organ_input_load(path, path, LIST_BYTES, &text, &length, error))
         return error->status;
-    if (!length)
+    const size_t mark = length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* of the order of bytes */
+    if (length == mark)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty: each line is a token", path);
-    for (size_t at = 0; at < length && !error->status;) {
+    for (size_t at = mark; at < length && !error->status;) {
         const char *const end = memchr(text + at, '\n', length - at);
         const size_t bytes = (end ? (size_t)(end - text) : length) - at;
         take_line(job, path, text + at, bytes, ++number, special, error);

@@ -82,10 +82,26 @@ printf 'zzqqy\n' >more.txt
 ends 0 vocabulary larger --add more.txt -o twice --quiet
 judge "a second run" test "$(ids twice 'a hyperplane zzqqy' | jq 'any(. == 2050)')" = true
 
+# The mark of the order of bytes is no part of the first token.
+printf '\xef\xbb\xbfzzqqy\n' >marked.txt
+ends 0 vocabulary tiny-qwen2 --add marked.txt -o marked --quiet
+judge "a mark of the order of bytes" test "$(jq -r '.tokens[0].text' marked/organ/vocabulary_add.json)" = zzqqy
+
 # Another tokenizer, and a plan.
 ends 0 vocabulary llama --add more.txt --special tags.txt -o llama2 --quiet
 new=$(jq .vocabulary.first llama2/organ/vocabulary_add.json)
 judge "a token of llama" test "$(ids llama2 'zzqqy' | jq "any(. == $new)")" = true
+# SentencePiece puts a blank before a text, but not before the pieces of a new token; characters that bytes write become parts.
+cp -r llama pieces && cp "$model/../tokenizers/llama2.json" pieces/tokenizer.json && echo '{}' >pieces/tokenizer_config.json
+for file in config.json generation_config.json; do jq '.bos_token_id = 1 | .eos_token_id = 2' llama/$file >pieces/$file; done
+printf ' hyperplane\nw\xc3\xb6rld\n' >sentence.txt
+printf '<tool>\n<two words>\n' >blank.txt
+ends 0 vocabulary pieces --add sentence.txt --special blank.txt -o pieces2 --quiet
+judge "the first piece of a special token is not '<'" test "$(jq '[.tokens[2:4][].pieces[0]] | unique | length' pieces2/organ/vocabulary_add.json)$(
+    jq '.tokens[2].pieces[0]' pieces2/organ/vocabulary_add.json)" = "1$(jq '.model.vocab["<"]' pieces/tokenizer.json)"
+judge "a special token after a letter" test "$(ids pieces2 'a<two words>' | jq '.[-1]')" = 903
+ends 0 audit pieces pieces2
+prints "Passed: "
 before=$(inventory)
 ends 0 vocabulary tiny-qwen2 --add words.txt -o none --dry-run --json
 judge "a dry run lists no tokens" test "$(jq '.dry_run and (.tokens | length > 4)' ../out)" = true
@@ -98,13 +114,14 @@ listed() {
     refused 3 "list.txt: $2" vocabulary tiny-qwen2 --add list.txt -o made
 }
 listed '' "is empty"
+listed '\xef\xbb\xbf' "is empty"
 listed 'abcqz\n\nxyzzy\n' "line 2 is empty"
 listed 'abcqz\nxyz\xff\n' "line 2 is no text in UTF-8"
 listed 'ab\0c\n' "line 1 is no text in UTF-8"
 listed 'qwzx\nabcqz\nqwzx\n' "line 3: 'qwzx' is that of line 1 of list.txt, too"
 listed 'qwzx\n the\n' "line 2: ' the' is a token already:"
 listed '<|endoftext|>\n' "line 1: '<|endoftext|>' is a token already: 2047"
-listed 'two words\n' "line 1: 'two words' would be a token that no text has: the tokenizer splits it into"
+listed 'two words\n' "line 1: 'two words' cannot occur: the tokenizer splits it into"
 listed "$(head -c 600 /dev/zero | tr '\0' q)\n" "line 1 has 600 bytes, but a token has at most 512"
 printf 'qwzx\n' >list.txt
 refused 3 "list.txt: line 1: 'qwzx' is that of line 2 of words.txt, too" vocabulary tiny-qwen2 --add words.txt --special list.txt -o made
