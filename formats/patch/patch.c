@@ -4,6 +4,7 @@
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
+#include "formats/model/composed.h"
 #include "formats/model/recognise.h"
 #include "formats/safetensors/safetensors.h"
 
@@ -33,14 +34,6 @@ static organ_status load_metadata(const organ_model *model, json_t **metadata, o
     if (span.end > span.begin)
         organ_json_parse(&text, span, "metadata", metadata, error);
     return error->status;
-}
-
-bool organ_patch_is(const organ_model *model)
-{
-    organ_error ignored = {0};
-    ORGAN_OWNED_JSON json_t *metadata = NULL;
-    load_metadata(model, &metadata, &ignored);
-    return json_object_get(metadata, "delta_encoding") != NULL;
 }
 
 static const char *setting_of(const organ_patch *patch, const json_t *metadata, const char *name, organ_error *error)
@@ -167,6 +160,16 @@ static organ_status read_manifest(organ_patch *patch, organ_error *error)
         return error->status;
     const organ_json_source text = {ORGAN_PATCH_MANIFEST, bytes, length};
     return organ_patch_parse(&text, patch, error);
+}
+
+organ_status organ_patch_check_model(const organ_model *model, organ_error *error)
+{
+    return organ_model_is_composed(model)
+               ? organ_fail(error, ORGAN_USAGE,
+                            "%s: organ reads this model of mlx-lm in another form than its files have, so that no "
+                            "patch can restore them",
+                            model->path)
+               : ORGAN_OK;
 }
 
 organ_status organ_patch_open(const char *path, const organ_model_access *access, organ_patch *patch,

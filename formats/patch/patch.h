@@ -81,8 +81,9 @@ typedef struct organ_patch {
     organ_arena arena;
 } organ_patch;
 
-/* Returns whether the directory or URL has a patch's index: whether its "metadata" has a delta_encoding. */
-bool organ_patch_is(const organ_model *model);
+/* Checks the base of a patch, or the model that one shall restore. Returns ORGAN_USAGE if organ_model_read does not
+ * read the bytes of its files (formats/model/composed.h). */
+organ_status organ_patch_check_model(const organ_model *model, organ_error *error);
 
 /* Opens the patch at `path`, a directory or a URL; `access` as in organ_model_open_with. Returns ORGAN_BAD_INPUT if the
  * patch is malformed, states an unknown encoding, compression or checksum, or names a file outside of the result; the
@@ -90,6 +91,10 @@ bool organ_patch_is(const organ_model *model);
 organ_status organ_patch_open(const char *path, const organ_model_access *access, organ_patch *patch,
                               organ_error *error);
 void organ_patch_close(organ_patch *patch); /* all zero is allowed */
+
+/* Returns whether a file of the result may have this name: it leads to no other directory, and is no report (organ/)
+ * and no file with which organ begins an output (".organ..."). */
+bool organ_patch_may_name(const char *name);
 
 /* Parses the manifest, whose bytes are `text`, into a patch whose other members are set. Called by organ_patch_open. */
 organ_status organ_patch_parse(const organ_json_source *text, organ_patch *patch, organ_error *error);

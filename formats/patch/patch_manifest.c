@@ -18,7 +18,7 @@ typedef struct patch_reading {
     organ_patch *patch;
     const char *what; /* name of the file or tensor whose entry is read */
     size_t file_room, tensor_room;
-    organ_name_table names; /* of files, then of tensors */
+    organ_name_table files, tensors; /* their numbers by their names */
     organ_error *error;
 } patch_reading;
 
@@ -83,9 +83,9 @@ static uint64_t *numbers_of(const patch_reading *r, const json_t *list, const ch
     return r->error->status ? NULL : numbers;
 }
 
-static void enter_name(patch_reading *r, size_t number)
+static void enter_name(const patch_reading *r, organ_name_table *names, size_t number)
 {
-    const size_t *const found = organ_name_table_put(&r->names, r->what, number);
+    const size_t *const found = organ_name_table_put(names, r->what, number);
     if (!found)
         organ_fail_memory(r->error, r->text->label);
     else if (*found != number)
@@ -119,6 +119,13 @@ static void read_spans(const patch_reading *r, const json_t *row, organ_patch_fi
     }
 }
 
+bool organ_patch_may_name(const char *name)
+{
+    static const char reports[] = "organ/", own[] = ".organ";
+    return organ_path_stays_inside(name, /*hidden=*/true) && strncmp(name, reports, sizeof reports - 1) != 0 &&
+           strncmp(name, own, sizeof own - 1) != 0;
+}
+
 static void read_file(patch_reading *r, const json_t *row)
 {
     organ_patch *const p = r->patch;
@@ -130,6 +137,8 @@ static void read_file(patch_reading *r, const json_t *row)
     *file = (organ_patch_file){.name = r->what, .size = count_of(r, row, "bytes")};
     if (!organ_path_stays_inside(r->what, /*hidden=*/true))
         refuse(r, "is no path inside of a model's directory");
+    else if (!organ_patch_may_name(r->what))
+        refuse(r, "is no file of a model");
     file->digest = digest_of(r, row, "xxh3_128");
     read_spans(r, row, file);
     if (!json_is_null(json_object_get(row, "stored"))) {
@@ -138,7 +147,7 @@ static void read_file(patch_reading *r, const json_t *row)
             strncmp(file->stored, ORGAN_PATCH_FILES "/", strlen(ORGAN_PATCH_FILES "/")) != 0)
             refuse(r, "stored is '%.*s', which is no file in " ORGAN_PATCH_FILES "/", SHOWN, file->stored);
     }
-    enter_name(r, p->file_count++);
+    enter_name(r, &r->files, p->file_count++);
 }
 
 /* ---- tensors ---- */
@@ -173,18 +182,20 @@ static void read_change(const patch_reading *r, const json_t *row, organ_patch_t
 static void read_place(const patch_reading *r, const json_t *row, organ_patch_tensor *t)
 {
     organ_patch *const p = r->patch;
-    const uint64_t file = count_of(r, row, "file");
+    const char *const text = organ_json_plain(json_object_get(row, "file")), *const name = text ? text : "";
+    const size_t *const found = organ_name_table_find(&r->files, name);
     t->offset = count_of(r, row, "offset");
     t->bytes = count_of(r, row, "bytes");
     if (r->error->status)
         return;
-    if (file >= p->file_count)
-        refuse(r, "file is %" PRIu64 "; there are %zu", file, p->file_count);
-    else if (t->offset > p->files[file].size || t->bytes > p->files[file].size - t->offset)
-        refuse(r, "bytes %" PRIu64 " from %" PRIu64 " on are not in %s", t->bytes, t->offset, p->files[file].name);
+    organ_patch_file *const file = found ? &p->files[*found] : NULL;
+    if (!file || strchr(name, '/'))
+        refuse(r, "file is '%.*s', which %s", SHOWN, name, file ? "is in a folder" : "is not in files");
+    else if (t->offset > file->size || t->bytes > file->size - t->offset)
+        refuse(r, "bytes %" PRIu64 " from %" PRIu64 " on are not in %s", t->bytes, t->offset, name);
     else {
-        t->file = (size_t)file;
-        p->files[file].tensors++;
+        t->file = *found;
+        file->tensors++;
     }
 }
 
@@ -211,7 +222,7 @@ static void read_tensor(patch_reading *r, const json_t *row)
         refuse(r, "shape has %zu axes", rank);
     read_place(r, row, t);
     read_change(r, row, t);
-    enter_name(r, p->tensor_count++);
+    enter_name(r, &r->tensors, p->tensor_count++);
 }
 
 /* ---- the manifest ---- */
@@ -220,8 +231,6 @@ static organ_status read_members(patch_reading *r, const char *name, void (*read
 {
     const organ_json_span all = {0, r->text->length};
     organ_json_walk walk;
-    organ_name_table_release(&r->names);
-    r->names = (organ_name_table){0};
     organ_json_walk_begin(&walk, r->text, organ_json_member(r->text, all, name), name, r->error);
     while (organ_json_walk_next(&walk, r->error)) {
         ORGAN_OWNED_JSON json_t *row = NULL;
@@ -314,7 +323,8 @@ organ_status organ_patch_parse(const organ_json_source *text, organ_patch *patch
     if (read_head(&r) == ORGAN_OK && read_members(&r, "files", read_file) == ORGAN_OK &&
         read_members(&r, "tensors", read_tensor) == ORGAN_OK)
         check_places(&r);
-    organ_name_table_release(&r.names);
+    organ_name_table_release(&r.files);
+    organ_name_table_release(&r.tensors);
     for (size_t f = 0; f < patch->file_count && !error->status; f++)
         if (!patch->files[f].tensors && patch->files[f].bytes != patch->files[f].size)
             organ_refuse(error, text->label, "'%.*s': the spans are not the whole file, which has no tensors", SHOWN,

@@ -189,7 +189,7 @@ static organ_status apply(apply_job *job, json_t **report, organ_error *error)
 {
     const organ_patch_apply_options *const o = job->options;
     if (organ_patch_open(o->patch, o->access, &job->patch, error) ||
-        organ_model_open_codes(o->base, o->access, &job->base, error))
+        organ_model_open_codes(o->base, o->access, &job->base, error) || organ_patch_check_model(job->base, error))
         return error->status;
     organ_progress_warn_of_model(job->progress, job->base);
     if (organ_output_check_not_input(o->write.output, job->patch.model, error) || organ_patch_plan_result(job, error))
@@ -201,7 +201,7 @@ static organ_status apply(apply_job *job, json_t **report, organ_error *error)
                               .pieces.files = job->written,
                               .names = {"patch/1", &organ_patch_view, "applying", "base", NULL},
                               .check = {.parameters = parameters, .inputs = inputs},
-                              .make = {.fill = fill, .recall = recall},
+                              .make = {.begun = organ_patch_check_result, .fill = fill, .recall = recall},
                               .report.document = organ_patch_apply_document};
     return organ_write_run(&made, report, error);
 }

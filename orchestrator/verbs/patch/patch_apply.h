@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the files of organ patch apply share: patch_apply.c makes the tensors, patch_result.c plans the files. */
+ * What the files of organ patch apply share: patch_apply.c makes the tensors, patch_result.c plans the files,
+ * patch_check.c compares their headers with the manifest. */
 #ifndef ORGAN_VERBS_PATCH_PATCH_APPLY_H
 #define ORGAN_VERBS_PATCH_PATCH_APPLY_H
 
@@ -40,6 +41,10 @@ typedef struct apply_job {
  * shape, or if a header or another file is not the one of which the patch was made; ORGAN_USAGE if the output is a file
  * and the result a directory. */
 organ_status organ_patch_plan_result(apply_job *job, organ_error *error);
+
+/* Compares the headers of the result with the manifest; implements organ_write_make.begun. Returns ORGAN_BAD_INPUT if
+ * they have other files or tensors, or state another type, shape or place of a tensor. */
+organ_status organ_patch_check_result(void *job, const char *to, const char *path, organ_error *error);
 
 json_t *organ_patch_apply_document(void *job, const organ_writing *made);
 

@@ -133,7 +133,8 @@ static organ_status open_models(patch_job *job, organ_error *error)
 {
     const organ_patch_extract_options *const o = job->options;
     if (organ_model_open_codes(o->base, o->access, &job->base, error) ||
-        organ_donor_open(o->tuned, "stored as a patch", job->progress, &job->tuned, error))
+        organ_donor_open(o->tuned, "stored as a patch", job->progress, &job->tuned, error) ||
+        organ_patch_check_model(job->base, error) || organ_patch_check_model(job->tuned, error))
         return error->status;
     organ_progress_warn_of_model(job->progress, job->base);
     job->pass.base = job->base;

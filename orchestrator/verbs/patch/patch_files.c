@@ -28,7 +28,7 @@ static patch_file *add_file(patch_job *job, const char *name)
 
 static organ_status check_name(const patch_job *job, const char *name, organ_error *error)
 {
-    return organ_path_stays_inside(name, /*hidden=*/true)
+    return organ_patch_may_name(name)
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE, "%s: the file '%s' has a name that is not stored in a patch: rename it",
                             job->tuned->path, name);
@@ -203,7 +203,7 @@ static json_t *tensor_json(const patch_job *job, size_t t)
     for (unsigned d = 0; d < row->tuned->rank; d++)
         json_array_append_new(shape, json_integer((json_int_t)row->tuned->shape[d]));
     return ORGAN_OBJECT(SET_TEXT("dtype", organ_dtype_name(row->tuned->dtype)), SET("shape", shape),
-                        SET_COUNT("file", piece->file), SET_COUNT("offset", piece->offset),
+                        SET_TEXT("file", job->files[piece->file].name), SET_COUNT("offset", piece->offset),
                         SET_COUNT("bytes", row->tuned->bytes), SET_TEXT("change", change),
                         SET_IF(row->base, "before", json_string(row->before)), SET_TEXT("after", row->after));
 }

@@ -122,6 +122,14 @@ refused 3 "lm_head.weight" patch apply --base tiny-qwen2 --patch slime -o x
 refused 2 "--base" patch apply --patch p -o x
 refused 3 "is no patch" patch apply --base tiny-qwen2 --patch tiny-qwen2 -o x
 
+# ---- models that organ shows in another form than that of their files ----
+mkdir mlx && echo '{"model_type":"mamba"}' >mlx/config.json
+header='{"a.mixer.conv1d.weight":{"dtype":"F32","shape":[2,3,1],"data_offsets":[0,24]}}'
+printf "\\x$(printf %x ${#header})\\0\\0\\0\\0\\0\\0\\0%s%024d" "$header" 0 >mlx/model.safetensors
+refused 2 "in another form than its files have" patch extract --base mlx --tuned tuned -o x
+refused 2 "in another form than its files have" patch extract --base tuned --tuned mlx -o x
+refused 2 "in another form than its files have" patch apply --base mlx --patch p -o x
+
 # ---- damaged patches ----
 # damaged THING WHAT...: a copy of the patch in which the command WHAT has changed something is refused by name.
 damaged() {
@@ -136,6 +144,11 @@ damaged "delta_encoding" edit model.safetensors.index.json '.metadata.delta_enco
 damaged "compression_format" edit model.safetensors.index.json '.metadata.compression_format = "lz4"'
 damaged "checksum_format" edit model.safetensors.index.json 'del(.metadata.checksum_format)'
 damaged "schema" edit organ_patch.json '.schema = "organ.patch_manifest/9"'
+damaged "'organ/x.json': is no file of a model" edit organ_patch.json '.files["organ/x.json"] = .files["config.json"] | del(.files["config.json"])'
+damaged "'.organ-growing': is no file of a model" edit organ_patch.json '.files[".organ-growing"] = .files["config.json"] | del(.files["config.json"])'
+damaged "file is 'a/model.safetensors', which is in a folder" edit organ_patch.json \
+    '.files["a/model.safetensors"] = .files["model.safetensors"] | del(.files["model.safetensors"]) | .tensors[].file = "a/model.safetensors"'
+damaged "file is 'none', which is not in files" edit organ_patch.json '.tensors["model.norm.weight"].file = "none"'
 damaged "../evil" edit organ_patch.json '.files["../evil"] = .files["config.json"] | del(.files["config.json"])'
 damaged "/evil" edit organ_patch.json '.files["/evil"] = .files["config.json"] | del(.files["config.json"])'
 damaged "a/../../evil" edit organ_patch.json '.files["a/../../evil"] = .files["config.json"]'
@@ -148,6 +161,14 @@ damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"]
 damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"].after = "00000000000000000000000000000000"'
 damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"].before = "00000000000000000000000000000000"'
 damaged "model.norm.weight" edit organ_patch.json '.tensors["model.norm.weight"].shape = [2, 160]'
+# Headers say otherwise: an unchanged tensor is missing, two have changed places, a file is longer than its tensors.
+unchanged=$(jq -r '[.tensors | to_entries[] | select(.value.change == "none")][0].key' p/organ_patch.json)
+damaged "the headers of the result have 51" edit organ_patch.json "del(.tensors[\"$unchanged\"])"
+damaged "has another place in organ_patch.json than in the header of model.safetensors" edit organ_patch.json \
+    '.tensors as $t | "model.layers.0.self_attn.k_proj.weight" as $a | "model.layers.0.self_attn.v_proj.weight" as $b |
+    .tensors[$a].offset = $t[$b].offset | .tensors[$b].offset = $t[$a].offset'
+damaged "the files that it describes are no model" edit organ_patch.json '.files["model.safetensors"].bytes += 1000'
+damaged "another type or size" edit organ_patch.json '.tensors["lm_head.weight"].dtype = "F16"'
 damaged "lacks 1 of the 11" edit organ_patch.json 'del(.tensors["model.norm.weight"])'
 damaged "spans" edit organ_patch.json '.files["config.json"].spans = [0]'
 damaged "config.json" edit organ_patch.json '.files["config.json"].bytes = 99999999999'
