@@ -20,11 +20,11 @@
 
 #include <stdlib.h>
 
-/* What a token has for being chosen. */
+/* A candidate row and the keys it is sorted by. */
 typedef struct draft_token {
     uint64_t uses;
     uint32_t id, row; /* of the target, and of the head before */
-    bool ends, none;  /* ends a text; is none */
+    bool ends, none;  /* the token ends texts; the id has no token */
 } draft_token;
 
 typedef struct draft_job {
@@ -297,12 +297,22 @@ static json_t *parameters(void *context)
 
 static organ_status inputs(void *context, organ_run_inputs *list, organ_error *error)
 {
-    const organ_vocabulary_options *const o = ((const draft_job *)context)->of->options;
+    const vocabulary_job *const of = ((const draft_job *)context)->of;
+    const organ_vocabulary_options *const o = of->options;
+    if (of->target)
+        organ_run_inputs_add_model(list, "target", of->target, error);
     for (size_t k = 0; k < o->text_count && !error->status; k++)
         organ_run_inputs_add(list, "text", o->texts[k], error);
     if (!error->status && o->evaluate)
         organ_run_inputs_add(list, "evaluate", o->evaluate, error);
     return error->status;
+}
+
+/* A run continues only if it keeps the same rows. */
+static json_t *depends(void *context)
+{
+    const draft_job *const job = context;
+    return ORGAN_OBJECT(SET("kept", organ_vocabulary_list_digest(job->of->tokenizer, job->ids, job->count)));
 }
 
 static json_t *coverage_json(const vocabulary_text *text, uint64_t covered)
@@ -407,7 +417,7 @@ static organ_status write_draft(draft_job *job, json_t **report, organ_error *er
                               .pieces.gguf = job->gguf,
                               .names = {"draft_head/1", &organ_draft_head_view, "copying", "model", NULL},
                               .check = {.parameters = parameters, .inputs = inputs},
-                              .make = {.edit = edit_config, .fill = fill, .recall = recall},
+                              .make = {.edit = edit_config, .depends = depends, .fill = fill, .recall = recall},
                               .report = {.document = document, .plan = &plan, .made_as = ORGAN_TYPES_STAY}};
     return organ_write_run(&made, report, error);
 }

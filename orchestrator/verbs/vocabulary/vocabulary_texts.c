@@ -64,12 +64,14 @@ static bool count_ids(vocabulary_job *job, const organ_text_input *input)
     return added;
 }
 
-/* The ids of a text that names special tokens depend on whether these names are read as tokens: both kinds of ids are
- * counted. */
+/* The ids of a text that names special tokens depend on whether these names are read as tokens. A smaller vocabulary
+ * must have both kinds of ids, so both are counted. A draft keeps the most frequent ids, so each place of a text counts
+ * once, with the names read as tokens. */
 static organ_status count_text(vocabulary_job *job, vocabulary_text *text, organ_error *error)
 {
     organ_text_input input;
-    if (encode_text(job, job->tokenizer, text, &input, error) == ORGAN_OK && count_ids(job, &input)) {
+    if (encode_text(job, job->tokenizer, text, &input, error) == ORGAN_OK && count_ids(job, &input) &&
+        !job->options->draft_head) {
         free(input.ids);
         input.ids = NULL;
         if (organ_text_encode(&input, job->tokenizer, /*special=*/false, error) == ORGAN_OK)

@@ -90,6 +90,34 @@ ends 0 vocabulary draft --target tiny-qwen2 --text text.txt --draft-head 100 -n 
 holds "a dry run has another list" '.dry_run and (.kept | length == 100)' ../out
 judge "a dry run writes" test "$(inventory)" = "$was"
 
+# A text that names a special token counts once, like any other.
+printf '<|endoftext|> the the the' >named.txt
+printf ' and and and and and' >plain.txt
+and=$("$organ" tokenize tiny-qwen2 --text plain.txt --ids --json --quiet | jq -c '.ids[0]')
+ends 0 vocabulary draft --target tiny-qwen2 --text named.txt --text plain.txt --draft-head 2 -n --json
+judge "a text with a special token counts twice: $(jq -c .kept ../out)" test "$(jq -c .kept ../out)" = "[$and,2047]"
+
+# ---- a resumed run keeps the rows of its target ----
+# target FILTER: the target gets the tokenizer that the filter makes.
+cp -rL tiny-qwen2 target && chmod -R u+w target
+target() { jq "$1" tiny-qwen2/tokenizer.json >target/tokenizer.json; }
+long=(vocabulary draft --target target --text text.txt --draft-head 600 -o resumed)
+target .
+interrupted INT resumed "${long[@]}"
+judge "the run was not interrupted" test "$code" = 130
+refused 2 "resumed: an unfinished run was found" "${long[@]}"
+target '.model.vocab |= (to_entries | (.[300].value, .[301].value) |= 601 - . | from_entries)'
+ends 2 "${long[@]}" --resume
+says "its target 'tokenizer.json'"
+target .
+rm -rf .resumed.organ-partial
+interrupted INT resumed "${long[@]}"
+ends 0 "${long[@]}" --resume --quiet
+judge "a resumed run writes another file" cmp -s resumed/model.safetensors small/model.safetensors
+# The target is an input, which no output may replace.
+ends 0 vocabulary tiny-qwen2 --text text.txt --keep-all -o whole --quiet
+refused 2 "whole" vocabulary draft --target whole --text text.txt --draft-head 100 -o whole --force
+
 # ---- GGUF: ids in d2t ----
 str() {
     local LC_ALL=C
