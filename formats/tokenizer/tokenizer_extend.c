@@ -40,23 +40,9 @@ __attribute__((format(printf, 3, 4))) static organ_status fail_token(const organ
                       t->text, text);
 }
 
-/* Writes the text as the vocabulary writes it: bytes as letters, or blanks as U+2581. */
 static bool put_letters(const organ_tokenizer *t, const organ_new_token *token, organ_bytes *letters)
 {
-    const bool blanks = !t->byte_level && organ_tokenizer_id(t, ORGAN_BLANK, strlen(ORGAN_BLANK)) != ORGAN_NO_ID;
-    bool good = true;
-    letters->used = 0;
-    for (size_t k = 0; k < token->bytes && good; k++) {
-        char letter[4];
-        if (t->byte_level)
-            good = organ_bytes_add(letters, letter,
-                                   organ_utf8_put(organ_byte_to_unicode((unsigned char)token->text[k]), letter));
-        else if (blanks && token->text[k] == ' ')
-            good = organ_bytes_add(letters, ORGAN_BLANK, strlen(ORGAN_BLANK));
-        else
-            good = organ_bytes_add(letters, token->text + k, 1);
-    }
-    return good;
+    return organ_put_letters(t, token->text, token->bytes, letters);
 }
 
 static organ_status put_listed(organ_union *s, const organ_extension *x, const organ_new_token *token,

@@ -123,6 +123,11 @@ const char *organ_vocabulary_text(const organ_tokenizer *tokenizer, uint32_t id,
 /* Returns the id of the token with this text in the vocabulary, or ORGAN_NO_ROW. */
 uint32_t organ_vocabulary_id(const organ_tokenizer *tokenizer, const char *text, size_t bytes);
 
+/* Returns the id of the token that stands for exactly this part of a text (" the", "yes"), wherever in a text it is, or
+ * ORGAN_NO_ROW. Sets an error if memory is exhausted. */
+uint32_t organ_vocabulary_id_of_part(const organ_tokenizer *tokenizer, const char *text, size_t bytes,
+                                     organ_error *error);
+
 /* A model of a union. */
 typedef struct organ_union_model {
     const char *name; /* in warnings */

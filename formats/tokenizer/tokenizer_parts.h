@@ -239,6 +239,9 @@ organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error);
+/* Sets `letters` to the text as the vocabulary writes it: with a letter for each byte, or U+2581 for each blank.
+ * Returns false if memory is exhausted. */
+bool organ_put_letters(const organ_tokenizer *t, const char *text, size_t bytes, organ_bytes *letters);
 /* Returns true if the text is valid UTF-8. */
 bool organ_utf8_is_valid_text(const char *text, size_t bytes);
 /* A quick test that needs no memory. Returns true only if the normalizer leaves the text unchanged; may also return

@@ -29,6 +29,16 @@ uint32_t organ_vocabulary_id(const organ_tokenizer *t, const char *text, size_t 
     return id < t->facts.vocabulary && !t->tokens[id].unused ? id : ORGAN_NO_ROW;
 }
 
+uint32_t organ_vocabulary_id_of_part(const organ_tokenizer *t, const char *text, size_t bytes, organ_error *error)
+{
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes letters = {0};
+    if (!organ_put_letters(t, text, bytes, &letters)) {
+        organ_fail_memory(error, "a token");
+        return ORGAN_NO_ROW;
+    }
+    return organ_vocabulary_id(t, letters.data ? letters.data : "", letters.used);
+}
+
 /* ---- the union as tables ---- */
 
 organ_status organ_union_lack_memory(const organ_union *s, organ_error *error)

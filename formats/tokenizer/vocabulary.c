@@ -140,6 +140,24 @@ uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t b
     return t->kept && id < t->facts.vocabulary && !t->kept->why[id] ? ORGAN_NO_ID : id;
 }
 
+bool organ_put_letters(const organ_tokenizer *t, const char *text, size_t bytes, organ_bytes *letters)
+{
+    const bool blanks = !t->byte_level && organ_tokenizer_id(t, ORGAN_BLANK, strlen(ORGAN_BLANK)) != ORGAN_NO_ID;
+    bool good = true;
+    letters->used = 0;
+    for (size_t k = 0; k < bytes && good; k++) {
+        char letter[4];
+        if (t->byte_level)
+            good =
+                organ_bytes_add(letters, letter, organ_utf8_put(organ_byte_to_unicode((unsigned char)text[k]), letter));
+        else if (blanks && text[k] == ' ')
+            good = organ_bytes_add(letters, ORGAN_BLANK, strlen(ORGAN_BLANK));
+        else
+            good = organ_bytes_add(letters, text + k, 1);
+    }
+    return good;
+}
+
 /* A new text is not entered into the hash table of texts. */
 bool organ_tokenizer_add_added_token(organ_tokenizer *t, const organ_added *added)
 {

@@ -5,6 +5,7 @@
 
 #include "formats/base/json.h"
 #include "formats/base/results.h"
+#include "formats/base/text.h"
 #include "formats/config/model_config.h"
 #include "formats/gguf/file.h"
 #include "orchestrator/machine/quantity.h"
@@ -55,14 +56,17 @@ static organ_status read_labels(labelled *a, organ_error *error)
         return organ_fail_memory(error, a->copy->path);
     for (size_t k = 0; k < a->count && !error->status; k++) {
         const char *const text = json_string_value(json_object_get(json_array_get(list, k), "label"));
-        ORGAN_OWNED uint32_t *ids = NULL;
+        const json_t *const stated = json_object_get(json_array_get(list, k), "id");
+        uint32_t id = 0;
         size_t tokens = 0;
-        if (!text || organ_tokenizer_encode(a->whole, text, strlen(text), /*special=*/true, &ids, &tokens, error) ||
-            tokens != 1)
+        if (!text || organ_label_token(a->whole, text, &id, &tokens, error) || tokens != 1)
             return error->status ? error->status
                                  : organ_fail(error, ORGAN_BAD_INPUT, "%s: label %zu of its report is no token of %s",
                                               a->copy->path, k, a->donor->path);
-        a->labels[k] = (organ_label){text, ids[0]};
+        a->labels[k] = (organ_label){text, id};
+        if (!json_is_integer(stated) || json_integer_value(stated) != (json_int_t)id)
+            organ_problem_add(&a->problems, "the report of %s does not state the token %u of '%s'", a->copy->path, id,
+                              text);
     }
     return error->status;
 }
@@ -154,7 +158,8 @@ static organ_status compare_tensors(labelled *a, organ_error *error)
         if (strcmp(name, a->head.name) == 0 || (donor && donor != a->head.removed))
             continue;
         a->strangers++;
-        organ_problem_add(&a->problems, "tensor '%s' of %s is none that a model with labels has", name, a->copy->path);
+        organ_problem_add(&a->problems, "tensor '%s' of %s does not belong in a model with labels", name,
+                          a->copy->path);
     }
     return error->status;
 }
@@ -189,10 +194,24 @@ static organ_status audit_config(labelled *a, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The report does not have the template, only its name. */
-static bool is_template(const char *key)
+/* Sets the template of the run. The report lists it as a changed setting, unless the donor has the same one. */
+static organ_status set_template(const labelled *a, organ_gguf_writer *writer, organ_error *error)
 {
-    return strcmp(key, "tokenizer.chat_template.rerank") == 0 || strcmp(key, "tokenizer.chat_templates") == 0;
+    static const char key[] = "tokenizer.chat_template.rerank";
+    const json_t *const settings = json_object_get(a->report, "settings"), *change;
+    size_t k, length = 0;
+    if (!json_is_string(json_object_get(json_object_get(a->report, "parameters"), "rerank_template")))
+        return ORGAN_OK;
+    json_array_foreach(settings, k, change)
+    {
+        const char *const name = json_string_value(json_object_get(change, "key"));
+        const char *const after = json_string_value(json_object_get(change, "after"));
+        if (name && after && strcmp(name, key) == 0)
+            return organ_label_head_template(after, writer, NULL, error);
+    }
+    const char *const own = organ_gguf_string(a->donor->gguf, key, &length);
+    ORGAN_OWNED char *const same = organ_format("%.*s", (int)length, own ? own : "");
+    return same ? organ_label_head_template(same, writer, NULL, error) : organ_fail_memory(error, a->donor->path);
 }
 
 static organ_status audit_keys(labelled *a, organ_error *error)
@@ -203,16 +222,17 @@ static organ_status audit_keys(labelled *a, organ_error *error)
     if (organ_gguf_writer_create(&writer, error) == ORGAN_OK)
         for (size_t k = 0; k < a->donor->gguf->kv_count && !error->status; k++)
             organ_gguf_writer_kv(writer, &a->donor->gguf->kvs[k], error);
-    if (!error->status && organ_label_head_edit_keys(&a->head, writer, NULL, error) == ORGAN_OK) {
+    if (!error->status && organ_label_head_edit_keys(&a->head, writer, NULL, error) == ORGAN_OK &&
+        set_template(a, writer, error) == ORGAN_OK) {
         const organ_gguf expected = organ_gguf_writer_view(writer);
         for (size_t k = 0; k < expected.kv_count; k++) {
             const organ_gguf_kv *const own = &expected.kvs[k], *const found = organ_gguf_find(a->copy->gguf, own->key);
-            if (!is_template(own->key) && !organ_gguf_is_of_split(own->key))
+            if (!organ_gguf_is_of_split(own->key))
                 judge(a, "GGUF", own->key, found && organ_gguf_same_value(own, found));
         }
         for (size_t k = 0; k < a->copy->gguf->kv_count; k++) {
             const char *const key = a->copy->gguf->kvs[k].key;
-            if (!is_template(key) && !organ_gguf_is_of_split(key) && !organ_gguf_find(&expected, key))
+            if (!organ_gguf_is_of_split(key) && !organ_gguf_find(&expected, key))
                 judge(a, "GGUF", key, /*same=*/false);
         }
     }

@@ -190,6 +190,20 @@ static organ_status check_rows(const organ_model *model, const organ_label_head 
     return ORGAN_OK;
 }
 
+organ_status organ_label_token(const organ_tokenizer *tokenizer, const char *label, uint32_t *id, size_t *tokens,
+                               organ_error *error)
+{
+    ORGAN_OWNED uint32_t *ids = NULL;
+    *tokens = 1;
+    *id = organ_vocabulary_id_of_part(tokenizer, label, strlen(label), error);
+    if (error->status || *id != ORGAN_NO_ROW ||
+        organ_tokenizer_encode(tokenizer, label, strlen(label), /*special=*/true, &ids, tokens, error))
+        return error->status;
+    if (*tokens)
+        *id = ids[0];
+    return ORGAN_OK;
+}
+
 /* ---- the token that fills texts ---- */
 
 static json_int_t first_id(const json_t *value)
@@ -276,6 +290,28 @@ static organ_status set(organ_json_edit *config, const json_t *before, const cha
     return error->status;
 }
 
+/* vLLM makes rows of labels from a head if config.json has one of these settings; the output has no head. `method` may
+ * be the name of a member elsewhere, so that it becomes null where vLLM reads it. */
+static organ_status remove_conversion(organ_json_edit *config, const json_t *before, json_t *changes,
+                                      organ_error *error)
+{
+    static const char *const keys[] = {"classifier_from_token", "is_original_qwen3_reranker", "method"},
+                             *const places[] = {NULL, "text_config"};
+    for (size_t k = 0; k < 3; k++)
+        for (size_t p = 0; p < 2 && !error->status; p++) {
+            const json_t *const was = json_object_get(p ? json_object_get(before, places[p]) : before, keys[k]);
+            char name[64];
+            snprintf(name, sizeof name, "%s%s", p ? "text_config." : "", keys[k]);
+            if (was && !json_is_null(was))
+                note(changes, "config.json", name, was, NULL, error);
+            if (was && k == 2 && !error->status)
+                organ_json_edit_set(config, places[p], keys[k], json_null(), error);
+        }
+    for (size_t k = 0; k < 2 && !error->status; k++)
+        organ_json_edit_remove(config, keys[k], NULL, error);
+    return error->status;
+}
+
 /* "0": "yes", or "yes": 0. */
 static json_t *label_map(const organ_label_head *head, bool by_id)
 {
@@ -302,7 +338,8 @@ organ_status organ_label_head_edit(const organ_label_head *head, organ_json_edit
         set(config, before, "architectures", json_pack("[s]", head->architecture), changes, error) ||
         set(config, before, "id2label", label_map(head, /*by_id=*/true), changes, error) ||
         set(config, before, "label2id", label_map(head, /*by_id=*/false), changes, error) ||
-        set(config, before, "pad_token_id", json_integer(head->pad), changes, error))
+        set(config, before, "pad_token_id", json_integer(head->pad), changes, error) ||
+        remove_conversion(config, before, changes, error))
         return error->status;
     /* older files state the number of labels apart */
     return json_object_get(before, "num_labels")

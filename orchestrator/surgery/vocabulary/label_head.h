@@ -31,6 +31,12 @@ typedef struct organ_label_head {
     const char *pad_from;        /* the setting that states it */
 } organ_label_head;
 
+/* Sets *id to the token of a label: the one that stands for exactly this text in the vocabulary; without one, the token
+ * that the tokenizer makes of the label as a text of its own. *tokens is the number of tokens of the label; the caller
+ * refuses all but 1. Returns the errors of organ_tokenizer_encode. */
+organ_status organ_label_token(const organ_tokenizer *tokenizer, const char *label, uint32_t *id, size_t *tokens,
+                               organ_error *error);
+
 /* Finds what the head of `labels` needs; they, the model, its weights and tables must outlive *head. Returns
  * ORGAN_BAD_INPUT, naming it, for a model that has a classifier, for an architecture without a class with labels in
  * transformers or, in GGUF, one whose labels llama.cpp does not read, for logits that the model scales or limits after
@@ -40,8 +46,9 @@ organ_status organ_label_head_find(const organ_model *model, const organ_weights
                                    const organ_token_tables *tables, const organ_tokenizer *tokenizer,
                                    const organ_label *labels, size_t count, organ_label_head *head, organ_error *error);
 
-/* Sets the class, the labels and the token that fills texts in a config.json, or the labels and the pooling in
- * key-values. Adds {"where", "key", "before", "after"} of each change to `changes` unless it is NULL. */
+/* Sets the class, the labels and the token that fills texts in a config.json, and removes the settings by which vLLM
+ * makes rows of labels from a head; or sets the labels and the pooling in key-values. Adds {"where", "key", "before",
+ * "after"} of each change to `changes` unless it is NULL. */
 organ_status organ_label_head_edit(const organ_label_head *head, organ_json_edit *config, json_t *changes,
                                    organ_error *error);
 organ_status organ_label_head_edit_keys(const organ_label_head *head, organ_gguf_writer *writer, json_t *changes,

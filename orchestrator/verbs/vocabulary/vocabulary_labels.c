@@ -40,20 +40,22 @@ typedef struct label_job {
 static organ_status take_label(label_job *job, const char *text, organ_error *error)
 {
     const organ_tokenizer *const t = job->of->tokenizer;
-    ORGAN_OWNED uint32_t *ids = NULL;
-    size_t count = 0;
-    if (organ_tokenizer_encode(t, text, strlen(text), /*special=*/true, &ids, &count, error))
+    uint32_t id;
+    size_t count;
+    if (!organ_utf8_valid(text))
+        return organ_fail(error, ORGAN_USAGE, "`labels`: label %zu is no text in UTF-8", job->count);
+    if (organ_label_token(t, text, &id, &count, error))
         return error->status;
     if (count != 1)
         return organ_fail(error, ORGAN_BAD_INPUT, "`labels`: '%s' has %zu tokens: a label is exactly one token", text,
                           count);
-    if (ids[0] == organ_tokenizer_unknown(t))
+    if (id == organ_tokenizer_unknown(t))
         return organ_fail(error, ORGAN_BAD_INPUT, "`labels`: '%s' is no token of %s", text, job->of->options->model);
     for (size_t k = 0; k < job->count; k++)
-        if (job->labels[k].id == ids[0])
+        if (job->labels[k].id == id)
             return organ_fail(error, ORGAN_USAGE, "`labels`: '%s' is the token of the label '%s' too", text,
                               job->labels[k].text);
-    job->labels[job->count++] = (organ_label){text, ids[0]};
+    job->labels[job->count++] = (organ_label){text, id};
     return ORGAN_OK;
 }
 

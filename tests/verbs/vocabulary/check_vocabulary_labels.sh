@@ -37,6 +37,26 @@ holds "a dry run has other labels" '.dry_run and (.labels | length == 3)' ../out
 judge "a dry run writes" test ! -e none
 ends 0 report $report -o page.html
 
+# ---- SentencePiece: a label is the text of a token, and only then a text of its own, which gets a blank before it ----
+cp -rL tiny-qwen2 pieces && chmod -R u+w pieces && rm -f pieces/{vocab.json,merges.txt,tokenizer_config.json}
+cp "$root/fixtures/tokenizers/llama2.json" pieces/tokenizer.json
+jq '.model_type = "llama" | .architectures = ["LlamaForCausalLM"]' tiny-qwen2/config.json >pieces/config.json
+ends 0 vocabulary pieces --labels "ther, the,s, s,no,</s>" -o parts --quiet
+holds "tokens of SentencePiece" '[.labels[].token] == ["ther", "▁the", "s", "▁s", "▁no", "</s>"]' parts/organ/labels.json
+ends 0 audit pieces parts --quiet
+refused 2 "' no' is the token of the label 'no' too" vocabulary pieces --labels "no, no" -o made
+
+# ---- settings by which vLLM makes rows from a head ----
+cp -rL tiny-qwen2 asks && chmod -R u+w asks
+jq '. + {classifier_from_token: ["no", "yes"], method: "from_2_way_softmax", is_original_qwen3_reranker: true, speech_config: {method: "fourier"}}' \
+    tiny-qwen2/config.json >asks/config.json
+ends 0 vocabulary asks --labels "$labels" -o answers --quiet
+holds "settings for a head stay" '((has("classifier_from_token") or has("is_original_qwen3_reranker") or .method != null) | not) and .speech_config.method == "fourier"' \
+    answers/config.json
+holds "the report does not list them" '[.settings[] | select(.after == null) | .key] | sort ==
+    ["classifier_from_token", "is_original_qwen3_reranker", "method"]' answers/organ/labels.json
+ends 0 audit asks answers --quiet
+
 # ---- an untied head goes, and the order of labels is that of the rows ----
 (cd "$root" && build/checks/arch_model qwen3 "$scratch/area/qwen3") >../out 2>&1 || bad "qwen3 cannot be made" ../out
 jq '.added_tokens = [] | .model.vocab |= with_entries(select(.value < 256)) | .model.merges = []' tiny-qwen2/tokenizer.json >qwen3/tokenizer.json
@@ -86,6 +106,15 @@ damaged config.json sed 's/"rms_norm_eps": 1e-06/"rms_norm_eps": 1/' "'rms_norm_
 damaged config.json sed 's/^{/{"classifier_from_token": ["y"],/' "'classifier_from_token' is not that"
 damaged organ/labels.json jq '.labels |= reverse' "tensor 'score.weight': row 0 is not that of 'n'"
 damaged tokenizer.json jq '.model.vocab |= (to_entries | (.[5].value, .[6].value) |= 11 - . | from_entries)' "the tokenizer of damaged is not that of the donor"
+damaged organ/labels.json jq '.labels[1].id += 1' "does not state the token"
+# The template and its name are settings, too.
+again() {
+    sed "$1" rank.gguf >again.gguf && cp rank.labels.json again.labels.json
+    ends 1 audit qwen3.gguf again.gguf --quiet
+    says "$2"
+}
+again 's/Query: {query}/Query! {query}/' "'tokenizer.chat_template.rerank' is not that"
+again 's/rerank\(.*Query: \)/rerang\1/' "is not that"
 rm -rf damaged && cp -r no damaged && cp -f yes/organ/labels.json damaged/organ/
 ends 1 audit qwen3 damaged --quiet
 says "tensor 'score.weight': row 0 is not that of 'y'"
@@ -93,6 +122,7 @@ says "tensor 'score.weight': row 0 is not that of 'y'"
 # ---- refusals leave nothing ----
 refused 3 "'a b' has 3 tokens: a label is exactly one token" vocabulary qwen3 --labels "y,a b" -o made
 refused 2 "'y' is the token of the label 'y' too" vocabulary qwen3 --labels y,n,y -o made
+refused 2 "label 1 is no text in UTF-8" vocabulary qwen3 --labels $'y,\xff' -o made
 refused 2 "has an empty label" vocabulary qwen3 --labels y,,n -o made
 refused 2 "is one label" vocabulary qwen3 --labels y -o made
 refused 2 "--output" vocabulary qwen3 --labels y,n
