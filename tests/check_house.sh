@@ -205,7 +205,7 @@ surgery/folds scaling.h smooth.h
 surgery/gptq gptq.h
 surgery/layers layer_settings.h
 surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h
-surgery/patch patch_changes.h
+surgery/patch patch_changes.h patch_digests.h
 surgery/readers readers.h
 surgery/repack repack.h
 surgery/scoring scoring.h

@@ -3,6 +3,7 @@
 #include "formats/patch/delta.h"
 
 #include "formats/base/arena.h"
+#include "formats/base/files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -157,8 +158,10 @@ static organ_status load_input(organ_delta_reader *reader, organ_error *error)
     if (f->source(f->context, reader->in, count, reader->at, error))
         return error->status;
     if (reader->at == 0) {
+        /* libzstd reads frames of its versions before 0.8, too, and then bounds no window */
+        const bool known = count >= 4 && organ_little_endian(reader->in, 4) == ZSTD_MAGICNUMBER;
         const unsigned long long states = ZSTD_getFrameContentSize(reader->in, count);
-        if (states == ZSTD_CONTENTSIZE_ERROR)
+        if (!known || states == ZSTD_CONTENTSIZE_ERROR)
             return refuse_frame(reader, error, "has no valid header");
         if (states != ZSTD_CONTENTSIZE_UNKNOWN && states > f->content)
             return organ_refuse(error, f->label,

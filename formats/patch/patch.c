@@ -247,7 +247,7 @@ void organ_patch_digest(const void *bytes, size_t count, char text[ORGAN_CHECKSU
     snprintf(text, ORGAN_CHECKSUM_TEXT, "%016" PRIx64 "%016" PRIx64, (uint64_t)digest.high64, (uint64_t)digest.low64);
 }
 
-organ_status organ_patch_load(const organ_patch *patch, const organ_patch_file *file, char **bytes, organ_error *error)
+organ_status organ_patch_load(const organ_patch *patch, organ_patch_file *file, char **bytes, organ_error *error)
 {
     ORGAN_OWNED char *stored = NULL;
     packed_file packed = {0};
@@ -258,6 +258,7 @@ organ_status organ_patch_load(const organ_patch *patch, const organ_patch_file *
     if (!stored)
         return organ_refuse(error, patch->path, "lacks %s, the bytes of %s", file->stored, file->name);
     packed.bytes = stored;
+    file->packed = packed.length;
     if (!(*bytes = malloc(file->bytes + 1)))
         return organ_fail_memory(error, file->name);
     if (unpack(file, &packed, *bytes, error))

@@ -62,6 +62,7 @@ typedef struct organ_patch_file {
     size_t bytes;                  /* of all spans */
     const char *stored;
     const char *digest; /* XXH3-128 of these bytes */
+    size_t packed;      /* bytes of `stored`; set by organ_patch_load */
 } organ_patch_file;
 
 typedef struct organ_patch {
@@ -104,7 +105,7 @@ organ_delta_frame organ_patch_frame_of(const organ_patch_frame *frame);
 
 /* Loads the bytes of a file that belong to no tensor from files/K.zst, and compares their number and digest with the
  * manifest. The caller frees *bytes. Returns ORGAN_BAD_INPUT if they differ or the frame is damaged. */
-organ_status organ_patch_load(const organ_patch *patch, const organ_patch_file *file, char **bytes, organ_error *error);
+organ_status organ_patch_load(const organ_patch *patch, organ_patch_file *file, char **bytes, organ_error *error);
 
 /* Compresses bytes into one frame. The caller frees *frame. Returns ORGAN_IO if memory runs out. */
 organ_status organ_patch_pack(const void *bytes, size_t count, char **frame, size_t *length, organ_error *error);

@@ -26,7 +26,7 @@ struct apply_lane {
 
 static bool needs_checksum(const apply_job *job, const apply_item *item)
 {
-    return item->frame && (!item->says || job->patch.kind != ORGAN_CHECKSUM_XXH3_128);
+    return item->frame && job->patch.kind != ORGAN_CHECKSUM_XXH3_128;
 }
 
 static organ_status make_chunk(apply_job *job, apply_lane *l, size_t number, uint64_t at, size_t count,
@@ -41,8 +41,7 @@ static organ_status make_chunk(apply_job *job, apply_lane *l, size_t number, uin
         organ_checksum_add(l->before, l->bytes, count);
     if (item->frame && organ_delta_apply(l->applier, l->bytes, count, error))
         return error->status;
-    if (item->says)
-        organ_checksum_add(l->after, l->bytes, count);
+    organ_checksum_add(l->after, l->bytes, count);
     if (needs_checksum(job, item))
         organ_checksum_add(l->checksum, l->bytes, count);
     return organ_write_put(job->writing, number, l->bytes, count, at, /*scratch=*/NULL, error);
@@ -57,20 +56,20 @@ static organ_status refuse_base(const apply_job *job, const apply_item *item, co
 }
 
 /* A base that differs is recognised before the result, which differs then, too. */
-static organ_status judge(apply_job *job, apply_lane *l, const apply_item *item, organ_error *error)
+static organ_status judge(apply_job *job, apply_lane *l, apply_item *item, organ_error *error)
 {
     char found[ORGAN_CHECKSUM_TEXT];
     organ_checksum_text(l->before, found);
     if (item->says && item->base && strcmp(found, item->says->before) != 0)
         return refuse_base(job, item, found, error);
-    organ_checksum_text(l->after, found);
-    if (item->says && strcmp(found, item->says->after) != 0)
+    organ_checksum_text(l->after, item->after);
+    if (item->says && strcmp(item->after, item->says->after) != 0)
         return organ_refuse(error, job->patch.path,
                             "is damaged: tensor '%s' of the result has the XXH3-128 %s; " ORGAN_PATCH_MANIFEST
                             " states %s",
-                            item->name, found, item->says->after);
-    organ_checksum_text(l->checksum, found);
-    if (needs_checksum(job, item) && strcmp(found, item->frame->checksum) != 0)
+                            item->name, item->after, item->says->after);
+    organ_checksum_text(needs_checksum(job, item) ? l->checksum : l->after, found);
+    if (item->frame && strcmp(found, item->frame->checksum) != 0)
         return organ_refuse(error, job->patch.path,
                             "tensor '%s' of the result has the %s %s; the patch states %s: %s is not its base, or the "
                             "patch is damaged",
@@ -81,7 +80,7 @@ static organ_status judge(apply_job *job, apply_lane *l, const apply_item *item,
 
 static organ_status make_tensor(apply_job *job, apply_lane *l, size_t number, organ_error *error)
 {
-    const apply_item *const item = &job->items[number];
+    apply_item *const item = &job->items[number];
     organ_delta_frame frame = {0};
     organ_checksum_begin(l->before, ORGAN_CHECKSUM_XXH3_128);
     organ_checksum_begin(l->after, ORGAN_CHECKSUM_XXH3_128);
@@ -107,7 +106,8 @@ static organ_status make_unit(void *context, size_t number, size_t worker, organ
         make_tensor(job, &job->lanes[worker], number, error))
         return error->status;
     ORGAN_LOCKED(&job->lock);
-    if (organ_write_finish(job->writing, number, json_object(), error) == ORGAN_OK)
+    json_t *const results = ORGAN_OBJECT(SET_TEXT("xxh3_128", job->items[number].after));
+    if (organ_write_finish(job->writing, number, results, error) == ORGAN_OK)
         organ_progress_advance(job->progress, job->layout.pieces[number].cost, job->items[number].name, NULL);
     return error->status;
 }
@@ -163,9 +163,12 @@ static organ_status fill(void *context, organ_writing *writing, organ_error *err
 
 static bool recall(void *context, size_t item, const json_t *results)
 {
-    (void)context;
-    (void)item;
-    return json_is_object(results);
+    apply_job *const job = context;
+    const char *const after = json_string_value(json_object_get(results, "xxh3_128"));
+    if (!after || strlen(after) >= sizeof job->items[item].after)
+        return false;
+    strcpy(job->items[item].after, after);
+    return true;
 }
 
 static json_t *parameters(void *context)
@@ -198,6 +201,7 @@ static organ_status apply(apply_job *job, json_t **report, organ_error *error)
                               .requested = &o->write,
                               ORGAN_WRITE_BY(job),
                               .layout = &job->layout,
+                              .left_out = job->left_out,
                               .pieces.files = job->written,
                               .names = {"patch/1", &organ_patch_view, "applying", "base", NULL},
                               .check = {.parameters = parameters, .inputs = inputs},
@@ -213,6 +217,8 @@ static void release(apply_job *job)
         free(job->written[k].bytes);
     free(job->written);
     organ_rows_free(job->items);
+    free(job->left_out);
+    organ_list_release(&job->others);
     organ_patch_close(&job->patch);
     organ_model_close(job->base);
 }

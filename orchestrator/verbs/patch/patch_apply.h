@@ -5,6 +5,7 @@
 #define ORGAN_VERBS_PATCH_PATCH_APPLY_H
 
 #include "formats/patch/patch.h"
+#include "orchestrator/output/model_copy.h"
 #include "orchestrator/surgery/write/write.h"
 
 #include <organ/organs.h>
@@ -17,6 +18,7 @@ typedef struct apply_item {
     const organ_patch_frame *frame; /* NULL: the bytes are the base's */
     const organ_patch_tensor *says; /* the manifest's row; NULL: there is no manifest */
     uint64_t bytes;
+    char after[ORGAN_CHECKSUM_TEXT]; /* XXH3-128 of the bytes that were written; "": copied, or none yet */
 } apply_item;
 
 typedef struct apply_lane apply_lane;
@@ -34,6 +36,9 @@ typedef struct apply_job {
     organ_writing *writing;
     apply_lane *lanes;
     size_t lane_count;
+    /* Without a manifest: the files of the base without tensors, of which reports are left out. */
+    organ_file_list others;
+    const char **left_out;
     pthread_mutex_t lock; /* one call of organ_write_finish at a time */
 } apply_job;
 

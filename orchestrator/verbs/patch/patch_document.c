@@ -87,11 +87,11 @@ static json_t *applied_json(const void *context, size_t t)
     const char *change = item->frame ? "delta" : "none";
     if (!item->base)
         change = "whole";
-    const char *const after = item->says ? item->says->after : NULL;
+    const char *const after = item->says ? item->says->after : item->after;
     return ORGAN_OBJECT(SET_TEXT("name", item->name), SET_TEXT("change", change), SET_COUNT("bytes", item->bytes),
                         SET_NULL("changed_bytes"),
                         SET_COUNT("patch_bytes", item->frame ? item->frame->stored->bytes : 0),
-                        SET("xxh3_128", after ? json_string(after) : json_null()));
+                        SET("xxh3_128", *after ? json_string(after) : json_null()));
 }
 
 static json_t *made_file_json(const void *context, size_t f)
@@ -99,14 +99,15 @@ static json_t *made_file_json(const void *context, size_t f)
     const organ_patch_file *const file = &((const apply_job *)context)->patch.files[f];
     return ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("bytes", file->size),
                         SET_COUNT("tensors", file->tensors), SET_FLAG("from_base", !file->stored),
-                        SET_NULL("patch_bytes"), SET_TEXT("xxh3_128", file->digest));
+                        SET_COUNT("patch_bytes", file->packed), SET_TEXT("xxh3_128", file->digest));
 }
 
 static json_t *applied_totals(const apply_job *job)
 {
-    uint64_t same = 0, changed = 0, whole = 0, bytes = organ_layout_bytes(&job->layout);
+    uint64_t same = 0, changed = 0, whole = 0, patch = 0, bytes = 0;
     for (size_t t = 0; t < job->layout.piece_count; t++) {
         const apply_item *const item = &job->items[t];
+        patch += item->frame ? item->frame->stored->bytes : 0;
         if (!item->base)
             whole++;
         else if (item->frame)
@@ -114,13 +115,43 @@ static json_t *applied_totals(const apply_job *job)
         else
             same++;
     }
-    for (size_t k = 0; k < job->written_count; k++)
-        bytes += job->written[k].length;
-    const uint64_t patch = organ_model_bytes(job->patch.model);
+    for (size_t f = 0; f < job->patch.file_count; f++) {
+        bytes += job->patch.files[f].size;
+        patch += job->patch.files[f].packed;
+    }
     return ORGAN_OBJECT(SET_COUNT("tensors", job->layout.piece_count), SET_COUNT("same", same),
                         SET_COUNT("changed", changed), SET_COUNT("whole", whole), SET_COUNT("bytes", bytes),
                         SET_NULL("changed_bytes"), SET_NULL("paired_bytes"), SET_NULL("changed_percent"),
                         SET_COUNT("patch_bytes", patch), SET_REAL("patch_percent", organ_percent(patch, bytes)));
+}
+
+/* Lists the tensors that are stored whole because the base lacks them or, with `reshaped`, has others of their names.
+ */
+static json_t *made_whole_json(const apply_job *job, bool reshaped)
+{
+    json_t *const list = json_array();
+    for (size_t t = 0; t < job->layout.piece_count; t++) {
+        const apply_item *const item = &job->items[t];
+        if (!item->base && (organ_model_find(job->base, item->name) != NULL) == reshaped)
+            json_array_append_new(list, json_string(item->name));
+    }
+    return list;
+}
+
+/* Lists the tensors of the base that the result lacks. Returns NULL without memory. */
+static json_t *left_json(const apply_job *job)
+{
+    ORGAN_OWNED bool *const kept = calloc(job->base->tensor_count + 1, sizeof *kept);
+    json_t *const list = kept ? json_array() : NULL;
+    for (size_t t = 0; kept && t < job->layout.piece_count; t++) {
+        const organ_tensor *const base = organ_model_find(job->base, job->items[t].name);
+        if (base)
+            kept[base - job->base->tensors] = true;
+    }
+    for (size_t t = 0; list && t < job->base->tensor_count; t++)
+        if (!kept[t])
+            json_array_append_new(list, json_string(job->base->tensors[t].name));
+    return list;
 }
 
 json_t *organ_patch_apply_document(void *context, const organ_writing *made)
@@ -133,7 +164,8 @@ json_t *organ_patch_apply_document(void *context, const organ_writing *made)
     return ORGAN_OBJECT(SET_TEXT("operation", "apply"), SET("totals", applied_totals(job)),
                         SET("manifest", stated ? json_string(ORGAN_PATCH_MANIFEST) : json_null()),
                         SET("tensors", organ_json_rows(job->layout.piece_count, applied_json, job)),
-                        SET("added", json_array()), SET("reshaped", json_array()), SET("gone", json_array()),
+                        SET("added", made_whole_json(job, /*reshaped=*/false)),
+                        SET("reshaped", made_whole_json(job, /*reshaped=*/true)), SET("gone", left_json(job)),
                         SET("files", organ_json_rows(job->patch.file_count, made_file_json, job)),
                         SET_SENTENCES("organ.patch/1", "definitions", NULL), SET("run", run));
 }

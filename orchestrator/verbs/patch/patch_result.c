@@ -6,6 +6,7 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/surgery/patch/patch_digests.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +50,8 @@ static organ_status join_fillers(const apply_job *job, const organ_layout *base,
     return ORGAN_OK;
 }
 
-static organ_status load_bytes(const apply_job *job, const organ_layout *base, const organ_patch_file *file,
-                               char **bytes, organ_error *error)
+static organ_status load_bytes(const apply_job *job, const organ_layout *base, organ_patch_file *file, char **bytes,
+                               organ_error *error)
 {
     size_t length = 0;
     char digest[ORGAN_CHECKSUM_TEXT];
@@ -87,7 +88,7 @@ static organ_status set_fillers(const organ_patch_file *from, const char *bytes,
 
 /* ---- files ---- */
 
-static organ_status add_file(apply_job *job, const organ_layout *base, const organ_patch_file *from, organ_error *error)
+static organ_status add_file(apply_job *job, const organ_layout *base, organ_patch_file *from, organ_error *error)
 {
     char *bytes = NULL;
     if (load_bytes(job, base, from, &bytes, error)) {
@@ -219,6 +220,62 @@ static organ_status take_frame(apply_job *job, const organ_patch_frame *frame, o
     return ORGAN_OK;
 }
 
+/* Adds a file of the base to those of the result. */
+static organ_patch_file *add_of_base(apply_job *job, const char *name, uint64_t size)
+{
+    organ_patch_file *const file = &job->patch.files[job->patch.file_count++];
+    *file = (organ_patch_file){.name = name, .size = size};
+    return file;
+}
+
+static organ_status digest_of(apply_job *job, organ_patch_file *file, const char *digest, organ_error *error)
+{
+    file->digest = organ_arena_copy(&job->patch.arena, digest, strlen(digest));
+    return file->digest ? ORGAN_OK : organ_fail_memory(error, file->name);
+}
+
+/* The base's reports are left out: they do not describe the result. */
+static organ_status add_other(apply_job *job, const char *root, const char *name, size_t *left, organ_error *error)
+{
+    ORGAN_OWNED char *const path = organ_format("%s/%s", root, name);
+    char digest[ORGAN_CHECKSUM_TEXT];
+    uint64_t size;
+    if (!path)
+        return organ_fail_memory(error, name);
+    if (organ_is_report_path(name)) {
+        job->left_out[(*left)++] = name;
+        return ORGAN_OK;
+    }
+    if (organ_patch_digest_file(path, &size, digest, error))
+        return error->status;
+    return digest_of(job, add_of_base(job, name, size), digest, error);
+}
+
+/* Lists the files of the result for its report. */
+static organ_status list_files_of_base(apply_job *job, organ_error *error)
+{
+    ORGAN_OWNED char *root = NULL;
+    char digest[ORGAN_CHECKSUM_TEXT];
+    size_t left = 0;
+    if (!organ_output_is_file(job->options->write.output) &&
+        organ_extra_files_list(job->base, &root, &job->others, error))
+        return error->status;
+    job->patch.files = calloc(job->layout.file_count + job->others.count + 1, sizeof *job->patch.files);
+    job->left_out = calloc(job->others.count + 1, sizeof *job->left_out);
+    if (!job->patch.files || !job->left_out)
+        return organ_fail_memory(error, job->base->path);
+    for (size_t f = 0; f < job->layout.file_count && !error->status; f++) {
+        const organ_layout_file *const from = &job->layout.files[f];
+        organ_patch_file *const file = add_of_base(job, from->name, from->size);
+        file->tensors = from->count;
+        if (organ_patch_digest_fillers(from, digest, error) == ORGAN_OK)
+            digest_of(job, file, digest, error);
+    }
+    for (size_t k = 0; k < job->others.count && !error->status; k++)
+        add_other(job, root, job->others.names[k], &left, error);
+    return error->status;
+}
+
 /* The result has the files of the base, in which the tensors of the patch have other bytes. */
 static organ_status plan_of_base(apply_job *job, organ_error *error)
 {
@@ -239,7 +296,7 @@ static organ_status plan_of_base(apply_job *job, organ_error *error)
     }
     for (size_t k = 0; k < p->model->tensor_count && !error->status; k++)
         take_frame(job, &p->frames[k], error);
-    return error->status;
+    return error->status ? error->status : list_files_of_base(job, error);
 }
 
 organ_status organ_patch_plan_result(apply_job *job, organ_error *error)

@@ -36,6 +36,10 @@ ends 0 patch extract --base tuned --tuned tiny-qwen2 -o back --quiet
 prints "Tensors of the base that the model lacks"
 ends 0 patch apply --base tuned --patch back -o nback --quiet
 same tiny-qwen2/. nback
+facts='[.added, .reshaped, .gone, .totals.patch_bytes, (.files | map(.patch_bytes))]'
+for made in p=n back=nback; do
+    judge "apply reports other changes than extract" test "$(jq -c "$facts" "${made%=*}/organ/patch.json")" = "$(jq -c "$facts" "${made#*=}/organ/patch.json")"
+done
 # Equal models have an empty patch.
 ends 0 patch extract --base tiny-qwen2 --tuned tiny-qwen2 -o empty --quiet
 prints "No tensor differs"
@@ -93,6 +97,29 @@ ends 1 audit tiny-qwen2 spoiled --quiet
 says "the report states"
 prints "2 problems"
 rm -r spoiled
+
+# A patch without a manifest has the files of the base. Its result is audited by the digests of what was written.
+cp -rL tiny-qwen2 near && chmod -R u+w near
+shard=$("$organ" inspect near --tensors --json --select model.norm.weight | jq -r '.tensors[0].file')
+printf '\x55' | dd of="near/$shard" bs=1 seek=$(($(stat -c %s "near/$shard") - 3)) conv=notrunc status=none
+ends 0 patch extract --base tiny-qwen2 --tuned near -o pnear --quiet
+rm -rf pnear/organ_patch.json pnear/files pnear/organ
+cp -rL tiny-qwen2 reported && chmod -R u+w reported && cp -r n/organ reported
+ends 0 patch apply --base reported --patch pnear -o nnear --quiet
+same near nnear
+judge "reports of the base are in the result" test ! -e nnear/organ/donor -a "$(jq .totals.changed nnear/organ/patch.json)" = 1
+ends 0 audit tiny-qwen2 nnear --json --quiet
+judge "audit proves less" test "$(jq -c '[.tensors, .proved, .from_donor, .files > 9, .files == .proved_files]' ../out)" = '[50,50,49,true,true]'
+# spoiled FILE COMMAND...: the audit finds the change that the command makes to the file of a copy of nnear.
+spoiled() {
+    rm -rf changed && cp -r nnear changed
+    "${@:2}"
+    ends 1 audit tiny-qwen2 changed --quiet
+    says "$1"
+}
+spoiled model.norm.weight dd if=/dev/zero of="changed/$shard" bs=1 seek=$(($(stat -c %s "near/$shard") - 5)) count=3 conv=notrunc status=none
+spoiled "merges.txt has the XXH3-128" truncate -s +1 changed/merges.txt
+spoiled "merges.txt is missing" rm changed/merges.txt
 
 # ---- interrupted runs continue to the same bytes ----
 for turn in 1 2 3 4; do
@@ -175,6 +202,8 @@ damaged "config.json" edit organ_patch.json '.files["config.json"].bytes = 99999
 damaged "files/" byte "files/1.zst" 12 ff
 damaged "merges.txt" edit organ_patch.json '.files["merges.txt"].xxh3_128 = "00000000000000000000000000000000"'
 middle=$(($(stat -c %s p/model.safetensors) / 2))
+first=$("$organ" inspect p --tensors --json | jq '[.tensors[].offset] | min')
+damaged "has no valid header" byte model.safetensors "$first" 25
 damaged "tensor '" byte model.safetensors "$middle" 55
 damaged "model.safetensors" truncate -s -100 d/model.safetensors
 damaged "organ_patch.json" truncate -s -100 d/organ_patch.json
