@@ -47,6 +47,8 @@ static organ_status check_head(const organ_model *model, const organ_draft_head 
     if (!h->head)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the draft uses the head of its target: it has none of its own",
                           model->path);
+    if (!h->head->bytes)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' has no values", model->path, h->head->name);
     if (h->head->rank != 2 || !h->head->shape[0] || h->head->bytes % h->head->shape[0] ||
         (!h->gguf && h->head->dtype != ORGAN_F32 && h->head->dtype != ORGAN_BF16 && h->head->dtype != ORGAN_F16))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is packed: dequantize the draft first", model->path,
@@ -61,6 +63,7 @@ static organ_status find_vocabulary(const organ_model *model, organ_draft_head *
     if (h->t2d && (h->t2d->rank != 1 || h->t2d->dtype != ORGAN_BOOL))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: 't2d' is no list of BOOL values", model->path);
     h->vocabulary = stated > 0 ? (uint64_t)stated : 0;
+    h->stated = !tokens && !h->t2d && h->d2t;
     if (tokens)
         h->vocabulary = tokens->count;
     else if (h->t2d)
@@ -82,8 +85,16 @@ organ_status organ_draft_head_find(const organ_model *model, organ_draft_head *h
     if (check_head(model, h, error))
         return error->status;
     h->rows = h->head->shape[0];
-    if (find_vocabulary(model, h, error))
-        return error->status;
+    return find_vocabulary(model, h, error);
+}
+
+uint64_t organ_draft_head_memory(const organ_draft_head *h)
+{
+    return h->rows * (sizeof *h->ids + 2 * sizeof(int64_t)) + 2 * h->vocabulary;
+}
+
+organ_status organ_draft_head_read(const organ_model *model, organ_draft_head *h, organ_error *error)
+{
     if (!(h->ids = malloc((h->rows + 1) * sizeof *h->ids)))
         return organ_fail_memory(error, model->path);
     for (uint64_t k = 0; k < h->rows; k++)

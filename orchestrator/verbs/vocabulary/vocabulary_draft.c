@@ -15,6 +15,7 @@
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/surgery/vocabulary/draft_head.h"
 #include "orchestrator/verbs/vocabulary/token_map.h"
 
@@ -174,6 +175,38 @@ static organ_status check_output(const draft_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+enum { MOST_PADDING = 65536 }; /* rows of a target without a token */
+
+static organ_status count_rows(const organ_model *target, uint64_t *rows, organ_error *error)
+{
+    organ_weights *weights = NULL;
+    ORGAN_RELEASED_BY(organ_token_tables_release) organ_token_tables tables = {0};
+    if (organ_weights_find(target, &weights, error) == ORGAN_OK &&
+        organ_token_tables_find(target, weights, &tables, error) == ORGAN_OK)
+        *rows = tables.rows;
+    organ_weights_free(weights);
+    return error->status;
+}
+
+/* If no tensor of the draft has as many values as the target has ids, config.json must state their number rightly. */
+static organ_status check_stated(const draft_job *job, organ_error *error)
+{
+    const vocabulary_job *const of = job->of;
+    const unsigned long long stated = job->head.vocabulary;
+    uint64_t rows = 0;
+    if (!job->head.stated || (of->target && count_rows(of->target, &rows, error)))
+        return error->status;
+    if (of->target && stated != rows)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: config.json states %llu tokens (vocab_size), but %s has %llu rows", of->model->path,
+                          stated, of->options->target, (unsigned long long)rows);
+    if (stated > (uint64_t)of->groups.count + MOST_PADDING)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: config.json states %llu tokens (vocab_size), but the tokenizer has %u", of->model->path,
+                          stated, of->groups.count);
+    return ORGAN_OK;
+}
+
 static organ_status check_target(const draft_job *job, organ_error *error)
 {
     const vocabulary_job *const of = job->of;
@@ -184,7 +217,15 @@ static organ_status check_target(const draft_job *job, organ_error *error)
                           "%s: the tokenizer has %u tokens, but the draft is for a target with %llu",
                           of->options->target ? of->options->target : of->options->model, of->groups.count,
                           (unsigned long long)job->head.vocabulary);
-    return ORGAN_OK;
+    return job->eagle3 ? check_stated(job, error) : ORGAN_OK;
+}
+
+static organ_status read_head(draft_job *job, organ_error *error)
+{
+    const uint64_t bytes = organ_draft_head_memory(&job->head) + job->head.rows * sizeof *job->tokens;
+    return organ_memory_claim(job->engine, bytes, error, "the lists of the draft's rows")
+               ? error->status
+               : organ_draft_head_read(job->of->model, &job->head, error);
 }
 
 /* ---- the output of an EAGLE-3 draft ---- */
@@ -375,8 +416,8 @@ static organ_status prepare(draft_job *job, organ_error *error)
     if (!job->settings)
         return organ_fail_memory(error, model->path);
     if ((job->eagle3 ? organ_draft_head_find(model, &job->head, error) : check_block(model, error)) ||
-        check_target(job, error) || check_output(job, error) || organ_vocabulary_count_texts(job->of, error) ||
-        choose(job, error) || cover_texts(job, error))
+        check_target(job, error) || check_output(job, error) || (job->eagle3 && read_head(job, error)) ||
+        organ_vocabulary_count_texts(job->of, error) || choose(job, error) || cover_texts(job, error))
         return error->status;
     if (!job->eagle3)
         return ORGAN_OK;

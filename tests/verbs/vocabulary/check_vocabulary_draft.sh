@@ -195,4 +195,16 @@ renamed() { sed -i "s/\"$1\"/\"$2\"/" broken/model.safetensors; }
 broken "none of its own" renamed lm_head.weight lm_face.weight
 broken "has 600 rows and no 'd2t', but the target has 2048 tokens" renamed d2t x2t
 broken "is packed" sed -i 's/"BF16"/"I16" /g' broken/model.safetensors
+# Without t2d only config.json states the number of the target's tokens.
+states() { renamed t2d x2d && jq ".vocab_size = $1" small/config.json >broken/config.json; }
+broken "config.json states 4294967295 tokens (vocab_size), but tiny-qwen2 has 2048 rows" states 4294967295
+rm -rf broken && cp -r small broken && states 2048
+ends 0 vocabulary small --target tiny-qwen2 --text text.txt --draft-head 10 -o ten --quiet
+ends 0 vocabulary broken --target tiny-qwen2 --text text.txt --draft-head 10 -o listed --quiet
+judge "rows without t2d" test "$(jq -c .kept listed/organ/draft_head.json)" = "$(jq -c .kept ten/organ/draft_head.json)"
+cp tiny-qwen2/tokenizer*.json broken/ && states 67585
+refused 3 "config.json states 67585 tokens (vocab_size), but the tokenizer has 2048" vocabulary broken --text text.txt --draft-head 10 -o no
+states 67584
+ends 0 vocabulary broken --text text.txt --draft-head 10 -o padded --quiet
+judge "t2d of a padded target" test "$(jq '.tensors[0].shape[0]' <("$organ" inspect padded --tensors --json --quiet --select t2d))" = 67584
 finish
