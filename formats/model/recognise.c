@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define HEAD_BYTES 4096
+#define MAP_AROUND 330              /* bytes of the archive of a list of tokens around its pickle */
 #define LINE_START "{\"tensor\":\"" /* the beginning of a line of prune.jsonl */
 
 typedef struct head {
@@ -161,6 +162,20 @@ bool organ_is_weights_at(int at, const char *path, organ_error *error)
     if (organ_ends_with(name, ".dat"))
         return is_old_imatrix(&h);
     return h.length > 8 && organ_little_endian(h.bytes, 8) <= h.size - 8 && h.bytes[8] == '{';
+}
+
+/* A list of tokens is an archive (zip) without compression: 330 bytes around a pickle (verbs/vocabulary/token_map.c).
+ * Its first entry has a version, no flags, no method, a fixed date, then CRC and sizes; a pickle begins with a list. */
+static bool is_token_map_at(int at, const char *path, organ_error *error)
+{
+    static const char start[] = "PK\3\4\24\0\0\0\0\0\0\0\x21\x5A", name[] = "\x0c\0\0\0map/data.pkl\x80\2]q\0(";
+    enum { START = sizeof start - 1, NAME = sizeof name - 1, LENGTH_AT = START + 4, NAME_AT = LENGTH_AT + 8 };
+    head h;
+    if (!organ_ends_with(name_without_draft_prefix(path), ".pt") || !read_head(at, path, &h, error))
+        return false;
+    return h.length >= NAME_AT + NAME && memcmp(h.bytes, start, START) == 0 &&
+           memcmp(h.bytes + NAME_AT, name, NAME) == 0 &&
+           organ_little_endian(h.bytes + LENGTH_AT, 4) + MAP_AROUND == h.size;
 }
 
 #define MAX_ENTRIES ((size_t)1000000) /* files and folders of an output */
@@ -421,7 +436,8 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
     if (!S_ISREG(info.st_mode))
         return organ_fail(error, ORGAN_USAGE,
                           "%s exists and is neither a file nor a directory: `force` does not replace it", path);
-    if (info.st_size == 0 || organ_is_weights_at(AT_FDCWD, path, error) || error->status)
+    if (info.st_size == 0 || organ_is_weights_at(AT_FDCWD, path, error) || is_token_map_at(AT_FDCWD, path, error) ||
+        error->status)
         return error->status;
     const organ_seal_state seal = report_seal_at(AT_FDCWD, path, error);
     if (seal == ORGAN_SEAL_WHOLE || error->status)

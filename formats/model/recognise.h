@@ -21,9 +21,9 @@
     "<meta name=\"referrer\" content=\"no-referrer\">\n<meta http-equiv=\"Content-Security-Policy\" "
 
 /* Returns ORGAN_OK if --force may replace `path`: nothing exists there, or it is an empty directory, an empty file, a
- * .safetensors or .gguf file, an importance matrix that ends in .dat, a sealed report of this program, or a directory
- * in which every file is proven to come from an input or from this program and every folder has files, except those for
- * the groups of an organ directory. A file is proven if one of these applies:
+ * .safetensors or .gguf file, an importance matrix that ends in .dat, a list of tokens that ends in .pt, a sealed
+ * report of this program, or a directory in which every file is proven to come from an input or from this program and
+ * every folder has files, except those for the groups of an organ directory. A file is proven if one of these applies:
  * - the record (recognise_lists.h) lists it with its size, and the digest agrees if the record has one;
  * - the manifest of an organ directory lists it: a tensor or header by its path, a file in files/ by its size and, if
  *   stated, its digest;

@@ -172,7 +172,13 @@ static const organ_block draft_blocks[] = {
     SECTION(ON_FILES, "settings", "Settings"),
     TABLE(ON_FILES, "settings", "settings", FIELDS(vocabulary_settings), .caption = "Changes of the configuration",
           .max = EVERY_TENSOR, .what = "settings"),
-    MADE_ENDING(" of output", "DRAFT_HEAD_REPORT.md"),
+    PLAN,
+    EVALUATION_ON(ON_TEXT),
+    GAP("!dry_run"),
+    SAY(ON_TERMINAL, "!dry_run&head", TIME_WORDS(" of output")),
+    SAY(ON_TERMINAL, "!dry_run&!head", "Time: {run.seconds:time}."),
+    LINES("!dry_run&head", "\nReport:  " REPORT_PLACE "DRAFT_HEAD_REPORT.md (and .html)\n"),
+    DEFINITIONS,
 };
 
 const organ_view organ_draft_head_view = {.schema = "organ.draft_head/1",

@@ -168,6 +168,8 @@ static organ_status check_output(const draft_job *job, organ_error *error)
     if (!job->eagle3 && w->output && !ends_in_pt(w->output))
         return organ_fail(error, ORGAN_USAGE,
                           "%s: SGLang reads the tokens for a block from a file of torch: name it .pt", w->output);
+    if (!job->eagle3 && w->resume)
+        return organ_fail(error, ORGAN_USAGE, "`resume`: a list of tokens is written at once: start the run anew");
     if (!job->eagle3)
         return organ_output_check(w->output, NULL, w->force, error);
     if (!job->of->model->gguf && w->output && organ_output_is_file(w->output))
@@ -433,19 +435,38 @@ static organ_status put_map(const draft_job *job, organ_output *output, organ_er
     return organ_token_map_write(path, job->ids, job->count, error) ? error->status : organ_output_sync(output, error);
 }
 
+/* The files that the run reads close the permissions of the list, and the list replaces none of them. */
+static organ_status check_map_inputs(draft_job *job, organ_output *output, organ_error *error)
+{
+    ORGAN_RELEASED_BY(organ_run_inputs_release) organ_run_inputs list = {0};
+    if (organ_run_inputs_add_model(&list, "model", job->of->model, error) || inputs(job, &list, error))
+        return error->status;
+    output->closed = list.closed;
+    return output->path ? organ_output_check_inputs(output->path, &list, error) : ORGAN_OK;
+}
+
+/* All ranks call this; the first writes. */
+static organ_status publish_map(draft_job *job, organ_output *output, organ_error *error)
+{
+    bool begun = false;
+    organ_output_begin_together(output, job->count * sizeof *job->ids, &begun, error);
+    if (!error->status && organ_ranks_first(output->ranks))
+        put_map(job, output, error);
+    organ_ranks_agree(output->ranks, "writing the list", error);
+    return begun ? organ_output_end(output, error) : error->status;
+}
+
 /* The report is made first: nothing fails after the list has its name. */
 static organ_status write_map(draft_job *job, json_t **report, organ_error *error)
 {
     const organ_write_options *const w = &job->of->options->write;
-    organ_output output = {.path = w->output, .single = true, .force = w->force};
-    if (organ_model_unchanged(job->of->model, error))
+    organ_output output = {.path = w->output, .single = true, .force = w->force, .ranks = job->engine->ranks};
+    if (organ_model_unchanged(job->of->model, error) == ORGAN_OK && check_map_inputs(job, &output, error) == ORGAN_OK &&
+        !(*report = map_document(job)))
+        organ_fail_memory(error, job->of->options->model);
+    if (organ_ranks_agree(output.ranks, "choosing tokens", error))
         return error->status;
-    if (!(*report = map_document(job)))
-        return organ_fail_memory(error, job->of->options->model);
-    if (w->dry_run || organ_output_begin(&output, job->count * sizeof *job->ids, error))
-        return error->status;
-    put_map(job, &output, error);
-    return organ_output_end(&output, error);
+    return w->dry_run ? organ_output_try(&output, error) : publish_map(job, &output, error);
 }
 
 static organ_status write_draft(draft_job *job, json_t **report, organ_error *error)

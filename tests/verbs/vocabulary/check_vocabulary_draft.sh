@@ -163,6 +163,27 @@ holds "the document" '.kind == "MTP" and .rows == 50 and .head == null' ../out
 judge "the list of the archive" test "$(od -An -v -w2 -t u1 -j $((30 + 12 + 6)) -N 100 map.pt | awk '{printf "%s%s", NR == 1 ? "[" : ",", $2} END {print "]"}')" = "$(cat kept.json)"
 if command -v unzip >/dev/null; then judge "the archive is damaged" unzip -tq map.pt; fi
 refused 2 "map.pt" vocabulary block --text text.txt --draft-head 50 -o map.pt
+refused 2 "map.pt" vocabulary block --text text.txt --draft-head 50 -o map.pt --dry-run
+cp map.pt first.pt
+ends 0 vocabulary block --text text.txt --draft-head 60 -o map.pt --force --quiet
+judge "--force keeps the list" test "$(stat -c %s map.pt)" = $(($(stat -c %s first.pt) + 20))
+judge "a report of a list is named" test -z "$(grep Report: ../out)"
+cp first.pt text.pt
+refused 2 "text.pt" vocabulary block --text text.txt --evaluate text.pt --draft-head 50 -o text.pt --force
+# foreign COMMAND...: a file that is no list, which the command makes of one, is not replaced.
+foreign() {
+    "$@" <first.pt >foreign.pt
+    refused 2 "foreign.pt exists and is neither" vocabulary block --text text.txt --draft-head 50 -o foreign.pt --force
+}
+foreign head -c -1
+foreign sed 's/]q/}q/'
+foreign sed 's/map.data/mop\/data/'
+refused 2 "--resume" vocabulary block --text text.txt --draft-head 50 -o again.pt --resume
+if command -v mpirun >/dev/null && [[ -f ${organ%/*}/liborgan_mpi.so ]]; then
+    mpirun --allow-run-as-root --oversubscribe -n 2 "$organ" vocabulary block --text text.txt --draft-head 50 -o ranks.pt --quiet --threads 1 >../out 2>../err
+    judge "two ranks write another list" cmp first.pt ranks.pt
+    judge "two ranks leave files" test -z "$(find . -maxdepth 1 -name '.ranks.pt*')"
+fi
 was=$(inventory)
 ends 0 vocabulary block --text text.txt --draft-head 50 -o none.pt --dry-run --quiet
 judge "a dry run writes a list" test "$(inventory)" = "$was"
