@@ -742,6 +742,7 @@ shrink/patterns.c
 shrink/predict.c
 shrink/width.c
 vocabulary/vocabulary_add.c
+vocabulary/vocabulary_draft.c
 vocabulary/vocabulary_trim.c
 LAW
 grep -E '^orchestrator/(surgery|verbs)/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |

@@ -445,7 +445,7 @@ static organ_status check_map_inputs(draft_job *job, organ_output *output, organ
     return output->path ? organ_output_check_inputs(output->path, &list, error) : ORGAN_OK;
 }
 
-/* All ranks call this; the first writes. */
+/* Ranks: all call this; the list is one file, which the first writes. */
 static organ_status publish_map(draft_job *job, organ_output *output, organ_error *error)
 {
     bool begun = false;
