@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FILE_LIMIT = 256 << 20 }; /* upper bound of the bytes of a tokenizer file */
+
 bool organ_extension_add(organ_extension *x, const char *text, size_t bytes, const char *file, size_t line,
                          bool special)
 {
@@ -20,6 +22,12 @@ bool organ_extension_add(organ_extension *x, const char *text, size_t bytes, con
     x->tokens[x->count++] = (organ_new_token){
         .text = copy, .bytes = bytes, .file = file, .line = line, .special = special, .part = file == NULL};
     return true;
+}
+
+json_t *organ_new_token_json(const char *text)
+{
+    return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b}", "content", text, "lstrip", 0, "normalized", 0, "rstrip", 0,
+                     "single_word", 0, "special", 1);
 }
 
 void organ_extension_release(organ_extension *x)
@@ -51,6 +59,8 @@ static organ_status put_listed(organ_union *s, const organ_extension *x, const o
     static const organ_added as_special = {.special = true};
     const organ_tokenizer *const base = s->models[0].tokenizer;
     letters->used = 0;
+    if (!token->bytes || token->bytes > ORGAN_NEW_TOKEN_BYTES)
+        return fail_token(token, error, "has %zu bytes, not 1 to %d", token->bytes, ORGAN_NEW_TOKEN_BYTES);
     if (token->special ? !organ_bytes_add(letters, token->text, token->bytes) : !put_letters(base, token, letters))
         return organ_union_lack_memory(s, error);
     const uint32_t id = organ_tokenizer_id(s->u, letters->data, letters->used);
@@ -248,5 +258,60 @@ organ_status organ_tokenizer_extend(const organ_union_model *model, organ_extens
     organ_tokenizer_close(s.u);
     json_decref(s.merges);
     ORGAN_FREE_ARRAYS(s.tokens, letters.data);
+    return error->status;
+}
+
+/* ---- the tokenizer of a copy ---- */
+
+/* Parses the members of a tokenizer.json that its digest does not cover. */
+static organ_status parse_rest(const organ_json_source *text, json_t **members, organ_error *error)
+{
+    organ_json_walk walk;
+    *members = json_object();
+    organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, NULL, error);
+    while (*members && organ_json_walk_next(&walk, error)) {
+        const char *const name = json_string_value(walk.name);
+        json_t *value = NULL;
+        if (strcmp(name, "model") != 0 && strcmp(name, "added_tokens") != 0 &&
+            organ_json_parse(text, walk.value, name, &value, error) == ORGAN_OK &&
+            json_object_set_new(*members, name, value))
+            return organ_fail_memory(error, text->label);
+    }
+    return *members ? error->status : organ_fail_memory(error, text->label);
+}
+
+/* Sets `different` to a member of one of the objects that the other one lacks, or has with another value. */
+static void name_difference(json_t *one, json_t *other, char different[200])
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(one, name, value) if (!*different && !json_equal(value, json_object_get(other, name)))
+        snprintf(different, 200, "'%.100s' is", name);
+}
+
+organ_status organ_extension_compare(const organ_extension *x, const organ_model *copy, char different[200],
+                                     organ_error *error)
+{
+    ORGAN_OWNED char *bytes = NULL;
+    ORGAN_OWNED_JSON json_t *expected = NULL, *rest = NULL;
+    organ_json_source found = {.label = "tokenizer.json of the copy"};
+    const organ_json_source made = {.label = "tokenizer.json", .bytes = x->json, .length = strlen(x->json)};
+    *different = 0;
+    if (organ_model_load(copy, "tokenizer.json", FILE_LIMIT, &bytes, &found.length, error))
+        return error->status;
+    if (!bytes) {
+        snprintf(different, 200, "the file is missing: it is");
+        return ORGAN_OK;
+    }
+    found.bytes = bytes;
+    organ_tokenizer *const t = organ_tokenizer_create(copy->path, error);
+    if (t && organ_tokenizer_from_json(NULL, t, &found, error) == ORGAN_OK &&
+        parse_rest(&made, &expected, error) == ORGAN_OK && parse_rest(&found, &rest, error) == ORGAN_OK) {
+        if (strcmp(t->facts.digest, x->made->facts.digest) != 0)
+            snprintf(different, 200, "tokens, merges, added tokens or steps are");
+        name_difference(expected, rest, different);
+        name_difference(rest, expected, different);
+    }
+    organ_tokenizer_close(t);
     return error->status;
 }

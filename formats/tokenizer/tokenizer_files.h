@@ -157,6 +157,11 @@ organ_status organ_tokenizer_unite(const organ_union_model *models, size_t count
 
 /* ---- new tokens ---- */
 
+enum {
+    ORGAN_NEW_TOKENS = 1 << 20, /* largest number of new tokens, with parts */
+    ORGAN_NEW_TOKEN_BYTES = 512 /* of the longest new token */
+};
+
 /* A token that a tokenizer gets. */
 typedef struct organ_new_token {
     const char *text; /* as texts have it; of a part, as the vocabulary has it. Ends with NUL */
@@ -195,5 +200,14 @@ void organ_extension_release(organ_extension *extension);
  * that no text would become the token; for a model without tokenizer.json. Returns ORGAN_IO if a file cannot be read or
  * memory is exhausted. */
 organ_status organ_tokenizer_extend(const organ_union_model *model, organ_extension *extension, organ_error *error);
+
+/* Returns the entry that added_tokens_decoder of tokenizer_config.json has for a special new token; NULL if memory is
+ * exhausted. */
+json_t *organ_new_token_json(const char *text);
+
+/* Compares tokenizer.json of a copy with that of an extension, apart from their layout: sets `different` to what is
+ * another one, with its verb ("'decoder' is"), or to "". Returns the errors of organ_tokenizer_open. */
+organ_status organ_extension_compare(const organ_extension *extension, const organ_model *copy, char different[200],
+                                     organ_error *error);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Audits a model with new tokens: old rows and all other tensors are the donor's, new rows the means of those of the
- * pieces, old tokens and merges stay, and config.json has the new number of rows. */
+ * pieces, the tokenizer is the donor's with the listed tokens, and config.json has the new number of rows. */
 #include "orchestrator/surgery/audit/audit.h"
 
 #include "formats/base/json.h"
@@ -30,10 +30,11 @@ typedef struct added {
     organ_token_tables tables;
     organ_row_layout *layouts; /* for each tensor of the donor */
     json_t *report;            /* of the copy */
+    organ_extension again;     /* the donor's tokenizer with the tokens that the report lists */
     uint32_t first, count;     /* id of the first new token, and their number */
     uint32_t *ids;             /* 0, 1, ..: ids that stay */
     uint64_t rows;             /* of the copy */
-    size_t compared, identical, row_tables, same_rows, mean_rows, wrong_rows, wrong_tokens, wrong_settings;
+    size_t compared, identical, row_tables, same_rows, mean_rows, wrong_rows, wrong_tokens, wrong_settings, wrong_files;
     unsigned char *buffer; /* two windows */
     organ_problems problems;
     double started;
@@ -169,7 +170,49 @@ static organ_status compare_tensors(added *a, organ_error *error)
 
 /* ---- tokens and settings ---- */
 
-/* The pieces of a new token spell it. */
+/* Adds the tokens of the report to the donor's tokenizer again. */
+static organ_status extend_again(added *a, organ_error *error)
+{
+    const json_t *const list = json_object_get(a->report, "tokens");
+    const organ_union_model model = {
+        .name = a->donor->path, .model = a->donor, .tokenizer = a->whole, .rows = a->tables.rows};
+    organ_error fault = {0};
+    for (size_t k = 0; k < a->count; k++) {
+        const json_t *const token = json_array_get(list, k);
+        const char *const kind = organ_json_plain(json_object_get(token, "kind"));
+        const char *const text = organ_json_plain(json_object_get(token, "text"));
+        const bool part = kind && strcmp(kind, "part") == 0, special = kind && strcmp(kind, "special") == 0;
+        const size_t line = (size_t)json_integer_value(json_object_get(token, "line"));
+        if (!part &&
+            !organ_extension_add(&a->again, text ? text : "", text ? strlen(text) : 0, a->copy->path, line, special))
+            return organ_fail_memory(error, a->copy->path);
+    }
+    if (organ_tokenizer_extend(&model, &a->again, &fault) && fault.status != ORGAN_BAD_INPUT) {
+        *error = fault;
+    } else if (fault.status) {
+        a->wrong_tokens++;
+        organ_problem_add(&a->problems, "the tokens that the report lists cannot be added: %s", fault.message);
+    } else if (a->again.count != a->count) {
+        a->wrong_tokens++;
+        organ_problem_add(&a->problems, "the tokens that the report lists are %zu new ones, not %u", a->again.count,
+                          a->count);
+    }
+    return error->status;
+}
+
+/* Returns whether the copy has the token that adding makes, and the report its pieces. */
+static bool is_as_again(const added *a, size_t k, const uint32_t *pieces, size_t count)
+{
+    const uint32_t id = a->first + (uint32_t)k;
+    size_t bytes, is_bytes;
+    const char *const was = organ_vocabulary_text(a->again.made, id, &bytes), *const is = organ_vocabulary_text(
+                                                                                  a->made, id, &is_bytes);
+    const organ_new_token *const token = &a->again.tokens[k];
+    return was && is && bytes == is_bytes && memcmp(was, is, bytes) == 0 && count == token->piece_count &&
+           memcmp(pieces, token->pieces, count * sizeof *pieces) == 0;
+}
+
+/* The pieces of a new token spell it, and are those that the donor's tokenizer gives. */
 static void compare_pieces(added *a, size_t k)
 {
     size_t count = 0, bytes, at = 0, all;
@@ -181,10 +224,12 @@ static void compare_pieces(added *a, size_t k)
         same = bytes <= all - at && memcmp(is + at, piece, bytes) == 0;
         at += bytes;
     }
-    if (same && at == all && all)
+    const bool spelled = same && at == all && all;
+    if (spelled && (!a->again.made || k >= a->again.count || is_as_again(a, k, pieces, count)))
         return;
     a->wrong_tokens++;
-    organ_problem_add(&a->problems, "token %zu of %s is not spelled by its pieces", a->first + k, a->copy->path);
+    organ_problem_add(&a->problems, "token %zu of %s is not %s", a->first + k, a->copy->path,
+                      spelled ? "the one that adding the listed tokens makes" : "spelled by its pieces");
 }
 
 static void compare_tokens(added *a)
@@ -200,6 +245,44 @@ static void compare_tokens(added *a)
     }
     for (size_t k = 0; k < a->count; k++)
         compare_pieces(a, k);
+}
+
+/* tokenizer_config.json is the donor's with the special tokens, if that lists such tokens. */
+static organ_status compare_decoder(added *a, organ_error *error)
+{
+    static const char name[] = "tokenizer_config.json";
+    ORGAN_OWNED_JSON json_t *expected = NULL, *found = NULL;
+    if (organ_model_load_json(a->donor, name, name, &expected, error) ||
+        organ_model_load_json(a->copy, name, name, &found, error))
+        return error->status;
+    json_t *const decoder = json_object_get(expected, "added_tokens_decoder");
+    for (size_t k = 0; decoder && k < a->again.count; k++) {
+        char id[24];
+        snprintf(id, sizeof id, "%zu", a->first + k);
+        if (a->again.tokens[k].special &&
+            json_object_set_new(decoder, id, organ_new_token_json(a->again.tokens[k].text)))
+            return organ_fail_memory(error, a->copy->path);
+    }
+    if (expected == found || json_equal(expected, found)) /* both NULL: neither has the file */
+        return ORGAN_OK;
+    a->wrong_files++;
+    organ_problem_add(&a->problems, "%s of %s is not the donor's with the new tokens", name, a->copy->path);
+    return ORGAN_OK;
+}
+
+static organ_status compare_files(added *a, organ_error *error)
+{
+    char different[200];
+    if (!a->again.made) { /* a problem says why */
+        a->wrong_files = 2;
+        return ORGAN_OK;
+    }
+    if (organ_extension_compare(&a->again, a->copy, different, error) == ORGAN_OK && *different) {
+        a->wrong_files++;
+        organ_problem_add(&a->problems, "tokenizer.json of %s: %s not the donor's with the new tokens", a->copy->path,
+                          different);
+    }
+    return error->status ? error->status : compare_decoder(a, error);
 }
 
 static organ_status compare_config(added *a, organ_error *error)
@@ -237,6 +320,8 @@ static json_t *checks_json(const added *a)
                     a->identical, a->compared);
     organ_check_add(checks, "old ids have the same tokens, and pieces spell the new ones", a->wrong_tokens == 0,
                     "%u new tokens", a->count);
+    organ_check_add(checks, "the tokenizer is the donor's with the listed tokens", a->wrong_files == 0,
+                    "%zu of 2 files", 2 - a->wrong_files);
     organ_check_add(checks, "config.json has the new number of rows alone", a->wrong_settings == 0, "%llu rows",
                     (unsigned long long)a->rows);
     return checks;
@@ -289,8 +374,13 @@ static organ_status audit_models(added *a, json_t **report, organ_error *error)
 {
     if (open_models(a, error) || compare_tensors(a, error))
         return error->status;
+    if (extend_again(a, error))
+        return error->status;
     compare_tokens(a);
-    if (compare_config(a, error) || organ_model_unchanged(a->donor, error) || organ_model_unchanged(a->copy, error))
+    for (size_t k = 0; k < a->copy->problem_count; k++)
+        organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
+    if (compare_files(a, error) || compare_config(a, error) || organ_model_unchanged(a->donor, error) ||
+        organ_model_unchanged(a->copy, error))
         return error->status;
     *report = document_of(a);
     if (*report)
@@ -312,6 +402,7 @@ organ_status organ_audit_added(const organ_audit_options *options, const organ_e
     organ_tokenizer_close(a.whole);
     organ_tokenizer_close(a.made);
     ORGAN_FREE_ARRAYS(a.layouts, a.buffer, a.ids);
+    organ_extension_release(&a.again);
     organ_model_close(a.donor);
     organ_model_close(a.copy);
     return organ_report_end(&work, options->pruned, error);

@@ -197,9 +197,7 @@ static organ_status add_special(const vocabulary_add *job, organ_json_edit *edit
         if (!x->tokens[k].special)
             continue;
         snprintf(id, sizeof id, "%zu", x->first + k);
-        ORGAN_OWNED_JSON json_t *const value =
-            json_pack("{s:s, s:b, s:b, s:b, s:b, s:b}", "content", x->tokens[k].text, "lstrip", 0, "normalized", 0,
-                      "rstrip", 0, "single_word", 0, "special", 1);
+        ORGAN_OWNED_JSON json_t *const value = organ_new_token_json(x->tokens[k].text);
         if (!value)
             return organ_fail_memory(error, job->model->path);
         organ_json_edit_set(edit, "added_tokens_decoder", id, value, error);

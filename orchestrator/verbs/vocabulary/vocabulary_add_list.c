@@ -11,11 +11,7 @@
 
 #include <string.h>
 
-enum {
-    LIST_BYTES = 16 << 20, /* of the longest file */
-    TOKEN_BYTES = 512,     /* of the longest token */
-    TOKENS = 1 << 20       /* largest number of new tokens */
-};
+enum { LIST_BYTES = 16 << 20 }; /* of the longest file */
 
 static organ_status take_line(vocabulary_add *job, const char *path, const char *line, size_t bytes, size_t number,
                               bool special, organ_error *error)
@@ -26,12 +22,12 @@ static organ_status take_line(vocabulary_add *job, const char *path, const char 
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu is empty: each line is a token", path, number);
     if (memchr(line, 0, bytes) || !organ_utf8_valid_within(line, bytes))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu is no text in UTF-8", path, number);
-    if (bytes > TOKEN_BYTES)
+    if (bytes > ORGAN_NEW_TOKEN_BYTES)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu has %zu bytes, but a token has at most %d", path,
-                          number, bytes, TOKEN_BYTES);
-    if (job->extension.count == TOKENS)
+                          number, bytes, ORGAN_NEW_TOKEN_BYTES);
+    if (job->extension.count == ORGAN_NEW_TOKENS)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: there are more than %d new tokens", path, number,
-                          TOKENS);
+                          ORGAN_NEW_TOKENS);
     return organ_extension_add(&job->extension, line, bytes, path, number, special) ? ORGAN_OK
                                                                                     : organ_fail_memory(error, path);
 }

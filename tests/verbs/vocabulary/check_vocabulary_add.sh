@@ -73,6 +73,22 @@ ends 1 audit tiny-qwen2 damaged --json
 judge "the problems lack the pieces" test "$(jq '.problems | any(. == "token 2049 of damaged is not spelled by its pieces")' ../out)" = true
 damaged tokenizer.json '.model.vocab |= (to_entries | (.[5].value, .[6].value) |= 11 - . | from_entries)' "is not that of the donor"
 
+# The merges, the flags and the steps of the tokenizer are those that adding makes, and the report's tokens too.
+other_tokens="tokens, merges, added tokens or steps are not the donor's with the new tokens"
+damaged tokenizer.json '.model.merges = []' "$other_tokens"
+damaged tokenizer.json '.model.merges |= .[:-1]' "$other_tokens"
+damaged tokenizer.json '.added_tokens |= map(select(.content != "<tool>"))' "$other_tokens"
+damaged tokenizer.json '.added_tokens[-1].lstrip = true' "$other_tokens"
+damaged tokenizer.json '.normalizer = null' "$other_tokens"
+damaged tokenizer.json 'del(.decoder)' "'decoder' is not the donor's with the new tokens"
+damaged tokenizer_config.json 'del(.added_tokens_decoder["2052"])' "tokenizer_config.json of damaged is not the donor's with the new tokens"
+damaged organ/vocabulary_add.json '.tokens[1].kind = "special"' "the tokens that the report lists are 16 new ones, not 18"
+damaged organ/vocabulary_add.json '.tokens[1].text = " the"' "the tokens that the report lists cannot be added: damaged: line 2: ' the' is a token already"
+damaged organ/vocabulary_add.json '.tokens[1].text = ""' "the tokens that the report lists cannot be added: damaged: line 2: '' has 0 bytes, not 1 to 512"
+rm -rf damaged && cp -r larger damaged
+jq --indent 7 . larger/tokenizer.json >damaged/tokenizer.json # another layout is no difference
+ends 0 audit tiny-qwen2 damaged --quiet
+
 # Threads and ISA do not matter; a second run adds to the first.
 ORGAN_ISA=scalar ends 0 vocabulary tiny-qwen2 --add words.txt --special tags.txt -o again --threads 1 --quiet
 for file in tokenizer.json tokenizer_config.json config.json model.safetensors; do
