@@ -53,8 +53,28 @@ static bool put_letters(const organ_tokenizer *t, const organ_new_token *token, 
     return organ_put_letters(t, token->text, token->bytes, letters);
 }
 
-static organ_status put_listed(organ_union *s, const organ_extension *x, const organ_new_token *token,
-                               organ_bytes *letters, organ_error *error)
+uint64_t organ_extension_memory(const organ_extension *x)
+{
+    enum { PER_TOKEN = 1024, PER_BYTE = 16 }; /* in tables, merges as JSON, the text of the file, and what reads it */
+    return (uint64_t)x->count * PER_TOKEN + (uint64_t)x->bytes * PER_BYTE;
+}
+
+/* Counts the bytes of a token that `x` has, or of a part of it, and claims memory in large steps. */
+static organ_status count_bytes(organ_extension *x, const organ_new_token *token, size_t bytes, organ_error *error)
+{
+    x->bytes += bytes;
+    if (x->count > ORGAN_NEW_TOKENS || x->bytes > ORGAN_NEW_BYTES)
+        return fail_token(token, error, "is too much: new tokens and their parts are at most %d, of %d bytes",
+                          ORGAN_NEW_TOKENS, ORGAN_NEW_BYTES);
+    const uint64_t need = organ_extension_memory(x);
+    if (!x->claim || need <= x->claimed)
+        return ORGAN_OK;
+    x->claimed = need + need / 4;
+    return x->claim(x->context, x->claimed, error);
+}
+
+static organ_status put_listed(organ_union *s, organ_extension *x, const organ_new_token *token, organ_bytes *letters,
+                               organ_error *error)
 {
     static const organ_added as_special = {.special = true};
     const organ_tokenizer *const base = s->models[0].tokenizer;
@@ -69,19 +89,22 @@ static organ_status put_listed(organ_union *s, const organ_extension *x, const o
                           x->tokens[id - s->first].file);
     if (id != ORGAN_NO_ID)
         return fail_token(token, error, "is a token already: %u", id);
+    if (count_bytes(x, token, letters->used, error))
+        return error->status;
     return organ_union_put(s, letters->data, letters->used, token->special ? &as_special : NULL, token->special)
                ? ORGAN_OK
                : organ_union_lack_memory(s, error);
 }
 
-/* Adds a part with the text that the vocabulary writes. */
-static organ_status put_part(organ_union *s, organ_extension *x, const char *text, size_t bytes, organ_error *error)
+/* Adds a part of a token with the text that the vocabulary writes. */
+static organ_status put_part(organ_union *s, organ_extension *x, size_t number, const char *text, size_t bytes,
+                             organ_error *error)
 {
     if (!organ_extension_add(x, text, bytes, NULL, 0, /*special=*/false) ||
         !organ_union_put(s, text, bytes, /*like=*/NULL, /*added=*/false))
         return organ_union_lack_memory(s, error);
-    organ_tokenizer_ready(s->u);
-    return ORGAN_OK;
+    s->u->facts.vocabulary = (uint32_t)s->u->token_count;
+    return count_bytes(x, &x->tokens[number], bytes, error);
 }
 
 /* Characters that only bytes write become tokens. In a vocabulary of bytes, all letters must be there. */
@@ -100,45 +123,61 @@ static organ_status put_characters(organ_union *s, organ_extension *x, size_t nu
         if (!s->u->byte_fallback)
             return fail_token(&x->tokens[number], error, "has the character U+%04X, which no token writes",
                               (unsigned)code);
-        put_part(s, x, token.text + at, length, error);
+        put_part(s, x, number, token.text + at, length, error);
     }
     return error->status;
 }
 
 /* Joins the first two of the tokens that the text of a new token has so far. */
-static organ_status join_first(organ_union *s, organ_extension *x, uint32_t id, const organ_ids *ids,
+static organ_status join_first(organ_union *s, organ_extension *x, size_t number, const organ_ids *ids,
                                organ_error *error)
 {
-    const organ_token token = s->u->tokens[id];
+    const organ_token token = s->u->tokens[s->first + number];
     const size_t bytes = (size_t)s->u->tokens[ids->items[0]].bytes + s->u->tokens[ids->items[1]].bytes;
     uint32_t made = organ_tokenizer_id(s->u, token.text, bytes);
     if (made == ORGAN_NO_ID) {
         made = (uint32_t)s->u->token_count;
-        if (put_part(s, x, token.text, bytes, error))
+        if (put_part(s, x, number, token.text, bytes, error))
             return error->status;
     }
     x->merges++;
     return organ_union_put_pair(s, ids->items[0], ids->items[1], made, error);
 }
 
+/* Applies merges to neighbours as encoding does, the one of lowest rank first, the leftmost among equals. */
+static void merge_ids(const organ_tokenizer *t, organ_ids *ids)
+{
+    for (const organ_merge *best;;) {
+        size_t at = 0;
+        best = NULL;
+        for (size_t k = 0; k + 1 < ids->count; k++) {
+            const organ_merge *const merge = organ_tokenizer_pair(t, ids->items[k], ids->items[k + 1]);
+            if (merge && (!best || merge->rank < best->rank)) {
+                best = merge;
+                at = k;
+            }
+        }
+        if (!best)
+            return;
+        ids->items[at] = best->merged;
+        ids->count--;
+        memmove(ids->items + at + 1, ids->items + at + 2, (ids->count - at - 1) * sizeof *ids->items);
+    }
+}
+
+/* A new merge comes after all others, so it continues from what they leave. */
 static organ_status make_token(organ_union *s, organ_extension *x, size_t number, organ_error *error)
 {
     const uint32_t id = s->first + (uint32_t)number;
+    const organ_token token = s->u->tokens[id];
     organ_ids ids = {.max = SIZE_MAX};
     organ_bpe bpe = {.tokenizer = s->u, .ids = &ids};
-    for (bool whole = false; !whole && !error->status;) {
-        const organ_token token = s->u->tokens[id];
-        ids.count = 0;
-        if (organ_bpe_word(&bpe, token.text, token.bytes, error))
-            break;
-        whole = ids.count == 1 && ids.items[0] == id;
-        if (!whole && ids.count < 2)
-            fail_token(&x->tokens[number], error, "cannot be made by merges");
-        else if (!whole)
-            join_first(s, x, id, &ids, error);
-        free(bpe.cache); /* it may have words that the new merge joins */
-        bpe.cache = NULL;
-    }
+    organ_bpe_word(&bpe, token.text, token.bytes, error);
+    while (!error->status && ids.count > 1)
+        if (join_first(s, x, number, &ids, error) == ORGAN_OK)
+            merge_ids(s->u, &ids);
+    if (!error->status && (ids.count != 1 || ids.items[0] != id))
+        fail_token(&x->tokens[number], error, "cannot be made by merges");
     ORGAN_FREE_ARRAYS(ids.items, bpe.symbols, bpe.heap, bpe.cache);
     return error->status;
 }
@@ -168,6 +207,7 @@ static organ_status make_tokens(organ_union *s, organ_extension *x, organ_error 
         qsort(order, count, sizeof *order, by_size);
     for (size_t k = 0; k < count && !error->status; k++)
         put_characters(s, x, order[k].number, error);
+    organ_tokenizer_ready(s->u); /* later parts are neither characters nor bytes */
     for (size_t k = 0; k < count && !error->status; k++)
         make_token(s, x, order[k].number, error);
     return error->status;
@@ -175,24 +215,24 @@ static organ_status make_tokens(organ_union *s, organ_extension *x, organ_error 
 
 /* Sets the ids that the merges of the base leave of a new token. The text does not pass the steps of the tokenizer,
  * which may put a blank before it or change its characters. */
-static organ_status find_pieces(const organ_union *s, organ_extension *x, size_t number, organ_error *error)
+static organ_status find_pieces(const organ_union *s, organ_extension *x, size_t number, organ_bpe *bpe,
+                                organ_error *error)
 {
     const organ_tokenizer *const base = s->models[0].tokenizer;
     const organ_token *const token = &s->u->tokens[s->first + number];
     organ_new_token *const fresh = &x->tokens[number];
     organ_ids ids = {.max = SIZE_MAX};
-    organ_bpe bpe = {.tokenizer = base, .ids = &ids};
     ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes letters = {0};
     if (fresh->special && !put_letters(base, fresh, &letters))
         return organ_union_lack_memory(s, error);
-    organ_bpe_word(&bpe, fresh->special ? letters.data : token->text, fresh->special ? letters.used : token->bytes,
+    bpe->ids = &ids;
+    organ_bpe_word(bpe, fresh->special ? letters.data : token->text, fresh->special ? letters.used : token->bytes,
                    error);
     fresh->pieces = ids.items;
     fresh->piece_count = ids.count;
     bool known = ids.count > 0;
     for (size_t k = 0; k < ids.count && known; k++)
         known = ids.items[k] < s->models[0].rows && ids.items[k] != base->unknown;
-    ORGAN_FREE_ARRAYS(bpe.symbols, bpe.heap, bpe.cache);
     if (error->status || known)
         return error->status;
     return fresh->file ? fail_token(fresh, error, "has a character that no token with a row writes")
@@ -227,8 +267,10 @@ static organ_status check_token(const organ_tokenizer *made, const organ_new_tok
 
 static organ_status finish_extension(organ_union *s, organ_extension *x, organ_error *error)
 {
+    organ_bpe bpe = {.tokenizer = s->models[0].tokenizer};
     for (size_t k = 0; k < x->count && !error->status; k++)
-        find_pieces(s, x, k, error);
+        find_pieces(s, x, k, &bpe, error);
+    ORGAN_FREE_ARRAYS(bpe.symbols, bpe.heap, bpe.cache);
     if (error->status || organ_union_write(s, &x->json, &x->made, error))
         return error->status;
     for (size_t k = 0; k < x->count && !error->status; k++)

@@ -159,6 +159,7 @@ organ_status organ_tokenizer_unite(const organ_union_model *models, size_t count
 
 enum {
     ORGAN_NEW_TOKENS = 1 << 20, /* largest number of new tokens, with parts */
+    ORGAN_NEW_BYTES = 16 << 20, /* of all these, as the vocabulary writes them */
     ORGAN_NEW_TOKEN_BYTES = 512 /* of the longest new token */
 };
 
@@ -179,7 +180,12 @@ typedef struct organ_extension {
     organ_new_token *tokens; /* token k gets the id first + k; parts follow those that the caller has added */
     size_t count, room;
     uint32_t first;
-    size_t merges;         /* number of new merges */
+    size_t bytes;  /* result: of all new tokens, as the vocabulary writes them */
+    size_t merges; /* result: number of new merges */
+    /* NULL, or claims `bytes` bytes of memory for the work; its error ends the work. */
+    organ_status (*claim)(void *context, uint64_t bytes, organ_error *error);
+    void *context;
+    uint64_t claimed;      /* bytes of the last claim */
     char *json;            /* result: the text of tokenizer.json */
     organ_tokenizer *made; /* result: the tokenizer read from it */
 } organ_extension;
@@ -188,6 +194,8 @@ typedef struct organ_extension {
 bool organ_extension_add(organ_extension *extension, const char *text, size_t bytes, const char *file, size_t line,
                          bool special);
 void organ_extension_release(organ_extension *extension);
+/* Returns about how many bytes of memory the tokens need until the extension is released. */
+uint64_t organ_extension_memory(const organ_extension *extension);
 
 /* Adds the tokens to the tokenizer of a model, which keeps its ids and merges. An ordinary token gets merges after all
  * others, so that it is made of what the merges so far leave of its text: its first two tokens are joined until one

@@ -11,6 +11,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/surgery/vocabulary/new_rows.h"
 #include "orchestrator/surgery/vocabulary/token_settings.h"
 #include "orchestrator/surgery/vocabulary/token_tables.h"
@@ -170,6 +171,11 @@ static organ_status compare_tensors(added *a, organ_error *error)
 
 /* ---- tokens and settings ---- */
 
+static organ_status claim_tokens(void *context, uint64_t bytes, organ_error *error)
+{
+    return organ_memory_claim(((const added *)context)->engine, bytes, error, "the new tokens and their parts");
+}
+
 /* Adds the tokens of the report to the donor's tokenizer again. */
 static organ_status extend_again(added *a, organ_error *error)
 {
@@ -177,6 +183,8 @@ static organ_status extend_again(added *a, organ_error *error)
     const organ_union_model model = {
         .name = a->donor->path, .model = a->donor, .tokenizer = a->whole, .rows = a->tables.rows};
     organ_error fault = {0};
+    a->again.claim = claim_tokens;
+    a->again.context = a;
     for (size_t k = 0; k < a->count; k++) {
         const json_t *const token = json_array_get(list, k);
         const char *const kind = organ_json_plain(json_object_get(token, "kind"));

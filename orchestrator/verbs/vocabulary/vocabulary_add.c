@@ -65,6 +65,12 @@ static organ_status check_rows(const vocabulary_add *job, organ_error *error)
     return ORGAN_OK;
 }
 
+static organ_status claim_tokens(void *context, uint64_t bytes, organ_error *error)
+{
+    const vocabulary_add *const job = context;
+    return organ_memory_claim(job->engine, bytes, error, "the new tokens and their parts");
+}
+
 static organ_status open_model(vocabulary_add *job, organ_error *error)
 {
     const organ_vocabulary_options *const o = job->options;
@@ -82,6 +88,8 @@ static organ_status open_model(vocabulary_add *job, organ_error *error)
         return error->status;
     const organ_union_model model = {
         .name = job->model->path, .model = job->model, .tokenizer = job->tokenizer, .rows = job->tables.rows};
+    job->extension.claim = claim_tokens;
+    job->extension.context = job;
     if (organ_tokenizer_extend(&model, &job->extension, error) || check_rows(job, error))
         return error->status;
     job->rows = organ_max(job->tables.rows, (uint64_t)job->extension.first + job->extension.count);
@@ -299,7 +307,8 @@ organ_status organ_vocabulary_add(const organ_vocabulary_options *options, const
 {
     vocabulary_add job = {.options = options, .engine = engine, .progress = progress};
     if (open_model(&job, error) == ORGAN_OK && plan_pieces(&job, error) == ORGAN_OK &&
-        organ_memory_claim(engine, ORGAN_ROWS_BUFFER + ORGAN_PUT_SCRATCH, error, "the buffer of rows") == ORGAN_OK)
+        organ_memory_claim(engine, organ_extension_memory(&job.extension) + ORGAN_ROWS_BUFFER + ORGAN_PUT_SCRATCH,
+                           error, "the new tokens and the buffer of rows") == ORGAN_OK)
         write_model(&job, report, error);
     close_job(&job);
     return error->status;

@@ -139,6 +139,10 @@ listed 'qwzx\n the\n' "line 2: ' the' is a token already:"
 listed '<|endoftext|>\n' "line 1: '<|endoftext|>' is a token already: 2047"
 listed 'two words\n' "line 1: 'two words' cannot occur: the tokenizer splits it into"
 listed "$(head -c 600 /dev/zero | tr '\0' q)\n" "line 1 has 600 bytes, but a token has at most 512"
+# Parts are bounded: each of these tokens has hundreds, of hundreds of bytes. So is their memory.
+awk 'BEGIN { srand(7); for (n = 0; n < 160; n++) { line = " "; for (k = 0; k < 511; k++) line = line sprintf("%c", 97 + int(26 * rand())); print line } }' >list.txt
+refused 2 "the new tokens and their parts" vocabulary tiny-qwen2 --add list.txt -o made --memory 32M
+refused 3 "new tokens and their parts are at most 1048576, of 16777216 bytes" vocabulary tiny-qwen2 --add list.txt -o made --memory 2G
 printf 'qwzx\n' >list.txt
 refused 3 "list.txt: line 1: 'qwzx' is that of line 2 of words.txt, too" vocabulary tiny-qwen2 --add words.txt --special list.txt -o made
 refused 2 "--add writes a model" vocabulary tiny-qwen2 --add words.txt
