@@ -60,8 +60,8 @@ organ_status organ_audit_labelled(const organ_audit_options *options, const orga
 bool organ_audit_is_added(const organ_model *copy);
 
 /* organ_audit for such a copy: old rows and all other tensors are the donor's, new rows the means of those of their
- * pieces, the tokenizer is the donor's with the listed tokens, and config.json has the new number of rows. The report has the schema
- * organ.audit_vocabulary/1. */
+ * pieces, the tokenizer is the donor's with the listed tokens, and config.json has the new number of rows. The report
+ * has the schema organ.audit_vocabulary/1. */
 organ_status organ_audit_added(const organ_audit_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error);
 
