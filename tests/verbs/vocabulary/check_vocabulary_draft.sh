@@ -216,6 +216,9 @@ renamed() { sed -i "s/\"$1\"/\"$2\"/" broken/model.safetensors; }
 broken "none of its own" renamed lm_head.weight lm_face.weight
 broken "has 600 rows and no 'd2t', but the target has 2048 tokens" renamed d2t x2t
 broken "is packed" sed -i 's/"BF16"/"I16" /g' broken/model.safetensors
+mkdir hollow && cp draft/config.json hollow/
+printf '%s\n' 'fc.weight BF16 2 8,24' 'midlayer.hidden_norm.weight BF16 2 8' 'lm_head.weight BF16 2 2048,0' | safetensors >hollow/model.safetensors
+refused 3 "'lm_head.weight' has no values" vocabulary hollow --target tiny-qwen2 --text text.txt --draft-head 10 -o no
 # Without t2d only config.json states the number of the target's tokens.
 states() { renamed t2d x2d && jq ".vocab_size = $1" small/config.json >broken/config.json; }
 broken "config.json states 4294967295 tokens (vocab_size), but tiny-qwen2 has 2048 rows" states 4294967295
