@@ -35,7 +35,7 @@ void organ_extension_release(organ_extension *x)
     for (size_t k = 0; k < x->count; k++)
         ORGAN_FREE_ARRAYS((void *)x->tokens[k].text, x->tokens[k].pieces);
     organ_tokenizer_close(x->made);
-    ORGAN_FREE_ARRAYS(x->tokens, x->json);
+    ORGAN_FREE_ARRAYS(x->tokens, x->reused, x->json);
     *x = (organ_extension){0};
 }
 
@@ -128,7 +128,8 @@ static organ_status put_characters(organ_union *s, organ_extension *x, size_t nu
     return error->status;
 }
 
-/* Joins the first two of the tokens that the text of a new token has so far. */
+/* Joins the first two of the tokens that the text of a new token has so far. If the base has the token that this makes,
+ * other texts may now have it, too. */
 static organ_status join_first(organ_union *s, organ_extension *x, size_t number, const organ_ids *ids,
                                organ_error *error)
 {
@@ -139,6 +140,10 @@ static organ_status join_first(organ_union *s, organ_extension *x, size_t number
         made = (uint32_t)s->u->token_count;
         if (put_part(s, x, number, token.text, bytes, error))
             return error->status;
+    } else if (made < s->first) {
+        if (!organ_grow(&x->reused, x->reused_count, &x->reused_room, sizeof *x->reused))
+            return organ_union_lack_memory(s, error);
+        x->reused[x->reused_count++] = made;
     }
     x->merges++;
     return organ_union_put_pair(s, ids->items[0], ids->items[1], made, error);
@@ -265,9 +270,28 @@ static organ_status check_token(const organ_tokenizer *made, const organ_new_tok
                                   : fail_token(token, error, "cannot occur: the tokenizer splits it into %s", split);
 }
 
+static int by_id(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return ORGAN_ORDER(x, y);
+}
+
+/* Several pairs may make the same token. */
+static void sort_reused(organ_extension *x)
+{
+    size_t count = 0;
+    if (x->reused_count)
+        qsort(x->reused, x->reused_count, sizeof *x->reused, by_id);
+    for (size_t k = 0; k < x->reused_count; k++)
+        if (!count || x->reused[count - 1] != x->reused[k])
+            x->reused[count++] = x->reused[k];
+    x->reused_count = count;
+}
+
 static organ_status finish_extension(organ_union *s, organ_extension *x, organ_error *error)
 {
     organ_bpe bpe = {.tokenizer = s->models[0].tokenizer};
+    sort_reused(x);
     for (size_t k = 0; k < x->count && !error->status; k++)
         find_pieces(s, x, k, &bpe, error);
     ORGAN_FREE_ARRAYS(bpe.symbols, bpe.heap, bpe.cache);

@@ -180,8 +180,10 @@ typedef struct organ_extension {
     organ_new_token *tokens; /* token k gets the id first + k; parts follow those that the caller has added */
     size_t count, room;
     uint32_t first;
-    size_t bytes;  /* result: of all new tokens, as the vocabulary writes them */
-    size_t merges; /* result: number of new merges */
+    size_t bytes;     /* result: of all new tokens, as the vocabulary writes them */
+    size_t merges;    /* result: number of new merges */
+    uint32_t *reused; /* result: ids of old tokens that new merges make, ascending; owned by the extension */
+    size_t reused_count, reused_room;
     /* NULL, or claims `bytes` bytes of memory for the work; its error ends the work. */
     organ_status (*claim)(void *context, uint64_t bytes, organ_error *error);
     void *context;
@@ -201,7 +203,7 @@ uint64_t organ_extension_memory(const organ_extension *extension);
  * others, so that it is made of what the merges so far leave of its text: its first two tokens are joined until one
  * token is left. Shorter tokens come first. What such a merge makes on the way is a token too, a part, if the
  * vocabulary lacks it; so is a character that the vocabulary writes by bytes. Other texts change only where they have a
- * new token or part.
+ * new token, a part, or an old token that a new merge makes of others (`reused`).
  *
  * Returns ORGAN_BAD_INPUT, naming file and line, for a token that the tokenizer has, a text that occurs twice, a text
  * with a byte or character that the vocabulary cannot write, and for a text that the tokenizer never leaves whole, so

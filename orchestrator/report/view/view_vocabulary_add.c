@@ -20,6 +20,8 @@ static const organ_item add_facts[] = {
 static const organ_field new_tokens[] = {
     FIELD_COUNT("id", "id"), FIELD_TEXT("token", "text", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
     FIELD_TEXT("kind", "kind", 0), FIELD_WORDS("pieces", "{pieces:words}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
+static const organ_field reused_tokens[] = {FIELD_COUNT("id", "id"),
+                                            FIELD_TEXT("token", "text", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)};
 static const organ_field add_tables[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                          FIELD_TEXT("use", "use", 0), FIELD_COUNT("before", "rows_before"),
                                          FIELD_COUNT("rows", "rows")};
@@ -36,6 +38,8 @@ static const organ_block add_blocks[] = {
     TABLE(ON_ALL, NULL, "tokens", FIELDS(new_tokens), .max = 200, .what = "tokens",
           .caption = "Pieces: ids that the model's merges leave of the text"),
     SAY(ON_TERMINAL, NULL, "The row of a token is the mean of the rows of its pieces, in each tensor."),
+    SECTION(ON_FILES, "reused", "Old tokens that new merges make"),
+    TABLE(ON_FILES, "reused", "reused", FIELDS(reused_tokens), .max = 200, .what = "tokens"),
     SECTION(ON_FILES, NULL, "Tensors"),
     TABLE(ON_ALL, NULL, "tables", FIELDS(add_tables)),
     SECTION(ON_FILES, "settings", "Settings"),

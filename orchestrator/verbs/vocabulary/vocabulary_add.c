@@ -96,6 +96,20 @@ static organ_status open_model(vocabulary_add *job, organ_error *error)
     return ORGAN_OK;
 }
 
+static void warn_of_reused(const vocabulary_add *job)
+{
+    const organ_extension *const x = &job->extension;
+    size_t bytes;
+    const char *const text = x->reused_count ? organ_vocabulary_text(job->tokenizer, x->reused[0], &bytes) : NULL;
+    if (text)
+        organ_progress_warn(
+            job->progress,
+            "new merges make %zu token%s of %s, such as %u '%.*s': texts without new tokens change where "
+            "they now have %s",
+            x->reused_count, x->reused_count == 1 ? "" : "s", job->model->path, x->reused[0],
+            (int)organ_min(bytes, (size_t)60), text, x->reused_count == 1 ? "it" : "one of them");
+}
+
 /* ---- pieces ---- */
 
 static organ_status check_table(const vocabulary_add *job, const organ_tensor *tensor, organ_error *error)
@@ -305,11 +319,15 @@ static void close_job(vocabulary_add *job)
 organ_status organ_vocabulary_add(const organ_vocabulary_options *options, const organ_engine *engine,
                                   const organ_progress *progress, json_t **report, organ_error *error)
 {
-    vocabulary_add job = {.options = options, .engine = engine, .progress = progress};
+    organ_kept_warnings kept;
+    vocabulary_add job = {.options = options, .engine = engine, .progress = organ_warnings_begin(&kept, progress)};
     if (open_model(&job, error) == ORGAN_OK && plan_pieces(&job, error) == ORGAN_OK &&
         organ_memory_claim(engine, organ_extension_memory(&job.extension) + ORGAN_ROWS_BUFFER + ORGAN_PUT_SCRATCH,
-                           error, "the new tokens and the buffer of rows") == ORGAN_OK)
+                           error, "the new tokens and the buffer of rows") == ORGAN_OK) {
+        warn_of_reused(&job);
         write_model(&job, report, error);
+    }
     close_job(&job);
+    organ_warnings_end(&kept);
     return error->status;
 }

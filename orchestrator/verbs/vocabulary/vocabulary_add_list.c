@@ -73,6 +73,14 @@ static json_t *token_json(const void *context, size_t k)
                         SET("pieces", pieces));
 }
 
+static json_t *reused_json(const void *context, size_t k)
+{
+    const vocabulary_add *const job = context;
+    size_t bytes;
+    const char *const text = organ_vocabulary_text(job->tokenizer, job->extension.reused[k], &bytes);
+    return ORGAN_OBJECT(SET_COUNT("id", job->extension.reused[k]), SET("text", json_stringn(text ? text : "", bytes)));
+}
+
 static json_t *tables_json(const vocabulary_add *job)
 {
     json_t *const list = json_array();
@@ -113,5 +121,6 @@ json_t *organ_vocabulary_add_members(const vocabulary_add *job)
                                        SET_COUNT("merges", x->merges), SET_COUNT("first", x->first))),
         SET("tables", tables_json(job)), SET_HELD("settings", job->settings),
         SET("tokens", organ_json_rows(x->count, token_json, job)),
+        SET("reused", organ_json_rows(x->reused_count, reused_json, job)),
         SET_SENTENCES("organ.vocabulary_add/1", "definitions", NULL));
 }

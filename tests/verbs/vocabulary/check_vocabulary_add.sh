@@ -107,6 +107,18 @@ judge "a mark of the order of bytes" test "$(jq -r '.tokens[0].text' marked/orga
 ends 0 vocabulary llama --add more.txt --special tags.txt -o llama2 --quiet
 new=$(jq .vocabulary.first llama2/organ/vocabulary_add.json)
 judge "a token of llama" test "$(ids llama2 'zzqqy' | jq "any(. == $new)")" = true
+# If a new merge makes a token that the model has, but that none of its merges makes, other texts may have this token too: a warning names it.
+cp -rL tiny-qwen2 unmade && chmod -R u+w unmade && rm unmade/merges.txt unmade/vocab.json
+jq '.model.merges |= map(select(. != "\u0120th e"))' tiny-qwen2/tokenizer.json >unmade/tokenizer.json
+printf ' theqwzx\n' >list.txt
+ends 0 vocabulary unmade --add list.txt -o remade
+the=$(jq '.model.vocab["\u0120the"]' unmade/tokenizer.json)
+says "new merges make 1 token of unmade, such as $the 'Ġthe': texts without new tokens change where they now have it"
+judge "tokens that are reused" test "$(jq -c '.reused, (.warnings | length)' remade/organ/vocabulary_add.json | tr -d '\n')" = "[{\"id\":$the,\"text\":\"Ġthe\"}]1"
+judge "the reused token" test "$(ids unmade 'a the' | jq 'length') $(ids remade 'a the' | jq -c .)" = "3 $(ids tiny-qwen2 'a the')"
+ends 0 audit unmade remade
+judge "no token is reused" test "$(jq -c '.reused, .warnings' larger/organ/vocabulary_add.json | tr -d '\n')" = "[]null"
+
 # SentencePiece puts a blank before a text, but not before the pieces of a new token; characters that bytes write become parts.
 cp -r llama pieces && cp "$model/../tokenizers/llama2.json" pieces/tokenizer.json && echo '{}' >pieces/tokenizer_config.json
 for file in config.json generation_config.json; do jq '.bos_token_id = 1 | .eos_token_id = 2' llama/$file >pieces/$file; done
