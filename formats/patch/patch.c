@@ -252,8 +252,9 @@ organ_status organ_patch_load(const organ_patch *patch, organ_patch_file *file, 
     ORGAN_OWNED char *stored = NULL;
     packed_file packed = {0};
     char digest[ORGAN_CHECKSUM_TEXT];
+    const size_t most = file->bytes + file->bytes / 128 + 4096; /* of a frame of bytes that cannot be compressed */
     *bytes = NULL;
-    if (organ_model_load(patch->model, file->stored, ORGAN_PATCH_LIMIT, &stored, &packed.length, error))
+    if (organ_model_load(patch->model, file->stored, most, &stored, &packed.length, error))
         return error->status;
     if (!stored)
         return organ_refuse(error, patch->path, "lacks %s, the bytes of %s", file->stored, file->name);

@@ -24,7 +24,7 @@
 #define ORGAN_PATCH_MANIFEST "organ_patch.json"
 #define ORGAN_PATCH_SCHEMA   "organ.patch_manifest/1"
 #define ORGAN_PATCH_FILES    "files"             /* folder of the contents of files */
-#define ORGAN_PATCH_LIMIT    ((size_t)256 << 20) /* bytes of a manifest, and of a file without tensors */
+#define ORGAN_PATCH_LIMIT    ((size_t)256 << 20) /* bytes of a manifest, and of all files outside of tensors */
 
 /* A changed tensor: its frame in the patch. */
 typedef struct organ_patch_frame {
@@ -77,6 +77,7 @@ typedef struct organ_patch {
     bool single;               /* the result is one file; else a directory */
     const char *base, *result; /* names of the models, for messages */
     size_t file_count, tensor_count;
+    size_t loose; /* bytes outside of tensors in all files: at most ORGAN_PATCH_LIMIT */
     organ_patch_file *files;
     organ_patch_tensor *tensors;
     organ_arena arena;

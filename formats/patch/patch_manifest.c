@@ -18,7 +18,7 @@ typedef struct patch_reading {
     organ_patch *patch;
     const char *what; /* name of the file or tensor whose entry is read */
     size_t file_room, tensor_room;
-    organ_name_table files, tensors; /* their numbers by their names */
+    organ_name_table files, stored, tensors; /* numbers of files and tensors by their names */
     organ_error *error;
 } patch_reading;
 
@@ -83,13 +83,14 @@ static uint64_t *numbers_of(const patch_reading *r, const json_t *list, const ch
     return r->error->status ? NULL : numbers;
 }
 
-static void enter_name(const patch_reading *r, organ_name_table *names, size_t number)
+static void enter_name(const patch_reading *r, organ_name_table *names, const char *name, size_t number,
+                       const char *twice)
 {
-    const size_t *const found = organ_name_table_put(names, r->what, number);
+    const size_t *const found = organ_name_table_put(names, name, number);
     if (!found)
         organ_fail_memory(r->error, r->text->label);
     else if (*found != number)
-        refuse(r, "occurs twice");
+        refuse(r, "%s", twice);
 }
 
 /* ---- files ---- */
@@ -109,11 +110,12 @@ static void read_spans(const patch_reading *r, const json_t *row, organ_patch_fi
     for (size_t k = 0; k + 1 < count && numbers && !r->error->status; k += 2) {
         if (numbers[k] < at || numbers[k] > file->size || numbers[k + 1] > file->size - numbers[k])
             refuse(r, "the span at %" PRIu64 " is not in the file, after the one before", numbers[k]);
-        else if (numbers[k + 1] > ORGAN_PATCH_LIMIT - file->bytes)
-            refuse(r, "has more than %zu bytes without tensors", ORGAN_PATCH_LIMIT);
+        else if (numbers[k + 1] > ORGAN_PATCH_LIMIT - r->patch->loose)
+            refuse(r, "the files have more than %zu bytes outside of tensors", ORGAN_PATCH_LIMIT);
         else {
             spans[file->span_count++] = (organ_patch_span){numbers[k], (size_t)numbers[k + 1]};
             file->bytes += (size_t)numbers[k + 1];
+            r->patch->loose += (size_t)numbers[k + 1];
             at = numbers[k] + numbers[k + 1];
         }
     }
@@ -146,8 +148,9 @@ static void read_file(patch_reading *r, const json_t *row)
         if (!organ_path_stays_inside(file->stored, /*hidden=*/false) ||
             strncmp(file->stored, ORGAN_PATCH_FILES "/", strlen(ORGAN_PATCH_FILES "/")) != 0)
             refuse(r, "stored is '%.*s', which is no file in " ORGAN_PATCH_FILES "/", SHOWN, file->stored);
+        enter_name(r, &r->stored, file->stored, p->file_count, "stored is that of another file");
     }
-    enter_name(r, &r->files, p->file_count++);
+    enter_name(r, &r->files, r->what, p->file_count++, "occurs twice");
 }
 
 /* ---- tensors ---- */
@@ -222,7 +225,7 @@ static void read_tensor(patch_reading *r, const json_t *row)
         refuse(r, "shape has %zu axes", rank);
     read_place(r, row, t);
     read_change(r, row, t);
-    enter_name(r, &r->tensors, p->tensor_count++);
+    enter_name(r, &r->tensors, r->what, p->tensor_count++, "occurs twice");
 }
 
 /* ---- the manifest ---- */
@@ -324,6 +327,7 @@ organ_status organ_patch_parse(const organ_json_source *text, organ_patch *patch
         read_members(&r, "tensors", read_tensor) == ORGAN_OK)
         check_places(&r);
     organ_name_table_release(&r.files);
+    organ_name_table_release(&r.stored);
     organ_name_table_release(&r.tensors);
     for (size_t f = 0; f < patch->file_count && !error->status; f++)
         if (!patch->files[f].tensors && patch->files[f].bytes != patch->files[f].size)

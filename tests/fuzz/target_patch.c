@@ -10,6 +10,7 @@
 
 static void check_parsed(const organ_patch *patch)
 {
+    fuzz_require(patch->loose <= ORGAN_PATCH_LIMIT, "memory has room for the files");
     for (size_t f = 0; f < patch->file_count; f++) {
         const organ_patch_file *const file = &patch->files[f];
         fuzz_require(organ_path_stays_inside(file->name, true), "no file is outside of the result");

@@ -117,9 +117,9 @@ static organ_status make_unit(void *context, size_t number, size_t worker, organ
 static organ_status open_lanes(apply_job *job, organ_error *error)
 {
     const size_t each = organ_delta_applier_bytes() + CHUNK + sizeof(apply_lane) + 4096;
-    if (organ_memory_claim(job->engine, each, error, "the changes of a tensor"))
+    if (organ_memory_claim(job->engine, job->patch.loose + each, error, "the files and the changes of a tensor"))
         return error->status;
-    job->lane_count = organ_memory_workers(job->engine, each, /*shared=*/0);
+    job->lane_count = organ_memory_workers(job->engine, each, job->patch.loose);
     if (!(job->lanes = calloc(job->lane_count, sizeof *job->lanes)))
         return organ_fail_memory(error, job->options->base);
     for (size_t k = 0; k < job->lane_count; k++) {

@@ -8,11 +8,14 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/model_copy.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/version.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ---- one file ---- */
 
@@ -32,6 +35,18 @@ static organ_status check_name(const patch_job *job, const char *name, organ_err
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE, "%s: the file '%s' has a name that is not stored in a patch: rename it",
                             job->tuned->path, name);
+}
+
+/* Adds `bytes` to those outside of tensors, which stay in memory, compressed; a file is read with that of the base. */
+static organ_status claim(patch_job *job, const char *name, uint64_t bytes, organ_error *error)
+{
+    if (bytes > ORGAN_PATCH_LIMIT - job->loose)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: with '%s', the headers and the files without tensors have more than %zu MiB, which a "
+                          "patch may not: move files that do not belong to the model",
+                          job->tuned->path, name, ORGAN_PATCH_LIMIT >> 20);
+    job->loose += bytes;
+    return organ_memory_claim(job->engine, job->loose + 2 * bytes, error, "the headers and files without tensors");
 }
 
 /* Sets digest and place of the `count` bytes. */
@@ -80,6 +95,8 @@ static organ_status add_weights(patch_job *job, const organ_layout_file *from, c
         file->spans[k] = (organ_patch_span){from->fillers[k].offset, from->fillers[k].bytes};
         bytes += from->fillers[k].bytes;
     }
+    if (claim(job, from->name, bytes, error))
+        return error->status;
     ORGAN_OWNED_ROWS char *const joined = organ_rows_take(bytes + 1, 1);
     if (!joined)
         return organ_fail_memory(error, from->name);
@@ -110,9 +127,13 @@ static organ_status add_other(patch_job *job, const char *root, const char *name
     ORGAN_OWNED char *const path = organ_format("%s/%s", root, name);
     ORGAN_OWNED char *is = NULL, *was = NULL;
     size_t length = 0, before = 0;
+    struct stat info;
     if (!path)
         return organ_fail_memory(error, name);
-    if (check_name(job, name, error) || organ_input_load(path, path, ORGAN_PATCH_LIMIT, &is, &length, error))
+    if (stat(path, &info))
+        return organ_fail_errno(error, errno, "%s: cannot be read", path);
+    if (check_name(job, name, error) || claim(job, name, (uint64_t)info.st_size, error) ||
+        organ_input_load(path, path, ORGAN_PATCH_LIMIT, &is, &length, error))
         return error->status;
     organ_error ignored = {0}; /* a file of the base that is longer or no file is another one */
     if (organ_model_load(job->base, name, ORGAN_PATCH_LIMIT, &was, &before, &ignored) == ORGAN_IO)
@@ -126,6 +147,9 @@ static organ_status add_other(patch_job *job, const char *root, const char *name
     return settle(file, is, length, was && before == length && memcmp(is, was, length) == 0, error);
 }
 
+/* Clones and downloads of a hub have folders of git and of its tools, which are no part of the model. */
+static bool is_of_hub(const char *name) { return strncmp(name, ".git/", 5) == 0 || strncmp(name, ".cache/", 7) == 0; }
+
 /* A model that was named by its file has no others. Reports on the tuned model are no part of it. */
 static organ_status list_others(patch_job *job, organ_error *error)
 {
@@ -135,7 +159,7 @@ static organ_status list_others(patch_job *job, organ_error *error)
         return ORGAN_OK;
     organ_extra_files_list(job->tuned, &root, &list, error);
     for (size_t k = 0; k < list.count && !error->status; k++)
-        if (!organ_is_report_path(list.names[k]))
+        if (!organ_is_report_path(list.names[k]) && !is_of_hub(list.names[k]))
             add_other(job, root, list.names[k], error);
     return error->status;
 }
@@ -246,6 +270,9 @@ organ_status organ_patch_write_manifest(patch_job *job, organ_error *error)
         return organ_fail_memory(error, job->tuned->path);
     if (print_manifest(job, &length, error))
         return error->status;
+    if (length > ORGAN_PATCH_LIMIT)
+        return organ_fail(error, ORGAN_USAGE, "%s: the manifest of the patch has %zu bytes; at most %zu are possible",
+                          job->tuned->path, length, ORGAN_PATCH_LIMIT);
     job->written[used++] =
         (organ_written_file){.name = ORGAN_PATCH_MANIFEST, .bytes = job->manifest, .length = length, .exact = true};
     for (size_t f = 0; f < job->file_count; f++) {

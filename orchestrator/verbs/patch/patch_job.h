@@ -51,6 +51,7 @@ typedef struct patch_job {
     organ_layout result; /* the files of the tuned model; its pieces are parallel to tuned->tensors */
     patch_file *files;
     size_t file_count, file_room;
+    uint64_t loose;      /* bytes of all files outside of tensors, at most ORGAN_PATCH_LIMIT */
     patch_frame *frames; /* of each tensor of the tuned model */
     organ_writing *writing;
     int store;                   /* descriptor of organ_write_choices; -1: nothing is stored */
@@ -64,8 +65,8 @@ typedef struct patch_job {
 } patch_job;
 
 /* Lists the files of the tuned model and compares their bytes outside of tensors with those of the base. Returns
- * ORGAN_USAGE for a file without tensors of more than ORGAN_PATCH_LIMIT bytes, or with a name that no patch may have.
- */
+ * ORGAN_USAGE if these are more than ORGAN_PATCH_LIMIT bytes or than the memory holds, or for a name that no patch may
+ * have. */
 organ_status organ_patch_list_files(patch_job *job, organ_error *error);
 
 /* Makes the manifest and the list of files that the patch has besides its tensors. */

@@ -6,6 +6,7 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/surgery/patch/patch_digests.h"
 
 #include <stdlib.h>
@@ -188,6 +189,13 @@ static organ_status check_output(const apply_job *job, bool single, const char *
     return organ_fail(error, ORGAN_USAGE, "%s: %s is a directory of files: name a directory", output, name);
 }
 
+/* Headers and files stay in memory until they are written; each is unpacked and, if it has tensors, copied. */
+static organ_status claim(const apply_job *job, organ_error *error)
+{
+    return organ_memory_claim(job->engine, 2 * (uint64_t)job->patch.loose, error,
+                              "the headers and files without tensors");
+}
+
 /* The result of a patch with a manifest. */
 static organ_status plan_stated(apply_job *job, organ_error *error)
 {
@@ -199,8 +207,8 @@ static organ_status plan_stated(apply_job *job, organ_error *error)
     job->items = organ_rows_take(p->tensor_count + 1, sizeof *job->items);
     if (!place || !job->layout.pieces || !job->items)
         return organ_fail_memory(error, p->path);
-    if (check_output(job, p->single, p->result, error) || check_base(job, error) || add_files(job, place, error) ||
-        add_tensors(job, place, error))
+    if (check_output(job, p->single, p->result, error) || check_base(job, error) || claim(job, error) ||
+        add_files(job, place, error) || add_tensors(job, place, error))
         return error->status;
     job->layout.format = organ_ends_with(p->file_count ? p->files[0].name : "", ".gguf") ? "GGUF" : "safetensors";
     return ORGAN_OK;

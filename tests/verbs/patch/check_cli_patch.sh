@@ -52,6 +52,16 @@ ends 0 patch extract --base tiny-qwen2 --tuned more -o pmore --quiet
 apply pmore nmore
 same more nmore
 
+# A clone of a hub: what its tools keep is no part of the model. Large files are refused before they are read.
+mkdir -p more/.git/objects more/.cache/huggingface && echo z >more/.git/objects/z && echo z >more/.cache/huggingface/z
+ends 0 patch extract --base tiny-qwen2 --tuned more -o pclone --quiet
+judge "files of git are in the patch" diff -r -x organ pmore pclone
+truncate -s 200M more/one more/two
+refused 2 "with 'two', the headers and the files without tensors have more than 256 MiB" patch extract --base tiny-qwen2 --tuned more -o x --memory 4G
+rm more/two
+refused 2 "the headers and files without tensors" patch extract --base tiny-qwen2 --tuned more -o x --memory 64M
+rm -r more/one more/.git more/.cache
+
 # ---- GGUF, as a file and in a directory ----
 ends 0 gguf edit "$q" -o e.gguf --metadata general.name=other --quiet
 ends 0 patch extract --base "$q" --tuned e.gguf -o g --quiet
@@ -199,6 +209,8 @@ damaged "another type or size" edit organ_patch.json '.tensors["lm_head.weight"]
 damaged "lacks 1 of the 11" edit organ_patch.json 'del(.tensors["model.norm.weight"])'
 damaged "spans" edit organ_patch.json '.files["config.json"].spans = [0]'
 damaged "config.json" edit organ_patch.json '.files["config.json"].bytes = 99999999999'
+damaged "files have more than 268435456 bytes" edit organ_patch.json '.files |= with_entries(select(.value.stored == null) |= (.value.bytes = 200000000 | .value.spans = [0, 200000000]))'
+damaged "stored is that of another file" edit organ_patch.json '(.files[] | select(.stored) | .stored) = "files/0.zst"'
 damaged "files/" byte "files/1.zst" 12 ff
 damaged "merges.txt" edit organ_patch.json '.files["merges.txt"].xxh3_128 = "00000000000000000000000000000000"'
 middle=$(($(stat -c %s p/model.safetensors) / 2))
