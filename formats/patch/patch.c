@@ -152,12 +152,29 @@ static organ_status read_frames(organ_patch *patch, organ_error *error)
 
 /* ---- the patch ---- */
 
+static organ_status digest_frames(organ_patch *patch, organ_error *error)
+{
+    organ_checksum *const sum = organ_checksum_create();
+    if (!sum)
+        return organ_fail_memory(error, patch->path);
+    organ_checksum_begin(sum, ORGAN_CHECKSUM_XXH3_128);
+    for (size_t t = 0; t < patch->model->tensor_count; t++) {
+        const organ_patch_frame *const frame = &patch->frames[t];
+        organ_checksum_add(sum, frame->stored->name, strlen(frame->stored->name) + 1);
+        organ_checksum_add(sum, frame->checksum, strlen(frame->checksum) + 1);
+    }
+    organ_checksum_text(sum, patch->digest);
+    organ_checksum_destroy(sum);
+    return ORGAN_OK;
+}
+
 static organ_status read_manifest(organ_patch *patch, organ_error *error)
 {
     ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     if (organ_model_load(patch->model, ORGAN_PATCH_MANIFEST, ORGAN_PATCH_LIMIT, &bytes, &length, error) || !bytes)
         return error->status;
+    organ_patch_digest(bytes, length, patch->digest);
     const organ_json_source text = {ORGAN_PATCH_MANIFEST, bytes, length};
     return organ_patch_parse(&text, patch, error);
 }
@@ -177,7 +194,7 @@ organ_status organ_patch_open(const char *path, const organ_model_access *access
 {
     *patch = (organ_patch){.path = path};
     if (organ_model_open_codes(path, access, &patch->model, error) || read_index(patch, error) ||
-        read_frames(patch, error))
+        read_frames(patch, error) || digest_frames(patch, error))
         return error->status;
     return read_manifest(patch, error);
 }

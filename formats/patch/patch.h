@@ -72,6 +72,9 @@ typedef struct organ_patch {
     organ_checksum_kind kind;
     const char *version, *base_version;
     organ_patch_frame *frames; /* of model->tensors, in their order */
+    /* XXH3-128 of the manifest or, without one, of names and checksums of all frames: patches with the same make the
+     * same changes */
+    char digest[ORGAN_CHECKSUM_TEXT];
     /* From the manifest: */
     bool has_manifest;
     bool single;               /* the result is one file; else a directory */

@@ -76,7 +76,7 @@ static organ_status add_listed(organ_run_inputs *inputs, const char *what, const
 
 /* ---- models ---- */
 
-/* A file at a URL has no inode and no times. */
+/* A file at a URL has no inode and no times, but its server may state a version. */
 static organ_status add_weights(organ_run_inputs *inputs, const char *what, const organ_model *model,
                                 organ_error *error)
 {
@@ -84,7 +84,8 @@ static organ_status add_weights(organ_run_inputs *inputs, const char *what, cons
         const organ_model_file *const file = &model->files[f];
         if (file->remote)
             add_row(inputs,
-                    ORGAN_OBJECT(SET_TEXT("what", what), SET_BYTES("file", file->name), SET_COUNT("bytes", file->size)),
+                    ORGAN_OBJECT(SET_TEXT("what", what), SET_BYTES("file", file->name), SET_COUNT("bytes", file->size),
+                                 SET_BYTES("validator", organ_http_validator(file->remote))),
                     file->name, error);
         else
             add_file(inputs, what, file->name, file->path, /*digested=*/false, error);
@@ -177,6 +178,8 @@ static const char *change_of(const json_t *was, const json_t *now)
 {
     if (!same_member(was, now, "bytes"))
         return "has another size";
+    if (!same_member(was, now, "validator"))
+        return "has another version on its server";
     if (json_object_get(was, "xxh3") && json_object_get(now, "xxh3"))
         return same_member(was, now, "xxh3") ? NULL : "has another content";
     if (!same_member(was, now, "inode"))

@@ -4,6 +4,7 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/run_inputs.h"
+#include "tests/kit/http_server.h"
 #include "tests/kit/model_maker.h"
 
 #include <check.h>
@@ -124,6 +125,35 @@ START_TEST(inputs_have_the_index_that_was_named)
 }
 END_TEST
 
+START_TEST(inputs_at_a_url_have_the_version_of_their_server)
+{
+    static const char weights[] =
+        "\x38\0\0\0\0\0\0\0{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}  \0\0\0";
+    const char *const versions[] = {"\"one\"", "\"two\""};
+    json_t *heads[2];
+    organ_error error = {0};
+    for (size_t k = 0; k < 2; k++) {
+        const served_file file = {"w.safetensors", .size = sizeof weights, .head = weights, .head_size = sizeof weights,
+                                  .etag = versions[k]};
+        http_server *const server = http_start(&file, 1, 0);
+        organ_model *model = NULL;
+        organ_run_inputs inputs = {0};
+        ck_assert_msg(organ_model_open(http_url(server, "w.safetensors"), &model, &error) == ORGAN_OK, "%s",
+                      error.message);
+        ck_assert_int_eq(organ_run_inputs_add_model(&inputs, "base", model, &error), ORGAN_OK);
+        heads[k] = json_pack("{s:o}", ORGAN_RUN_INPUTS, organ_run_inputs_json(&inputs));
+        organ_run_inputs_release(&inputs);
+        organ_model_close(model);
+        http_stop(server);
+    }
+    ck_assert_int_eq(organ_run_heads_compare(heads[0], heads[0], "out", &error), ORGAN_OK);
+    ck_assert_int_eq(organ_run_heads_compare(heads[0], heads[1], "out", &error), ORGAN_USAGE);
+    ck_assert_msg(strstr(error.message, "has another version on its server"), "%s", error.message);
+    json_decref(heads[0]);
+    json_decref(heads[1]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("output_run");
@@ -135,6 +165,7 @@ int main(void)
     tcase_add_test(run, an_output_without_a_journal_is_removed);
     tcase_add_test(run, an_output_that_cannot_be_continued_now_stays);
     tcase_add_test(run, inputs_have_the_index_that_was_named);
+    tcase_add_test(run, inputs_at_a_url_have_the_version_of_their_server);
     suite_add_tcase(suite, run);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

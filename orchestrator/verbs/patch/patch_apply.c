@@ -6,6 +6,7 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
+#include "formats/remote/remote.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/memory.h"
@@ -180,6 +181,26 @@ static json_t *parameters(void *context)
                         SET_BYTES("base_version", p->base_version));
 }
 
+/* Files of a patch at a URL are known by their sizes alone. */
+static json_t *identity(void *context)
+{
+    return ORGAN_OBJECT(SET_TEXT("patch_digest", ((const apply_job *)context)->patch.digest));
+}
+
+/* A manifest proves the base. Without one, a base at a URL is known by what its server states of each file. */
+static organ_status check_resume(const apply_job *job, organ_error *error)
+{
+    bool known = true;
+    for (size_t f = 0; f < job->base->file_count; f++)
+        known = known && (!job->base->files[f].remote || *organ_http_validator(job->base->files[f].remote));
+    return known || job->patch.has_manifest || !job->options->write.resume
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE,
+                            "%s: the server states no version (ETag or Last-Modified), so that the run cannot be "
+                            "continued: `force` starts over",
+                            job->base->path);
+}
+
 static organ_status inputs(void *context, organ_run_inputs *inputs, organ_error *error)
 {
     const apply_job *const job = context;
@@ -195,7 +216,8 @@ static organ_status apply(apply_job *job, json_t **report, organ_error *error)
         organ_model_open_codes(o->base, o->access, &job->base, error) || organ_patch_check_model(job->base, error))
         return error->status;
     organ_progress_warn_of_model(job->progress, job->base);
-    if (organ_output_check_not_input(o->write.output, job->patch.model, error) || organ_patch_plan_result(job, error))
+    if (check_resume(job, error) || organ_output_check_not_input(o->write.output, job->patch.model, error) ||
+        organ_patch_plan_result(job, error))
         return error->status;
     const organ_write made = {.model = job->base,
                               .requested = &o->write,
@@ -204,7 +226,7 @@ static organ_status apply(apply_job *job, json_t **report, organ_error *error)
                               .left_out = job->left_out,
                               .pieces.files = job->written,
                               .names = {"patch/1", &organ_patch_view, "applying", "base", NULL},
-                              .check = {.parameters = parameters, .inputs = inputs},
+                              .check = {.parameters = parameters, .identity = identity, .inputs = inputs},
                               .make = {.begun = organ_patch_check_result, .fill = fill, .recall = recall},
                               .report.document = organ_patch_apply_document};
     return organ_write_run(&made, report, error);
