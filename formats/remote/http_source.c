@@ -418,12 +418,13 @@ static void unescape_slashes(char *name)
     }
 }
 
-static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
+static organ_status make_file(organ_http *http, const char *name, bool path, organ_http_file **result,
+                              organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);
     char *encoded = file ? organ_curl.easy_escape(NULL, name, 0) : NULL;
     if (encoded) {
-        if (http->paths)
+        if (path)
             unescape_slashes(encoded);
         file->http = http;
         file->url = organ_format("%s%s%s", http->base, encoded, http->query);
@@ -445,7 +446,7 @@ organ_status organ_http_open(organ_http *http, const char *name, organ_http_file
 {
     if (missing)
         *missing = false;
-    if (make_file(http, name, file, error))
+    if (make_file(http, name, http->paths, file, error))
         return error->status;
     pthread_mutex_lock(&http->lock);
     reset_read_budget(http);
@@ -503,7 +504,7 @@ organ_status organ_http_load(organ_http *http, const char *name, size_t limit, c
     organ_http_answer answer = {0};
     organ_http_request request = {.capacity = limit};
     *bytes = NULL;
-    if (make_file(http, name, &file, error))
+    if (make_file(http, name, /*path=*/true, &file, error))
         return error->status;
     pthread_mutex_lock(&http->lock);
     reset_read_budget(http);

@@ -68,8 +68,9 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
  * opening. */
 organ_status organ_http_unchanged(organ_http_file *file, organ_error *error);
 
-/* Reads the whole file `name` of the directory, of at most `limit` bytes, and appends a NUL; the caller frees *bytes.
- * If there is no such file, *bytes is NULL and the result ORGAN_OK. Returns ORGAN_BAD_INPUT if the file is longer. */
+/* Reads the whole file `name`, a path below the directory, of at most `limit` bytes, and appends a NUL; the caller
+ * frees *bytes. If there is no such file, *bytes is NULL and the result ORGAN_OK. Returns ORGAN_BAD_INPUT if the file
+ * is longer. */
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length,
                              organ_error *error);
 

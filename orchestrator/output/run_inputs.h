@@ -31,7 +31,8 @@ organ_status organ_run_inputs_add(organ_run_inputs *inputs, const char *what, co
 
 /* Returns a new reference to the rows: {"what", "file", "path", "bytes", "inode", "modified_ns", "changed_ns", "mode",
  * "xxh3"}. "file" is the name below the directory of its model. A file with weights, or of more than 64 MiB, has no
- * "xxh3". One at a URL has only "what", "file", "bytes" and "validator" (organ_http_validator). NULL if memory cannot be allocated. */
+ * "xxh3". One at a URL has only "what", "file", "bytes" and "validator" (organ_http_validator). NULL if memory cannot
+ * be allocated. */
 json_t *organ_run_inputs_json(const organ_run_inputs *inputs);
 
 #define ORGAN_RUN_INPUTS_TEXT 700

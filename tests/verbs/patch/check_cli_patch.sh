@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Tests organ patch extract and apply: the tuned model comes back byte for byte, patches that slime made, interrupted runs, and every kind of error. Ends
-# with the line "N passed, N failed".
+# Tests organ patch extract and apply: the tuned model comes back byte for byte, patches without a manifest, as slime makes them, and at a URL, audits,
+# interrupted runs, and every kind of error. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
 q=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 "$organ" lora merge --base tiny-qwen2 --adapter "$top/fixtures/tiny-lora" -o tuned --quiet >../made 2>&1 || bad "no tune" ../made
@@ -142,6 +142,33 @@ for turn in 1 2 3 4; do
     [[ -e k ]] || ends 0 patch apply --base tiny-qwen2 --patch p -o k --quiet --resume --threads 1
     same tuned k
 done
+# Without a manifest the report has the digests of both runs.
+ends 0 patch extract --base tiny-qwen2 --tuned other -o pother --quiet
+rm -rf pother/organ_patch.json pother/files pother/organ
+interrupted KILL nother patch apply --base tiny-qwen2 --patch pother -o nother
+ends 0 patch apply --base tiny-qwen2 --patch pother -o nother --quiet --resume --json
+judge "digests are missing" test "$(jq '(.tensors | map(select(.xxh3_128)) | length) == .totals.changed and .totals.changed > 9' ../out)" = true
+ends 0 audit tiny-qwen2 nother --quiet
+
+# A patch at a URL, by which an interrupted run is continued only if it is the same.
+mkdir -p ../hub/tiny && cp -r p ../hub/tiny/p
+unset http_proxy HF_TOKEN HF_HUB_OFFLINE
+"${organ%/*}/checks/hub_server" ../hub >../where &
+server=$!
+says_where ../where || bad "the server does not start" ../where
+url=http://127.0.0.1:$port/tiny/p/resolve/main/
+apply "$url" far
+same tuned far
+interrupted KILL far2 patch apply --base tiny-qwen2 --patch "$url" -o far2
+sed 's/"result": "tuned"/"result": "other"/' p/organ_patch.json >../hub/tiny/p/organ_patch.json
+judge "the manifest has another size" test "$(stat -c %s p/organ_patch.json)" = "$(stat -c %s ../hub/tiny/p/organ_patch.json)"
+ends 2 patch apply --base tiny-qwen2 --patch "$url" -o far2 --quiet --resume
+says "its patch_digest was"
+cp p/organ_patch.json ../hub/tiny/p/organ_patch.json
+apply "$url" far2 --resume
+same tuned far2
+kill $server
+wait $server 2>/dev/null
 refused 2 "r" patch extract --base tiny-qwen2 --tuned tuned -o r
 ends 0 patch extract --base tiny-qwen2 --tuned tuned -o r --force --quiet
 ends 0 patch apply --base tiny-qwen2 --patch p -o k --force --quiet
