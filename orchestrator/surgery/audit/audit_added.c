@@ -220,6 +220,21 @@ static bool is_as_again(const added *a, size_t k, const uint32_t *pieces, size_t
            memcmp(pieces, token->pieces, count * sizeof *pieces) == 0;
 }
 
+/* Returns how many bytes of a text a piece spells, or SIZE_MAX if it does not. Special tokens keep marks of blanks. */
+static size_t spelled_by(const char *text, size_t left, const char *piece, size_t bytes)
+{
+    static const char mark[] = "\xE2\x96\x81";
+    size_t at = 0;
+    for (size_t k = 0; k < bytes; k++)
+        if (at < left && text[at] == piece[k])
+            at++;
+        else if (piece[k] == ' ' && left - at >= 3 && memcmp(text + at, mark, 3) == 0)
+            at += 3;
+        else
+            return SIZE_MAX;
+    return at;
+}
+
 /* The pieces of a new token spell it, and are those that the donor's tokenizer gives. */
 static void compare_pieces(added *a, size_t k)
 {
@@ -229,8 +244,9 @@ static void compare_pieces(added *a, size_t k)
     bool same = pieces != NULL;
     for (size_t n = 0; n < count && same; n++) {
         const char *const piece = organ_tokenizer_piece(a->whole, pieces[n], &bytes);
-        same = bytes <= all - at && memcmp(is + at, piece, bytes) == 0;
-        at += bytes;
+        const size_t spelled = spelled_by(is + at, all - at, piece, bytes);
+        same = spelled != SIZE_MAX;
+        at += same ? spelled : 0;
     }
     const bool spelled = same && at == all && all;
     if (spelled && (!a->again.made || k >= a->again.count || is_as_again(a, k, pieces, count)))

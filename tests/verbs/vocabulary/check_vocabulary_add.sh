@@ -123,7 +123,7 @@ judge "no token is reused" test "$(jq -c '.reused, .warnings' larger/organ/vocab
 cp -r llama pieces && cp "$model/../tokenizers/llama2.json" pieces/tokenizer.json && echo '{}' >pieces/tokenizer_config.json
 for file in config.json generation_config.json; do jq '.bos_token_id = 1 | .eos_token_id = 2' llama/$file >pieces/$file; done
 printf ' hyperplane\nw\xc3\xb6rld\n' >sentence.txt
-printf '<tool>\n<two words>\n' >blank.txt
+printf '<tool>\n<two words>\n<mark\xe2\x96\x81>\n' >blank.txt
 ends 0 vocabulary pieces --add sentence.txt --special blank.txt -o pieces2 --quiet
 judge "the first piece of a special token is not '<'" test "$(jq '[.tokens[2:4][].pieces[0]] | unique | length' pieces2/organ/vocabulary_add.json)$(
     jq '.tokens[2].pieces[0]' pieces2/organ/vocabulary_add.json)" = "1$(jq '.model.vocab["<"]' pieces/tokenizer.json)"
