@@ -3,6 +3,7 @@
 #include "formats/patch/delta.h"
 
 #include "formats/base/arena.h"
+#include "formats/base/files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,18 +68,13 @@ void organ_delta_applier_destroy(organ_delta_applier *applier)
 
 size_t organ_delta_applier_bytes(void) { return 2 * organ_delta_reader_bytes() + STEP; }
 
-static uint32_t little(const unsigned char *bytes)
-{
-    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-}
-
 static organ_status begin_overwrite(organ_delta_applier *a, organ_error *error)
 {
     unsigned char count[4];
     organ_delta_open(a->values, &a->frame);
     if (organ_delta_read(a->reader, count, sizeof count, error))
         return error->status;
-    a->left = little(count);
+    a->left = organ_little_endian(count, sizeof count);
     if (a->left > a->bytes)
         return organ_refuse(error, a->frame.label, "tensor '%s': %llu changed bytes are stated; the tensor has %llu",
                             a->frame.name, (unsigned long long)a->left, (unsigned long long)a->bytes);
@@ -117,7 +113,7 @@ static organ_status load_positions(organ_delta_applier *a, organ_error *error)
     if (organ_delta_read(a->reader, a->buffer, count * sizeof(uint32_t), error))
         return error->status;
     for (size_t k = 0; k < count; k++) {
-        const uint64_t position = little(a->buffer + 4 * k);
+        const uint64_t position = organ_little_endian(a->buffer + 4 * k, 4);
         if (position < a->before || position >= a->bytes)
             return organ_refuse(error, a->frame.label, "tensor '%s': position %llu of a changed byte %s", a->frame.name,
                                 (unsigned long long)position,
@@ -135,7 +131,7 @@ static organ_status apply_overwrite(organ_delta_applier *a, unsigned char *bytes
     while (a->next < a->known || a->left) {
         if (a->next == a->known && load_positions(a, error))
             return error->status;
-        const uint64_t position = little(a->buffer + 4 * a->next);
+        const uint64_t position = organ_little_endian(a->buffer + 4 * a->next, 4);
         if (position >= a->at + count)
             return ORGAN_OK;
         if (organ_delta_read(a->values, bytes + (position - a->at), 1, error))

@@ -65,7 +65,7 @@ organ_patch_sums organ_patch_add_up(const organ_patch_change *changes, size_t co
 
 /* ---- one tensor ---- */
 
-/* What a worker works with. */
+/* The buffers and readers of one worker. */
 typedef struct lane {
     organ_delta_writer *writer;
     organ_checksum *before, *after, *checksum;

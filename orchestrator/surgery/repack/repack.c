@@ -87,13 +87,6 @@ static organ_status fill(void *context, organ_writing *run, organ_error *error)
     return organ_parts_run(&parts, job->engine, error);
 }
 
-static bool recall(void *context, size_t item, const json_t *results)
-{
-    (void)context;
-    (void)item;
-    return json_is_object(results);
-}
-
 /* ---- the run ---- */
 
 /* Codes are equal, so the layers of the output are those of the model. */
@@ -176,20 +169,19 @@ static organ_status repack_model(repack_job *job, json_t **report, organ_error *
     note_refusals(job);
     if (estimate(job, error))
         return error->status;
-    const organ_write made = {
-        .model = job->model,
-        .requested = &o->write,
-        .report.plan = &job->plan,
-        ORGAN_WRITE_BY(job),
-        .pieces.list = job->pieces,
-        .pieces.count = job->piece_count,
-        .pieces.repacked = true,
-        .names = {"convert/1", &organ_convert_view, "converting", "model", NULL},
-        .left_out = organ_packed_files,
-        .report.made_as = ORGAN_TYPES_STAY,
-        .make = {.edit = organ_repack_config, .fill = fill, .recall = recall, .check = check_output},
-        .check.parameters = parameters,
-        .report.document = document};
+    const organ_write made = {.model = job->model,
+                              .requested = &o->write,
+                              .report.plan = &job->plan,
+                              ORGAN_WRITE_BY(job),
+                              .pieces.list = job->pieces,
+                              .pieces.count = job->piece_count,
+                              .pieces.repacked = true,
+                              .names = {"convert/1", &organ_convert_view, "converting", "model", NULL},
+                              .left_out = organ_packed_files,
+                              .report.made_as = ORGAN_TYPES_STAY,
+                              .make = {.edit = organ_repack_config, .fill = fill, .check = check_output},
+                              .check.parameters = parameters,
+                              .report.document = document};
     return organ_write_run(&made, report, error);
 }
 

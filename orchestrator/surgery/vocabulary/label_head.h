@@ -18,7 +18,7 @@ typedef struct organ_label {
     uint32_t id; /* of its token */
 } organ_label;
 
-/* What an output with labels has in place of the head. */
+/* The rows of labels that replace the head of a model. */
 typedef struct organ_label_head {
     const organ_label *labels; /* in the order of the rows */
     size_t count;

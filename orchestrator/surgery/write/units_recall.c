@@ -66,8 +66,9 @@ static organ_status check_unit(const organ_writing *w, size_t unit, const json_t
 
 static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
 {
-    return w->write->replaced.rows ? organ_row_work_recall(w, item, results)
-                                   : w->write->make.recall(organ_write_inner(w), item, results);
+    if (w->write->replaced.rows)
+        return organ_row_work_recall(w, item, results);
+    return !w->write->make.recall || w->write->make.recall(organ_write_inner(w), item, results);
 }
 
 /* A unit with malformed results stays undone. */

@@ -243,7 +243,7 @@ typedef struct organ_write_make {
     organ_status (*fill)(void *inner, organ_writing *writing, organ_error *error);
     /* Restores the results of the unit of source tensor `item` from `results`, the object that organ_write_finish
      * received in an interrupted run or in another rank. Returns false if `results` is malformed; the unit is then made
-     * again. Not called for pieces whose `same` is set. Gets `inner`. */
+     * again. Not called for pieces whose `same` is set. Gets `inner`. NULL: there are no results to restore. */
     bool (*recall)(void *inner, size_t item, const json_t *results);
     /* Called after all tensors were written, before `check`, for a room between verb and driver; gets `inner`. `path`:
      * by which the output opens as a model. NULL: nothing to do. */

@@ -11,9 +11,7 @@
 static json_t *change_json(const void *context, size_t t)
 {
     const organ_patch_change *const row = &((const patch_job *)context)->pass.changes[t];
-    const char *change = row->changed ? "delta" : "none";
-    if (!row->base)
-        change = "whole";
+    const char *const change = organ_patch_change_name(!row->base, row->changed);
     return ORGAN_OBJECT(SET_TEXT("name", row->tuned->name), SET_TEXT("change", change),
                         SET_COUNT("bytes", row->tuned->bytes), SET_COUNT("changed_bytes", row->changed),
                         SET_COUNT("patch_bytes", row->packed), SET_TEXT("xxh3_128", row->after));
@@ -84,9 +82,7 @@ json_t *organ_patch_document(void *context, const organ_writing *made)
 static json_t *applied_json(const void *context, size_t t)
 {
     const apply_item *const item = &((const apply_job *)context)->items[t];
-    const char *change = item->frame ? "delta" : "none";
-    if (!item->base)
-        change = "whole";
+    const char *const change = organ_patch_change_name(!item->base, item->frame != NULL);
     const char *const after = item->says ? item->says->after : item->after;
     return ORGAN_OBJECT(SET_TEXT("name", item->name), SET_TEXT("change", change), SET_COUNT("bytes", item->bytes),
                         SET_NULL("changed_bytes"),

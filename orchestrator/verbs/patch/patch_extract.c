@@ -122,13 +122,6 @@ static organ_status decide(void *context, organ_writing *writing, organ_write_pi
     return ORGAN_OK;
 }
 
-static bool recall(void *context, size_t item, const json_t *results)
-{
-    (void)context;
-    (void)item;
-    return json_is_object(results);
-}
-
 static organ_status open_models(patch_job *job, organ_error *error)
 {
     const organ_patch_extract_options *const o = job->options;
@@ -163,7 +156,7 @@ static organ_status extract(patch_job *job, json_t **report, organ_error *error)
                               .names = {"patch/1", &organ_patch_view, "writing", "tuned", NULL},
                               .check = {.parameters = parameters},
                               .decide = decide,
-                              .make = {.fill = organ_patch_store_copy, .recall = recall},
+                              .make = {.fill = organ_patch_store_copy},
                               .report.document = organ_patch_document};
     return organ_write_run(&made, report, error);
 }

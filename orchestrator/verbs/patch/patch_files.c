@@ -221,9 +221,7 @@ static json_t *tensor_json(const patch_job *job, size_t t)
     const organ_patch_change *const row = &job->pass.changes[t];
     const organ_piece *const piece = &job->result.pieces[t];
     json_t *const shape = json_array();
-    const char *change = row->changed ? "delta" : "none";
-    if (!row->base)
-        change = "whole";
+    const char *const change = organ_patch_change_name(!row->base, row->changed);
     for (unsigned d = 0; d < row->tuned->rank; d++)
         json_array_append_new(shape, json_integer((json_int_t)row->tuned->shape[d]));
     return ORGAN_OBJECT(SET_TEXT("dtype", organ_dtype_name(row->tuned->dtype)), SET("shape", shape),

@@ -72,6 +72,14 @@ organ_status organ_patch_list_files(patch_job *job, organ_error *error);
 /* Makes the manifest and the list of files that the patch has besides its tensors. */
 organ_status organ_patch_write_manifest(patch_job *job, organ_error *error);
 
+/* Returns the word for what a patch has of a tensor; `whole`: all of its bytes, because the base has no such tensor. */
+static inline const char *organ_patch_change_name(bool whole, bool changed)
+{
+    if (whole)
+        return "whole";
+    return changed ? "delta" : "none";
+}
+
 /* Takes the frames from the journal that an interrupted run has stored. */
 organ_status organ_patch_store_recall(patch_job *job, organ_error *error);
 /* Opens the file of frames. In a dry run nothing is stored. */

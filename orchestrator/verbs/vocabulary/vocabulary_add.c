@@ -189,15 +189,9 @@ static organ_status fill(void *context, organ_writing *writing, organ_error *err
     return error->status;
 }
 
-static bool recall(void *context, size_t item, const json_t *results)
-{
-    (void)context, (void)item;
-    return results != NULL;
-}
-
 /* ---- the files ---- */
 
-/* Files with tokens that loaders do not read beside a tokenizer.json, which organ writes anew. */
+/* Files that list tokens, too. Outputs lack them: loaders read tokenizer.json, which organ writes anew, instead. */
 static const char *const left_out[] = {"tokenizer.json", "tokenizer_config.json", ORGAN_TOKENIZERS_LEFT_OUT, NULL};
 
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
@@ -300,7 +294,7 @@ static organ_status write_model(vocabulary_add *job, json_t **report, organ_erro
                               .names = {"vocabulary_add/1", &organ_vocabulary_add_view, "adding tokens", "model", NULL},
                               .left_out = left_out,
                               .check = {.parameters = parameters, .inputs = inputs},
-                              .make = {.edit = edit_config, .begun = begun, .fill = fill, .recall = recall},
+                              .make = {.edit = edit_config, .begun = begun, .fill = fill},
                               .report = {.document = document, .plan = &plan, .made_as = ORGAN_TYPES_STAY}};
     return organ_write_run(&made, report, error);
 }

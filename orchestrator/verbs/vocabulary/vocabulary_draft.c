@@ -323,12 +323,6 @@ static organ_status fill(void *context, organ_writing *writing, organ_error *err
     return error->status;
 }
 
-static bool recall(void *context, size_t item, const json_t *results)
-{
-    (void)context, (void)item;
-    return results != NULL;
-}
-
 /* ---- the report ---- */
 
 static json_t *parameters(void *context)
@@ -479,7 +473,7 @@ static organ_status write_draft(draft_job *job, json_t **report, organ_error *er
                               .pieces.gguf = job->gguf,
                               .names = {"draft_head/1", &organ_draft_head_view, "copying", "model", NULL},
                               .check = {.parameters = parameters, .inputs = inputs},
-                              .make = {.edit = edit_config, .depends = depends, .fill = fill, .recall = recall},
+                              .make = {.edit = edit_config, .depends = depends, .fill = fill},
                               .report = {.document = document, .plan = &plan, .made_as = ORGAN_TYPES_STAY}};
     return organ_write_run(&made, report, error);
 }

@@ -156,12 +156,6 @@ static organ_status fill(void *context, organ_writing *writing, organ_error *err
     return ORGAN_OK;
 }
 
-static bool recall(void *context, size_t item, const json_t *results)
-{
-    (void)context, (void)item;
-    return results != NULL;
-}
-
 /* ---- the report ---- */
 
 static json_t *text_row(const void *context, size_t k)
@@ -254,7 +248,7 @@ organ_status organ_vocabulary_label(vocabulary_job *of, json_t **report, organ_e
                               ORGAN_WRITE_BY(&job),
                               .names = {"labels/1", &organ_labels_view, "copying", "model", NULL},
                               .check = {.parameters = parameters, .inputs = inputs},
-                              .make = {.edit = edit_config, .fill = fill, .recall = recall},
+                              .make = {.edit = edit_config, .fill = fill},
                               .report = {.document = document, .plan = &plan, .made_as = ORGAN_TYPES_STAY}};
     if (prepare(&job, error) == ORGAN_OK) {
         organ_write run = made;

@@ -123,12 +123,6 @@ static organ_status fill(void *context, organ_writing *writing, organ_error *err
     return error->status;
 }
 
-static bool recall(void *context, size_t item, const json_t *results)
-{
-    (void)context, (void)item;
-    return results != NULL;
-}
-
 /* ---- the output ---- */
 
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
@@ -212,17 +206,16 @@ organ_status organ_vocabulary_trim(vocabulary_job *job, json_t **report, organ_e
     if (prepare(job, error))
         return error->status;
     const organ_plan plan = {0};
-    const organ_write made = {
-        .model = job->model,
-        .requested = &job->options->write,
-        ORGAN_WRITE_BY(job),
-        ORGAN_WRITE_PIECES(job),
-        .pieces.gguf = job->gguf,
-        .names = {"vocabulary/1", &organ_vocabulary_view, "trimming", "model", NULL},
-        .left_out = organ_vocabulary_left_out,
-        .check = {.parameters = parameters, .inputs = inputs},
-        .make = {.edit = edit_config, .depends = depends, .begun = begun, .fill = fill, .recall = recall},
-        .report = {.document = document, .plan = &plan, .made_as = ORGAN_TYPES_STAY}};
+    const organ_write made = {.model = job->model,
+                              .requested = &job->options->write,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .pieces.gguf = job->gguf,
+                              .names = {"vocabulary/1", &organ_vocabulary_view, "trimming", "model", NULL},
+                              .left_out = organ_vocabulary_left_out,
+                              .check = {.parameters = parameters, .inputs = inputs},
+                              .make = {.edit = edit_config, .depends = depends, .begun = begun, .fill = fill},
+                              .report = {.document = document, .plan = &plan, .made_as = ORGAN_TYPES_STAY}};
     return organ_write_run(&made, report, error);
 }
 
