@@ -107,3 +107,11 @@ organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, c
                                   !organ_name_table_find(&list->names, "output.weight");
     return error->status;
 }
+
+json_t *organ_sizes_stated(const organ_forward_config *c)
+{
+    return json_pack("{s:I, s:I, s:f, s:f, s:I, s:b, s:s}", "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim",
+                     (json_int_t)c->head_dim, "rms_norm_eps", c->rms_eps, "rope_theta", c->rope.theta,
+                     "max_position_embeddings", (json_int_t)c->context, "tie_word_embeddings", (int)c->tied_output,
+                     "hidden_act", "silu");
+}

@@ -5,6 +5,8 @@
 
 #include "formats/tensor/tensor_list.h"
 
+#include <jansson.h>
+#include <organ/architecture.h>
 #include <organ/models.h>
 
 /* A size of a model. */
@@ -25,6 +27,10 @@ int64_t organ_size_value(const organ_size *size, const organ_hf_config *config);
 /* Returns the heads of K and V of a layer with attention: as many as query heads if the model does not state them; 0 if
  * it states neither. */
 uint64_t organ_kv_heads(const organ_hf_config *config);
+
+/* Returns a new object with the members of config.json for sizes and constants whose default differs between classes:
+ * heads of K and V, head_dim, epsilon of norms, base of the rotation, context, a tied head. NULL if memory runs out. */
+json_t *organ_sizes_stated(const organ_forward_config *config);
 
 /* Fills in *config, the fields of a config.json, from the key-values. `label` is the name of the file in messages;
  * `list` has the model's tensors. Returns ORGAN_BAD_INPUT if a known key has the wrong type or is negative. A key whose

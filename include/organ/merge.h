@@ -47,7 +47,10 @@ typedef struct organ_merge_options {
 ORGAN_DEFAULTS(merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.missing = "error"; o.match_experts = "auto";
                o.calibration.samples = ORGAN_SAMPLES_DEFAULT; o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
-/* Writes the directory options->write.output, or one .safetensors file: the merged model, with the configuration and
+/* A recipe with `experts` composes a mixture: the feed-forwards of dense models become its experts, everything else is
+ * that of base_model. Without them models of the same shapes are merged.
+ *
+ * Writes the directory options->write.output, or one .safetensors file: the merged model, with the configuration and
  * tokenizer of the base (without one, of the first model), and the recipe with all defaults filled in as
  * organ/recipe.yaml. Sums are FP32 or FP64, and each value is rounded once. The bytes of the tensors do not depend on
  * the number of threads or ranks, the memory or the CPU. *report has schema organ.merge/1; the caller releases it; NULL

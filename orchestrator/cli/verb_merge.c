@@ -84,6 +84,8 @@ const organ_verb organ_merge_verb = {
              "changes of its tunes. A recipe is a file of mergekit: models, slices, modules, filters, gradients, dtype "
              "and out_dtype have the same meaning; keys that organ does not know are refused. Without a recipe the "
              "options give models and parameters.\n"
+             "A recipe with experts, as of mergekit-moe, composes a mixture: the feed-forwards of dense models become "
+             "its experts, and gate_mode makes its routers, also of a text of each expert (fit).\n"
              "Models are read strip by strip in bounded memory, quantised ones as the numbers that they mean. Sums are "
              "FP32 or better, and each value is rounded once. The configuration and the tokenizer are those of "
              "base_model, else of the first model; models with different vocabularies need a recipe with a section "
@@ -102,6 +104,7 @@ const organ_verb organ_merge_verb = {
               "Fits the matrices to the outputs of both models on their texts."},
              {"organ merge A B --method linear --then q4_k -o merged.gguf", "Also quantises the mean, to a GGUF file."},
              {"organ merge recipe.yaml -o OUT --dry-run", "Checks a recipe against its models."},
+             {"organ merge experts.yaml -o OUT.gguf", "Composes a mixture of dense models, as a GGUF file."},
              {"organ merge recipe.yaml -o OUT --evaluate TEXT", "Also scores the base and the output."}),
     .exits = {.content = "the recipe is malformed, or the models do not fit"},
     .run = run_merge};

@@ -7,6 +7,7 @@ enum { MAX_APART = 500 }; /* rows of the tables of tensors that are not merged *
 static const organ_item merge_highlights[] = {
     EVALUATION_HIGHLIGHTS,
     {"fit", "of the mean's squared error of the outputs is left", "{fit.left:share}"},
+    {"mixture.held_out", "of the held-out tokens go to the expert of their text", "{mixture.held_out.share:share}"},
     {NULL, "method", "{parameters.method}"},
     {NULL, "models", "{donors:size}"},
     {NULL, "merged tensors", "{output.merged:count}"}};
@@ -34,6 +35,12 @@ static const organ_field merge_fitted[] = {FIELD_TEXT("tensor", "tensor", ORGAN_
                                            FIELD_GENERAL("mean", "before", 4),
                                            FIELD_GENERAL("fitted", "after", 4),
                                            FIELD_SHARE("left", "left")};
+
+static const organ_field mixture_experts[] = {
+    FIELD_COUNT("expert", "expert"), FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS),
+    FIELD_WORDS("shared", "{shared?yes|}", ORGAN_FIELD_LEFT), FIELD_GENERAL("noise", "noise_scale", 4),
+    FIELD_GENERAL("factor", "residual_scale", 4)};
+static const organ_field mixture_layers[] = {FIELD_LAYER, FIELD_SHARE("to their expert", "share")};
 
 #define FITTED                                                                                                         \
     "Squared error of the outputs along the texts, per token: with the mean of the models, and as fitted; \"means\": " \
@@ -67,6 +74,17 @@ static const organ_block merge_blocks[] = {
         "{fit.matrices:count} matrices are fitted along the texts: {fit.left:share} of the mean's squared error of "
         "their "
         "outputs is left.{fit.means? {fit.means:count} of them keep the mean.|}"),
+    SAY(ON_ALL, "mixture",
+        "{mixture.architecture} of {mixture.experts:size} experts, {mixture.used} for each token; routers by "
+        "{mixture.gate_mode}."),
+    SAY(ON_ALL, "mixture.held_out",
+        "Of {mixture.held_out.tokens:count} held-out tokens {mixture.held_out.share:share} go to the expert of their "
+        "text; by chance {mixture.held_out.by_chance:share} would."),
+    SECTION(ON_FILES, "mixture", "Composed experts"),
+    TABLE(ON_FILES, "mixture", "mixture.experts", FIELDS(mixture_experts), .max = EVERY_MODULE, .what = "experts",
+          .caption = "Factor: of the down projection"),
+    TABLE(ON_FILES, "mixture.held_out", "mixture.held_out.layers", FIELDS(mixture_layers), .max = EVERY_MODULE,
+          .what = "layers", .caption = "Share of the held-out tokens whose first choice is the expert of their text"),
     SECTION(ON_FILES, "fit", "Fitted tensors"),
     TABLE(ON_FILES, "fit", "fit.tensors", FIELDS(merge_fitted), .max = EVERY_MODULE, .what = "tensors",
           .caption = FITTED),

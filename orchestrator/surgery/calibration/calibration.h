@@ -48,6 +48,9 @@ typedef struct organ_saliency_sums {
 /* Divides the normal distribution of mean 0 and deviation 1 into 65,536 equal shares and returns a value for each
  * share, ascending. The caller frees them; NULL if memory cannot be allocated. */
 float *organ_normal_levels(void);
+/* Writes these ORGAN_NORMAL_LEVELS values to `levels`. */
+#define ORGAN_NORMAL_LEVELS 65536
+void organ_normal_levels_fill(float *levels);
 
 /* Computes the noise of features first .. first + n - 1 for a token, as indices of the levels: Philox4x32-10 with key =
  * seed and counter = (feature / 8, layer, token, token >> 32), 16 bits each, low half of a word first. `first` is a

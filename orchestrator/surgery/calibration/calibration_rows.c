@@ -185,8 +185,6 @@ int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
 
 /* ---- statistics of inputs by which physarum scores weights ---- */
 
-#define LEVELS 65536 /* number of values that the noise can have: one for each 16-bit index */
-
 /* Returns x with P(normal < x) = p, for p in (0, 1/2). Newton's method on log P, which is concave in x, starts from
  * the bound P(normal < x) <= exp(-x^2 / 2) / 2. */
 static double normal_quantile_below(double p)
@@ -202,14 +200,21 @@ static double normal_quantile_below(double p)
     return x;
 }
 
-/* The quantiles have the probabilities (k + 1/2) / LEVELS: the quantile at a random index is normal noise. */
+/* The quantiles have the probabilities (k + 1/2) / ORGAN_NORMAL_LEVELS: the quantile at a random index, of 16 bits, is
+ * normal noise. */
+void organ_normal_levels_fill(float *levels)
+{
+    for (size_t k = 0; k < ORGAN_NORMAL_LEVELS / 2; k++) {
+        levels[k] = (float)normal_quantile_below(((double)k + 0.5) / ORGAN_NORMAL_LEVELS);
+        levels[ORGAN_NORMAL_LEVELS - 1 - k] = -levels[k];
+    }
+}
+
 float *organ_normal_levels(void)
 {
-    float *levels = malloc(LEVELS * sizeof *levels);
-    for (size_t k = 0; levels && k < LEVELS / 2; k++) {
-        levels[k] = (float)normal_quantile_below(((double)k + 0.5) / LEVELS);
-        levels[LEVELS - 1 - k] = -levels[k];
-    }
+    float *const levels = malloc(ORGAN_NORMAL_LEVELS * sizeof *levels);
+    if (levels)
+        organ_normal_levels_fill(levels);
     return levels;
 }
 

@@ -159,4 +159,16 @@ enum { ORGAN_MOMENTS_WEIGHT, ORGAN_MOMENTS_RIDGE, ORGAN_MOMENTS_DRIFT, ORGAN_MOM
 #define ORGAN_MERGE_DECLARE(name) extern const organ_merge_method organ_merge_##name;
 ORGAN_MERGE_METHODS(ORGAN_MERGE_DECLARE)
 
+/* The method of the matrices of experts in a composed mixture, which no recipe names. task.values has a noise_scale for
+ * each matrix of the task, then a factor for each: the result is (input + noise) x factor. */
+extern const organ_merge_method organ_merge_mixture;
+enum { ORGAN_MIXTURE_NOISE, ORGAN_MIXTURE_SCALE };
+
+/* Adds `scale` times numbers first .. first + n - 1 of a stream of normal noise to `values`: each is the value of
+ * `levels` (organ_normal_levels) at an index of philox_uniform. */
+void organ_merge_add_normal(const organ_kernels *kernels, uint64_t seed, uint64_t stream, uint64_t first, float scale,
+                            const float *levels, float *values, size_t n);
+/* Returns the stream of random numbers that belongs to a name. */
+uint64_t organ_merge_stream_of(const char *name);
+
 #endif

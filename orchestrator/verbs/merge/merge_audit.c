@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ audit --recipe: plans the merge of a recipe again, and recomputes some tensors of it from the donors. */
-#include "orchestrator/verbs/merge/merge_job.h"
+#include "orchestrator/verbs/merge/merge_mixture.h"
 
 #include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
@@ -26,6 +26,8 @@ typedef struct merge_audit {
     organ_model *model;     /* the audited model */
     merge_sample *samples;
     size_t count;
+    size_t made; /* tensors of a mixture that gates make */
+    uint64_t made_elements, made_different;
     size_t fitted;        /* tensors that depend on texts, which are not recomputed */
     pthread_mutex_t lock; /* guards merge_sample.different */
     organ_problems problems;
@@ -74,6 +76,9 @@ static bool check_piece(merge_audit *a, const organ_tensor *tensor, const organ_
     return false;
 }
 
+/* Returns whether the routers of a mixture are made again: not if they depend on long texts. */
+static bool remakes(const model_merge *job) { return job->recipe.mixture && job->recipe.mixture->gate != MIXTURE_FIT; }
+
 /* Lists the merged tensors of the model that can be recomputed. */
 static organ_status list_samples(merge_audit *a, organ_error *error)
 {
@@ -83,9 +88,10 @@ static organ_status list_samples(merge_audit *a, organ_error *error)
     for (size_t k = 0; k < job->piece_count; k++) {
         const organ_tensor *const tensor = organ_model_find(a->model, job->pieces[k].name);
         const bool there = check_piece(a, tensor, &job->pieces[k]) && k < job->tensor_count;
-        const bool fitted = there && (job->tensors[k].fitted || job->tensors[k].by_tokens);
+        const bool made = there && job->tensors[k].made && !remakes(job);
+        const bool fitted = there && (job->tensors[k].fitted || job->tensors[k].by_tokens || made);
         a->fitted += fitted;
-        if (there && !fitted && organ_weight_has_numbers(job->tensors[k].like))
+        if (there && !fitted && !job->tensors[k].made && organ_weight_has_numbers(job->tensors[k].like))
             a->samples[a->count++] = (merge_sample){.tensor = k, .stored = organ_weight_plain(tensor)};
     }
     if (a->model->tensor_count > job->piece_count)
@@ -173,11 +179,52 @@ static organ_status recompute(merge_audit *a, organ_error *error)
     return error->status;
 }
 
+/* ---- routers of a mixture ---- */
+
+/* Compares a tensor that gates make, or zeros, with the stored one. */
+static organ_status compare_made(merge_audit *a, size_t piece, organ_error *error)
+{
+    const merge_tensor *const t = &a->job.tensors[piece];
+    const organ_tensor *const tensor = organ_model_find(a->model, a->job.pieces[piece].name);
+    if (!tensor || tensor->dtype != a->job.pieces[piece].dtype || tensor->elements != t->like->elements)
+        return ORGAN_OK; /* a problem already */
+    const size_t n = (size_t)tensor->elements, width = organ_dtype_describe(tensor->dtype)->bytes;
+    ORGAN_OWNED float *const values = organ_mixture_values(&a->job, t, error);
+    ORGAN_OWNED unsigned char *const made = values ? malloc(n * sizeof *values + 64) : NULL;
+    ORGAN_OWNED unsigned char *const stored = made ? malloc(n * width + 64) : NULL;
+    organ_overflow all = ORGAN_OVERFLOW(true);
+    uint64_t different = 0;
+    if (!stored)
+        return error->status ? error->status : organ_fail_memory(error, t->name);
+    if (organ_overflow_narrow(&all, a->job.engine->kernels, tensor->dtype, t->name, values, made, n, error) ||
+        organ_model_read(a->model, tensor->file, stored, n * width, tensor->offset, error))
+        return error->status;
+    for (size_t k = 0; k < n; k++)
+        different += memcmp(made + k * width, stored + k * width, width) != 0;
+    a->made++;
+    a->made_elements += n;
+    a->made_different += different;
+    if (different)
+        organ_problem_add(&a->problems, "tensor '%s': %llu of %llu values differ from the recipe", t->name,
+                          (unsigned long long)different, (unsigned long long)n);
+    return ORGAN_OK;
+}
+
+static organ_status recompute_made(merge_audit *a, organ_error *error)
+{
+    if (!remakes(&a->job) || organ_mixture_make_rows(&a->job, error))
+        return error->status;
+    for (size_t k = 0; k < a->job.tensor_count && !error->status; k++)
+        if (a->job.tensors[k].made)
+            compare_made(a, k, error);
+    return error->status;
+}
+
 /* ---- the report ---- */
 
 static json_t *audit_report(merge_audit *a)
 {
-    uint64_t elements = 0, different = 0;
+    uint64_t elements = a->made_elements, different = a->made_different;
     for (size_t k = 0; k < a->count; k++) {
         elements += a->samples[k].elements;
         different += a->samples[k].different;
@@ -185,7 +232,7 @@ static json_t *audit_report(merge_audit *a)
     const bool ok = organ_problems_count(&a->problems) == 0;
     return ORGAN_OBJECT(SET_HEAD("organ.audit_merge/1", "merge/1"), SET("model", organ_model_json(a->model)),
                         SET_TEXT("method", a->job.recipe.method->name), SET_COUNT("tensors", a->job.piece_count),
-                        SET_COUNT("recomputed", a->count), SET_COUNT("not_recomputed", a->fitted),
+                        SET_COUNT("recomputed", a->count + a->made), SET_COUNT("not_recomputed", a->fitted),
                         SET_COUNT("elements", elements), SET_COUNT("different", different), SET_FLAG("ok", ok),
                         SET("problems", organ_problems_json(&a->problems)),
                         SET("run", ORGAN_OBJECT(SET_ENGINE(a->job.engine))));
@@ -200,7 +247,7 @@ static organ_status plan_and_compare(merge_audit *a, json_t **report, organ_erro
         organ_merge_outline(job, error) || list_samples(a, error))
         return error->status;
     thin_samples(a);
-    if (recompute(a, error))
+    if (recompute(a, error) || recompute_made(a, error))
         return error->status;
     organ_problems_judge(&a->problems, error, "%s is not the merge of %s", a->options->model, a->options->recipe);
     if (!(*report = audit_report(a)))

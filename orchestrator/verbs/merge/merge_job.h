@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
- * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_filters.c fits filters to names
- * of tensors, merge_donors.c opens models, merge_clashes.c compares their settings, merge_form.c opens GGUF files and
- * URLs as hosts, merge_layers.c edits settings by layer, merge_experts.c matches experts, merge_outline.c plans
- * tensors, merge_tensors.c writes them, merge_report.c makes the report.
+ * options, merge_recipe.c and merge_members.c read recipes, merge_settings.c evaluates parameters, merge_filters.c fits
+ * filters to names of tensors, merge_donors.c opens models, merge_clashes.c compares their settings, merge_form.c opens
+ * GGUF files and URLs as hosts, merge_layers.c edits settings by layer, merge_experts.c matches experts,
+ * merge_outline.c and merge_add.c plan tensors, merge_tensors.c writes them, merge_report.c makes the report.
  * merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns tokenizers.
+ * merge_mixture.h is for mixtures that are composed of dense models.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
  * the base model, else the first model. */
@@ -77,6 +78,7 @@ typedef struct merge_recipe {
     const struct forward_family *family;
     merge_use *use;
     merge_token_recipe tokens;
+    struct merge_mixture *mixture; /* the recipe has `experts`; NULL: it merges models */
 } merge_recipe;
 
 /* Reads the recipe: the file options->recipe, or a text made from the other options. With `models`, slices[0].layers is
@@ -201,6 +203,9 @@ typedef struct merge_fitted {
     double before, after; /* squared errors of the outputs, with the mean and as fitted */
 } merge_fitted;
 
+/* How a tensor of a composed mixture is made that is not read from models (merge_mixture.h). */
+typedef enum merge_made_of { MERGE_MADE_NOT, MERGE_MADE_ROUTER, MERGE_MADE_SHARED, MERGE_MADE_ZEROS } merge_made_of;
+
 /* A tensor of the output. */
 typedef struct merge_tensor {
     const char *name;
@@ -214,6 +219,7 @@ typedef struct merge_tensor {
     organ_merge_moved *moved; /* for each input, and the base; set when the tensor is written */
     merge_fitted *fitted;     /* NULL: it is merged strip by strip */
     bool by_tokens;           /* the numbers of tokens of the texts are weights of its rows */
+    merge_made_of made;       /* `like` and the input have only its type; MERGE_MADE_NOT: its inputs are merged */
 } merge_tensor;
 
 /* The experts of a layer in one model, matched with those of the model that gives the layer its names. */
@@ -320,6 +326,14 @@ organ_status organ_merge_order_of(const merge_orders *orders, size_t source, con
 
 /* Fills tensors and pieces. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
+
+/* Adds a tensor that has the shape and the type of `like`, with room for `inputs` inputs; NULL with an error. */
+merge_tensor *organ_merge_add_tensor(model_merge *job, const char *name, const organ_weight *like, size_t from,
+                                     size_t inputs, organ_error *error);
+/* Makes a weight of a donor input `at` of the tensor. */
+void organ_merge_put_input(model_merge *job, merge_tensor *tensor, size_t at, size_t donor, const organ_weight *weight);
+/* Makes the tensor that of one donor, input `at`. Returns the status of `error`. */
+organ_status organ_merge_pass_through(merge_tensor *tensor, size_t at, const char *why, const organ_error *error);
 
 /* If layers move and the weight, of the host, has entries for each layer: returns a weight that has those of the layers
  * of the output. Else NULL, also with an error. */

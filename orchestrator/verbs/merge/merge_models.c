@@ -2,7 +2,7 @@
  * Merges models into one: reads the recipe, opens the models, plans the tensors and writes the output.
  *
  * Ranks: only rank 0 writes the file of the recipe. */
-#include "orchestrator/verbs/merge/merge_job.h"
+#include "orchestrator/verbs/merge/merge_mixture.h"
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
@@ -27,6 +27,8 @@ static organ_status edit_merged(void *context, organ_json_edit *config, organ_er
         return error->status;
     if (job->recipe.sliced && organ_merge_edit_layers(job, config, error))
         return error->status;
+    if (job->recipe.mixture && organ_mixture_edit(job, config, error))
+        return error->status;
     if (organ_merge_edit_vocabulary(job, config, error))
         return error->status;
     /* the weights are no longer those for which the host's repair adapter was made */
@@ -47,7 +49,8 @@ static json_t *merge_parameters(void *context)
                         SET_FLAG("other_architecture", job->options->other_architecture),
                         SET_TEXT("match_experts", job->options->match_experts),
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size),
-                        SET_IF(job->moments, "calibration", organ_merge_texts_json(job)));
+                        SET_IF(job->moments, "calibration", organ_merge_texts_json(job)),
+                        SET_IF(job->recipe.mixture, "mixture", organ_mixture_parameters(job)));
 }
 
 static organ_status add_donor(const merge_donor *donor, organ_run_inputs *inputs, organ_error *error)
@@ -70,6 +73,8 @@ static organ_status merge_inputs(void *context, organ_run_inputs *inputs, organ_
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         add_donor(&job->donors[k], inputs, error);
     organ_run_inputs_add(inputs, "text", r->text, error);
+    if (r->mixture)
+        organ_mixture_add_texts(r->mixture, inputs, error);
     for (size_t s = 0; s < r->slice_count; s++)
         for (size_t k = 0; k < r->slices[s].source_count; k++)
             organ_run_inputs_add(inputs, "text", r->slices[s].sources[k].text, error);
@@ -104,6 +109,17 @@ static organ_status write_recipe(void *context, const char *to, const char *path
     return error->status;
 }
 
+/* `decide` of organ_write: routers are made before tensors are written, but not for an outline. */
+static organ_status make_routers(void *context, organ_writing *writing, organ_write_pieces *pieces, organ_error *error)
+{
+    model_merge *const job = context;
+    (void)writing;
+    (void)pieces;
+    if (job->options->write.dry_run || (job->made && job->made->outline) || organ_mixture_make_rows(job, error))
+        return error->status;
+    return organ_mixture_run_texts(job, error);
+}
+
 static organ_status write_merged(model_merge *job, json_t **report, organ_error *error)
 {
     const char *left_out[MERGE_LEFT_OUT + ORGAN_PACKED_FILES + 1] = {NULL};
@@ -124,7 +140,8 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
                               ORGAN_WRITE_PIECES(job),
                               .names = {"merge/1", &organ_merge_view, "merging", "base", NULL},
                               .left_out = left_out,
-                              .pieces.repacked = job->packed || job->recipe.sliced,
+                              .pieces.repacked = job->packed || job->recipe.sliced || job->recipe.mixture,
+                              .decide = job->recipe.mixture ? make_routers : NULL,
                               .make.edit = edit_merged,
                               .make.fill = organ_merge_fill,
                               .make.recall = organ_merge_recall_tensor,
@@ -219,7 +236,7 @@ static organ_status plan_and_write(model_merge *job, json_t **report, organ_erro
         organ_merge_open_donors(job, error) || organ_merge_open_vocabulary(job, error) ||
         organ_merge_choose_chat(job, error) || check_outputs(job, error) || organ_merge_outline(job, error) ||
         organ_merge_check_layers(job, error) || organ_merge_open_moments(job, error) ||
-        organ_merge_fill_recipe(job, error))
+        (job->recipe.mixture && organ_mixture_check_gates(job, error)) || organ_merge_fill_recipe(job, error))
         return error->status;
     json_array_foreach(job->recipe.warnings, k, warning) if (!job->progress || !job->progress->follows)
     {

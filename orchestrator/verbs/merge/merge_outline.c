@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Plans the tensors of the output: for each slice and layer those of a model whose names they have (the host, or the
  * first source), with the same tensors of the other sources. */
-#include "orchestrator/verbs/merge/merge_job.h"
+#include "orchestrator/verbs/merge/merge_mixture.h"
 
 #include "formats/config/model_config.h"
 #include "formats/base/rows.h"
@@ -56,71 +56,14 @@ static organ_dtype type_of(const model_merge *job, const organ_weight *like)
     return like->scheme == ORGAN_SCHEME_PLAIN && organ_target_is_float(like->codes) ? like->codes->dtype : ORGAN_BF16;
 }
 
-/* Adds a tensor that has the shape and the type of `like`, with room for `inputs` inputs. */
-static merge_tensor *add_tensor(model_merge *job, const char *name, const organ_weight *like, size_t from,
-                                size_t inputs, organ_error *error)
-{
-    if (!organ_grow(&job->tensors, job->tensor_count, &job->tensor_room, sizeof *job->tensors)) {
-        organ_fail_memory(error, job->recipe.label);
-        return NULL;
-    }
-    merge_tensor *const t = &job->tensors[job->tensor_count];
-    *t = (merge_tensor){.like = like, .from = from, .layer = organ_anatomy_of(name).layer};
-    organ_merge_input *const list = organ_merge_take(job, (inputs + 1) * sizeof *list, error);
-    const char **const donor = organ_merge_take(job, (inputs + 1) * sizeof *donor, error);
-    t->donors = organ_merge_take(job, (inputs + 1) * sizeof *t->donors, error);
-    t->moved = organ_merge_take(job, (inputs + 1) * sizeof *t->moved, error);
-    t->name = organ_arena_copy(&job->arena, name, strlen(name));
-    if (!t->name)
-        organ_fail_memory(error, job->recipe.label);
-    t->item = (organ_merge_item){.inputs = list,
-                                 .task = {.method = job->recipe.method,
-                                          .name = t->name,
-                                          .shape = organ_weight_matrices(like),
-                                          .rank = like->rank,
-                                          .donor = donor,
-                                          .seed = job->options->seed,
-                                          .kernels = job->engine->kernels}};
-    job->tensor_count += !error->status;
-    return error->status ? NULL : t;
-}
-
-static void put_input(model_merge *job, merge_tensor *t, size_t at, size_t donor, const organ_weight *weight)
-{
-    organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
-    const char **const names = (const char **)t->item.task.donor;
-    list[at] = (organ_merge_input){.model = organ_merge_stored(&job->donors[donor]),
-                                   .weight = weight,
-                                   .change = organ_adapted_change(&job->donors[donor].adapted, weight, t->like)};
-    names[at] = job->donors[donor].key;
-    t->donors[at] = donor;
-}
-
 /* Puts the tensor of a source of the step as an input, in the order of the output's experts. */
 static organ_status put_source(model_merge *job, const merge_step *step, merge_tensor *t, size_t at, size_t source,
                                const organ_weight *weight, organ_error *error)
 {
     organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
-    put_input(job, t, at, step->slice->sources[source].donor, weight);
+    organ_merge_put_input(job, t, at, step->slice->sources[source].donor, weight);
     list[at].experts = step->orders.experts;
     return organ_merge_order_of(&step->orders, source, weight, &list[at].order, error);
-}
-
-/* Makes the tensor that of one donor, input `at`. Returns the status of `error`. */
-static organ_status pass_through(merge_tensor *t, size_t at, const char *why, const organ_error *error)
-{
-    static const double one[] = {1};
-    organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
-    const char **const names = (const char **)t->item.task.donor;
-    list[0] = list[at];
-    names[0] = names[at];
-    t->donors[0] = t->donors[at];
-    t->item.task.method = &organ_merge_passthrough;
-    t->item.task.inputs = 1;
-    t->item.task.base = false;
-    t->item.task.values = one;
-    t->why = why;
-    return error->status;
 }
 
 static organ_status check_shape(const model_merge *job, const merge_tensor *t, size_t donor, const organ_weight *weight,
@@ -152,7 +95,7 @@ static organ_status take_of_base(model_merge *job, merge_tensor *t, size_t input
     for (size_t k = 0; k <= inputs; k++)
         if (t->item.inputs[k].weight && t->donors[k] == job->host) {
             note_lacking(job, t->name, "the base's", error);
-            return pass_through(t, k, "other models lack it", error);
+            return organ_merge_pass_through(t, k, "other models lack it", error);
         }
     job->tensor_count--;
     return note_lacking(job, t->name, "left out: the base lacks it", error);
@@ -163,7 +106,7 @@ static organ_status take_of_any(model_merge *job, merge_tensor *t, size_t inputs
 {
     const size_t at = t->item.task.base ? inputs : 0; /* the base follows the inputs */
     note_lacking(job, t->name, t->item.task.base ? "the base's" : "that of the first model that has it", error);
-    return pass_through(t, at, "too few models have it", error);
+    return organ_merge_pass_through(t, at, "too few models have it", error);
 }
 
 /* ---- the inputs of a tensor ---- */
@@ -235,11 +178,11 @@ static organ_status check_parameters(model_merge *job, const merge_step *step, m
 
 static organ_status add_by_layer(model_merge *job, const organ_weight *made, organ_error *error)
 {
-    merge_tensor *const t = add_tensor(job, made->name, made, job->host, 1, error);
+    merge_tensor *const t = organ_merge_add_tensor(job, made->name, made, job->host, 1, error);
     if (!t)
         return error->status;
-    put_input(job, t, 0, job->host, made);
-    return pass_through(t, 0, "each layer's part is that of its model", error);
+    organ_merge_put_input(job, t, 0, job->host, made);
+    return organ_merge_pass_through(t, 0, "each layer's part is that of its model", error);
 }
 
 /* Adds the tensor of the output that has the name of `like`, a weight of the source `model`. */
@@ -256,7 +199,8 @@ static organ_status merge_one(model_merge *job, const merge_step *step, const or
         return add_by_layer(job, made, error);
     if (error->status || name_in(step, like->name, model, MERGE_NONE, name, error))
         return error->status;
-    merge_tensor *const t = add_tensor(job, name, like, slice->sources[model].donor, slice->source_count, error);
+    merge_tensor *const t =
+        organ_merge_add_tensor(job, name, like, slice->sources[model].donor, slice->source_count, error);
     if (!t || find_inputs(job, step, t, model, &found, error))
         return error->status;
     if (found.lacking && strcmp(policy, "error") == 0)
@@ -430,13 +374,13 @@ static organ_status add_apart(model_merge *job, organ_error *error)
         if (name_apart(job, w->name, &w->anatomy, name, error))
             break;
         const organ_weight *const values = organ_merge_weight_named(host, w->name);
-        merge_tensor *const t = add_tensor(job, apart ? name : w->name, w, job->host, 1, error);
+        merge_tensor *const t = organ_merge_add_tensor(job, apart ? name : w->name, w, job->host, 1, error);
         if (!t)
             break;
         if (!values)
             return refuse_host(job, w->name, error);
-        put_input(job, t, 0, job->host, values);
-        pass_through(t, 0, apart ? "towers and draft layers are the base's" : "it has no numbers", error);
+        organ_merge_put_input(job, t, 0, job->host, values);
+        organ_merge_pass_through(t, 0, apart ? "towers and draft layers are the base's" : "it has no numbers", error);
     }
     return error->status;
 }
@@ -565,8 +509,11 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
     if (!(job->lacking = json_array()))
         return organ_fail_memory(error, job->recipe.label);
     job->packed = job->donors[job->host].weights->packed > 0;
-    choose_head(job);
-    if (merge_slices(job, error) || add_head(job, error) || add_apart(job, error) || check_routers(job, error))
+    if (!job->recipe.mixture)
+        choose_head(job);
+    if (job->recipe.mixture ? organ_mixture_outline(job, error) : merge_slices(job, error) || add_head(job, error))
+        return error->status;
+    if (add_apart(job, error) || check_routers(job, error))
         return error->status;
     organ_merge_warn_of_unused(&job->recipe);
     for (size_t k = 0; k < job->tensor_count && job->vocabulary && !error->status; k++)

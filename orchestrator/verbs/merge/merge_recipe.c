@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Reads a recipe in the language of mergekit 0.1.5, but refuses keys that mergekit ignores without a word. */
-#include "orchestrator/verbs/merge/merge_job.h"
+#include "orchestrator/verbs/merge/merge_mixture.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
@@ -9,35 +9,6 @@
 #include <string.h>
 
 /* ---- members of maps ---- */
-
-organ_status organ_merge_check_keys(const merge_recipe *r, const organ_yaml *map, const char *what,
-                                    const char *const *known, organ_error *error)
-{
-    char hint[ORGAN_HINT_ROOM];
-    size_t count = 0;
-    while (known[count])
-        count++;
-    if (map->kind != ORGAN_YAML_MAP)
-        return organ_merge_fault(r, map->line, error, "%s is not a map of keys and values", what);
-    for (size_t k = 0; k < map->count; k++)
-        if (!organ_is_one_of(map->keys[k]->text, known))
-            return organ_merge_fault(r, map->keys[k]->line, error, "unknown key '%.100s' in %s%s", map->keys[k]->text,
-                                     what, organ_nearest_hint(map->keys[k]->text, known, count, "", hint));
-    return ORGAN_OK;
-}
-
-organ_status organ_merge_text_member(const merge_recipe *r, const organ_yaml *map, const char *key, const char **value,
-                                     organ_error *error)
-{
-    const organ_yaml *const member = organ_yaml_member(map, key);
-    *value = NULL;
-    if (organ_yaml_is_null(member))
-        return ORGAN_OK;
-    if (member->kind != ORGAN_YAML_SCALAR || !*member->text)
-        return organ_merge_fault(r, member->line, error, "%s is not a text", key);
-    *value = member->text;
-    return ORGAN_OK;
-}
 
 /* Sets *list to a member that is a list with elements. */
 static organ_status list_member(const merge_recipe *r, const organ_yaml *map, const char *key, const organ_yaml **list,
@@ -62,21 +33,6 @@ static organ_status parameters_member(const merge_recipe *r, const organ_yaml *m
 }
 
 /* ---- models and slices ---- */
-
-organ_status organ_merge_donor_named(merge_recipe *r, const char *name, size_t *donor, organ_error *error)
-{
-    for (*donor = 0; *donor < r->donor_count; ++*donor)
-        if (strcmp(r->donors[*donor], name) == 0)
-            return ORGAN_OK;
-    const char **const more = organ_arena_take(&r->arena, (r->donor_count + 1) * sizeof *more);
-    if (!more)
-        return organ_fail_memory(error, r->label);
-    for (size_t k = 0; k < r->donor_count; k++)
-        more[k] = r->donors[k];
-    more[r->donor_count++] = name;
-    r->donors = more;
-    return ORGAN_OK;
-}
 
 /* `layer_range` is [first, end), as in Python. */
 static organ_status read_range(const merge_recipe *r, const organ_yaml *range, merge_source *source, uint64_t *layers,
@@ -294,6 +250,8 @@ static organ_status read_tree(merge_recipe *r, organ_error *error)
     static const char *const known[] = {"merge_method",  "base_model",  "models",    "slices",    "modules",
                                         "parameters",    "dtype",       "out_dtype", "tokenizer", "tokenizer_source",
                                         "chat_template", "calibration", NULL};
+    if (r->tree->kind == ORGAN_YAML_MAP && organ_yaml_member(r->tree, "experts"))
+        return read_types(r, error) ? error->status : organ_mixture_read(r, error);
     if (organ_merge_check_keys(r, r->tree, "the recipe", known, error) || read_method(r, error) ||
         organ_merge_text_member(r, r->tree, "calibration", &r->text, error) || read_types(r, error) ||
         parameters_member(r, r->tree, &r->parameters, error))
@@ -326,6 +284,8 @@ organ_status organ_merge_recipe_read(const organ_merge_options *options, merge_r
 
 void organ_merge_recipe_release(merge_recipe *r)
 {
+    if (r->mixture)
+        organ_mixture_release(r->mixture);
     organ_arena_release(&r->arena);
     json_decref(r->warnings);
 }

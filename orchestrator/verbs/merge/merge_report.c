@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ merge, and the recipe with all defaults filled in. */
-#include "orchestrator/verbs/merge/merge_job.h"
+#include "orchestrator/verbs/merge/merge_mixture.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
@@ -184,6 +184,7 @@ json_t *organ_merge_document(void *context, const organ_writing *writing)
         SET_IF(!job->options->write.dry_run, "layers",
                organ_json_rows(((size_t)job->layers + 1) * job->recipe.donor_count, layer_json, job)),
         SET_IF(job->moments && !job->options->write.dry_run, "fit", fit_json(job)),
+        SET_IF(job->recipe.mixture, "mixture", organ_mixture_json(job)),
         SET_IF(!job->options->write.dry_run, "experts", organ_json_rows(job->match_count, match_json, job)),
         SET("apart", organ_json_rows(job->tensor_count, apart_json, job)), SET("lacking", json_incref(job->lacking)),
         SET("clashes", json_incref(job->clashes)), SET("warnings", all_warnings(job)),
@@ -303,7 +304,7 @@ organ_status organ_merge_fill_recipe(model_merge *job, organ_error *error)
             job->options->seed, job->options->missing, job->options->keep_tied ? " --keep-tied" : "",
             job->options->other_architecture ? " --other-architecture" : "",
             strcmp(job->options->match_experts, "off") == 0 ? " --match-experts off" : "");
-    if (job->moments)
+    if (job->moments || (r->mixture && r->mixture->experts[0].text))
         fprintf(text.out, " --samples %u --context %u", job->options->calibration.samples,
                 job->options->calibration.context);
     fputc('\n', text.out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Merges the tensors of the output and writes them. */
-#include "orchestrator/verbs/merge/merge_job.h"
+#include "orchestrator/verbs/merge/merge_mixture.h"
 
 #include <stdlib.h>
 
@@ -61,7 +61,8 @@ static organ_status make_walk(model_merge *job, const organ_writing *writing, or
     if (!items || !(job->todo = malloc((job->tensor_count + 1) * sizeof *job->todo)))
         return organ_fail_memory(error, job->recipe.label);
     for (size_t k = 0; k < job->tensor_count; k++)
-        if (!job->pieces[k].same && !job->tensors[k].fitted && !(writing && organ_write_done(writing, k))) {
+        if (!job->pieces[k].same && !job->tensors[k].fitted && !job->tensors[k].made &&
+            !(writing && organ_write_done(writing, k))) {
             job->todo[walk->count] = k;
             items[walk->count++] = job->tensors[k].item;
         }
@@ -105,6 +106,8 @@ organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error
     end_walk(job, &walk);
     if (job->moments && !error->status)
         organ_merge_run_moments(job, error);
+    if (job->recipe.mixture && !error->status)
+        organ_mixture_write_made(job, writing, error);
     for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++)
         if (organ_model_unchanged(organ_merge_stored(&job->donors[k]), error) == ORGAN_OK)
             organ_adapted_unchanged(&job->donors[k].adapted, error);
