@@ -61,11 +61,14 @@ static organ_status put_granite(const merge_mixture *m, organ_json_edit *config,
                : put_count(config, "shared_intermediate_size", m->shared ? m->config.intermediate : 0, error);
 }
 
+/* The factors of all experts add up to 1 already. llama.cpp reads no norm_topk_prob, and takes it for false in
+ * Qwen2-MoE. */
 static organ_status put_qwen(const merge_mixture *m, organ_json_edit *config, organ_error *error)
 {
+    const bool all = m->used == m->count && m->form->shared_gated;
     if (put_count(config, "moe_intermediate_size", m->config.intermediate, error) ||
         put_count(config, "decoder_sparse_step", 1, error) || put(config, "mlp_only_layers", json_array(), error) ||
-        put(config, "norm_topk_prob", json_true(), error))
+        put(config, "norm_topk_prob", json_boolean(!all), error))
         return error->status;
     return m->shared ? put_count(config, "shared_expert_intermediate_size", m->config.intermediate, error)
                      : error->status;

@@ -117,6 +117,94 @@ ends 0 merge gate.yaml -o gate-again --quiet --threads 1 --memory 32M
 judge "threads or memory change the routers" diff -rq -x organ gate-cheap_embed gate-again
 ends 0 audit --recipe gate-hidden_avg/organ/recipe.yaml gate-hidden_avg --tensors 0
 
+# ---- texts: fit, and the share of held-out tokens ----
+head -c 60000 tiny-qwen2/calibration.txt >first.txt
+head -c 60000 base/calibration.txt >second.txt
+recipe text fit base t10 t40
+sed -i -e 's/- source_model: t10/&\n    text: first.txt/' -e 's/- source_model: t40/&\n    text: second.txt/' text.yaml
+windows=(--samples 16 --context 32)
+ends 0 merge text.yaml -o text "${windows[@]}" --json
+says "prompts are not used by gate_mode fit"
+holds ../out '.mixture.held_out.tokens == 2 * 4 * 31' '.mixture.held_out.by_chance == 0.5' '.mixture.held_out.share > 0.6' '.mixture.held_out.layers | length == 6' \
+    '.parameters.mixture.samples == 16'
+ends 0 audit --recipe text/organ/recipe.yaml text --tensors 0
+prints "6 tensors depend on calibration texts"
+ORGAN_ISA=scalar ends 0 merge text.yaml -o text-again "${windows[@]}" --quiet --threads 1 --memory 40M
+judge "instructions, threads or memory change a fit" diff -rq -x organ text text-again
+sed 's/gate_mode: fit/gate_mode: hidden/' text.yaml >judged.yaml
+ends 0 merge judged.yaml -o judged "${windows[@]}" --json --quiet
+holds ../out '.mixture.held_out.share >= 0' '.mixture.gate_mode == "hidden"'
+ends 0 merge text.yaml -o none "${windows[@]}" --dry-run --json
+holds ../out '.plan.memory_enough > 0' '.mixture.held_out == null'
+head -c 300 first.txt >short.txt
+sed 's/first.txt/short.txt/' text.yaml >bad.yaml
+refused 3 "short.txt" merge bad.yaml -o none --context 128
+sed 's/first.txt/nowhere.txt/' text.yaml >bad.yaml
+refused 4 "nowhere.txt" merge bad.yaml -o none
+
+# ---- the other architectures ----
+sed 's/^experts:/architecture: deepseek\nshared_experts: [{source_model: base}]\nexperts:/' two.yaml >shared.yaml
+ends 0 merge shared.yaml -o shared --quiet
+holds shared/config.json '.architectures == ["GraniteMoeSharedForCausalLM"]' '.shared_intermediate_size == 480' '.embedding_multiplier == 1'
+ends 0 audit --recipe shared/organ/recipe.yaml shared --tensors 0
+printf '%s\n' "base_model: base" "gate_mode: random" "architecture: deepseek" "experts: [{source_model: base}, {source_model: base}, {source_model: base}]" >same.yaml
+ends 0 merge same.yaml -o same-stacked --quiet
+same_text base same-stacked
+printf '%s\n' "base_model: base" "gate_mode: random" "architecture: qwen moe" "shared_experts: [{source_model: base, residual_scale: 0}]" \
+    "experts: [{source_model: base}, {source_model: base}, {source_model: base}]" >same.yaml
+ends 0 merge same.yaml -o same-gated --quiet
+same_text base same-gated
+holds same-gated/config.json '.model_type == "qwen2_moe"' '.norm_topk_prob' '.moe_intermediate_size == 480'
+ends 0 inspect same-gated --tensors --json
+holds ../out '[.tensors[].name] | contains(["model.layers.0.self_attn.q_proj.bias", "model.layers.0.mlp.shared_expert_gate.weight"])'
+ends 0 audit --recipe same-gated/organ/recipe.yaml same-gated --tensors 0
+made qwen3
+printf '%s\n' "base_model: qwen3" "gate_mode: random" "experts: [{source_model: qwen3}, {source_model: qwen3}]" >same.yaml
+ends 0 merge same.yaml -o same-qwen3 --quiet
+holds same-qwen3/config.json '.model_type == "qwen3_moe"' '.head_dim == 16' '.num_experts == 2'
+ends 0 inspect same-qwen3
+ends 0 audit --recipe same-qwen3/organ/recipe.yaml same-qwen3 --tensors 0
+
+# ---- GGUF and packed inputs, GGUF and quantised outputs ----
+ends 0 convert two --to gguf -o steps.gguf --quiet
+ends 0 merge two.yaml -o two.gguf --quiet
+judge "other bytes than in two steps" cmp two.gguf steps.gguf
+ends 0 convert base --to gguf -o base.gguf --quiet
+ends 0 convert t40 --to gguf -o t40.gguf --quiet
+sed -E 's/: (base|t40)$/: \1.gguf/' two.yaml >files.yaml
+ends 0 merge files.yaml -o files --quiet
+ends 0 compare two files --json
+holds ../out '.pairs[0].distance == 0' '.pairs[0].equal == 1'
+ends 0 quantize t40 -o t40-int4 -s int4-group32 --quiet
+ends 0 dequantize t40-int4 -o t40-plain --quiet
+for kind in int4 plain; do
+    sed "s/: t40\$/: t40-$kind/" two.yaml >packed.yaml
+    ends 0 merge packed.yaml -o packed-$kind --quiet
+done
+judge "a packed expert has other values" diff -rq -x organ packed-int4 packed-plain
+ends 0 merge two.yaml --then q4_0 -o two-q4.gguf --quiet
+ends 0 inspect two-q4.gguf
+refused 3 "norm_topk_prob" merge same-gated/organ/recipe.yaml -o none.gguf
+
+# ---- ranks, interrupted and killed runs ----
+if command -v mpirun >/dev/null; then
+    mpirun --allow-run-as-root --oversubscribe -n 2 "$organ" merge gate.yaml -o ranks --quiet >../out 2>../err
+    judge "two ranks write another mixture" diff -rq -x organ gate-cheap_embed ranks
+fi
+interrupted TERM stopped merge two.yaml -o stopped --quiet
+ends 0 merge two.yaml -o stopped --resume --quiet
+judge "an interrupted run goes on to other bytes" diff -rq -x organ two stopped
+kills=20
+if in_part; then kills=4; fi
+count_changes merge noisy.yaml --threads 1 -o killed
+rm -rf killed
+for ((k = 1; k <= kills; k++)); do
+    killed_at $((changes * k / (kills + 1))) merge noisy.yaml --threads 1 -o killed
+    if [[ -e .killed.organ-partial ]]; then ends 0 merge noisy.yaml -o killed --resume --quiet; elif [[ ! -e killed ]]; then ends 0 merge noisy.yaml -o killed --quiet; fi
+    judge "killed run $k goes on to other bytes" diff -rq -x organ noisy-scalar killed
+    rm -rf killed
+done
+
 # ---- dry runs ----
 ends 0 merge two.yaml -o none --dry-run --json
 holds ../out '.dry_run' '.mixture.experts | length == 2' '.mixture.held_out == null'
@@ -145,7 +233,6 @@ residual_scale is not a number|s/- source_model: t40/- source_model: t40\n    re
 positive_prompts is not a list of texts|s/positive_prompts: .*2"\]/positive_prompts: x/
 experts is not a list with elements|/^ /d; /^experts/s/$/ []/
 END
-made qwen3
 made gemma3_text
 made phi3
 made llama
