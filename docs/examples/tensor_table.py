@@ -19,6 +19,7 @@ ROWS = {
     "organ.dequantize/1": "weights",
     "organ.graft/1": "tensors",
     "organ.inspect/1": "tensors",
+    "organ.lora_combine/1": "modules",
     "organ.lora_extract/1": "modules",
     "organ.lora_merge/1": "modules",
     "organ.lora_resize/1": "modules",

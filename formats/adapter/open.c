@@ -27,6 +27,7 @@ typedef struct open_state {
     const organ_tensor **rest; /* adapter.rest, owned; an array of rows.h */
     organ_name_table names;    /* module -> index into pairs */
     organ_arena arena;         /* paths and names */
+    bool conv;                 /* factors of convolutions are accepted */
     bool mlx;                  /* an adapter of mlx-lm, with `scale` */
     double scale;
     organ_adapter_remarks remarks; /* fields and keys that users should know of */
@@ -149,7 +150,8 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
                  organ_dtype_name(t->dtype));
         return fail_tensor(s, t, why, error);
     }
-    if ((t->rank == 2 || (t->rank == 3 && s->adapter.gguf)) && t->elements > 0)
+    const unsigned most = s->conv && !s->mlx ? 4 : 2; /* dimensions */
+    if (t->rank >= 2 && t->rank <= (s->adapter.gguf ? 3 : most) && t->elements > 0)
         return ORGAN_OK;
     snprintf(why, sizeof why, "has %u dimensions and %" PRIu64 " elements, but a factor must be a non-empty matrix%s",
              t->rank, t->elements,
@@ -227,6 +229,13 @@ static bool find_sizes(organ_adapter_pair *p)
         return p->experts * p->rank == a->shape[0] && b->shape[1] == a->shape[0];
     }
     const bool transposed = p->layout == ORGAN_FACTORS_TURNED;
+    if (p->layout == ORGAN_FACTORS_CONV) {
+        p->rank = a->shape[0];
+        p->in_features = a->elements / a->shape[0];
+        p->out_features = b->shape[0];
+        return !p->weight && !p->embedding && b->rank == a->rank && b->shape[1] == p->rank &&
+               b->elements == b->shape[0] * b->shape[1];
+    }
     if (p->layout == ORGAN_FACTORS_MLX) {
         p->in_features = a->shape[0];
         p->rank = a->shape[1];
@@ -251,6 +260,8 @@ static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_e
     pair->layout = pair->weight ? ORGAN_FACTORS_PARAMETER : ORGAN_FACTORS_PLAIN;
     if (s->mlx)
         pair->layout = ORGAN_FACTORS_MLX;
+    else if (pair->a->rank > 2 || pair->b->rank > 2)
+        pair->layout = ORGAN_FACTORS_CONV;
     pair->rank = (uint64_t)rank;
     if (!find_sizes(pair)) {
         snprintf(why, sizeof why, "has rank %" PRIu64 ", but '%.160s' has %" PRIu64, pair->a->shape[s->mlx],
@@ -328,7 +339,7 @@ static organ_status finish_pairs(open_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
-organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error)
+static organ_status open_adapter(const char *path, bool conv, organ_adapter **adapter, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
     *adapter = NULL;
@@ -336,6 +347,7 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     if (!s)
         return organ_fail_memory(error, path);
     s->adapter.architecture = "";
+    s->conv = conv;
     s->remarks.arena = &s->arena;
     if (set_adapter_path(s, path, error) != ORGAN_OK || open_weights(s, error) != ORGAN_OK ||
         sort_tensors(s, error) != ORGAN_OK || finish_pairs(s, error) != ORGAN_OK ||
@@ -348,6 +360,16 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     s->adapter.rest = s->rest;
     *adapter = &s->adapter;
     return ORGAN_OK;
+}
+
+organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error)
+{
+    return open_adapter(path, /*conv=*/false, adapter, error);
+}
+
+organ_status organ_adapter_open_with_conv(const char *path, organ_adapter **adapter, organ_error *error)
+{
+    return open_adapter(path, /*conv=*/true, adapter, error);
 }
 
 void organ_adapter_close(organ_adapter *adapter)

@@ -101,6 +101,60 @@ ORGAN_DEFAULTS(lora_merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.scale =
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error);
 
+/* ---- lora combine: several adapters of one base as one ---- */
+
+/* Options of organ lora combine. */
+typedef struct organ_lora_combine_options {
+    size_t size;                 /* see ORGAN_DEFAULTS */
+    const char *const *adapters; /* `adapter_count` paths, 2 to 16 */
+    size_t adapter_count;
+    /* A combination_type of peft 0.21: "cat", "svd", "linear", "ties", "ties_svd", "dare_linear", "dare_linear_svd",
+     * "dare_ties", "dare_ties_svd", "magnitude_prune", "magnitude_prune_svd". */
+    const char *method;
+    const char *weights;       /* factors of the adapters' changes, "0.7,0.3"; NULL: 1 for each */
+    double density;            /* share of the values that stay, above 0 and at most 1; 0 for methods without one */
+    const char *majority_sign; /* "total" or "frequency": sign election of TIES */
+    unsigned rank;     /* largest rank of a module; 0: that of the method, for svd the largest of the adapters */
+    uint64_t seed;     /* of the values that DARE drops */
+    const char *dtype; /* "bf16", "f16", "f32". NULL: the adapters' type if it changes no value, else F32 */
+    const char *to;    /* "peft", "mlx" or "gguf"; NULL: GGUF for GGUF adapters, else peft */
+    organ_write_options write;
+} organ_lora_combine_options;
+ORGAN_DEFAULTS(lora_combine, o.method = "cat"; o.majority_sign = "total")
+
+/* Writes one adapter with the combined changes of all of them, as peft's add_weighted_adapter makes it, but without the
+ * base. A module that only some adapters change is combined from these. The output has one rank, padded with zeros, and
+ * one scale: 1, or that of the adapters if it is the same for all and their factors are copied (cat). Adapters are
+ * compared first: cosines and signs of their changes, module by module. *report has schema organ.lora_combine/1; the
+ * caller releases it; NULL on error. write.dry_run only compares.
+ *
+ * Tensors that are no factors are copied if one adapter has them and its weight is 1, or if they are equal copies of
+ * the base's embedding or head.
+ *
+ * Returns ORGAN_USAGE if options are invalid or do not fit each other, the output exists, or a matrix that is
+ * decomposed whole exceeds the memory; ORGAN_BAD_INPUT if an adapter is malformed, uses DoRA or biases of factors, was
+ * trained on a base that its initialisation changed, or has values that are not finite, if shapes or formats differ, if
+ * ranks differ for a method that adds factors, or if two adapters store one tensor whole; ORGAN_IO if reading, writing
+ * or memory fails; ORGAN_INTERRUPTED if a stop was requested. */
+organ_status organ_lora_combine(const organ_lora_combine_options *options, const organ_engine *engine,
+                                const organ_progress *progress, json_t **report, organ_error *error);
+
+/* Options of organ audit --recipe for combined adapters. */
+typedef struct organ_lora_combine_audit_options {
+    size_t size;         /* see ORGAN_DEFAULTS */
+    const char *recipe;  /* path of the report of organ lora combine: OUT/organ/lora_combine.json */
+    const char *adapter; /* path of the combined adapter */
+} organ_lora_combine_audit_options;
+ORGAN_DEFAULTS(lora_combine_audit, )
+
+/* Combines the adapters again, from the paths and with the options that the report states, and compares all factors bit
+ * for bit, copied tensors and scales. For cat it also computes how far each change is from the weighted sum, from the
+ * adapters alone. Returns ORGAN_CHECK_FAILED if anything differs; the member "problems" of *report (schema
+ * organ.audit_combine/1) lists it. Returns the errors of organ_lora_combine for the report and the adapters; *report is
+ * NULL then. The caller releases *report. */
+organ_status organ_lora_combine_audit(const organ_lora_combine_audit_options *options, const organ_engine *engine,
+                                      const organ_progress *progress, json_t **report, organ_error *error);
+
 /* ---- lora resize: reduces the rank of an adapter ---- */
 
 /* Options of organ lora resize. */

@@ -261,7 +261,8 @@ typedef enum organ_adapter_layout {
                               * on belong to expert e; B is [out_features][rank * experts], column k * experts + e is
                               * column k of expert e */
     ORGAN_FACTORS_TURNED,    /* embeddings of GGUF: A is [in_features][rank] */
-    ORGAN_FACTORS_MLX        /* A is [in_features][rank], B [rank][out_features] */
+    ORGAN_FACTORS_MLX,       /* A is [in_features][rank], B [rank][out_features] */
+    ORGAN_FACTORS_CONV       /* of peft: A is [rank][channels][kernel...], in_features of them; B [out][rank][1...] */
 } organ_adapter_layout;
 
 struct organ_adapter_pair;
@@ -337,6 +338,8 @@ typedef struct organ_adapter {
  *   - no tensor at all.
  * Returns ORGAN_USAGE for a URL, ORGAN_IO if a file cannot be read. *adapter is NULL on error. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
+/* The same, but also accepts factors of convolutions, ORGAN_FACTORS_CONV. */
+organ_status organ_adapter_open_with_conv(const char *path, organ_adapter **adapter, organ_error *error);
 void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */
 
 /* Returns the pair of a module, or NULL, in constant time. */

@@ -398,7 +398,7 @@ extern const organ_verb organ_layers_verb, organ_width_verb;
 extern const organ_verb organ_dequantize_verb, organ_quantize_verb, organ_convert_verb, organ_imatrix_verb;
 extern const organ_verb organ_experts_verb;
 extern const organ_verb organ_lora_extract_verb, organ_lora_sanitize_verb, organ_lora_merge_verb,
-    organ_lora_resize_verb;
+    organ_lora_resize_verb, organ_lora_combine_verb;
 extern const organ_verb organ_tokenize_verb, organ_perplexity_verb, organ_evaluate_verb, organ_generate_verb;
 extern const organ_verb organ_serve_verb;
 extern const organ_verb organ_version_verb, organ_topology_verb, organ_schema_verb, organ_help_verb, organ_manual_verb,

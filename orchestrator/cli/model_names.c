@@ -118,6 +118,17 @@ static void name_adapter(const char *path, bool opens, organ_error *error)
                  S_ISDIR(about.st_mode) || organ_ends_with(path, ".gguf") ? path : folder);
 }
 
+/* organ audit --recipe with the report of organ lora combine */
+static bool audits_adapters(const organ_verb *verb, const organ_call *call)
+{
+    organ_verb_text text;
+    for (size_t n = 0; organ_verb_text_at(verb, call, n, &text); n++)
+        if (strcmp(text.argument.name, "recipe") == 0 && *text.word &&
+            strcmp(organ_path_name(*text.word), "lora_combine.json") == 0)
+            return true;
+    return false;
+}
+
 /* `any`: verbs whose models may be adapters. `reading`: verbs that only read the tensors of any file; they print a note
  * about their first operand. Operands of the verbs of adapters may be adapters, values of their options may not. */
 void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error)
@@ -130,7 +141,7 @@ void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, 
     organ_verb_text text;
     const bool reads = organ_is_one_of(verb->name, reading);
     const bool any_gguf = organ_verb_is_of_family(verb, "gguf"); /* an adapter in GGUF, too, but no directory of peft */
-    if (organ_is_one_of(verb->name, any) ||
+    if (organ_is_one_of(verb->name, any) || audits_adapters(verb, call) ||
         (failed && error->status != ORGAN_BAD_INPUT && error->status != ORGAN_USAGE) ||
         (reads && (failed || silent || !organ_ranks_first(call->ranks))))
         return;

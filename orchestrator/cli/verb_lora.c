@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * lora extract, sanitize, merge, resize: the verbs that make or read a LoRA adapter. */
+ * lora extract, sanitize, merge, combine, resize: the verbs that make or read a LoRA adapter. */
 #include "orchestrator/cli/cli_parts.h"
 #include <organ/lora.h>
 
@@ -10,6 +10,8 @@ typedef struct lora_call {
     organ_lora_sanitize_options lora_sanitize;
     organ_lora_merge_options lora_merge;
     organ_lora_resize_options lora_resize;
+    organ_words adapters; /* lora combine ADAPTER... */
+    organ_lora_combine_options lora_combine;
 } lora_call;
 #define CALL lora_call
 
@@ -215,6 +217,70 @@ const organ_verb organ_lora_merge_verb = {
               "Subtracts the change again, except for what rounding discarded."}),
     .exits = {.content = "a tensor of the adapter has no weight in the base, or a factor is not finite"},
     .run = run_merge};
+
+/* ---- lora combine ---- */
+
+static const organ_option combine_options[] = {
+    OUTPUT("OUT", lora_combine.write.output, "new directory of the adapter", .required = true),
+    CHOICE("method", "cat|svd|linear|ties|ties_svd|dare_linear|dare_linear_svd|dare_ties|dare_ties_svd|magnitude_prune|magnitude_prune_svd",
+           lora_combine.method, "how to combine, one of peft's combination types", .fallback = "cat", .common = true),
+    TEXT("weights", "W,W...", lora_combine.weights,
+         "factor of each adapter's change, with commas between; negative ones subtract; default 1 for each",
+         .common = true),
+    REAL("density", "D", lora_combine.density,
+         "share of the values that ties, dare and magnitude_prune keep, for example 0.5", .range = {0, 1},
+         .after_from = true, .common = true),
+    CHOICE("majority-sign", "total|frequency", lora_combine.majority_sign,
+           "the sign that ties elects: that of the sum of the values, or that of most of them", .fallback = "total"),
+    NUMBER("rank", "R", lora_combine.rank,
+           "highest rank of a module, which is cut to its best approximation; default: that of the method, for svd "
+           "the highest of the adapters", .letter = 'r', .range = {RANKS}, .common = true),
+    NUMBER("seed", "N", lora_combine.seed, "seed of the values that dare drops", .range = {SEEDS}, .fallback = "0"),
+    DTYPE(lora_combine.dtype, "type of the factors; default: that of the adapters if no value changes, else F32"),
+    CHOICE("to", "peft|mlx|gguf", lora_combine.to,
+           "format of the output; default GGUF for GGUF adapters, else peft"),
+    WRITING(lora_combine, "compare the adapters")};
+
+static void settle_combine(lora_call *own)
+{
+    own->lora_combine.adapters = own->adapters.word;
+    own->lora_combine.adapter_count = own->adapters.count;
+}
+
+RUN_FIRST(combine, organ_lora_combine, lora_combine, settle_combine(own))
+
+const organ_verb organ_lora_combine_verb = {
+    .name = "lora combine",
+    .shares = true,
+    .summary = "make one LoRA adapter of several",
+    .about = "Makes one adapter of 2 to 16 adapters of one base, by the methods of peft's add_weighted_adapter, without "
+             "the base. First it compares their changes B A: cosines and shares of elements with equal and opposed "
+             "signs, for each module and in sum.\n"
+             "  cat              keeps all factors, one after the other: the change is exactly\n"
+             "                   the weighted sum, the rank the sum of the ranks\n"
+             "  svd              the best approximation of that sum of rank R\n"
+             "  linear           adds the factors A, and the factors B, as peft does: also\n"
+             "                   products of one adapter's A with another's B\n"
+             "  ties             keeps the largest values, elects a sign for each and averages\n"
+             "                   those that have it\n"
+             "  dare_linear      drops values by chance, enlarges the others, and adds;\n"
+             "                   dare_ties elects signs\n"
+             "  magnitude_prune  keeps the largest values, and adds\n"
+             "The last four combine the factors like linear, for which all must have one rank; with _svd they combine "
+             "the changes and decompose them. Each then needs a matrix of every adapter in memory.\n"
+             "A module that only some adapters change is combined from those. The scales of the adapters (alpha, "
+             "rsLoRA, rank_pattern) are multiplied into the factors; cat keeps them unchanged if one scale is that of "
+             "all. Adapters with DoRA are rejected: their change depends on the base.",
+    OPERANDS(OPERAND("ADAPTER...", INPUT, adapters,
+                     "the adapters: directories of peft or mlx-lm, or GGUF files; they are not changed")),
+    GROUPS(GROUP("Options", combine_options), MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ lora combine style task -o both", "One adapter with the changes of both, exactly."},
+             {"organ lora combine style task -o both --method svd -r 16", "Their best approximation of rank 16."},
+             {"organ lora combine a b c -n", "Compares three adapters."},
+             {"organ lora combine a b -o both --method ties --density 0.5 --weights 0.7,0.3",
+              "TIES of half of the values."}),
+    .exits = {.content = "a value is not finite, or the method cannot combine these adapters"},
+    .run = run_combine};
 
 /* ---- lora resize ---- */
 

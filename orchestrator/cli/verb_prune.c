@@ -3,6 +3,7 @@
 #include "orchestrator/cli/cli_parts.h"
 
 #include <organ/choices.h>
+#include <organ/lora.h>
 #include <organ/merge.h>
 #include <organ/prune.h>
 #include <organ/purify.h>
@@ -14,6 +15,7 @@ typedef struct prune_call {
     organ_prune_options prune;
     organ_audit_options audit;
     organ_merge_audit_options merged; /* audit --recipe */
+    organ_lora_combine_audit_options combined; /* the same with a report of lora combine */
     organ_words texts;                /* audit --text */
 } prune_call;
 #define CALL prune_call
@@ -149,7 +151,8 @@ static const organ_option audit_options[] = {
           "for an output of organ vocabulary: a text that must have the same tokens in both models, and the "
           "same logits of kept tokens after its first 512 tokens; may be repeated", .names = ORGAN_NAMES_INPUT),
     INPUT("recipe", "RECIPE", merged.recipe,
-          "instead of DONOR: the recipe of organ merge; audit recomputes tensors of the model from its donors",
+          "instead of DONOR: the recipe of organ merge; audit recomputes tensors of the model from its donors. Or the "
+          "report lora_combine.json of organ lora combine; audit combines the adapters again",
           .common = true),
     NUMBER("tensors", "N", merged.tensors,
            "with --recipe: number of tensors that are recomputed, evenly spread; 0: all", .range = {0, 1e9},
@@ -166,6 +169,11 @@ WORK(audit_work)
         return organ_audit(&own->audit, engine, progress, report, error);
     if (own->audit.pruned || own->audit.targets || own->audit.compensated || own->texts.count)
         return organ_fail(error, ORGAN_USAGE, "audit: --recipe RECIPE MODEL compares one model with its recipe");
+    if (strcmp(organ_path_name(own->merged.recipe), "lora_combine.json") == 0) {
+        own->combined.recipe = own->merged.recipe;
+        own->combined.adapter = own->audit.donor;
+        return organ_lora_combine_audit(&own->combined, engine, progress, report, error);
+    }
     own->merged.model = own->audit.donor;
     return organ_merge_audit(&own->merged, engine, progress, report, error);
 }

@@ -93,6 +93,7 @@ chmod -R u+w tiny hf: && rm -r tiny hf:
 
 # ---- every verb that reads a model ----
 head -c 6000 "$model/heldout.txt" >../text
+"$organ" lora sanitize "${model%/*}/tiny-lora" -o ../servable --quiet >../made 2>&1 || bad "no second adapter" ../made
 while IFS='|' read -r words; do
     # shellcheck disable=SC2086 # words
     ends 0 $words
@@ -116,6 +117,7 @@ experts tiny/moe -o made --keep 75% --calibration ../text --samples 2 --context 
 lora merge --adapter hf:tiny/lora --base tiny/qwen2 -o made
 lora sanitize hf:tiny/lora --base tiny/qwen2 -o made
 lora resize hf:tiny/lora -o made --rank 2
+lora combine hf:tiny/lora ../servable -o made
 tokenize tiny/qwen2 --text ../text
 perplexity tiny/qwen2 --text ../text --context 64 --max-tokens 64
 perplexity ollama:tiny --text ../text --context 64 --max-tokens 64

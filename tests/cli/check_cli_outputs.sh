@@ -10,7 +10,7 @@ mkdir real && ln -s real link
 # One command for each verb; its models need not exist, because the paths are compared first.
 commands=("assemble none" "autopsy none" "graft --source none --target none --select embed" "convert none --to gguf" "dequantize none" "evaluate none none"
     "experts none --keep 4" "extract none" "fetch hf:none/none" "fleet none" "gguf edit none --remove a.b" "gguf join none" "gguf split none --max-tensors 9" "graft --source none --target none" "imatrix none --calibration text.txt" "layers none --drop 1"
-    "lora extract --base none --tuned none" "lora merge --base none --adapter none" "lora resize none --rank 2" "lora sanitize none" "measure none"
+    "lora extract --base none --tuned none" "lora merge --base none --adapter none" "lora resize none --rank 2" "lora combine none none" "lora sanitize none" "measure none"
     "orthogonality none none none" "patch apply --base none --patch none" "patch extract --base none --tuned none" "perplexity none --text text.txt" "prune none" "purify none --method haar" "quantize none --scheme int8-channel"
     "vocabulary none --text text.txt" "width none --calibration text.txt --ffn 64")
 listed=$("$organ" help | sed -nE 's/^  ([a-z]+( [a-z]+)?)  .*/\1/p' | while read -r verb; do
@@ -18,7 +18,7 @@ listed=$("$organ" help | sed -nE 's/^  ([a-z]+( [a-z]+)?)  .*/\1/p' | while read
     "$organ" help $verb >../help && grep -q -- --output ../help && grep -q -- '--json, --csv' ../help && echo "$verb"
 done)
 for verb in $listed; do
-    [[ $verb =~ ^(extract|merge|resize|sanitize|split|join|edit|apply)$ ]] && continue
+    [[ $verb =~ ^(extract|merge|combine|resize|sanitize|split|join|edit|apply)$ ]] && continue
     judge "organ $verb is not in this test" grep -qE "^$verb( |\$)" <(printf '%s\n' "${commands[@]}")
 done
 judge "too few verbs" test "$(wc -l <<<"$listed")" -ge 22

@@ -74,6 +74,8 @@ same 5 lora extract --base tiny-qwen2 --tuned tuned -r 4
 counts=$some
 same 6 lora extract --base fp8 --tuned tuned -r 16 --save-full --rank-by energy 0.9 --dtype f32
 same 7 lora resize tiny-lora --rank 2 --energy 0.8
+run lora sanitize tiny-lora -o servable --quiet
+same 9 lora combine tiny-lora servable --method svd
 same 8 lora sanitize tiny-lora --base tiny-qwen2
 looked 1 lora sanitize tiny-lora --check
 judge "what ranks appended is left" test -z "$(find one? -name '*of-rank*')"

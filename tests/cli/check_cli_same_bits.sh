@@ -69,6 +69,9 @@ same merge organ/lora_merge.json files lora merge --base tiny-qwen2 --adapter ti
 same extract organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --select v_proj
 same exact organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --exact --select v_proj
 same resize organ/lora_resize.json files lora resize tiny-lora --rank 2
+run lora sanitize tiny-lora -o servable --quiet
+same combined organ/lora_combine.json files lora combine tiny-lora servable
+same combined-ties organ/lora_combine.json files lora combine tiny-lora servable --method ties_svd --density 0.5 --rank 2
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 same orthogonality orthogonality.json prints orthogonality tiny-qwen2 int4 tiny-lora
 finish

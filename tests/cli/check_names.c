@@ -45,6 +45,7 @@ static const struct row {
     {"lora merge --base @donor --adapter @adapter -o #", "", DIRECTORY, "config.json"},
     {"lora sanitize @adapter -o #", "", DIRECTORY, "adapter_config.json"},
     {"lora resize @adapter -o # --rank 2", "", DIRECTORY, "adapter_config.json"},
+    {"lora combine @adapter @second -o #", "", DIRECTORY, "adapter_config.json"},
     {"orthogonality @donor @tuned @adapter -o # --draws 2 --threads 1", "", DIRECTORY, "orthogonality.json"},
     {"perplexity @qwen --text @text -o # --context 8 --threads 1", "", DIRECTORY, "perplexity.json"},
     {"evaluate @qwen @qwen2 --text @text -o # --context 8 --threads 1", "", DIRECTORY, "evaluate.json"},

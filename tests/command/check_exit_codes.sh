@@ -19,7 +19,7 @@ head -c 3000 "$model/heldout.txt" >text
 printf a >short
 : >empty
 printf 'no model, no table, no page\n' | tee bad.safetensors bad.json >bad.xml
-for made in "pruned prune tiny-qwen2" "parts extract tiny-qwen2" "tuned lora merge --base tiny-qwen2 --adapter lora"; do
+for made in "pruned prune tiny-qwen2" "parts extract tiny-qwen2" "second lora sanitize lora" "tuned lora merge --base tiny-qwen2 --adapter lora"; do
     read -r name words <<<"$made"
     # shellcheck disable=SC2086 # words of a command line
     "$organ" $words -o "$name" --quiet >../made 2>&1 || bad "no input $name" ../made
@@ -63,6 +63,8 @@ lora sanitize FILE=lora -o OUT
 lora merge --base MODEL=tiny-qwen2 --adapter lora -o OUT
 lora merge --base tiny-qwen2 --adapter FILE=lora -o OUT
 lora resize FILE=lora --rank 2 -o OUT
+lora combine FILE=lora second -o OUT
+lora combine second FILE=lora -o OUT
 evaluate MODEL=tiny-qwen2 pruned --text TEXT --context 64
 perplexity MODEL=tiny-qwen2 --text TEXT --context 64
 imatrix MODEL=tiny-qwen2 -o OUT.gguf --calibration TEXT --context 64 --chunks 2

@@ -56,6 +56,7 @@ sweep_disk 2 lora-merge
 sweep_disk 2 lora-extract
 sweep_disk 4 lora-sanitize
 sweep_disk 4 lora-resize
+sweep_disk 4 lora-combine
 sweep_disk 1 orthogonality
 sweep_disk 1 evaluate
 sweep_disk 2 perplexity

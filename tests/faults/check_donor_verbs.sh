@@ -58,4 +58,5 @@ begin=$area/adapted adapter=m
 sweep_donor 2 lora-merge
 sweep_donor 4 lora-sanitize
 sweep_donor 4 lora-resize
+sweep_donor 4 lora-combine
 finish

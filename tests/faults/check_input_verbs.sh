@@ -10,7 +10,7 @@ prepare
 made adapted lora extract --base "$model" --tuned tuned --rank 2 --select '*.self_attn.v_proj'
 made few.gguf imatrix "$model" --calibration longer --context 32 --chunks 2
 scores_of_experts
-mkdir fresh && cp -rL "$model" fresh/m && cp -rL tuned fresh/n && cp -rL adapted fresh/a && cp -rL "$mixture" fresh/x && cp -rL parts fresh/parts
+mkdir fresh && cp -rL "$model" fresh/m && cp -rL tuned fresh/n && cp -rL adapted fresh/a && cp -rL adapted fresh/b && cp -rL "$mixture" fresh/x && cp -rL parts fresh/parts
 rm -rf fresh/*/organ && chmod -R u+w fresh && cp longer fresh/text && cp few.gguf fresh/few.gguf && cp scores.json fresh/scores.json
 cat "$model-gguf/tiny-qwen2-Q8_0.gguf" >fresh/q8.gguf && cat "$model-gguf"/tiny-qwen2-F16.gguf >fresh/f.gguf 2>../out || cat "$moe" >fresh/f.gguf
 printf 'models: [{model: in/m}, {model: in/n}]\nmerge_method: linear\nparameters: {weight: 1}\n' >fresh/r.yaml
@@ -54,6 +54,7 @@ inputs_of() {
         lora-extract) words=(lora extract --base in/m --tuned in/n --rank 2 --select '*.self_attn.v_proj' -o o) files=(m/config.json n/config.json $shard) ;;
         lora-sanitize) words=(lora sanitize in/a -o o) files=(a/adapter_config.json a/adapter_model.safetensors) ;;
         lora-resize) words=(lora resize in/a --rank 1 -o o) files=(a/adapter_config.json a/adapter_model.safetensors) ;;
+        lora-combine) words=(lora combine in/a in/b --method svd --rank 1 -o o) files=(a/adapter_config.json a/adapter_model.safetensors b/adapter_model.safetensors) ;;
         imatrix) words=(imatrix in/m --calibration in/text --context 32 --chunks 2 -o o.gguf) files=(text m/config.json m/tokenizer.json $shard) ;;
         *) bad "there is no verb $1" ;;
     esac
@@ -135,7 +136,7 @@ rows=()
 verbs="merge-adapter merge-then quantize-source quantize-sizes quantize-text"
 [[ -n ${FAULT_RUNS:-} ]] && verbs="merge merge-adapter merge-recipe merge-moments merge-gguf merge-then quantize-source quantize-sizes quantize quantize-text quantize-imatrix
     quantize-gguf prune prune-text purify width layers experts convert convert-back dequantize extract assemble gguf-edit graft lora-merge lora-extract lora-sanitize
-    lora-resize imatrix"
+    lora-resize lora-combine imatrix"
 for name in $verbs; do verb_inputs "$name"; done
 [[ -n ${FAULT_RUNS:-} ]] && printf '%s\n' "${rows[@]}"
 finish

@@ -28,7 +28,7 @@ for name in $deciding; do
     if [[ -n ${FAULT_RUNS:-} ]]; then kills "$name"; else sweep kills first:64:1:${FAULT_TURN:-7} "$name"; fi
 done
 for name in prune prune-gguf purify purify-parts width-experts layers-named layers-heal experts quantize quantize-gguf quantize-source quantize-sizes quantize-repair dequantize dequantize-file \
-    convert convert-back extract assemble gguf-split gguf-join gguf-edit patch-extract patch-apply graft graft-part merge merge-ties merge-tokens merge-then lora-merge lora-extract lora-sanitize lora-resize measure autopsy audit report fleet \
+    convert convert-back extract assemble gguf-split gguf-join gguf-edit patch-extract patch-apply graft graft-part merge merge-ties merge-tokens merge-then lora-merge lora-extract lora-sanitize lora-resize lora-combine measure autopsy audit report fleet \
     orthogonality evaluate perplexity-reports imatrix; do
     kills $name
 done

@@ -80,6 +80,7 @@ sweep_memory 8 lora-extract
 sweep_memory 8 lora-sanitize
 sweep_memory 8 lora-merge
 sweep_memory 8 lora-resize
+sweep_memory 8 lora-combine
 sweep_memory 8 orthogonality
 sweep_form 4 orthogonality-pairs orthogonality --pair "$model" "$area/noisy" --pair "$area/tuned" "$area/tuned-noisy" "${t1[@]}" -o o
 sweep_memory 8 purify

@@ -36,6 +36,7 @@ sweep_power 2 lora-merge
 sweep_power 1 lora-extract
 sweep_power 4 lora-sanitize
 sweep_power 4 lora-resize
+sweep_power 4 lora-combine
 sweep_power 2 graft-part
 sweep_power 2 width-experts
 sweep_power 5 measure

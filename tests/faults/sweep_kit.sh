@@ -118,6 +118,11 @@ verb() {
             words=(lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l --select '*.self_attn.v_proj,*.1.mlp.up_proj,*.0.*.k_proj')
             ;;
         lora-sanitize) words=(lora sanitize "$adapter" "${t1[@]}" -o l) ;;
+        lora-combine)
+            [[ -e $area/servable ]] || made "$area/servable" lora sanitize "$adapter"
+            [[ -e $area/second ]] || made "$area/second" lora resize "$area/servable" --rank 1
+            words=(lora combine "$area/servable" "$area/second" --method svd --rank 2 "${t1[@]}" -o l)
+            ;;
         lora-resize) words=(lora resize "$adapter" --rank 2 "${t1[@]}" -o l) ;;
         *) return 1 ;;
     esac

@@ -5,6 +5,24 @@
 
 #include <math.h>
 
+/* The same adapter, with factors of convolutions. */
+static void open_with_conv(bool plain)
+{
+    organ_error error = {0};
+    organ_adapter *adapter;
+    const organ_status status = organ_adapter_open_with_conv(fuzz_folder("adapter"), &adapter, &error);
+    fuzz_check_verdict(status, &error);
+    fuzz_require(!plain || adapter, "an adapter without convolutions is one with them");
+    for (size_t k = 0; adapter && k < adapter->pair_count; k++) {
+        const organ_adapter_pair *const pair = &adapter->pairs[k];
+        fuzz_require(pair->a->elements == pair->rank * pair->experts * pair->in_features &&
+                         pair->b->elements == pair->rank * pair->experts * pair->out_features,
+                     "a pair has the elements of its factors");
+        fuzz_require((pair->layout == ORGAN_FACTORS_CONV) == (pair->a->rank > 2), "convolutions have a kernel");
+    }
+    organ_adapter_close(adapter);
+}
+
 void fuzz_adapter(const uint8_t *data, size_t size)
 {
     fuzz_part rest = {data, size};
@@ -27,4 +45,5 @@ void fuzz_adapter(const uint8_t *data, size_t size)
         fuzz_require(organ_adapter_find(adapter, pair->module) == pair, "a pair is found by its module");
     }
     organ_adapter_close(adapter);
+    open_with_conv(status == ORGAN_OK);
 }

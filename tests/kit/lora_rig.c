@@ -31,6 +31,10 @@ static const made_tensor usual[] = {
     {LORA_PREFIX "model.norm.weight", ORGAN_F32, 1, {72}},
 };
 
+static const made_tensor further[] = {LORA_PAIR("model.layers.0.self_attn.q_proj", 3, 72, 72),
+                                      LORA_PAIR("model.layers.1.mlp.up_proj", 6, 181, 72),
+                                      LORA_PAIR("model.layers.1.self_attn.o_proj", 3, 72, 72)};
+
 void lora_adapter(const char *name, const char *members, const made_tensor *tensors, size_t count)
 {
     char text[2048];
@@ -53,6 +57,10 @@ void lora_setup(void)
                  "\"embed_tokens\"], \"modules_to_save\": [\"model.norm\"], \"base_model_name_or_path\": \"donor\"",
                  usual, sizeof usual / sizeof *usual);
     spill(scratch_path("adapter/README.md"), "kept\n", 5);
+    lora_adapter("second",
+                 "\"r\": 3, \"lora_alpha\": 4, \"use_rslora\": true, \"rank_pattern\": {\"up_proj\": 6}, "
+                 "\"target_modules\": [\"q_proj\", \"o_proj\", \"up_proj\"], \"base_model_name_or_path\": \"donor\"",
+                 further, sizeof further / sizeof *further);
 }
 
 void lora_teardown(void)
@@ -96,7 +104,22 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
                                               .energy = w->energy,
                                               .force = w->force,
                                               .resume = w->resume};
+    const char *const adapters[] = {adapter, place(w->other, "second")};
+    const organ_lora_combine_options combine = {.adapters = adapters,
+                                                .adapter_count = 2,
+                                                .method = w->method ? w->method : "cat",
+                                                .weights = w->weights,
+                                                .density = w->density,
+                                                .majority_sign = "total",
+                                                .rank = w->rank,
+                                                .dtype = w->dtype,
+                                                .write.output = output,
+                                                .write.resume = w->resume,
+                                                .write.force = w->force,
+                                                .write.dry_run = w->dry_run};
     switch (w->verb) {
+    case LORA_COMBINE:
+        return organ_lora_combine(&combine, engine, NULL, &lora_report, error);
     case LORA_MERGE:
         return organ_lora_merge(&merge, engine, NULL, &lora_report, error);
     case LORA_SANITIZE:

@@ -17,7 +17,7 @@
         LORA_PREFIX name ".lora_B.weight", ORGAN_F32, 2, { out, r }                                                    \
     }
 
-typedef enum lora_verb { LORA_MERGE, LORA_SANITIZE, LORA_RESIZE } lora_verb;
+typedef enum lora_verb { LORA_MERGE, LORA_SANITIZE, LORA_RESIZE, LORA_COMBINE } lora_verb;
 
 /* Differences from the usual run: 2 threads, 64 MiB, "donor" and "adapter"; outputs are names in the scratch
  * directory. */
@@ -26,7 +26,9 @@ typedef struct lora_way {
     const char *adapter, *base, *output; /* "donor" if NULL, a name, or an absolute path */
     double scale;                        /* of a merge; 0 means 1 */
     const char *dtype;
-    unsigned rank; /* of a resize; also max_rank */
+    unsigned rank;                        /* of a resize or a combination; also max_rank */
+    const char *other, *method, *weights; /* of a combination: the second adapter, "second" if NULL; cat if NULL */
+    double density;
     double energy;
     bool check, resume, force, dry_run, feedback, keep_tied;
     size_t threads;
@@ -36,7 +38,7 @@ typedef struct lora_way {
 
 extern json_t *lora_report; /* of the last run, or NULL */
 
-void lora_setup(void); /* makes the scratch directory with "donor" and "adapter" */
+void lora_setup(void); /* makes the scratch directory with "donor", "adapter" and "second" */
 void lora_teardown(void);
 
 /* Makes an adapter of these tensors, whose values are seeded by their names; `members` are added to its config after
@@ -71,5 +73,6 @@ Suite *lora_peft_suite(void);
 Suite *lora_rank_suite(void);
 Suite *lora_served_suite(void);
 Suite *lora_faults_suite(void);
+Suite *lora_combine_suite(void);
 
 #endif

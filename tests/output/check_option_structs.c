@@ -313,6 +313,14 @@ START_TEST(adapters)
         REFUSED("rank", organ_lora_resize(&o, ENGINE));
     }
     {
+        organ_lora_combine_options o = {0};
+        SIZED(lora_combine, ENGINE);
+        NEEDS(lora_combine, method, "cat", ENGINE);
+        NEEDS(lora_combine, majority_sign, "total", ENGINE);
+        NEEDS(lora_combine, write.output, "build/none", ENGINE);
+        REFUSED("one adapter alone", organ_lora_combine(&o, ENGINE));
+    }
+    {
         organ_lora_sanitize_options o = {0};
         SIZED(lora_sanitize, ENGINE);
         NEEDS(lora_sanitize, adapter, "nowhere", ENGINE);

@@ -37,7 +37,7 @@ reports() {
 scores_of_experts
 touch ../begun
 for name in prune prune-gguf purify width layers quantize quantize-gguf convert dequantize extract assemble graft graft-part measure autopsy audit evaluate fleet \
-    orthogonality perplexity generate experts experts-measured audit-cut lora-merge lora-extract lora-resize lora-sanitize; do
+    orthogonality perplexity generate experts experts-measured audit-cut lora-merge lora-extract lora-resize lora-combine lora-sanitize; do
     reports $name
 done
 

@@ -18,6 +18,7 @@
     SCHEMA(allocation, 1) \
     SCHEMA(assemble, 1) \
     SCHEMA(audit, 1) \
+    SCHEMA(audit_combine, 1) \
     SCHEMA(audit_cut, 1) \
     SCHEMA(audit_gguf, 1) \
     SCHEMA(audit_labels, 1) \
@@ -45,6 +46,7 @@
     SCHEMA(labels, 1) \
     SCHEMA(layers, 1) \
     SCHEMA(layers_scores, 1) \
+    SCHEMA(lora_combine, 1) \
     SCHEMA(lora_extract, 1) \
     SCHEMA(lora_merge, 1) \
     SCHEMA(lora_resize, 1) \

@@ -291,6 +291,117 @@ const organ_view organ_lora_resize_view = {
     .files = {"lora_resize.json", "LORA_RESIZE_REPORT.md", NULL},
     BLOCKS_OF(resize_blocks)};
 
+/* ---- organ.lora_combine/1: `organ lora combine` ---- */
+
+static const organ_item combine_highlights[] = {
+    {NULL, "adapters", "{adapters:size}"},
+    {"compared.0.modules", "smallest cosine of two changes of a module", "{compared.0.least_cosine:.3f}"},
+    {"!dry_run", "of the squared change is kept", "{totals.explained:share}"},
+    {NULL, "rank of every module", "{r:count}"},
+    {NULL, "modules", "{totals.modules:count}"}};
+
+static const organ_field combined_adapters[] = {FIELD_TEXT("adapter", "adapter.name", ORGAN_FIELD_CODE),
+                                                FIELD_COUNT("modules", "adapter.pairs"),
+                                                FIELD_COUNT("only here", "alone"),
+                                                FIELD_COUNT("r", "adapter.r"),
+                                                FIELD_GENERAL("alpha", "adapter.lora_alpha", 6),
+                                                FIELD_GENERAL("weight", "weight", 6)};
+static const organ_field compared_pairs[] = {FIELD_WORDS("adapters", "{first} and {second}", ORGAN_FIELD_LEFT),
+                                             FIELD_COUNT("modules", "modules"),
+                                             FIELD_FIXED("cosine", "cosine", 4),
+                                             FIELD_FIXED("least", "least_cosine", 4),
+                                             FIELD_SHARE("shared signs", "shared"),
+                                             FIELD_SHARE("opposed", "opposed")};
+static const organ_field combined_modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
+                                               FIELD_TEXT("type", "dtype", 0),
+                                               FIELD_COUNT("adapters", "adapters"),
+                                               FIELD_WORDS("cosine", "{adapters>1?{cosine:.4f}|-}", 0),
+                                               FIELD_WORDS("shared signs", "{adapters>1?{shared:share}|-}", 0),
+                                               FIELD_WORDS("opposed", "{adapters>1?{opposed:share}|-}", 0),
+                                               FIELD_COUNT("rank, whole", "rank_before"),
+                                               FIELD_COUNT("rank", "rank"),
+                                               FIELD_IF("!dry_run", "norm", "norm", ".6g", 0),
+                                               FIELD_IF("!dry_run", "explained", "explained", "share", 0)};
+
+static const organ_block combine_blocks[] = {
+    LINES(NULL, "{dry_run?Dry run, nothing was written: |Combined }{adapters:size} adapters{dry_run? compared} by "
+                "{parameters.method}: {text}\n\n"),
+    HEADING("Combined adapters"),
+    WARNINGS,
+    HIGHLIGHTS(NULL, combine_highlights),
+    TABLE(ON_ALL, NULL, "adapters", FIELDS(combined_adapters), .caption = "The adapters, with their --weights"),
+    SECTION(ON_FILES, NULL, "Comparison"),
+    TABLE(ON_ALL, NULL, "compared", FIELDS(compared_pairs),
+          .caption = "Changes of two adapters: their cosine, the smallest of a module, and shares of elements by sign"),
+    MAP("modules.*.cosine", "modules",
+        .style = {.title = "Cosine of the changes, by layer",
+                  .description = "The cosine of the changes of two adapters for each role and layer; of more adapters "
+                                 "the smallest of two.",
+                  .value_label = "cosine",
+                  .low = -1,
+                  .high = 1,
+                  .diverging = true},
+        .role = "role", .value = "cosine", .least = true, .inside = true,
+        .caption = "Below 0 the changes of two adapters oppose each other; near 0 they do not touch."),
+    MAP("modules.*.opposed", "modules",
+        .style = {.title = "Opposed signs, by layer",
+                  .description = "The share of elements that two adapters change with opposed signs.",
+                  .value_label = "opposed, percent",
+                  .low = 0,
+                  .high = 100},
+        .role = "role", .value = "opposed", .factor = 100, .inside = true,
+        .caption = "Unrelated changes have opposed signs in half of the elements."),
+    SAY(ON_ALL, "unchanged", "The factors are copied unchanged{scale=1?|, with their scale {scale:.9g}}."),
+    SAY(ON_ALL, "!dry_run&totals.cut",
+        "Rank {r} keeps {totals.explained:share} of the squared norm of the combined changes; the worst module keeps "
+        "all but {totals.worst_residual:share} of its norm."),
+    EACH(ON_ALL, "copied", BLOCKS(SAY(ON_ALL, NULL, "Copied: {tensor}, of adapter {adapter}.")), .max = MAX_SHOWN,
+         .lead = "  ", .rest = "and {more} more, in the report"),
+    SAY(ON_ALL, "!dry_run", "All {totals.modules:count} modules have rank {r}; {totals.bytes:bytes}."),
+    PART_IF(ON_PAGE, "!dry_run&totals.cut", ".", BLOCKS_OF(kept_blocks)),
+    SECTION(ON_FILES, NULL, "Modules"),
+    TABLE(ON_FILES, NULL, "modules", FIELDS(combined_modules), .max = EVERY_MODULE, .what = "modules",
+          .caption = "Every module"),
+    PLAN,
+    END("!dry_run"),
+};
+
+const organ_view organ_lora_combine_view = {
+    .schema = "organ.lora_combine/1",
+    .kind = "Combined adapters{dry_run?, dry run}",
+    .title = "{adapters.0.adapter.name} and {adapters.1.adapter.name}{adapters>2?, ...}",
+    .lead = "{parameters.method}: {text}.",
+    .files = {"lora_combine.json", "LORA_COMBINE_REPORT.md", NULL},
+    BLOCKS_OF(combine_blocks)};
+
+/* ---- organ.audit_combine/1: `organ audit --recipe` of combined adapters ---- */
+
+static const organ_item combination_highlights[] = {{NULL, "values that differ", "{different:count}"},
+                                                    {NULL, "of {modules:count} modules are equal", "{proved:count}"}};
+
+static const organ_block combination_problem[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"),
+                                                  ITEM(ON_MARKDOWN, NULL, "{.}")};
+
+static const organ_block combination_blocks[] = {
+    HEADING("Audit of combined adapters"),
+    WARNINGS,
+    HIGHLIGHTS(NULL, combination_highlights),
+    SAY(ON_ALL, NULL,
+        "{adapter.name}: the factors of {modules:count} modules ({elements:count} values) were combined again of "
+        "{adapters:count} adapters by {method}; {different:count} values differ."),
+    SAY(ON_ALL, "distance",
+        "The change of each module is the weighted sum of the adapters' changes; the largest relative distance is "
+        "{distance:.2g}."),
+    SAY(ON_ALL, "tensors", "{copied:count} of {tensors:count} copied tensors are those of the adapters."),
+    EACH(ON_ALL, "problems", BLOCKS_OF(combination_problem)),
+    SAY(ON_ALL, "ok", "The adapter is the combination that its report describes."),
+};
+
+const organ_view organ_audit_combine_view = {.schema = "organ.audit_combine/1",
+                                             .kind = "Audit of combined adapters",
+                                             .title = "{adapter.name}",
+                                             BLOCKS_OF(combination_blocks)};
+
 /* ---- organ.lora_merge/1: `organ lora merge` ---- */
 
 /* The limits are for keys without a weight on a page, and for modules listed as "erased" by rounding. */

@@ -65,6 +65,8 @@ static const struct {
     {"layers", "search.blocks", NULL, NULL},
     {"layers", "kinds", NULL, NULL},
     {"layers", "settings", NULL, NULL},
+    {"lora_combine", "modules", NULL, NULL},
+    {"lora_combine", "compared", NULL, NULL},
     {"lora_extract", "modules", NULL, NULL},
     {"lora_merge", "modules", NULL, NULL},
     {"lora_resize", "modules", NULL, NULL},

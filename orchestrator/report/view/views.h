@@ -11,6 +11,7 @@
 #define ORGAN_VIEW_LIST(VIEW)                                                                                          \
     VIEW(assemble)                                                                                                     \
     VIEW(audit)                                                                                                        \
+    VIEW(audit_combine)                                                                                                \
     VIEW(audit_cut)                                                                                                    \
     VIEW(audit_gguf)                                                                                                   \
     VIEW(audit_labels)                                                                                                 \
@@ -35,6 +36,7 @@
     VIEW(inspect)                                                                                                      \
     VIEW(labels)                                                                                                       \
     VIEW(layers)                                                                                                       \
+    VIEW(lora_combine)                                                                                                 \
     VIEW(lora_extract)                                                                                                 \
     VIEW(lora_merge)                                                                                                   \
     VIEW(lora_resize)                                                                                                  \

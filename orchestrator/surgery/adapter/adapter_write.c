@@ -117,6 +117,22 @@ static organ_status add_mlx(organ_adapter_writer *w, const organ_adapter_pair *p
     return error->status;
 }
 
+/* Of a convolution: A has the kernel of pair->a, B one of size 1. */
+static organ_status add_conv(organ_adapter_writer *w, const organ_adapter_pair *pair, organ_dtype dtype,
+                             const organ_lora_factors *f, organ_error *error)
+{
+    ORGAN_OWNED char *const a = organ_adapter_key(pair, /*gguf=*/false, 'A'), *const b = organ_adapter_key(
+                                                                                  pair, /*gguf=*/false, 'B');
+    uint64_t a_shape[MOST_RANK] = {f->rank}, b_shape[MOST_RANK] = {f->out, f->rank, 1, 1};
+    for (unsigned k = 1; k < pair->a->rank; k++)
+        a_shape[k] = pair->a->shape[k];
+    if (!a || !b)
+        organ_fail_memory(error, pair->module);
+    else if (organ_adapter_add(w, a, dtype, pair->a->rank, a_shape, f->a, error) == ORGAN_OK)
+        organ_adapter_add(w, b, dtype, pair->a->rank, b_shape, f->b, error);
+    return error->status;
+}
+
 /* `f` has A as [experts][rank][in] and B as [experts][out][rank]. A single matrix is written without the dimension
  * of experts. GGUF has A of embeddings transposed. For a parameter, peft joins experts and rank to one dimension of
  * A and of B. */
@@ -127,6 +143,8 @@ organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adap
                parameter = !gguf && pair->layout == ORGAN_FACTORS_PARAMETER;
     if (w->making->mlx)
         return add_mlx(w, pair, dtype, f, error);
+    if (pair->layout == ORGAN_FACTORS_CONV)
+        return add_conv(w, pair, dtype, f, error);
     const unsigned rank = gguf && f->experts > 1 ? 3 : 2; /* dimensions of the written tensors */
     const uint64_t experts = f->experts;
     uint64_t a_shape[3] = {experts, f->rank, f->in}, b_shape[3] = {experts, f->out, f->rank};
@@ -396,7 +414,7 @@ static organ_status complete_adapter(const organ_adapter_writer *w, organ_direct
         organ_fail_memory(error, directory);
     else if (move_all(w, directory, file, error) == ORGAN_OK &&
              (m->architecture || organ_document_write(path, config, error) == ORGAN_OK) &&
-             organ_adapter_open(directory, &made, error) == ORGAN_OK && m->files_of && !m->architecture &&
+             organ_adapter_open_with_conv(directory, &made, error) == ORGAN_OK && m->files_of && !m->architecture &&
              !m->files_of->model->gguf)
         copy_files(m->files_of, directory, error);
     organ_adapter_close(made);

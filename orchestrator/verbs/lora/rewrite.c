@@ -48,6 +48,8 @@ static organ_status work_on_row(void *context, size_t k, size_t worker, organ_er
  * their decomposition. */
 static uint64_t rewrite_bytes_of(const organ_lora_row *row)
 {
+    if (row->memory)
+        return row->memory;
     return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank *
            row->pair->experts;
 }
@@ -130,6 +132,8 @@ static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *
 
 static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
+    if (rw->source)
+        return rw->source->survey(rw, row, error);
     organ_lora_factors f;
     if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
         const double energy = organ_lora_energy(&f, rw->engine->kernels);
@@ -249,12 +253,16 @@ static double folding_error(const organ_kernels *kernels, organ_dtype dtype, con
 
 /* The factors are cut to row->rank if is_cut, are padded with zeros to the common rank rw->rank, and have the scale
  * folded into B unless rw->keeps. */
-static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
+organ_status organ_lora_make_factors(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
-    organ_lora_factors f, *const to = &row->factors;
+    organ_lora_factors f = {0}, *const to = &row->factors;
     const size_t padded = (size_t)rw->rank;
     const double scale = rw->keeps ? 1 : row->pair->scale;
-    if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, scale, &f, error) == ORGAN_OK) {
+    if (rw->source)
+        rw->source->read(rw, row, &f, error);
+    else
+        organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, scale, &f, error);
+    if (!error->status) {
         *to = (organ_lora_factors){.rank = padded,
                                    .in = f.in,
                                    .out = f.out,
@@ -263,7 +271,7 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
                                    .experts = f.experts};
         if (!to->a || !to->b)
             organ_fail_memory(error, row->pair->module);
-        else if (is_cut(rw, row))
+        else if (rw->source ? f.rank > row->rank : is_cut(rw, row))
             cut_factors(rw->engine->kernels, row, &f, to, error);
         else {
             for (size_t e = 0; e < f.experts; e++)
@@ -291,7 +299,7 @@ typedef struct rewriting {
 } rewriting;
 
 #define ROW(member) ORGAN_STRUCT_FIELD(organ_lora_row, member, EXACT)
-static const organ_struct_field row_fields[] = {ROW(residual), ROW(folding_error)};
+static const organ_struct_field row_fields[] = {ROW(norm), ROW(residual), ROW(folding_error)};
 
 static organ_status write_factors(void *context, organ_lora_row *row, organ_error *error)
 {
@@ -315,7 +323,7 @@ static organ_status rewrite_fill(void *context, organ_adapter_writer *writer, or
 {
     rewriting *const w = context;
     w->writer = writer;
-    return for_rows(w->rewrite, writer, make_factors, write_factors, w, error);
+    return for_rows(w->rewrite, writer, organ_lora_make_factors, write_factors, w, error);
 }
 
 /* Returns false if the line of the journal lacks a number: the unit is made again. */
@@ -352,9 +360,17 @@ static json_t *rewrite_config(void *context, organ_error *error)
 static json_t *rewrite_parameters(void *context)
 {
     const rewriting *const w = context;
-    return ORGAN_OBJECT(SET_IF(w->rewrite->keeps, "scale", organ_exact_json(w->rewrite->scale)),
-                        SET_IF(w->rewrite->mlx, "mlx", json_true()), SET_COUNT("max", w->rewrite->max),
-                        SET_REAL("energy", w->rewrite->energy), SET("config", json_deep_copy(w->output->config)));
+    return organ_json_joined(ORGAN_OBJECT(SET_IF(w->rewrite->keeps, "scale", organ_exact_json(w->rewrite->scale)),
+                                          SET_IF(w->rewrite->mlx, "mlx", json_true()),
+                                          SET_COUNT("max", w->rewrite->max), SET_REAL("energy", w->rewrite->energy),
+                                          SET("config", json_deep_copy(w->output->config))),
+                             w->output->parameters ? w->output->parameters(w->output->context) : json_object());
+}
+
+static organ_status rewrite_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
+{
+    const organ_lora_output *const o = ((const rewriting *)context)->output;
+    return o->inputs ? o->inputs(o->context, inputs, error) : ORGAN_OK;
 }
 
 static json_t *rewrite_document(void *context, const organ_writing *writing)
@@ -375,7 +391,7 @@ static organ_status list_units(rewriting *w, unsigned width, organ_error *error)
         if (organ_dtype_describe(t->dtype)->bytes != width)
             continue;
         w->units[m->unit_count] = organ_piece_same(t);
-        w->units[m->unit_count++].model = rw->adapter->model;
+        w->units[m->unit_count++].model = w->output->rest_models ? w->output->rest_models[k] : rw->adapter->model;
         m->name_bytes += strlen(t->name);
     }
     for (size_t k = 0; k < rw->count; k++) {
@@ -412,6 +428,7 @@ static void describe_output(rewriting *w, const organ_model *whole)
                                          .engine = w->rewrite->engine,
                                          .context = w,
                                          .check.parameters = rewrite_parameters,
+                                         .check.inputs = rewrite_inputs,
                                          .report.document = rewrite_document},
                                .tensors = 2 * w->rewrite->count + o->rest_count,
                                .architecture = old->gguf ? old->architecture : NULL,
@@ -449,60 +466,6 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
 }
 
 /* ---- documents ---- */
-
-static bool has_module(const organ_adapter *adapter, const char *name)
-{
-    bool has = false;
-    for (size_t k = 0; k < adapter->pair_count && !has; k++)
-        has = strcmp(adapter->pairs[k].module, name) == 0;
-    return has;
-}
-
-/* alpha_pattern equals rank_pattern. It is empty, but for the stacks "gate_up_proj" that peft makes from numbered
- * experts: it joins their factors to twice the rank. */
-static json_t *folded_pattern(const organ_adapter *adapter, uint64_t rank)
-{
-    const json_t *const targets = json_object_get(adapter->config, "target_parameters");
-    json_t *const patterns = json_object();
-    bool numbered = false; /* a pair belongs to a numbered expert */
-    for (size_t k = 0; k < adapter->pair_count; k++)
-        numbered = numbered || adapter->pairs[k].anatomy.expert >= 0;
-    for (size_t k = 0; k < json_array_size(targets) && numbered; k++) {
-        const char *const name = json_string_value(json_array_get(targets, k));
-        ORGAN_OWNED char *const pattern = organ_ends_in_words(name, "gate_up_proj") && !has_module(adapter, name)
-                                              ? organ_adapter_pattern(name)
-                                              : NULL;
-        if (pattern)
-            json_object_set_new(patterns, pattern, json_integer((json_int_t)(2 * rank)));
-    }
-    return patterns;
-}
-
-json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
-{
-    json_t *const folded = ORGAN_OBJECT(
-        SET_COUNT("r", rank), SET_COUNT("lora_alpha", rank), SET_FLAG("use_rslora", false),
-        SET("rank_pattern", folded_pattern(adapter, rank)), SET("alpha_pattern", folded_pattern(adapter, rank)));
-    json_t *const config = organ_json_joined(json_deep_copy(adapter->config), folded);
-    if (!config || adapter->gguf || json_object_get(adapter->config, "peft_type"))
-        return config;
-    json_t *const targets = json_array(); /* the adapter was one of GGUF or mlx-lm */
-    for (size_t k = 0; k < adapter->pair_count; k++)
-        json_array_append_new(targets, json_string(adapter->pairs[k].module));
-    ORGAN_OWNED_JSON json_t *const whole = organ_adapter_config_make(adapter->base, (int64_t)rank, targets);
-    if (json_object_update_missing(config, whole))
-        organ_memory_count_refusal();
-    return config;
-}
-
-uint64_t organ_lora_config_rank(const json_t *config, uint64_t r)
-{
-    const char *pattern;
-    json_t *value;
-    json_object_foreach(json_object_get(config, "rank_pattern"), pattern, value) r =
-        json_integer_value(value) > (json_int_t)r ? (uint64_t)json_integer_value(value) : r;
-    return r;
-}
 
 static json_t *row_json(const void *rows, size_t k)
 {

@@ -94,6 +94,7 @@ typedef struct organ_lora_row {
     organ_lora_factors factors; /* the new factors, between computing and writing them; owned */
     /* All sigma_count singular values of scale B A, if the pair was decomposed and is no stack; else NULL. Owned. */
     float *sigma;
+    uint64_t memory; /* bytes that the row needs while it is made; 0: six times its factors as FP32 */
     /* New rank of the pair, without padding. The processes of the run exchange the members from here on, which contain
      * no pointers. */
     uint64_t rank;
@@ -103,12 +104,27 @@ typedef struct organ_lora_row {
     size_t sigma_count;   /* number of values in `sigma` */
 } organ_lora_row;
 
+struct organ_lora_rewrite;
+
+/* Where the factors of a rewritten adapter come from, if not from rewrite->adapter itself. Both functions run on any
+ * worker, for one row at a time. */
+typedef struct organ_lora_source {
+    void *context;
+    /* Called for each row by organ_lora_survey, which sets no norms. The caller has set the ranks of the rows. */
+    organ_status (*survey)(const struct organ_lora_rewrite *rewrite, organ_lora_row *row, organ_error *error);
+    /* Sets *factors, which organ_lora_factors_release frees, also after an error, and row->norm. The factors have at
+     * most the rank of row->pair. A rank of at most row->rank, with row->residual set, is not cut. */
+    organ_status (*read)(const struct organ_lora_rewrite *rewrite, organ_lora_row *row, organ_lora_factors *factors,
+                         organ_error *error);
+} organ_lora_source;
+
 /* An adapter and how it is rewritten. The caller sets the members up to `scale`, except `assignment`. */
 typedef struct organ_lora_rewrite {
     const organ_adapter *adapter;
     const organ_engine *engine;
     const organ_progress *progress;
-    const char *stage;    /* label of the progress: "sanitizing" */
+    const char *stage;               /* label of the progress: "sanitizing" */
+    const organ_lora_source *source; /* NULL: the factors are those of the pairs of `adapter` */
     organ_lora_row *rows; /* `count` rows that organ_lora_row_of returned; organ_lora_rewrite_release frees them */
     size_t count;
     organ_assignment assignment; /* which rank processes which row; set by the survey */
@@ -131,14 +147,23 @@ organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair);
  * ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
 
+/* Computes row->factors as organ_lora_write writes them, before they are rounded to row->dtype. After the survey. The
+ * caller frees them. Returns the errors of reading. */
+organ_status organ_lora_make_factors(const organ_lora_rewrite *rewrite, organ_lora_row *row, organ_error *error);
+
 /* The output that organ_lora_write makes. */
 typedef struct organ_lora_output {
     organ_write_options write;       /* output, force, resume */
     const json_t *config;            /* adapter_config.json */
     const organ_tensor *const *rest; /* tensors that are copied unchanged */
     size_t rest_count;
+    const organ_model *const *rest_models; /* the model of each of them; NULL: that of the adapter */
+    /* Returns further parameters that a continued run must have, a new object; NULL: there are none */
+    json_t *(*parameters)(const void *context);
+    /* Adds the files that are read besides those of the adapter; NULL: there are none */
+    organ_status (*inputs)(const void *context, organ_run_inputs *inputs, organ_error *error);
     const organ_view *view;                   /* of the report */
-    void *context;                            /* argument of `document` */
+    void *context;                            /* argument of the functions */
     json_t *(*document)(const void *context); /* returns the report; NULL if out of memory */
 } organ_lora_output;
 
@@ -154,6 +179,12 @@ organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_outp
  * alpha_pattern are unset, so that every module has scale 1. Adds the members of peft if the adapter is of mlx-lm, or
  * was of GGUF. NULL if out of memory. */
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);
+/* Returns whether the output can state rewrite->scale for all modules: lora_alpha is the scale times the rank, which
+ * GGUF stores in FP32. */
+bool organ_lora_can_keep_scale(const organ_lora_rewrite *rewrite);
+/* Returns adapter_config.json of mlx-lm for the rows of a rewritten adapter; `model`: of its base. NULL if out of
+ * memory. */
+json_t *organ_lora_mlx_config(const organ_lora_rewrite *rewrite, const char *model);
 /* Returns the rank that vLLM compares with --max-lora-rank: the largest of `r` and the values of rank_pattern, whether
  * or not they match a module. `config` may be NULL. */
 uint64_t organ_lora_config_rank(const json_t *config, uint64_t r);

@@ -88,7 +88,7 @@ static organ_status check_format(const sanitize_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-/* If all pairs have one scale, the output keeps it; else B takes the scales. GGUF stores adapter.lora.alpha in FP32. */
+/* If all pairs have one scale, the output keeps it; else B takes the scales. */
 static void settle_scale(sanitize_job *j)
 {
     organ_lora_rewrite *const rw = &j->rewrite;
@@ -97,38 +97,7 @@ static void settle_scale(sanitize_job *j)
     rw->scale = rw->count ? rw->rows[0].pair->scale : 1;
     for (size_t k = 1; k < rw->count; k++)
         rw->keeps = rw->keeps && rw->rows[k].pair->scale == rw->scale;
-    const double alpha = rw->scale * (double)rw->rank;
-    if (j->adapter->gguf && (double)(float)alpha != alpha)
-        rw->keeps = false;
-    if (rw->rank && alpha / (double)rw->rank != rw->scale)
-        rw->keeps = false;
-}
-
-/* mlx-lm makes factors of zeros for modules of `keys` that the file does not have. */
-static json_t *mlx_keys(const sanitize_job *j)
-{
-    json_t *const keys = json_array(), *const known = json_object();
-    for (size_t k = 0; k < j->rewrite.count; k++) {
-        const char *const module = j->rewrite.rows[k].pair->module, *const layers = strstr(module, "layers.");
-        const size_t digits = layers ? strspn(layers + strlen("layers."), "0123456789") : 0;
-        const char *const key = digits ? layers + strlen("layers.") + digits + 1 : module;
-        if (!json_object_get(known, key))
-            json_array_append_new(keys, json_string(key));
-        json_object_set_new(known, key, json_true());
-    }
-    json_decref(known);
-    return keys;
-}
-
-/* num_layers -1 stands for all layers. */
-static json_t *mlx_config(const sanitize_job *j)
-{
-    const organ_lora_rewrite *const rw = &j->rewrite;
-    return ORGAN_OBJECT(
-        SET_TEXT("fine_tune_type", "lora"), SET_TEXT("model", j->base ? j->base->path : j->adapter->base),
-        SET("num_layers", json_integer(-1)),
-        SET("lora_parameters", ORGAN_OBJECT(SET_COUNT("rank", rw->rank), SET_REAL("scale", rw->keeps ? rw->scale : 1),
-                                            SET_REAL("dropout", 0.0), SET("keys", mlx_keys(j)))));
+    rw->keeps = rw->keeps && organ_lora_can_keep_scale(rw);
 }
 
 /* ---- removed tensors ---- */
@@ -247,7 +216,9 @@ static organ_status make_config(sanitize_job *j, organ_error *error)
 {
     const json_t *const old = j->adapter->config;
     if (j->rewrite.mlx)
-        return (j->config = mlx_config(j)) ? ORGAN_OK : organ_fail_memory(error, j->options->adapter);
+        return (j->config = organ_lora_mlx_config(&j->rewrite, j->base ? j->base->path : j->adapter->base))
+                   ? ORGAN_OK
+                   : organ_fail_memory(error, j->options->adapter);
     json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
     const bool other = j->base && !j->adapter->gguf && !json_object_get(old, "peft_type"); /* of GGUF or mlx-lm */
     ORGAN_OWNED_JSON json_t *const parameters = parameters_of(j);

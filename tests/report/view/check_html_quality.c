@@ -42,6 +42,7 @@ typedef enum document {
     EXTRACT_ENERGY,
     EXTRACT_DRY,
     RESIZE,
+    COMBINED,
     CHECKED,
     SANITIZED,
     ORTHOGONALITY,
@@ -128,6 +129,12 @@ static void make_adapters(const organ_engine *e, const char *fp8, const char *in
         .base = fp8, .tuned = tuned, .write.output = adapter, .rank = 4, .dtype = "bf16"};
     const organ_lora_resize_options resize = {.adapter = adapter, .output = at("small"), .rank = 2, .energy = 0.5};
     organ_lora_sanitize_options sanitize = {.adapter = lora, .output = at("servable")};
+    const char *const both[] = {adapter, at("servable")};
+    organ_lora_combine_options combine = organ_lora_combine_defaults();
+    combine.adapters = both;
+    combine.adapter_count = 2;
+    combine.method = "svd";
+    combine.write.output = at("combined");
     const organ_orthogonality_options noise = {
         .clean = MODEL, .noisy = fp8, .noisy2 = int4, .adapter = adapter, .draws = 2};
     MADE(MERGE, ORGAN_OK, organ_lora_merge(&merge, e, NULL, report, &error));
@@ -135,6 +142,7 @@ static void make_adapters(const organ_engine *e, const char *fp8, const char *in
     const organ_noise_pairs_options pairs = {.clean = {MODEL, tuned}, .noisy = {fp8, int4}, .draws = 2};
     MADE(RESIZE, ORGAN_OK, organ_lora_resize(&resize, e, NULL, report, &error));
     MADE(SANITIZED, ORGAN_OK, organ_lora_sanitize(&sanitize, e, NULL, report, &error));
+    MADE(COMBINED, ORGAN_OK, organ_lora_combine(&combine, e, NULL, report, &error));
     MADE(ORTHOGONALITY, ORGAN_OK, organ_orthogonality(&noise, e, NULL, report, &error));
     MADE(NOISE_PAIRS, ORGAN_OK, organ_noise_pairs(&pairs, e, NULL, report, &error));
     sanitize.check = true;
@@ -241,6 +249,7 @@ START_TEST(every_tensor_and_module_has_its_row)
     has_rows(EXTRACT, "modules", "module");
     has_rows(EXTRACT_ENERGY, "modules", "module");
     has_rows(RESIZE, "modules", "module");
+    has_rows(COMBINED, "modules", "module");
     has_rows(SANITIZED, "modules", "module");
     has_rows(SANITIZED, "findings", "where");
     has_rows(CHECKED, "findings", "where");
@@ -266,6 +275,8 @@ START_TEST(the_numbers_are_there)
         "Explained share of the change, by layer");
     HAS(EXTRACT_ENERGY, "Rank by layer");
     HAS(RESIZE, percent(RESIZE, "totals.explained", "<b>%.2f %%</b>"), "keeping 0.5 of the energy of every module");
+    HAS(COMBINED, percent(COMBINED, "totals.explained", "<b>%.2f %%</b>"), "Cosine of the changes, by layer",
+        "Opposed signs, by layer");
     HAS(MERGE, percent(MERGE, "totals.arrived", "<b>%.2f %%</b>"), "The change was scaled by 4.",
         "Share of the change that arrived");
     HAS(QUANTIZE, percent(QUANTIZE, "totals.relative_error", "<b>%.4f %%</b>"), "Relative error by layer",
@@ -376,6 +387,7 @@ START_TEST(a_thousand_tensors_stay_below_a_megabyte)
     stays_small(QUANTIZE, "tensors", "tensor", LAYERS, 1000);
     stays_small(EXTRACT, "modules", "module", LAYERS, 1000);
     stays_small(RESIZE, "modules", "module", LAYERS, 1000);
+    stays_small(COMBINED, "modules", "module", LAYERS, 1000);
     stays_small(ORTHOGONALITY, "modules", "module", 64, 448);
     stays_small(NOISE_PAIRS, "modules", "module", 64, 448);
 }

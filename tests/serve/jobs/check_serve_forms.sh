@@ -15,6 +15,7 @@ chmod -R u+w root
 head -c 1200 "$model/heldout.txt" >root/text
 text='"calibration":"text","samples":1,"context":32'
 "$organ" prune root/models/small -o root/cut --quiet >/dev/null && "$organ" extract root/models/small -o root/parts/p --quiet >/dev/null &&
+    "$organ" lora sanitize root/models/lora -o root/models/second --quiet >/dev/null &&
     "$organ" lora merge --base root/models/tiny --adapter root/models/lora -o root/tuned --quiet >/dev/null &&
     "$organ" lora extract --base root/models/tiny --tuned root/tuned --rank 2 --select "*.self_attn.v_proj" -o root/fine --quiet >/dev/null &&
     mkdir root/files && "$organ" gguf split root/models/moe.gguf -o root/files/moe --max-tensors 9 --quiet >/dev/null &&
@@ -47,6 +48,8 @@ generate "MODEL":"models/tiny","prompt":"a b","tokens":3
 tokenize "MODEL":"models/tiny","text":"text"
 lora extract "base":"models/tiny","tuned":"tuned","rank":2,"output":"o/%"
 lora merge "base":"models/tiny","adapter":"models/lora","output":"o/%"
+lora combine "ADAPTER":["models/lora","models/second"],"method":"cat","output":"o/%"
+lora combine "ADAPTER":["models/lora","models/second"],"output":"o/%","dry-run":true
 lora resize "ADAPTER":"models/lora","rank":2,"output":"o/%"
 lora sanitize "ADAPTER":"models/lora","output":"o/%"
 merge "MODEL":["models/small","cut"],"method":"linear","output":"o/%"

@@ -15,7 +15,8 @@
 
 static const lora_way ways[] = {{.verb = LORA_MERGE, .output = "out"},
                                 {.verb = LORA_SANITIZE, .output = "out"},
-                                {.verb = LORA_RESIZE, .rank = 2, .output = "out"}};
+                                {.verb = LORA_RESIZE, .rank = 2, .output = "out"},
+                                {.verb = LORA_COMBINE, .rank = 2, .output = "out"}};
 
 static void touch_adapter(void)
 {
@@ -101,7 +102,8 @@ static const struct {
 } runs[] = {{{.max = 20000}, "lora_merge.json"},
             {{.base = "packed", .scale = 0.5, .max = 40000}, "lora_merge.json"},
             {{.verb = LORA_SANITIZE, .rank = 3}, "lora_sanitize.json"},
-            {{.verb = LORA_RESIZE, .rank = 2}, "lora_resize.json"}};
+            {{.verb = LORA_RESIZE, .rank = 2}, "lora_resize.json"},
+            {{.verb = LORA_COMBINE, .rank = 2}, "lora_combine.json"}};
 
 static organ_status run_once_more(const void *way, const char *output, bool resume, size_t threads,
                                   organ_stop *requested, organ_error *error)
@@ -179,6 +181,6 @@ Suite *lora_faults_suite(void)
 
 int main(void)
 {
-    return run_suites((Suite *const[]){lora_merge_suite(), lora_peft_suite(), lora_rank_suite(), lora_served_suite(),
-                                       lora_faults_suite(), NULL});
+    return run_suites((Suite *const[]){lora_merge_suite(), lora_peft_suite(), lora_rank_suite(), lora_combine_suite(),
+                                       lora_served_suite(), lora_faults_suite(), NULL});
 }
