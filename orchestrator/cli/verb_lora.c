@@ -222,8 +222,9 @@ const organ_verb organ_lora_merge_verb = {
 
 static const organ_option combine_options[] = {
     OUTPUT("OUT", lora_combine.write.output, "new directory of the adapter", .required = true),
-    CHOICE("method", "cat|svd|linear|ties|ties_svd|dare_linear|dare_linear_svd|dare_ties|dare_ties_svd|magnitude_prune|magnitude_prune_svd",
-           lora_combine.method, "how to combine, one of peft's combination types", .fallback = "cat", .common = true),
+    TEXT("method", "METHOD", lora_combine.method, "how to combine, see above",
+         .choices = "cat|svd|linear|ties|ties_svd|dare_linear|dare_linear_svd|dare_ties|dare_ties_svd|"
+                    "magnitude_prune|magnitude_prune_svd", .fallback = "cat", .common = true),
     TEXT("weights", "W,W...", lora_combine.weights,
          "factor of each adapter's change, with commas between; negative ones subtract; default 1 for each",
          .common = true),
@@ -253,21 +254,17 @@ const organ_verb organ_lora_combine_verb = {
     .name = "lora combine",
     .shares = true,
     .summary = "make one LoRA adapter of several",
-    .about = "Makes one adapter of 2 to 16 adapters of one base, by the methods of peft's add_weighted_adapter, without "
-             "the base. First it compares their changes B A: cosines and shares of elements with equal and opposed "
-             "signs, for each module and in sum.\n"
-             "  cat              keeps all factors, one after the other: the change is exactly\n"
-             "                   the weighted sum, the rank the sum of the ranks\n"
-             "  svd              the best approximation of that sum of rank R\n"
-             "  linear           adds the factors A, and the factors B, as peft does: also\n"
-             "                   products of one adapter's A with another's B\n"
-             "  ties             keeps the largest values, elects a sign for each and averages\n"
-             "                   those that have it\n"
-             "  dare_linear      drops values by chance, enlarges the others, and adds;\n"
-             "                   dare_ties elects signs\n"
-             "  magnitude_prune  keeps the largest values, and adds\n"
-             "The last four combine the factors like linear, for which all must have one rank; with _svd they combine "
-             "the changes and decompose them. Each then needs a matrix of every adapter in memory.\n"
+    .about = "Makes one adapter of 2 to 16 adapters of one base, by the methods of peft's add_weighted_adapter, "
+             "without the base. First it compares their changes B A: cosines, and shares of elements with equal and "
+             "opposed signs, for each module and in sum.\n"
+             "Method cat keeps all factors, one after the other: the change is exactly the weighted sum, and the rank the "
+             "sum of the ranks. svd writes the best approximation of that sum of rank R. linear adds the factors A and "
+             "the factors B, as peft does, so that the product also has each A with the B of other adapters.\n"
+             "ties keeps the largest values, elects a sign for each place and takes the mean of those that have it. "
+             "dare_linear drops values by chance, enlarges the others and adds them; dare_ties elects signs. "
+             "magnitude_prune keeps the largest values and adds them. These combine the factors, for which all adapters "
+             "must have one rank. With _svd they combine the changes B A and decompose the result; a matrix of every "
+             "adapter must then fit --memory.\n"
              "A module that only some adapters change is combined from those. The scales of the adapters (alpha, "
              "rsLoRA, rank_pattern) are multiplied into the factors; cat keeps them unchanged if one scale is that of "
              "all. Adapters with DoRA are rejected: their change depends on the base.",

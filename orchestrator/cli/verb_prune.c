@@ -14,9 +14,9 @@ typedef struct prune_call {
     organ_call call;
     organ_prune_options prune;
     organ_audit_options audit;
-    organ_merge_audit_options merged; /* audit --recipe */
+    organ_merge_audit_options merged;          /* audit --recipe */
     organ_lora_combine_audit_options combined; /* the same with a report of lora combine */
-    organ_words texts;                /* audit --text */
+    organ_words texts;                         /* audit --text */
 } prune_call;
 #define CALL prune_call
 

@@ -194,7 +194,7 @@ offers() {
 }
 touch file.txt 'two words'
 offers "pru" "prune"
-offers "lora " "extract merge resize sanitize"
+offers "lora " "combine extract merge resize sanitize"
 offers "lora ex" "extract"
 offers "prune --me" "--memory --method"
 offers "prune -" "$(sort <("$organ" help prune | options) <("$organ" help prune | shared) | xargs)"
@@ -222,7 +222,7 @@ offers "orthogonality --pair tiny-qwen2 fi" "file.txt"
 offers "orthogonality --pair tiny-qwen2 " "file.txt tiny-qwen2 tiny-qwen2-gguf two words"
 offers "orthogonality --pair tiny-qwen2 x --dr" "--draws"
 offers "orthogonality --pair=tiny-qwen2 x --dr" "--draws"
-offers "help lora " "extract merge resize sanitize"
+offers "help lora " "combine extract merge resize sanitize"
 offers "help pr" "prune"
 offers "help prune " ""
 offers "completion " "bash fish zsh"

@@ -12,19 +12,20 @@
 
 #include <string.h>
 
-/* Calls the macro SCHEMA(name, version) for each schema: organ.NAME/VERSION, in documents/NAME.txt. */
+/* Calls the macro SCHEMA(name, version) for each schema: organ.NAME/VERSION, in documents/NAME.txt; AUDIT for
+ * those in documents/audits/. */
 /* clang-format off */
 #define SCHEMAS \
     SCHEMA(allocation, 1) \
     SCHEMA(assemble, 1) \
     SCHEMA(audit, 1) \
-    SCHEMA(audit_combine, 1) \
-    SCHEMA(audit_cut, 1) \
-    SCHEMA(audit_gguf, 1) \
-    SCHEMA(audit_labels, 1) \
-    SCHEMA(audit_merge, 1) \
-    SCHEMA(audit_patch, 1) \
-    SCHEMA(audit_vocabulary, 1) \
+    AUDIT(audit_combine, 1) \
+    AUDIT(audit_cut, 1) \
+    AUDIT(audit_gguf, 1) \
+    AUDIT(audit_labels, 1) \
+    AUDIT(audit_merge, 1) \
+    AUDIT(audit_patch, 1) \
+    AUDIT(audit_vocabulary, 1) \
     SCHEMA(autopsy, 1) \
     SCHEMA(compare, 1) \
     SCHEMA(convert, 1) \
@@ -80,8 +81,11 @@
 
 #define FOLDER                "orchestrator/report/schema/documents/"
 #define SCHEMA(name, version) ORGAN_EMBEDDED(organ_schema_##name, FOLDER #name ".txt")
+#define AUDIT(name, version)  ORGAN_EMBEDDED(organ_schema_##name, FOLDER "audits/" #name ".txt")
 SCHEMAS
 #undef SCHEMA
+#undef AUDIT
+#define AUDIT SCHEMA
 ORGAN_EMBEDDED(organ_schema_common_parts, FOLDER "common.txt")
 
 #define SCHEMA(name, version) "organ." #name "/" #version,

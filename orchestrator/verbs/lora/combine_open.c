@@ -2,6 +2,7 @@
  * Opens the adapters of organ lora combine, checks that their method can combine them, and joins their modules. */
 #include "orchestrator/verbs/lora/combine_job.h"
 
+#include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
@@ -56,7 +57,7 @@ static organ_status read_weights(organ_combine_job *job, organ_error *error)
         job->weights[k] = 1;
     for (size_t k = 0; at; k++) {
         char *end;
-        const double value = strtod(at, &end);
+        const double value = organ_strtod(at, &end);
         if (end == at || (*end && *end != ',') || !isfinite((float)value))
             return organ_fail(error, ORGAN_USAGE, "`weights` \"%s\": expected numbers with commas between them",
                               job->options->weights);
