@@ -369,7 +369,7 @@ static json_t *document_of(const void *context)
         SET_TEXT("schema", "organ.lora_combine/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", dry_run),
         SET("adapters", adapters_json(job)), SET_TEXT("text", job->method->text),
         SET("parameters", parameters_json(job)), SET_COUNT("r", job->rewrite.rank),
-        SET_IF(job->rewrite.keeps, "scale", json_real(job->rewrite.scale)), SET_FLAG("unchanged", job->unchanged),
+        SET_REAL("scale", job->rewrite.keeps ? job->rewrite.scale : 1), SET_FLAG("unchanged", job->unchanged),
         SET("compared", compared_json(job)), SET("modules", rows), SET("copied", rest), SET("totals", totals_json(job)),
         SET_SENTENCES("organ.lora_combine/1", "definitions", NULL), SET("run", run));
 }

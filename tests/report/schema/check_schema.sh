@@ -50,7 +50,7 @@ find "$top/orchestrator/" -name '*.c' -exec cat {} + | tr -s '\n ' ' ' | grep -o
     sed -E 's,.*"organ\.([a-z_]+)/[0-9]+"\, "([a-z_]+)",\1 \2,' | LC_ALL=C sort -u >../parts
 judge "only $(wc -l <../parts) parts of sentences" test "$(wc -l <../parts)" -ge 25
 while read -r name part; do
-    judge "$name has no sentences $part" grep -qE "^\\\$$part  sentences" "$top/orchestrator/report/schema/documents/"{"$name",common}.txt
+    judge "$name has no sentences $part" grep -rqE --include="$name.txt" --include=common.txt "^\\\$$part  sentences" "$top/orchestrator/report/schema/documents"
 done <../parts
 
 # Five members that stand twice in the texts are a part of kind "members" (schema_text.h).
@@ -64,7 +64,7 @@ twice() {
             seen[text] = FILENAME ", line " number - 4
         }' "$@"
 }
-twice "$top"/orchestrator/report/schema/documents/*.txt >../found
+twice "$top"/orchestrator/report/schema/documents/{,audits/}*.txt >../found
 judge "members stand twice: $(head -n 1 ../found)" test ! -s ../found
 
 refused 2 "did you mean 'organ.prune/1'?" schema prune
