@@ -108,7 +108,7 @@ def row_of(name, scratch):
         subprocess.run([ROOT / "build/checks/arch_model", name, source], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
         config = json.loads((source / "config.json").read_text())
         (source / "config.json").write_text(json.dumps({**config, **settings_of(name)}))
-    organ("convert", source, "-o", made, "--to", "gguf", "--dtype", "f32")
+    organ("convert", source, "-o", made, "--to", "gguf", "--dtype", "f32", "--mmproj", "none")
     text = scratch / "text"
     text.write_text((ROOT / "fixtures/tiny-qwen2/heldout.txt").read_text()[:1200] if name.startswith("tiny-") else TEXT)
     ids = organ("tokenize", source, "--text", text, "--ids")["ids"]

@@ -74,7 +74,7 @@ def convert(name, scratch, settings):
     if settings:
         config = json.loads((source / "config.json").read_text())
         (source / "config.json").write_text(json.dumps({**config, **settings}))
-    return source, made, organ("convert", source, "-o", made, "--to", "gguf", "--dtype", "f32")
+    return source, made, organ("convert", source, "-o", made, "--to", "gguf", "--dtype", "f32", "--mmproj", "none")
 
 
 def transformers_logits(name, folder, tokens, text=False):

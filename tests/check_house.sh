@@ -106,6 +106,7 @@ formats/architecture base tensor
 formats/config base architecture
 formats/gguf base remote tensor
 formats/imatrix base remote gguf
+formats/towers base gguf
 formats/safetensors base remote tensor
 formats/model base remote tensor architecture gguf safetensors
 formats/names base remote gguf
@@ -171,6 +172,7 @@ formats/config model_config.h
 formats/architecture pairing.h mtp_types.h families.h config_readers.h layer_values.h sizes.h settings.h
 formats/gguf file.h typed_values.h
 formats/imatrix imatrix.h
+formats/towers towers.h
 formats/model recognise.h organ_directory.h recognise_lists.h composed.h
 formats/names names.h hub_requests.h
 formats/patch patch.h delta.h

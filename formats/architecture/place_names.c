@@ -83,7 +83,8 @@ bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const pair
     if (!named && (gguf || part->part != PART_OUTPUT))
         return false;
     if (!named)
-        snprintf(name, ORGAN_PLACE_NAME, "lm_head.%s", part->bias ? "bias" : "weight");
+        snprintf(name, ORGAN_PLACE_NAME, "%.*s%s", (int)(strlen(m->head) - strlen("weight")), m->head,
+                 part->bias ? "bias" : "weight");
     else if (layer >= 0 && gguf)
         snprintf(name, ORGAN_PLACE_NAME, "blk.%lld.%s", (long long)layer, tail);
     else if (layer >= 0)

@@ -191,7 +191,7 @@ const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_
  * format: the larger weight, such as a stack, counts as that of safetensors. */
 
 /* The function that a place applies to each value x. Places of made weights have one towards GGUF: not the inverse
- * functions MINUS_ONE, LOG and LOG_MINUS. */
+ * functions MINUS_ONE, LOG, LOG_MINUS and SOFTPLUS_BACK. */
 typedef enum organ_row_function {
     ORGAN_ROW_SAME,      /* x */
     ORGAN_ROW_PLUS_ONE,  /* x + 1 */
@@ -201,7 +201,9 @@ typedef enum organ_row_function {
     ORGAN_ROW_MINUS_EXP, /* -exp(x) */
     ORGAN_ROW_SCALE,     /* x * factors[0] * factors[1] */
     /* log(-x): of the FP32 numbers y with -exp(y) = x, the one with the shortest mantissa */
-    ORGAN_ROW_LOG_MINUS
+    ORGAN_ROW_LOG_MINUS,
+    ORGAN_ROW_SOFTPLUS,     /* log(1 + exp(x)), computed in FP64 */
+    ORGAN_ROW_SOFTPLUS_BACK /* log(exp(x) - 1), computed in FP64 */
 } organ_row_function;
 
 /* How a place combines its source with a second weight, the counterpart. If the place is transposed or has

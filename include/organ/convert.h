@@ -19,6 +19,10 @@ ORGAN_API_BEGIN
 /* The values of `mtp`. */
 #define ORGAN_CONVERT_BLOCKS "keep|only|none"
 
+/* The values of `mmproj` to GGUF, and those of `mmproj_type`. */
+#define ORGAN_CONVERT_TOWERS      "keep|only|none"
+#define ORGAN_CONVERT_TOWER_TYPES "f16|bf16|f32|q8_0"
+
 /* The options of `organ convert`. */
 typedef struct organ_convert_options {
     size_t size; /* see ORGAN_DEFAULTS */
@@ -37,6 +41,15 @@ typedef struct organ_convert_options {
      * NULL: to GGUF
      * "keep" if llama.cpp runs the blocks, else "none" with a note; to safetensors "keep" */
     const char *mtp;
+    /* Vision and audio towers. To GGUF one of ORGAN_CONVERT_TOWERS: "keep" also writes them as a file mmproj-NAME.gguf
+     * next to the text model NAME.gguf, "only" writes them alone to the output, "none" leaves them out. NULL: "keep",
+     * but "none" with a note for towers that organ has no rules for. To safetensors the path of an mmproj, whose towers
+     * become part of the model; it needs `config`. */
+    const char *mmproj;
+    const char *mmproj_type; /* to GGUF: type of the towers' matrices, one of ORGAN_CONVERT_TOWER_TYPES; NULL: "f16" */
+    /* to safetensors with an mmproj: path of the config.json of the model from which both GGUF files were made; it
+     * becomes the output's, with the type of the output. Files of the preprocessor next to it are copied */
+    const char *config;
 } organ_convert_options;
 ORGAN_DEFAULTS(convert, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.type = "same")
 

@@ -223,6 +223,16 @@ static const organ_option convert_options[] = {
          "blocks for multi-token prediction: keep; none: leave them out; only: write them alone, to GGUF with "
          "embedding, final norm and head, as a file mtp-NAME.gguf next to a model without them. Default: keep, but to "
          "GGUF only those that llama.cpp runs", .choices = ORGAN_CONVERT_BLOCKS),
+    TEXT("mmproj", "WHICH|FILE", convert.mmproj,
+         "vision and audio towers. To GGUF: keep: write them too, as mmproj-NAME.gguf next to OUT NAME.gguf; only: "
+         "write them alone, as OUT; none: leave them out. Default: keep, but none with a note if organ has no rules. "
+         "To safetensors: FILE is the mmproj whose towers become part of OUT; it needs --config",
+         .choices = ORGAN_CONVERT_TOWERS, .open = true, .names = ORGAN_NAMES_INPUT),
+    TEXT("mmproj-dtype", "TYPE", convert.mmproj_type,
+         "GGUF: type of the towers' matrices; default: f16. Convolutions of patches, tables of positions and vectors "
+         "have the types that llama.cpp needs", .choices = ORGAN_CONVERT_TOWER_TYPES, .any_case = true),
+    INPUT("config", "FILE", convert.config,
+          "to safetensors with --mmproj FILE: the config.json of the model from which both GGUF files were made"),
     TEXT("format", "NAME", convert.format,
          "to safetensors, of a quantised safetensors model: turn AWQ, GPTQ or compressed-tensors into this format with "
          "the same codes, scales and zero points", .choices = ORGAN_CONVERT_FORMATS),
@@ -248,8 +258,12 @@ const organ_verb organ_convert_verb = {
              "With --format no value changes: codes, scales and zero points are those of MODEL, and all other tensors "
              "are copied. What the format lacks (AWQ: codes of other than 4 bits, groups of several sizes, an index "
              "of GPTQ's act-order) is an error that names the tensor.\n"
-             "Quantised tensors of MODEL are dequantised first, except with --dtype codes. Tensors of vision and "
-             "audio towers are left out, and a note gives their number. If a tensor, the architecture or the "
+             "Towers: to GGUF, the vision and audio towers of families that organ knows become a second file, "
+             "mmproj-NAME.gguf, which llama.cpp loads next to the text model. A tensor of a tower without a rule, and "
+             "a setting that llama.cpp does not compute, is an error. With --mmproj FILE --config FILE, a text model "
+             "and its mmproj become one safetensors model again.\n"
+             "Quantised tensors of MODEL are dequantised first, except with --dtype codes. Towers of other families "
+             "are left out, and a note gives the number of tensors. If a tensor, the architecture or the "
              "tokenizer cannot be converted, the error names it and nothing is written. If organ has no rules for an "
              "architecture, but all tensors have usual names of transformers, it converts only the names; only organ "
              "can read such a GGUF file.",
@@ -260,6 +274,7 @@ const organ_verb organ_convert_verb = {
               "Writes a file for llama.cpp; matrices keep their type."},
              {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --dtype q4_k",
               "Writes a GGUF file with matrices of 4.5 bits per weight."},
+             {"organ convert Qwen3-VL-4B -o VL.gguf --to gguf", "Writes VL.gguf and mmproj-VL.gguf."},
              {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."},
              {"organ convert Qwen3-8B-AWQ -o DIR --to safetensors --format gptq", "AWQ to GPTQ, with equal codes."}),
     .exits = {.content = "the architecture, a tensor or the tokenizer cannot be converted"},

@@ -138,6 +138,19 @@ organ_status organ_layout_plan_texts(const organ_model *model, organ_piece *piec
 organ_status organ_layout_plan_gguf(const organ_model *model, organ_piece *pieces, size_t count, const char *name,
                                     organ_gguf_writer *writer, organ_layout *layout, organ_error *error);
 
+/* One of several GGUF files: its name, its key-values, to which the plan adds the tensors, and how many pieces it gets.
+ */
+typedef struct organ_gguf_part {
+    const char *name;
+    organ_gguf_writer *writer;
+    size_t pieces;
+} organ_gguf_part;
+
+/* Plans `count` GGUF files, which get the pieces in their order, all of them together; otherwise as
+ * organ_layout_plan_gguf. */
+organ_status organ_layout_plan_ggufs(const organ_model *model, organ_piece *pieces, const organ_gguf_part *parts,
+                                     size_t count, organ_layout *layout, organ_error *error);
+
 /* Plans one safetensors file named `name`, whose "__metadata__" is `metadata`. The pieces keep their order, and their
  * data begin at byte `begin`, a multiple of 8: blanks fill up the header. Sets bytes, file and offset in `pieces`,
  * which must outlive the layout with their names and the model. Returns ORGAN_BAD_INPUT for two tensors of one name, an
@@ -167,14 +180,6 @@ bool organ_layout_grow(organ_layout *layout, size_t more);
  * Returns ORGAN_BAD_INPUT if the format cannot store a piece. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
-
-/* One of several GGUF files: its name, its key-values, to which the plan adds the tensors, and how many pieces it gets.
- */
-typedef struct organ_gguf_part {
-    const char *name;
-    organ_gguf_writer *writer;
-    size_t pieces;
-} organ_gguf_part;
 
 /* Replaces all files of a GGUF layout by `count` files, which get the pieces in their order, all of them together.
  * Bytes between the tensors of the former files are not kept. Returns ORGAN_BAD_INPUT if the format cannot store a

@@ -341,12 +341,22 @@ organ_status organ_layout_plan_texts(const organ_model *model, organ_piece *piec
     return plan_shards(model, pieces, count, max, /*single_only=*/false, &shards, layout, error);
 }
 
+organ_status organ_layout_plan_ggufs(const organ_model *model, organ_piece *pieces, const organ_gguf_part *parts,
+                                     size_t count, organ_layout *layout, organ_error *error)
+{
+    *layout = (organ_layout){.model = model, .format = "GGUF", .pieces = pieces};
+    for (size_t f = 0; f < count; f++)
+        layout->piece_count += parts[f].pieces;
+    measure_pieces(layout, error);
+    for (size_t f = 0, first = 0; f < count && !error->status; first += parts[f++].pieces)
+        add_gguf(layout, &parts[f], first, error);
+    return error->status;
+}
+
 organ_status organ_layout_plan_gguf(const organ_model *model, organ_piece *pieces, size_t count, const char *name,
                                     organ_gguf_writer *writer, organ_layout *layout, organ_error *error)
 {
-    *layout = (organ_layout){.model = model, .pieces = pieces, .piece_count = count};
-    return measure_pieces(layout, error) ? error->status
-                                         : add_gguf(layout, &(organ_gguf_part){name, writer, count}, 0, error);
+    return organ_layout_plan_ggufs(model, pieces, &(organ_gguf_part){name, writer, count}, 1, layout, error);
 }
 
 organ_status organ_layout_plan_file(const organ_model *model, organ_piece *pieces, size_t count, const char *name,

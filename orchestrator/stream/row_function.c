@@ -43,6 +43,10 @@ static organ_row_function inverse_of(organ_row_function function)
         return ORGAN_ROW_LOG_MINUS;
     case ORGAN_ROW_LOG_MINUS:
         return ORGAN_ROW_MINUS_EXP;
+    case ORGAN_ROW_SOFTPLUS:
+        return ORGAN_ROW_SOFTPLUS_BACK;
+    case ORGAN_ROW_SOFTPLUS_BACK:
+        return ORGAN_ROW_SOFTPLUS;
     default:
         return function;
     }
@@ -52,6 +56,10 @@ static float scaled(const organ_row_place *place, bool inverse, float value)
 {
     return inverse ? value / (place->factors[0] * place->factors[1]) : value * place->factors[0] * place->factors[1];
 }
+
+/* As in torch, the function is x itself above 20. */
+static float softplus(float x) { return x > 20 ? x : (float)log1p(exp((double)x)); }
+static float softplus_back(float y) { return y > 20 ? y : (float)log(expm1((double)y)); }
 
 /* expf and logf of the C library give the same bits whatever instruction set organ selects. */
 void organ_row_apply(const organ_row_place *place, bool inverse, float *values, size_t count)
@@ -79,6 +87,12 @@ void organ_row_apply(const organ_row_place *place, bool inverse, float *values, 
             break;
         case ORGAN_ROW_LOG_MINUS:
             values[k] = shortest_log(-values[k]);
+            break;
+        case ORGAN_ROW_SOFTPLUS:
+            values[k] = softplus(values[k]);
+            break;
+        case ORGAN_ROW_SOFTPLUS_BACK:
+            values[k] = softplus_back(values[k]);
             break;
         case ORGAN_ROW_SAME:
             break;

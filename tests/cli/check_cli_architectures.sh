@@ -63,7 +63,7 @@ done
 make olmo2 solar_open
 for type in olmo2 solar_open; do
     ends 0 perplexity $type --text "$text" --max-tokens 100 --context 32 -o sums --write-imatrix --quiet
-    ends 0 convert $type -o made.gguf --to gguf --quiet
+    ends 0 convert $type -o made.gguf --to gguf --mmproj none --quiet
     ends 0 prune made.gguf -o pruned.gguf --method wanda --sparsity 50 --imatrix sums/imatrix.gguf --quiet
     rm -r sums made.* pruned.*
 done

@@ -34,7 +34,7 @@ row=0
 while IFS=$'\t' read -r name type _ _ ways sha256 settings; do
     [[ $name == \#* ]] && continue
     [[ -e $name ]] || make "$name" "${settings/#-/{\}}"
-    ends 0 convert "$name" -o made.gguf --to gguf --dtype "$type" --quiet --force
+    ends 0 convert "$name" -o made.gguf --to gguf --dtype "$type" --mmproj none --quiet --force
     judge "$name $type is not the file that was compared with llama.cpp's" test "$(sha256sum <made.gguf)" = "$sha256  -"
     [[ $type != f32 ]] && continue
     if in_part && ((row++ % 3)); then continue; fi
@@ -49,7 +49,7 @@ done <"$root/fixtures/convert.tsv"
 for type in lfm2-adjusted nemotron_h-gguf qwen3_vl_moe-gguf stablelm gemma3-short internlm3 iquestcoder; do
     [[ -e $type ]] || make $type
     cp $type.json $type/tokenizer.json
-    ends 0 convert $type -o $type.gguf --to gguf --quiet
+    ends 0 convert $type -o $type.gguf --to gguf --mmproj none --quiet
     ends 0 perplexity $type --compare $type.gguf --text tiny-qwen2/heldout.txt --context 16 --max-tokens 64 --json --quiet
     scores_alike "the GGUF file of $type scores otherwise"
 done
@@ -62,7 +62,7 @@ says "0.4 and inf"
 both_ways=(mamba-gguf qwen3_next falcon_h1-gguf kimi_linear-gguf gemma4_text-moe)
 in_part || both_ways+=(stablelm granitemoehybrid nemotron_h-gguf nemotron_h-latent-gguf minimax-gguf internlm3 jamba mamba2 lfm2_moe qwen3_5_moe_text apertus gemma4_text-shared)
 for type in "${both_ways[@]}"; do
-    ends 0 convert $type -o wide.gguf --to gguf --quiet --force
+    ends 0 convert $type -o wide.gguf --to gguf --mmproj none --quiet --force
     ends 0 convert wide.gguf -o first --to safetensors --dtype bf16 --quiet --force
     ends 0 convert first -o first.gguf --to gguf --dtype bf16 --quiet --force
     ends 0 convert first.gguf -o second --to safetensors --quiet --force
@@ -79,7 +79,7 @@ differs="llama.cpp computes something else"
 # llama.cpp does not apply these settings, which its files have (bench/compare_logits.py measures what it computes instead)
 while IFS='|' read -r type words; do
     [[ -e $type ]] || make "$type" "$(awk -F '\t' -v name="$type" '$1 == name && $7 != "-" { print $7; exit }' "$root/fixtures/convert.tsv")"
-    ends 0 convert "$type" -o noted.gguf --to gguf --force
+    ends 0 convert "$type" -o noted.gguf --to gguf --mmproj none --force
     says "$differs: it $words"
 done <<'END'
 exaone4|applies the sliding window, and leaves full layers without rotation, only in models of 64 layers
@@ -91,7 +91,7 @@ deepseek_v3|gives the norms of latent vectors the epsilon rms_norm_eps instead o
 END
 for type in llama gemma4_text-moe glm4; do
     [[ -e $type ]] || make $type
-    ends 0 convert $type -o noted.gguf --to gguf --force
+    ends 0 convert $type -o noted.gguf --to gguf --mmproj none --force
     ! grep -q "$differs" ../err || bad "$type: a note, although llama.cpp computes the same" ../err
 done
 # llama.cpp caps logits at 30 if a file of Gemma 4 has no key; transformers divides by a cap of 0
@@ -274,13 +274,13 @@ refused 3 "up_proj.weight_scale" \
 for type in falcon_h1 qwen3_5_text; do
     [[ -e $type ]] || make $type
     cp $type.json $type/tokenizer.json
-    ends 0 convert $type -o wide.gguf --to gguf --dtype q8_0 --quiet --force
+    ends 0 convert $type -o wide.gguf --to gguf --dtype q8_0 --mmproj none --quiet --force
     ends 0 convert wide.gguf -o again/$type --to safetensors --dtype codes --quiet
     if [[ $type == falcon_h1 ]]; then
         jq '. + {attention_out_multiplier: 0.5, mlp_multipliers: [0.5, 0.25], ssm_multipliers: [0.5, 1, 1, 1, 1]}' again/$type/config.json >set.json
         mv set.json again/$type/config.json
     fi
-    ends 0 convert again/$type -o again.gguf --to gguf --dtype codes --quiet --force
+    ends 0 convert again/$type -o again.gguf --to gguf --dtype codes --mmproj none --quiet --force
     judge "$type keeps no codes" test "$("$organ" inspect again.gguf --tensors --json | jq '[.tensors[] | select(.dtype == "Q8_0")] | length')" -ge 8
     ends 0 perplexity again/$type --text tiny-qwen2/heldout.txt --context 16 --max-tokens 128 --compare again.gguf --json --quiet
     judge "$type and its GGUF file differ by more than rounding to BF16" jq -e '[.models[].figures.nll] | ((.[0] - .[1]) | fabs) < 5e-4 * .[0]' ../out

@@ -14,6 +14,7 @@ const fuzz_target fuzz_targets[] = {
     {"index", fuzz_index, fuzz_mutate_json, JSON_WORDS, 8192, 20000},
     {"gguf", fuzz_gguf, fuzz_mutate_gguf, GGUF_WORDS, 8192, 20000},
     {"gguf_values", fuzz_gguf_values, fuzz_mutate_any, JSON_WORDS, 512, 20000},
+    {"towers", fuzz_towers, fuzz_mutate_any, JSON_WORDS, 8192, 10000},
     {"gguf_tokenizer", fuzz_gguf_tokenizer, fuzz_mutate_gguf, GGUF_WORDS, 8192, 5000},
     {"tokenizer_json", fuzz_tokenizer_json, fuzz_mutate_json, JSON_WORDS, 4096, 5000},
     {"tekken", fuzz_tekken, fuzz_mutate_json, JSON_WORDS, 16384, 3000},

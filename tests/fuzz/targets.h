@@ -9,6 +9,7 @@ void fuzz_safetensors(const uint8_t *data, size_t size);
 void fuzz_index(const uint8_t *data, size_t size);
 void fuzz_gguf(const uint8_t *data, size_t size);
 void fuzz_gguf_values(const uint8_t *data, size_t size);
+void fuzz_towers(const uint8_t *data, size_t size);
 void fuzz_gguf_tokenizer(const uint8_t *data, size_t size);
 void fuzz_tokenizer_json(const uint8_t *data, size_t size);
 void fuzz_tekken(const uint8_t *data, size_t size);

@@ -3,6 +3,7 @@
 
 #include "formats/base/format_rest.h"
 #include "formats/base/plain_numbers.h"
+#include "formats/base/word_lists.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -170,7 +171,8 @@ static void check_path(words_reader *r, const char *field, const char *path, con
 static json_t *text_word(words_reader *r, const char *field, const json_t *value, const organ_option *option)
 {
     const char *const text = plain_text(r, field, value);
-    if (text && option->names != ORGAN_NAMES_NOTHING)
+    /* a value that is one of the option's words is no path */
+    if (text && option->names != ORGAN_NAMES_NOTHING && !organ_lists_word(option->choices, '|', text, strlen(text)))
         check_path(r, field, text, option);
     return text ? organ_json_sprintf("%s%s", option->names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text)
                 : NULL;

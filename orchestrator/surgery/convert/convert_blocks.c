@@ -13,9 +13,11 @@
 
 place_model organ_convert_model(const organ_convert_job *job)
 {
-    return (place_model){job->pairing, job->family, job->gguf_family,
-                         &job->config, job->prefix, organ_text_head(job->weights),
-                         job->drafts,  job->blocks};
+    const bool named = !job->to_gguf && job->towers.written;
+    return (place_model){job->pairing,     job->family,
+                         job->gguf_family, &job->config,
+                         job->prefix,      named ? job->towers.model.family->head : organ_text_head(job->weights),
+                         job->drafts,      job->blocks};
 }
 
 static const char *type_of(const organ_convert_job *job)

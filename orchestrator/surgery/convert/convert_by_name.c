@@ -358,8 +358,10 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
     const organ_matrices m = organ_row_place_matrices(w);
     if (source->count == 1 && w->scheme == ORGAN_SCHEME_PLAIN && !w->scale && !w->global &&
         place->function == ORGAN_ROW_SAME && organ_convert_is_straight(place, m.rows) &&
-        piece->dtype == w->codes->dtype && job->facts[place->piece].rows == m.count * m.rows)
+        piece->dtype == w->codes->dtype && job->facts[place->piece].rows == m.count * m.rows) {
         piece->same = w->codes;
+        piece->model = source->tower ? job->towers.file : NULL;
+    }
 }
 
 /* Whether the place's piece gets values, or codes of the source's type, or numbers of such codes. */
@@ -441,35 +443,43 @@ static void set_costs(organ_convert_job *job)
         job->pieces[job->places[job->sources[s].first].piece].cost += organ_weight_bytes(job->sources[s].weight);
 }
 
+static organ_status plan_weight(organ_convert_job *job, const organ_weight *weight, organ_error *error)
+{
+    convert_source *const source = &job->sources[job->source_count];
+    *source = (convert_source){.weight = weight, .first = job->place_count};
+    if (organ_convert_find_codes(job, source, error))
+        return error->status;
+    if (job->by_name)
+        organ_convert_named(job, source->weight, error);
+    else
+        organ_convert_tensor(job, source->weight, error);
+    job->source_count += source->count > 0;
+    organ_rows_passed();
+    return error->status;
+}
+
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
 {
-    const organ_weights *const w = job->weights;
+    const organ_weights *const w = job->weights, *const towers = job->towers.weights;
     /* + 1: functions that add pieces read sources[source_count], also after the last source */
-    if (!(job->sources = calloc(w->count + 1, sizeof *job->sources)))
+    if (!(job->sources = calloc(w->count + (towers ? towers->count : 0) + 1, sizeof *job->sources)))
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < w->unmatched_count; k++)
         if (!w->unmatched[k].dropped)
             return organ_convert_unknown(job, w->unmatched[k].tensor->name, w->unmatched[k].why, error);
     if (!job->to_gguf)
         organ_convert_choose_forms(job);
-    for (size_t k = 0; k < w->count && !error->status; k++) {
-        convert_source *const source = &job->sources[job->source_count];
-        *source = (convert_source){.weight = &w->weights[k], .first = job->place_count};
-        if (organ_convert_find_codes(job, source, error))
-            return error->status;
-        if (job->by_name)
-            organ_convert_named(job, source->weight, error);
-        else
-            organ_convert_tensor(job, source->weight, error);
-        job->source_count += source->count > 0;
-        organ_rows_passed();
-    }
+    for (size_t k = 0; k < w->count && !job->towers.only && !error->status; k++)
+        if (!organ_convert_is_tower(job, &w->weights[k]) || !job->towers.written)
+            plan_weight(job, &w->weights[k], error);
+    job->sources[job->source_count] = (convert_source){0};
     if (!error->status && job->by_name && job->to_gguf)
         check_names_return(job, error);
-    else if (!error->status && !job->by_name)
+    else if (!error->status && !job->by_name && !job->towers.only)
         organ_convert_computed(job, error);
-    if (error->status || plan_check(job, error) || organ_convert_check_blocks(job, error) ||
-        organ_convert_tensor_scales(job, error) || organ_convert_finish_forms(job, error))
+    if (error->status || organ_convert_plan_towers(job, error) || plan_check(job, error) ||
+        organ_convert_check_blocks(job, error) || organ_convert_tensor_scales(job, error) ||
+        organ_convert_finish_forms(job, error))
         return error->status;
     set_costs(job);
     for (size_t s = 0; s < job->source_count && !error->status; s++)

@@ -193,6 +193,10 @@ static double check_factor(const float factors[2], float made)
     return (double)(factors[0] != made ? factors[0] : factors[1]);
 }
 
+/* Whether config.json is that of the model from which the GGUF file was made: it may have a window that the file
+ * lacks. */
+static bool has_own_config(const organ_convert_job *job) { return !job->to_gguf && job->towers.written; }
+
 static void check_layer(const organ_convert_job *job, const organ_forward_config *made, unsigned l, organ_error *error)
 {
     const organ_layer_kind *const a = &job->config.kinds[l], *const b = &made->kinds[l];
@@ -204,7 +208,7 @@ static void check_layer(const organ_convert_job *job, const organ_forward_config
         double before, after;
     } settings[] = {
         {"the sparse attention of a layer", a->indexed != b->indexed && made->blocks.size, a->indexed, b->indexed},
-        {"the window of a layer", a->window != b->window && made->window, a->window, b->window},
+        {"the window of a layer", a->window != b->window && made->window && !has_own_config(job), a->window, b->window},
         {"the kind of a layer", a->mixer != b->mixer || a->second != b->second, a->mixer, b->mixer},
         {"a layer with experts", a->mixture != b->mixture, a->mixture, b->mixture},
         {"the width of a layer's feed-forward", a->feed && !a->mixture && a->intermediate != b->intermediate,
@@ -254,7 +258,7 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
         window = window || job->config.kinds[l].window != made->kinds[l].window;
         check_layer(job, made, l, error);
     }
-    if (window && !error->status)
+    if (window && !has_own_config(job) && !error->status)
         organ_progress_warn(
             job->progress,
             "the sliding window of %u tokens is lost: files of %s do not store it, so longer texts get other scores",

@@ -518,24 +518,11 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     return text;
 }
 
-/* Without a tokenizer in the GGUF file there is no generation_config.json either. */
-organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
+/* Adds the files of the tokenizer to job->files. `config`: text of config.json. Without a tokenizer in the GGUF file
+ * there is no generation_config.json either. */
+static organ_status config_tokenizer(organ_convert_job *job, const char *config, organ_error *error)
 {
-    if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)
-        return organ_fail(error, ORGAN_USAGE, "`dtype`: tensors of safetensors can become bf16, f16 or f32");
-    enum { MOST_FILES = 8 }; /* those added below and the two of organ_convert_pooling */
-    if (!(job->files = calloc(MOST_FILES, sizeof *job->files)))
-        return organ_fail_memory(error, job->options->model);
-    if (organ_convert_check_layers(job, error) != ORGAN_OK)
-        return error->status;
-    char *const config = job->by_name ? config_text_by_name(job, error) : config_text(job, error);
-    job->files[job->file_count++] = (organ_written_file){.name = "config.json", .bytes = config};
-    char *const card = error->status ? NULL : organ_convert_card(job, error);
-    if (card)
-        job->files[job->file_count++] = (organ_written_file){.name = "README.md", .bytes = card};
-    if (!error->status)
-        organ_convert_pooling(job, error);
-    if (error->status || organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
+    if (organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
         !organ_gguf_find(job->model->gguf, "tokenizer.ggml.model"))
         return error->status;
     organ_written_file *const made = job->files + job->file_count;
@@ -558,4 +545,30 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
     if (pieces.bytes)
         job->files[job->file_count++] = pieces;
     return error->status;
+}
+
+organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
+{
+    if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)
+        return organ_fail(error, ORGAN_USAGE, "`dtype`: tensors of safetensors can become bf16, f16 or f32");
+    /* those added below, the two of organ_convert_pooling, those of the preprocessor, and the end of the list */
+    enum { MOST_FILES = 8 + CONVERT_TOWER_FILES + 1 };
+    if (!(job->files = calloc(MOST_FILES, sizeof *job->files)))
+        return organ_fail_memory(error, job->options->model);
+    if (organ_convert_check_layers(job, error) != ORGAN_OK)
+        return error->status;
+    char *config;
+    if (job->towers.written)
+        config = organ_convert_tower_config(job, error);
+    else
+        config = job->by_name ? config_text_by_name(job, error) : config_text(job, error);
+    job->files[job->file_count++] = (organ_written_file){.name = "config.json", .bytes = config};
+    char *const card = error->status ? NULL : organ_convert_card(job, error);
+    if (card)
+        job->files[job->file_count++] = (organ_written_file){.name = "README.md", .bytes = card};
+    if (!error->status)
+        organ_convert_pooling(job, error);
+    if (!error->status)
+        organ_convert_tower_files(job, error);
+    return error->status ? error->status : config_tokenizer(job, config, error);
 }

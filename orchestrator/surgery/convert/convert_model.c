@@ -32,10 +32,12 @@
 static json_t *convert_parameters(void *context)
 {
     const organ_convert_job *const job = context;
-    return ORGAN_OBJECT(SET_TEXT("to", job->options->to), SET_TEXT("type", job->options->type),
-                        SET_TEXT("dtype", organ_dtype_name(job->type)), SET_BYTES_OF("pre", job->options->pre),
-                        SET_BYTES_OF("mtp", job->options->mtp),
-                        SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
+    return ORGAN_OBJECT(
+        SET_TEXT("to", job->options->to), SET_TEXT("type", job->options->type),
+        SET_TEXT("dtype", organ_dtype_name(job->type)), SET_BYTES_OF("pre", job->options->pre),
+        SET_BYTES_OF("mtp", job->options->mtp), SET_BYTES_OF("mmproj", job->to_gguf ? job->options->mmproj : NULL),
+        SET_BYTES_OF("mmproj_type", job->to_gguf && job->towers.written ? organ_dtype_name(job->towers.type) : NULL),
+        SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
 /* The blocks for multi-token prediction of the output. */
@@ -46,12 +48,25 @@ static json_t *blocks_json(const organ_convert_job *job)
                         SET_BYTES_OF("dispute", job->mtp->dispute));
 }
 
+/* The towers of the output; to GGUF with their file. */
+static json_t *towers_json(const organ_convert_job *job)
+{
+    const convert_towers *const t = &job->towers;
+    uint64_t bytes = 0;
+    for (size_t k = t->first; k < job->piece_count; k++)
+        bytes += job->pieces[k].bytes;
+    return ORGAN_OBJECT(SET_TEXT("projector", t->model.family->projector),
+                        SET_COUNT("tensors", job->piece_count - t->first), SET_COUNT("bytes", bytes),
+                        SET_BYTES_OF("file", t->name), SET_FLAG("only", t->only), SET_COUNT("f16_rows", t->plain));
+}
+
 static json_t *convert_document(void *context, const organ_writing *made)
 {
     const organ_convert_job *const job = context;
     return ORGAN_OBJECT(SET_TEXT("architecture", job->pairing->architecture),
                         SET_TEXT("general_architecture", job->pairing->gguf), SET_FLAG("by_name", job->by_name),
                         SET_IF(job->blocks, "mtp", blocks_json(job)),
+                        SET_IF(job->towers.written, "mmproj", towers_json(job)),
                         SET("totals", organ_layout_totals_json(organ_write_files(made), job->dropped)),
                         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
                         SET("types", organ_pieces_types_json(job->pieces, job->piece_count)),
@@ -91,6 +106,8 @@ static organ_status check_tokenizer_bytes(const organ_convert_job *job, const ch
 static organ_status check_output(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;
+    if (job->towers.only)
+        return ORGAN_OK;
     const organ_trial check = {.model = job->model,
                                .path = path,
                                .engine = job->engine,
@@ -108,6 +125,21 @@ static organ_status check_output(void *context, const char *to, const char *path
         return ORGAN_OK;
     }
     return organ_trial_run(&check, error);
+}
+
+/* The key-values of a GGUF output are checked before its tensors are written. Called by organ_write_run. */
+static organ_status check_begun(void *context, const char *to, const char *path, organ_error *error)
+{
+    const organ_convert_job *const job = context;
+    if (job->towers.written && organ_convert_check_towers(job, to, error))
+        return error->status;
+    return job->towers.only ? ORGAN_OK : organ_convert_check(context, to, path, error);
+}
+
+static organ_status convert_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
+{
+    const organ_convert_job *const job = context;
+    return organ_run_inputs_add(inputs, "config", job->options->config, error);
 }
 
 /* ---- options ---- */
@@ -237,6 +269,23 @@ static organ_status find_tied(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
+/* Towers without the text model, whose architecture may be unknown. */
+static organ_status open_towers(organ_convert_job *job, organ_error *error)
+{
+    const organ_hf_config *const config = &job->model->config;
+    if (organ_model_load_json(job->model, "config.json", "config.json", &job->file, error))
+        return error->status;
+    if (!job->file)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no config.json", job->model->path);
+    job->named = (forward_pairing){.architecture = config->architecture,
+                                   .gguf = "clip",
+                                   .model_type = config->model_type,
+                                   .keys = "",
+                                   .rest = "{}"};
+    job->pairing = &job->named;
+    return organ_convert_find_towers(job, error);
+}
+
 static organ_status convert_open(organ_convert_job *job, organ_error *error)
 {
     const organ_convert_options *const o = job->options;
@@ -258,16 +307,19 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
                           "%s: has the block for multi-token prediction without the layers of the model: convert the "
                           "whole model",
                           o->model);
-    if (organ_weights_find(job->model, &job->weights, error) || read_type(job, error) ||
-        (job->keeps_codes && organ_refuse_rotated(job->model, job->weights, error)) ||
+    if (organ_weights_find(job->model, &job->weights, error) || read_type(job, error))
+        return error->status;
+    if (job->to_gguf && o->mmproj && strcmp(o->mmproj, "only") == 0)
+        return open_towers(job, error);
+    if ((job->keeps_codes && organ_refuse_rotated(job->model, job->weights, error)) ||
         organ_convert_find_architecture(job, error))
         return error->status;
-    if (job->by_name)
-        return job->options->mtp && strcmp(job->options->mtp, "none") != 0
-                   ? organ_fail(error, ORGAN_BAD_INPUT, "%s: `mtp` %s: organ has no rules for this architecture",
-                                job->options->model, job->options->mtp)
-                   : ORGAN_OK;
-    return organ_convert_choose_blocks(job, error) ? error->status : find_tied(job, error);
+    if (job->by_name && job->options->mtp && strcmp(job->options->mtp, "none") != 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: `mtp` %s: organ has no rules for this architecture",
+                          job->options->model, job->options->mtp);
+    if ((!job->by_name && organ_convert_choose_blocks(job, error)) || organ_convert_find_towers(job, error))
+        return error->status;
+    return job->by_name ? ORGAN_OK : find_tied(job, error);
 }
 
 /* ---- the run ---- */
@@ -289,6 +341,7 @@ static bool convert_recall(void *context, size_t item, const json_t *results)
 
 void organ_convert_release(organ_convert_job *job)
 {
+    organ_convert_release_towers(&job->towers);
     for (size_t k = 0; k < job->file_count; k++)
         free(job->files[k].bytes);
     free(job->files);
@@ -363,8 +416,11 @@ static void note_scales(const organ_convert_job *job)
 
 static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
 {
-    if (convert_open(job, error) || organ_convert_plan(job, error) ||
-        (job->to_gguf ? organ_convert_keys(job, error) : organ_convert_config(job, error)))
+    if (convert_open(job, error) || organ_convert_plan(job, error))
+        return error->status;
+    if (job->to_gguf && !job->towers.only && organ_convert_keys(job, error))
+        return error->status;
+    if (job->to_gguf ? organ_convert_tower_keys(job, error) : organ_convert_config(job, error))
         return error->status;
     organ_progress_warn_of_model(job->progress, job->model);
     organ_progress_note_remarks(job->progress, /*path=*/NULL, job->weights);
@@ -389,13 +445,18 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
     note_growth(job); /* not of an outline, which is no output */
     if (o->write.dry_run && organ_convert_estimate(job, error))
         return error->status;
+    const bool two = job->to_gguf && job->towers.written && !job->towers.only;
+    if (two && organ_convert_lay_out(job, error))
+        return error->status;
     const organ_write made = {.model = job->model,
+                              .source = job->towers.file,
+                              .layout = two ? &job->towers.layout : NULL,
                               .requested = &o->write,
                               .report.plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .names = {"convert/1", &organ_convert_view, "converting", "model", NULL},
-                              .pieces.gguf = job->gguf,
+                              .pieces.gguf = job->towers.only ? job->towers.gguf : job->gguf,
                               .pieces.files = job->files,
                               .report.made_as = job->type == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
                               .pieces.repacked = true,
@@ -403,9 +464,10 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .make.recall = convert_recall,
                               .report.origin = job->origin,
                               .outline = job->outline,
-                              .make.begun = job->to_gguf ? organ_convert_check : NULL,
+                              .make.begun = job->to_gguf ? check_begun : NULL,
                               .make.check = check_output,
                               .check.parameters = convert_parameters,
+                              .check.inputs = convert_inputs,
                               .report.document = convert_document};
     return organ_write_run(&made, report, error);
 }
@@ -483,6 +545,10 @@ static organ_status convert_verb(const void *given, const organ_engine *engine, 
 
 ORGAN_REQUIREMENTS(convert, NULL,
                    ORGAN_REQUIREMENT(organ_convert_options, pre, .never = "format", .why = "it is for GGUF outputs"),
+                   ORGAN_REQUIREMENT(organ_convert_options, mmproj, .never = "format", .why = "towers are copied"),
+                   ORGAN_REQUIREMENT(organ_convert_options, mmproj_type, .never = "format",
+                                     .why = "it is for GGUF outputs"),
+                   ORGAN_REQUIREMENT(organ_convert_options, config, .never = "format", .why = "towers are copied"),
                    ORGAN_REQUIREMENT(organ_convert_options, format))
 
 organ_status organ_convert_from(const organ_convert_options *options, const organ_write_origin *origin,

@@ -6,6 +6,7 @@
 
 #include "formats/architecture/mtp_types.h"
 #include "formats/architecture/pairing.h"
+#include "formats/towers/towers.h"
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
 #include "formats/base/word_lists.h"
@@ -30,6 +31,7 @@ typedef struct convert_source {
     uint64_t block;
     organ_dtype as; /* the type in which rows are read: F32, BF16 or F16; with `codes` the GGUF type of the codes */
     bool codes;     /* codes and scales are copied; no value is dequantised */
+    bool tower;     /* a weight of the mmproj that is converted to safetensors, which is another model */
     /* The weight in job->weights. `weight` is the same, except if codes of a transposed weight are copied: then it is a
      * copy whose axes have the order in which the file stores the codes. */
     const organ_weight *own;
@@ -78,6 +80,25 @@ typedef struct convert_piece {
     convert_content content;
     const convert_form *form; /* form of copied codes, or of their scales or minima, in a matrix; else NULL */
 } convert_piece;
+
+/* Vision and audio towers (convert_towers.c). */
+typedef struct convert_towers {
+    tower_model model;       /* model.family NULL: there are no rules for the towers, or the model has none */
+    bool written;            /* the output has the towers */
+    bool only;               /* and nothing else */
+    organ_dtype type;        /* to GGUF: of matrices */
+    size_t first;            /* pieces [first, piece_count) are those of the towers */
+    organ_gguf_writer *gguf; /* to GGUF: the key-values of the mmproj */
+    char *name;              /* to GGUF: its file name next to the text model */
+    organ_gguf_part parts[2];
+    organ_layout layout;    /* to GGUF: both files, if there are two */
+    organ_model *file;      /* to safetensors: the mmproj */
+    organ_weights *weights; /* of it */
+    json_t *config;         /* to safetensors: the configuration of the model, and its text */
+    char *config_text;
+    size_t config_length;
+    size_t plain; /* matrices that are F16 because blocks do not divide their rows */
+} convert_towers;
 
 /* A conversion: the input, the plan of the output, and the output. */
 typedef struct organ_convert_job {
@@ -132,6 +153,7 @@ typedef struct organ_convert_job {
     organ_gguf_writer *gguf;
     organ_written_file *files; /* of a safetensors output: config.json and tokenizer files; the job owns their bytes */
     size_t file_count;
+    convert_towers towers;
     organ_writing *run; /* the output; valid during organ_convert_pass, else NULL */
     organ_plan plan;    /* of a dry run, from organ_convert_estimate */
 } organ_convert_job;
@@ -409,6 +431,37 @@ json_t *organ_convert_real(double value);
 
 /* Makes job->files: config.json and the files of the tokenizer. */
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error);
+
+/* ---- convert_tower_files.c ---- */
+
+/* Sets job->towers from the options mmproj and config and the configuration of the model. Returns ORGAN_USAGE or
+ * ORGAN_BAD_INPUT for options that do not fit, for towers without rules that are asked for, and for settings that
+ * llama.cpp does not compute. To safetensors, opens the mmproj and reads the configuration. */
+organ_status organ_convert_find_towers(organ_convert_job *job, organ_error *error);
+/* ---- convert_towers.c ---- */
+
+/* To GGUF: returns whether the weight belongs to a tower whose family has rules. */
+bool organ_convert_is_tower(const organ_convert_job *job, const organ_weight *weight);
+/* Plans the pieces of the towers after those of the text model. Returns ORGAN_BAD_INPUT, naming the tensor, if it has
+ * no rule or another shape than its rule needs, or if one is missing. */
+organ_status organ_convert_plan_towers(organ_convert_job *job, organ_error *error);
+/* ---- convert_tower_files.c ---- */
+
+/* Adds the key-values of the mmproj to job->towers.gguf. */
+organ_status organ_convert_tower_keys(organ_convert_job *job, organ_error *error);
+/* To GGUF: plans the files of an output with two, in towers.layout. */
+organ_status organ_convert_lay_out(organ_convert_job *job, organ_error *error);
+/* Opens the written mmproj in directory `to` and compares its key-values with the configuration. */
+organ_status organ_convert_check_towers(const organ_convert_job *job, const char *to, organ_error *error);
+
+#define CONVERT_TOWER_FILES 3 /* most files of the preprocessor */
+
+/* To safetensors: returns the text of the configuration with the type of the output; NULL with an error. The caller
+ * frees it. */
+char *organ_convert_tower_config(organ_convert_job *job, organ_error *error);
+/* To safetensors: adds the files of the preprocessor next to the configuration to job->files. */
+organ_status organ_convert_tower_files(organ_convert_job *job, organ_error *error);
+void organ_convert_release_towers(convert_towers *towers);
 
 /* ---- convert_check.c ---- */
 

@@ -312,18 +312,19 @@ static organ_status pass_estimate(organ_convert_job *job, const organ_weight_pas
 }
 
 static organ_status pass_group(organ_convert_job *job, organ_weight_item *items, organ_dtype as, uint64_t block,
-                               use_pass *use, organ_error *error)
+                               bool tower, use_pass *use, organ_error *error)
 {
+    const organ_model *const model = tower ? job->towers.file : job->model;
     size_t count = 0;
     for (size_t k = 0; k < job->source_count; k++) {
         convert_source *const source = &job->sources[k];
-        if (source->as != as || source->block != block || !organ_convert_is_left(job, source))
+        if (source->as != as || source->block != block || source->tower != tower || !organ_convert_is_left(job, source))
             continue;
         items[count++] = (organ_weight_item){source->weight, source->other, source};
     }
     const size_t values = pass_values(job, as, block);
-    const organ_weight_pass pass = {.model = job->model,
-                                    .other_model = job->model,
+    const organ_weight_pass pass = {.model = model,
+                                    .other_model = model,
                                     .items = items,
                                     .item_count = count,
                                     .as = as,
@@ -397,7 +398,8 @@ static organ_status pass_groups(organ_convert_job *job, use_pass *use, organ_err
         organ_fail_memory(error, job->options->model);
     for (uint64_t block = 1; block && !error->status; block = pass_next_block(job, block))
         for (size_t k = 0; k < sizeof types / sizeof *types && !error->status; k++)
-            pass_group(job, items, types[k], block, use, error);
+            if (pass_group(job, items, types[k], block, /*tower=*/false, use, error) == ORGAN_OK)
+                pass_group(job, items, types[k], block, /*tower=*/true, use, error);
     return error->status;
 }
 

@@ -286,7 +286,8 @@ static bool tensor_drop(organ_convert_job *job, const organ_weight *weight)
     const place_model model = organ_convert_model(job);
     const organ_role role = weight->anatomy.role;
     const char *const name = weight->name;
-    const bool other = organ_role_is_tower(role) || (job->to_gguf && role == ORGAN_ROLE_MTP && job->blocks == 0);
+    const bool other = organ_role_is_tower(role) || organ_convert_is_tower(job, weight) ||
+                       (job->to_gguf && role == ORGAN_ROLE_MTP && job->blocks == 0);
     if (job->to_gguf ? organ_place_is_left_out(&model, weight)
                      : strcmp(name, ROPE_FREQS) == 0 || strcmp(name, ORGAN_ROPE_LONG) == 0 ||
                            strcmp(name, ORGAN_ROPE_SHORT) == 0)

@@ -48,6 +48,7 @@ static organ_status name_block(graft_across *a, const organ_model *source, organ
 static organ_convert_options conversion_of(const graft_across *a)
 {
     organ_convert_options c = organ_convert_defaults();
+    c.mmproj = "none";
     c.model = a->options->source;
     c.to = a->to_gguf ? "gguf" : "safetensors";
     c.mtp = "only";

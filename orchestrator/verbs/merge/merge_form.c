@@ -133,6 +133,7 @@ static organ_status set_times(const char *folder, struct timespec time, organ_er
 static organ_status make_form(const model_merge *job, const merge_donor *donor, const char *form, organ_error *error)
 {
     organ_convert_options options = organ_convert_defaults();
+    options.mmproj = "none";
     uint64_t bytes = 0;
     if (!donor->stored->gguf)
         return make_outline_of_url(job, donor->stored, form, error);

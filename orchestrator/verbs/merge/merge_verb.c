@@ -112,6 +112,7 @@ static organ_status run_last(const merge_steps *s, const char *model, bool dry, 
         return organ_quantize_from(&q, origin, s->engine, progress, report, error);
     }
     organ_convert_options c = organ_convert_defaults();
+    c.mmproj = "none";
     c.model = model;
     c.to = "gguf";
     c.write = write;

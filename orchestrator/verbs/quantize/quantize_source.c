@@ -24,6 +24,7 @@
 static organ_convert_options conversion(const organ_quantize_source *s)
 {
     organ_convert_options c = organ_convert_defaults();
+    c.mmproj = "none";
     c.model = s->model;
     c.to = "gguf";
     c.write.output = s->hidden.path;

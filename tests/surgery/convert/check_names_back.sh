@@ -31,7 +31,7 @@ for folder in "$fixtures"/*/; do
     if in_part && ((++number % 3)); then continue; fi
     type=$(basename "$folder")
     (cd "$root" && build/checks/arch_model "$type" "$scratch/area/model") >../out 2>&1 || bad "$type cannot be made" ../out
-    if "$organ" convert model -o x.gguf --to gguf --dtype f32 --quiet >../out 2>../err; then
+    if "$organ" convert model -o x.gguf --to gguf --dtype f32 --mmproj none --quiet >../out 2>../err; then
         converted=$((converted + 1))
         here="$type to GGUF and back"
         if [[ $one_way == *" $type "* ]]; then

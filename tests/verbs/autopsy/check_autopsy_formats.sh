@@ -54,7 +54,7 @@ for name in "$root"/fixtures/architectures/*/; do
     sampled && ((count++ % 8)) && continue
     (cd "$root" && build/checks/arch_model "$name" "$scratch/area/$name") >../out 2>&1 || bad "$name cannot be made" ../out
     if [[ $refused == *" $name "* ]]; then
-        "$organ" convert "$name" -o no.gguf --to gguf --quiet >../out 2>../err
+        "$organ" convert "$name" -o no.gguf --to gguf --mmproj none --quiet >../out 2>../err
         judge "$name can be converted: take it out of the list" test $? = 3
     else
         pairs "$name"
@@ -97,7 +97,7 @@ judge "only q and k have another order" quiet_jq -en --slurpfile d ../out '[$d[0
 # graft finds the norms of each architecture under the names of the other format
 for name in glm4 olmo2; do
     (cd "$root" && build/checks/arch_model $name "$scratch/area/$name") >../out 2>&1 || bad "$name cannot be made" ../out
-    ends 0 convert $name -o $name.gguf --to gguf --dtype f32 --quiet --force
+    ends 0 convert $name -o $name.gguf --to gguf --dtype f32 --mmproj none --quiet --force
     ends 0 graft --source $name --target $name.gguf -o grafted.gguf --select norm,0-1 --quiet
     ends 0 graft --source $name.gguf --target $name -o grafted --select norm,0-1 --quiet
     compares grafted.gguf grafted
