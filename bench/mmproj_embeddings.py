@@ -40,7 +40,7 @@ HEARD = 1e-2
 SIZES = {"qwen2_vl": (128, 64), "qwen2_5_vl": (140, 84), "qwen3_vl": (128, 96), "qwen3_vl_moe": (128, 96), "qwen3_5": (128, 96),
          "gemma3": (112, 112), "smolvlm": (64, 64), "idefics3": (64, 64), "lfm2_vl": (256, 256), "mistral3": (128, 64), "llava": (64, 48),
          "glm4v": (112, 84), "llama4": (56, 56), "gemma4": (480, 480)}
-# Differences of llama.cpp's converter from organ's files, each by a fault of the converter (docs/verbs/convert.md).
+# Differences of llama.cpp's converter from organ's files, each by a fault of the converter (docs/mmproj.md).
 EXPECTED = {
     "llama4": ["tensor v.blk.0.attn_post_norm.bias: only there", "tensor v.blk.0.attn_post_norm.weight: only there",
                "tensor v.blk.0.ln2.bias: only here", "tensor v.blk.0.ln2.weight: only here",
@@ -209,7 +209,7 @@ def without_breaks(family, rows, image, folder):
 
 
 def transposed(family, rows, image, folder):
-    """Llama 4: libmtmd gives the tokens column by column (docs/verbs/convert.md)."""
+    """Llama 4: libmtmd gives the tokens column by column (docs/mmproj.md)."""
     if family != "llama4":
         return rows
     side = int(len(rows) ** 0.5)

@@ -227,7 +227,7 @@ a text, and converted to other types.
 - **convert** has the directions of [`organ convert`](verbs/convert.md): "both" (to GGUF and back to safetensors), "to
   GGUF", or "by name" (organ only [renames the tensors](verbs/convert.md#other-architectures)). If convert fails, the
   column has "absent" (llama.cpp lacks the architecture) or "-" (another reason). The column is about text models;
-  [Vision and audio towers](verbs/convert.md#vision-and-audio-towers) lists the model types whose towers convert.
+  [Vision and audio towers](mmproj.md) lists the model types whose towers convert.
 - **llama.cpp** compares the logits of llama.cpp 0.3.36 (of llama-cpp-python), for the GGUF file of `organ convert
   --dtype f32`, with those of transformers. They are "equal" if the relative error in FP32 is at most 0.001, and "equal
   but for a lost setting" if GGUF cannot store one. The column has "differs" if llama.cpp does not apply a setting of

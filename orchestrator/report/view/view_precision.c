@@ -487,7 +487,7 @@ static const organ_block convert_blocks[] = {
     SAY(ON_ALL, "general_architecture", "{architecture} is general.architecture {general_architecture}."),
     SAY(ON_ALL, "codes", "{codes.weights:count} weights have the codes, scales and zero points of the model."),
     SAY(ON_ALL, "by_name",
-        "organ has no rules for this architecture: only names differ, and no forward pass has checked the output."),
+        "organ convert has no rules for this architecture: only names differ, and no forward pass has checked it."),
     SAY(ON_ALL, "mmproj.file", "{mmproj.file}: {mmproj.tensors:count} tensors of towers, {mmproj.bytes:bytes}."),
     SAY(ON_ALL, "totals.left_out",
         "{totals.left_out:count} tensors of vision, audio or multi-token prediction are left out."),

@@ -268,9 +268,9 @@ organ_status organ_convert_tower_files(organ_convert_job *job, organ_error *erro
 {
     static const char *const names[CONVERT_TOWER_FILES] = {"preprocessor_config.json", "processor_config.json",
                                                            "video_preprocessor_config.json"};
-    const char *const config = job->options->config;
-    const size_t folder = (size_t)(organ_path_name(config) - config);
-    for (size_t k = 0; k < CONVERT_TOWER_FILES && job->towers.written && !error->status; k++) {
+    const char *const config = job->towers.written ? job->options->config : NULL;
+    const size_t folder = config ? (size_t)(organ_path_name(config) - config) : 0;
+    for (size_t k = 0; k < CONVERT_TOWER_FILES && config && !error->status; k++) {
         ORGAN_OWNED char *const path = organ_format("%.*s%s", (int)folder, config, names[k]);
         organ_written_file *const file = &job->files[job->file_count];
         if (!path)

@@ -98,7 +98,7 @@ of lfm2_vl 'sub("^model.vision_tower"; "vision_tower") | sub("^model.multi_modal
 # ---- types ----
 make gemma3 model
 ends 0 convert model -o x.gguf --to gguf --mmproj-dtype q8_0 --force
-says "2 matrices of the towers, whose rows Q8_0 does not divide, are F16"
+says "3 matrices of the towers, whose rows Q8_0 does not divide, are F16"
 types() { "$organ" inspect "$1" --tensors --json | jq -r '.tensors[] | "\(.name) \(.dtype)"'; }
 for row in "v.blk.0.ffn_down.weight F16" "v.blk.0.ffn_up.weight Q8_0" "mm.input_projection.weight F16" "v.position_embd.weight F32" "v.patch_embd.weight F32"; do
     judge "$row" grep -qxF "$row" <(types mmproj-x.gguf)
