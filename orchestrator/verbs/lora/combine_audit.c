@@ -174,7 +174,7 @@ static json_t *document_of(combine_audit *a)
     const bool exact = a->job.method->cat && !a->job.method->svd && a->as.rank == 0;
     ORGAN_OWNED_JSON json_t *const problems = organ_problems_json(&a->problems);
     return ORGAN_OBJECT(
-        SET_HEAD("organ.audit_combine/1", "lora/1"), SET("adapter", organ_adapter_json(a->adapter)),
+        SET_HEAD("organ.audit_combine/1", "combine/1"), SET("adapter", organ_adapter_json(a->adapter)),
         SET_TEXT("method", a->job.method->name), SET_COUNT("adapters", a->job.count), SET_COUNT("modules", a->modules),
         SET_COUNT("proved", a->proved), SET_COUNT("elements", a->elements), SET_COUNT("different", a->different),
         SET_COUNT("tensors", a->tensors), SET_COUNT("copied", a->copied), SET_REAL_OF("distance", exact, a->distance),
