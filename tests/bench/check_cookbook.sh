@@ -60,6 +60,7 @@ ends 0 quantize DENSE -o QUANTISED -s int4-group32 --quiet
 ends 0 imatrix DENSE -o IMATRIX --calibration TEXT --quiet
 ends 0 imatrix BLOCK -o IMATRIX.block --calibration TEXT --quiet
 ends 0 lora extract --base DENSE --tuned TUNED -o ADAPTER --rank 8 --quiet
+ends 0 lora resize ADAPTER -o OTHER --rank 4 --quiet
 ends 0 patch extract --base DENSE --tuned TUNED -o PATCH --quiet
 printf 'models:\n  - model: MODEL\n    parameters: {weight: 0.5}\n  - model: TUNED\n    parameters: {weight: 0.5}\nmerge_method: linear\ndtype: bfloat16\n' >recipe.yaml
 printf 'base_model: MODEL\ngate_mode: fit\nexperts:\n  - {source_model: FIRST, text: TEXT}\n  - {source_model: SECOND, text: HELDOUT}\n' >experts.yaml
