@@ -52,6 +52,14 @@ static size_t state_of(const gate_run *g) { return (size_t)organ_forward_describ
 
 static bool takes_mean(const gate_run *g) { return g->mixture->gate == MIXTURE_HIDDEN_AVG; }
 
+/* Returns the token that mergekit puts before a prompt; -1: none. A GGUF file may name a BOS that the files of the same
+ * model in safetensors lack, and then does not add it to texts. */
+static int64_t bos_of(const gate_run *g)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
+    return g->base->gguf && !facts->adds_bos ? -1 : facts->bos;
+}
+
 /* Adds the tokens of BOS and a prompt. */
 static organ_status add_tokens(gate_run *g, const char *bos, size_t bos_bytes, const char *text, gate_prompt *prompt,
                                organ_error *error)
@@ -83,9 +91,9 @@ static organ_status add_tokens(gate_run *g, const char *bos, size_t bos_bytes, c
 static organ_status add_list(gate_run *g, size_t row, const char *const *texts, size_t count, double sign,
                              organ_error *error)
 {
-    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
+    const int64_t token = bos_of(g);
     size_t bytes = 0, longest = 0;
-    const char *const bos = facts->bos >= 0 ? organ_tokenizer_piece(g->tokenizer, (uint32_t)facts->bos, &bytes) : "";
+    const char *const bos = token >= 0 ? organ_tokenizer_piece(g->tokenizer, (uint32_t)token, &bytes) : "";
     gate_prompt *const first = g->prompts + g->count;
     for (size_t k = 0; k < count && !error->status; k++) {
         first[k] = (gate_prompt){.row = row, .share = sign / (double)count};
@@ -145,7 +153,7 @@ static organ_status open_run(gate_run *g, const model_merge *job, organ_error *e
         organ_forward_check_tokens(g->forward, g->tokens, g->token_count, error))
         return error->status;
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
-    const int64_t pad = facts->bos >= 0 ? facts->bos : facts->eos;
+    const int64_t pad = bos_of(g) >= 0 ? bos_of(g) : facts->eos;
     bool padded = false;
     for (size_t k = 0; k < g->count; k++)
         padded |= takes_mean(g) && g->prompts[k].padding;

@@ -175,6 +175,11 @@ sed -E 's/: (base|t40)$/: \1.gguf/' two.yaml >files.yaml
 ends 0 merge files.yaml -o files --quiet
 ends 0 compare two files --json
 holds ../out '.pairs[0].distance == 0' '.pairs[0].equal == 1'
+sed 's/: base$/: base.gguf/' prompts.yaml >files.yaml
+ends 0 merge files.yaml -o gate-gguf --quiet
+rows_of gate-hidden >../rows
+rows_of gate-gguf >../golden
+judge "a GGUF base gives other routers" cmp ../rows ../golden
 ends 0 quantize t40 -o t40-int4 -s int4-group32 --quiet
 ends 0 dequantize t40-int4 -o t40-plain --quiet
 for kind in int4 plain; do
