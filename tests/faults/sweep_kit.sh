@@ -119,9 +119,9 @@ verb() {
             ;;
         lora-sanitize) words=(lora sanitize "$adapter" "${t1[@]}" -o l) ;;
         lora-combine)
-            [[ -e $area/servable ]] || made "$area/servable" lora sanitize "$adapter"
+            [[ -e $area/servable ]] || made "$area/servable" lora sanitize "$fixtures/tiny-lora"
             [[ -e $area/second ]] || made "$area/second" lora resize "$area/servable" --rank 1
-            words=(lora combine "$area/servable" "$area/second" --method svd --rank 2 "${t1[@]}" -o l)
+            words=(lora combine "$adapter" "$area/second" --method svd --rank 2 "${t1[@]}" -o l)
             ;;
         lora-resize) words=(lora resize "$adapter" --rank 2 "${t1[@]}" -o l) ;;
         *) return 1 ;;
