@@ -128,9 +128,9 @@ serve/models http confine
 serve/page http jobs
 serve http jobs models page
 surgery/calibration
-surgery/adapter convert merge write
+surgery/adapter convert merge vocabulary write
 surgery/allocate calibration write
-surgery/audit folds patch vocabulary
+surgery/audit folds patch vocabulary adapter
 surgery/convert encoding readers repack scoring write
 surgery/encoding
 surgery/folds calibration write
@@ -139,7 +139,7 @@ surgery/layers
 surgery/merge calibration
 surgery/repack encoding readers scoring write
 surgery/readers encoding
-surgery/scoring calibration
+surgery/scoring calibration vocabulary
 surgery/patch
 surgery/vocabulary
 surgery/write scoring
@@ -197,7 +197,7 @@ serve/jobs jobs.h
 serve/models serve_models.h
 serve/page serve_page.h
 solve algebra.h assign.h correction.h low_rank.h
-surgery/adapter adapter.h
+surgery/adapter adapter.h adapter_rows.h
 surgery/allocate allocate.h
 surgery/audit audit.h
 surgery/calibration calibration.h donor_target.h
@@ -211,7 +211,7 @@ surgery/patch patch_changes.h patch_digests.h
 surgery/readers readers.h
 surgery/repack repack.h
 surgery/scoring scoring.h
-surgery/vocabulary token_tables.h token_settings.h label_head.h draft_head.h new_rows.h
+surgery/vocabulary token_tables.h token_settings.h row_layout.h label_head.h draft_head.h new_rows.h
 surgery/write write.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h

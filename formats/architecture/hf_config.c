@@ -4,6 +4,7 @@
 #include "formats/architecture/sizes.h"
 #include "formats/base/files.h"
 #include "formats/base/json.h"
+#include "formats/base/plain_numbers.h"
 #include "formats/base/quant_sections.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
@@ -281,6 +282,20 @@ static organ_status read_document(const organ_json_source *text, organ_hf_config
     return error->status;
 }
 
+/* transformers writes a length without limit as 1000000000000000019884624838656. A number of more than 64 bits becomes
+ * a real number of as many characters; returns the number of characters of the number at `s`. */
+static size_t shorten_integer(char *s)
+{
+    const size_t digits = strspn(s, "0123456789"), all = strspn(s, "0123456789.eE+-");
+    char real[128];
+    errno = 0;
+    if (all > digits || digits < 19 || digits >= 100 || (strtoll(s, NULL, 10), errno == 0))
+        return all;
+    if (organ_snprintf(real, sizeof real, "%.*e", (int)digits - 6, organ_strtod(s, NULL)) == (int)digits)
+        memcpy(s, real, digits);
+    return digits;
+}
+
 /* The number 1e99 exceeds the FP32 range. Padding keeps the positions in messages. Published models contain these
  * words ("time_step_limit": [0.0, Infinity]); functions that read numbers reject the replacements, except for limits
  * that may be infinite. */
@@ -294,6 +309,8 @@ void organ_hf_config_tidy(char *s, size_t length)
             k++;
         } else if (s[k] == '"') {
             quoted = !quoted;
+        } else if (!quoted && s[k] >= '0' && s[k] <= '9') {
+            k += shorten_integer(s + k) - 1;
         } else if (!quoted) {
             for (size_t w = 0; w < 3; w++)
                 if (strncmp(s + k, words[w], strlen(words[w])) == 0) {

@@ -72,6 +72,8 @@ char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length,
 /* Returns whether the name is that of a projector (mmproj-*.gguf): the image part of a model, published next to the
  * GGUF file of the model. */
 bool organ_gguf_is_projector(const char *file_name);
+/* Returns whether the file is one by its architecture, "clip", which is among the first key-values. */
+bool organ_gguf_file_is_projector(const char *path);
 
 /* Sets *parts to the number of files of the model according to the key split.count; 1 for a file that is not split.
  * Returns ORGAN_BAD_INPUT if a key has the wrong type or a value out of range, or if the number differs from that in

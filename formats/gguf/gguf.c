@@ -3,9 +3,11 @@
 
 #include "formats/base/files.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* clang-format off */
 static const struct {
@@ -215,3 +217,13 @@ organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *par
 }
 
 bool organ_gguf_is_projector(const char *file_name) { return strcasestr(file_name, "mmproj") != NULL; }
+
+/* The entry of general.architecture: length and text of the key, its type (8: a text), length and text of the value. */
+bool organ_gguf_file_is_projector(const char *path)
+{
+    static const char entry[] = "\x14\0\0\0\0\0\0\0general.architecture\x08\0\0\0\x04\0\0\0\0\0\0\0clip";
+    char start[4096];
+    ORGAN_OWNED_FILE const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const ssize_t bytes = file < 0 ? 0 : pread(file, start, sizeof start, 0);
+    return bytes > 4 && memcmp(start, "GGUF", 4) == 0 && memmem(start, (size_t)bytes, entry, sizeof entry - 1) != NULL;
+}

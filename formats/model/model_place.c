@@ -85,6 +85,12 @@ static organ_status note_gguf(organ_model_place *place, const char *name, size_t
     return copy_name(place, name, &first[place_in_order], error);
 }
 
+static bool is_projector(const char *directory, const char *name)
+{
+    ORGAN_OWNED char *const path = organ_format("%s/%s", directory, name);
+    return organ_gguf_is_projector(name) || (path && organ_gguf_file_is_projector(path));
+}
+
 static organ_status note_entry(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     if (*name == '.')
@@ -98,7 +104,7 @@ static organ_status note_entry(organ_model_place *place, const char *name, conte
         return copy_name(place, name, &found->other, error);
     } else if (organ_ends_with(name, ".safetensors.index.json")) {
         return copy_name(place, name, &found->other_index, error);
-    } else if (organ_ends_with(name, ".gguf") && organ_gguf_is_projector(name)) {
+    } else if (organ_ends_with(name, ".gguf") && is_projector(place->directory, name)) {
         found->projectors++;
         return copy_name(place, name, &found->projector, error);
     } else if (organ_ends_with(name, ".gguf")) {

@@ -6,6 +6,7 @@
 #include "formats/tokenizer/kept_tokens.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define FILE_BYTES ((size_t)256 << 20) /* of the longest tokenizer file */
@@ -29,7 +30,13 @@ static organ_status load(const organ_model *model, const char *name, char **byte
     *root = NULL;
     if (organ_model_load(model, name, FILE_BYTES, bytes, &length, error) || !*bytes)
         return error->status;
-    *root = organ_json_load(*bytes, length, JSON_ALLOW_NUL, &fault, &no_memory);
+    ORGAN_OWNED char *const tidy = malloc(length + 1); /* for numbers that jansson does not read */
+    if (!tidy)
+        return organ_fail_memory(error, model->path);
+    memcpy(tidy, *bytes, length);
+    tidy[length] = '\0';
+    organ_hf_config_tidy(tidy, length);
+    *root = organ_json_load(tidy, length, JSON_ALLOW_NUL, &fault, &no_memory);
     if (no_memory)
         return organ_fail_memory(error, model->path);
     if (!json_is_object(*root))

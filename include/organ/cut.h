@@ -146,7 +146,9 @@ typedef struct organ_vocabulary_options {
     unsigned multiple_of;     /* the number of rows is a multiple of this; 0: 1 */
     const char *labels;       /* words between commas, each one token: write a classifier of these; NULL: none */
     unsigned draft_head;      /* rows that the head of a draft gets, those that the texts need; 0: no draft */
-    const char *target; /* with draft_head: path or URL of the model whose tokenizer the draft has; NULL: its own */
+    /* path or URL of a model: with draft_head, the one whose tokenizer the draft has, NULL: its own; of an adapter, the
+     * one whose tokens the list must have, NULL: it is not compared */
+    const char *target;
     const char *rerank_template; /* path of a text with {query} and {document}, for labels in GGUF; NULL: none */
     const char *add;             /* path of a text in UTF-8 with a new token on each line, made by merges; NULL: none */
     const char *special;         /* path of such a text of new added tokens; NULL: none */
@@ -173,6 +175,12 @@ ORGAN_DEFAULTS(vocabulary, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.evaluat
  * texts have them. A new row is the mean of the rows of the tokens that the text had before, in each tensor in F32, F16
  * or BF16. It then also returns ORGAN_BAD_INPUT, naming file and line, for an empty line, a token that exists or occurs
  * twice, and one that no text would have; for other types and for GGUF.
+ *
+ * If `model` is a LoRA adapter of peft, mlx-lm or llama.cpp, `tokens` is the report of its base: columns of factors of
+ * embeddings, rows of factors of heads and of tensors that are stored whole are copied byte by byte for the listed
+ * tokens, into a directory; *report has the schema organ.adapter_rows/1 and is written as adapter_rows.json. It then
+ * returns ORGAN_BAD_INPUT for an adapter without such tensors, matrices with another number of rows, tensors that may
+ * have rows but are not known, and trainable_token_indices.
  *
  * Returns ORGAN_USAGE without a text or list, for options that exclude each other, for too little memory and for an
  * output that exists; ORGAN_BAD_INPUT for an empty text or one that is not UTF-8, for a tokenizer that is not

@@ -35,6 +35,9 @@ typedef struct organ_perplexity_options {
     /* With `mtp`: number of greedy continuations, of ORGAN_CONTINUED tokens each, on which all drafted tokens are
      * scored. */
     unsigned continuations;
+    /* With `mtp`: path of a report of organ_vocabulary with draft_head: blocks propose only the tokens that it lists.
+     * NULL: all. */
+    const char *draft_tokens;
     /* Score this number of windows, the first ones in the order of max_error; 0, or more than the text has: all. */
     unsigned max_windows;
 } organ_perplexity_options;
@@ -67,8 +70,9 @@ typedef struct organ_evaluate_options {
     bool announce;    /* as in organ_perplexity_options */
     bool dry_run;     /* as in organ_perplexity_options */
     bool mtp;         /* as in organ_perplexity_options; not with `tasks` */
-    unsigned continuations; /* as in organ_perplexity_options */
-    unsigned max_windows;   /* as in organ_perplexity_options; not with `tasks` */
+    unsigned continuations;   /* as in organ_perplexity_options */
+    const char *draft_tokens; /* as in organ_perplexity_options */
+    unsigned max_windows;     /* as in organ_perplexity_options; not with `tasks` */
 } organ_evaluate_options;
 ORGAN_DEFAULTS(evaluate, o.max_error = -1, o.experiment.activations = "both", o.continuations = ORGAN_CONTINUATIONS)
 

@@ -178,10 +178,13 @@ organ_status organ_machine_plan(const organ_machine_plan_options *options, json_
 #define ORGAN_COMPARE_MOST 8 /* models of a comparison, with the base */
 
 typedef struct organ_compare_options {
-    size_t size;                      /* see ORGAN_DEFAULTS */
-    const char *const *models;        /* `model_count` paths or URLs, of any formats, or MODEL+ADAPTER */
-    size_t model_count;               /* from 1 with a base, else from 2 */
-    const char *base;                 /* the model to which differences are taken; NULL: found from the distances */
+    size_t size;               /* see ORGAN_DEFAULTS */
+    const char *const *models; /* `model_count` paths or URLs, of any formats, or MODEL+ADAPTER */
+    size_t model_count;        /* from 1 with a base, else from 2 */
+    const char *base;          /* the model to which differences are taken; NULL: found from the distances */
+    /* Also compress the changes from the base, or from the first model without one, to each other model, as
+     * organ_patch_extract does. Then returns ORGAN_USAGE for a model with an adapter. */
+    bool patch;
     const organ_model_access *access; /* how models behind URLs are reached; NULL: as usual */
 } organ_compare_options;
 ORGAN_DEFAULTS(compare, )

@@ -347,8 +347,9 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
                                    organ_error *error);
 
-/* Replaces the word NaN by an empty string and Infinity by 1e99, in place and padded to the same length. Words inside
- * strings stay. Python writes these words; JSON does not have them. */
+/* Replaces the word NaN by an empty string, Infinity by 1e99 and integers of more than 64 bits by real numbers, in
+ * place and padded to the same length. Words inside strings stay. Python writes these; readers of JSON do not take
+ * them. */
 void organ_hf_config_tidy(char *bytes, size_t length);
 
 /* ---- metadata of GGUF (the key-values) of one model, from one file or a split set; versions 1 to 3, little endian

@@ -129,11 +129,25 @@ static bool audits_adapters(const organ_verb *verb, const organ_call *call)
     return false;
 }
 
+/* An audit compares two models, or two adapters. */
+static bool are_two_adapters(const organ_verb *verb, const organ_call *call)
+{
+    organ_verb_text text;
+    size_t adapters = 0;
+    for (size_t n = 0; strcmp(verb->name, "audit") == 0 && organ_verb_text_at(verb, call, n, &text); n++) {
+        organ_error found = {0};
+        if (text.argument.names == ORGAN_NAMES_MODEL)
+            name_adapter(*text.word, /*opens=*/true, &found);
+        adapters += found.status != ORGAN_OK;
+    }
+    return adapters == 2;
+}
+
 /* `any`: verbs whose models may be adapters. `reading`: verbs that only read the tensors of any file; they print a note
  * about their first operand. Operands of the verbs of adapters may be adapters, values of their options may not. */
 void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error)
 {
-    static const char *const any[] = {"assemble", "orthogonality", NULL};
+    static const char *const any[] = {"assemble", "orthogonality", "vocabulary", NULL};
     static const char *const reading[] = {"inspect", "measure", "autopsy", "extract", NULL};
     const bool failed = error->status != ORGAN_OK,
                silent = call->quiet || (call->progress &&
@@ -141,7 +155,7 @@ void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, 
     organ_verb_text text;
     const bool reads = organ_is_one_of(verb->name, reading);
     const bool any_gguf = organ_verb_is_of_family(verb, "gguf"); /* an adapter in GGUF, too, but no directory of peft */
-    if (organ_is_one_of(verb->name, any) || audits_adapters(verb, call) ||
+    if (organ_is_one_of(verb->name, any) || audits_adapters(verb, call) || are_two_adapters(verb, call) ||
         (failed && error->status != ORGAN_BAD_INPUT && error->status != ORGAN_USAGE) ||
         (reads && (failed || silent || !organ_ranks_first(call->ranks))))
         return;

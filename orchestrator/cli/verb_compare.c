@@ -16,7 +16,10 @@ typedef struct compare_call {
 static const organ_option compare_options[] = {
     MODEL("base", "MODEL", compare.base,
           "take differences from this model; without it, from the base that the distances show", .common = true,
-          .adapted = true)};
+          .adapted = true),
+    FLAG("patch", compare.patch,
+         "also measure the size of patches from the base, or else from the first model, to the others (organ patch "
+         "extract)")};
 
 static void settle_compare(compare_call *own)
 {

@@ -62,7 +62,10 @@ typedef struct perplexity_call {
          "first one on the text, up to 8 on greedy continuations of it"), \
     NUMBER("continuations", "N", verb.continuations, \
            "with --mtp: number of these continuations, of 64 tokens each; 0: only the text", \
-           .range = {0, 10000}, .fallback = "8", .topic = &organ_topic_scoring)
+           .range = {0, 10000}, .fallback = "8", .topic = &organ_topic_scoring), \
+    INPUT("draft-tokens", "FILE", verb.draft_tokens, \
+          "with --mtp: the blocks propose only the tokens that FILE lists, the report of organ vocabulary " \
+          "--draft-head (--json)", .topic = &organ_topic_scoring)
 #define ACTIVATIONS(verb, usual, more) \
     TEXT("activations", "WHICH", verb.experiment.activations, \
          "on: inputs of linear layers are rounded as a quantised model declares that servers do (INT8, FP8, FP4); " \
@@ -157,7 +160,7 @@ WORK(evaluate_work)
                                               "'organ perplexity' scores one model");
     if (!own->tasks && o->answers)
         return organ_fail(error, ORGAN_USAGE, "--answers belongs to --tasks");
-    if (own->tasks && o->mtp)
+    if (own->tasks && (o->mtp || o->draft_tokens))
         return organ_fail(error, ORGAN_USAGE, "--mtp belongs to --text");
     o->tasks = own->tasks != NULL;
     if (own->tasks)

@@ -59,7 +59,8 @@ static const organ_option draft_options[] = {
            "multi-token prediction, write the list of N tokens that SGLang reads (-o MAP.pt)",
            .range = {1, 16777216}),
     MODEL("target", "MODEL", vocabulary.target,
-          "with --draft-head: the model whose tokenizer the draft has, if it has none of its own")};
+          "with --draft-head: the model whose tokenizer the draft has, if it has none of its own; of an adapter: the "
+          "model with whose tokenizer the list of --tokens is compared")};
 
 static const organ_option add_options[] = {
     INPUT("add", "FILE", vocabulary.add,
@@ -100,9 +101,12 @@ const organ_verb organ_vocabulary_verb = {
              "With --add the model gets new tokens after all others, with merges that make them. What a merge makes on "
              "the way to a longer token is a token, too. --special adds tokens that cut a text. The model must be "
              "safetensors with a tokenizer.json, and its embedding and head in F32, F16 or BF16.\n"
+             "If MODEL is a LoRA adapter, --tokens gives it the tokens of its base: factors and whole tensors of "
+             "embedding and head get the rows of these tokens, byte for byte.\n"
              "The tokenizer must be byte-pair encoding: byte-level, with byte fallback, or of SentencePiece. WordPiece "
              "and Unigram are rejected.",
-    OPERANDS(OPERAND("MODEL", MODEL, vocabulary.model, "a model with its tokenizer: directory or .gguf")),
+    OPERANDS(OPERAND("MODEL", MODEL, vocabulary.model,
+                     "a model with its tokenizer: directory or .gguf; with --tokens also a LoRA adapter")),
     GROUPS(GROUP("Texts", text_options), GROUP("Policy", policy_options), GROUP("Labels", label_options),
            GROUP("Draft", draft_options), GROUP("New tokens", add_options), GROUP("Output", output_options),
            MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
@@ -111,6 +115,8 @@ const organ_verb organ_vocabulary_verb = {
               "The same for two texts, and what it costs on a third one."},
              {"organ vocabulary MODEL --text english.txt -o small",
               "Writes the model with the tokens that the text needs."},
+             {"organ vocabulary ADAPTER --tokens small/organ/vocabulary.json -o adapter",
+              "Writes an adapter of MODEL for the smaller model."},
              {"organ vocabulary MODEL --labels yes,no -o reranker",
               "Writes a reranker: the model with two rows of its head."},
              {"organ vocabulary DRAFT --draft-head 32768 --text code.txt -o small",

@@ -65,7 +65,7 @@ typedef struct organ_drafted_beside {
     const float *states; /* results of organ_draft_windows */
     const size_t *rows;  /* for each token, the row of `states` that predicts the same token; SIZE_MAX: none */
     size_t room;         /* rows of logits that may be allocated besides those of organ_forward_logits */
-    void (*each)(void *context, size_t k, float *logits, const float *drafted); /* NULL: token k has none */
+    void (*each)(void *context, size_t k, float *logits, float *drafted); /* NULL: token k has none */
 } organ_drafted_beside;
 /* Computes logits like organ_forward_logits, together with those of block 0 that predict the same tokens. Also
  * allocates hidden_size floats for each token. */
@@ -85,9 +85,10 @@ typedef struct organ_acceptance {
     size_t top;    /* the token with the largest q */
 } organ_acceptance;
 /* Computes it from `count` logits of the model, organ_logits_log_sum and organ_logits_top of them, and logits of the
- * block. */
+ * block. `drafted` has a flag for each token: the block proposes no other token, and logits of others are replaced.
+ * NULL: it proposes all. */
 organ_acceptance organ_logits_accept(const organ_kernels *kernels, const float *model, double model_log_sum,
-                                     size_t model_top, const float *block, size_t count);
+                                     size_t model_top, float *block, const bool *drafted, size_t count);
 
 /* The block of a model, whose first drafted token is scored. */
 typedef struct organ_scored_block {
@@ -95,12 +96,12 @@ typedef struct organ_scored_block {
      * drafted[k] and the token after it, rows[k], which predict the token after that. SIZE_MAX: rows[k] begins a
      * window, `each` gets NULL. Member NULL: the model has no block. */
     organ_status (*logits)(void *context, const size_t *rows, const size_t *drafted, size_t count, void *receiver,
-                           void (*each)(void *receiver, size_t k, float *logits, const float *block),
-                           organ_error *error);
+                           void (*each)(void *receiver, size_t k, float *logits, float *block), organ_error *error);
     /* Results for each scored token of the plan, as the block predicts it from the state of the input before. overlap
      * and chosen are NAN for the first input of a window, before which there is none. */
     double *overlap, *chosen;
     unsigned char *greedy;
+    const bool *proposed; /* as `drafted` of organ_logits_accept */
 } organ_scored_block;
 
 /* The same as organ_perplexity_score, with a block for each model; they have the `context` of their source. If a

@@ -257,7 +257,7 @@ static void pass_logits_row(void *context, size_t index, size_t worker)
         j->each(j->context, j->first + index, logits);
         return;
     }
-    const float *const beside = j->besides[index] == SIZE_MAX ? NULL : finished_logits(j, j->besides[index]);
+    float *const beside = j->besides[index] == SIZE_MAX ? NULL : finished_logits(j, j->besides[index]);
     j->beside->each(j->context, j->first + index, logits, beside);
 }
 

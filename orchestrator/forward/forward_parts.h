@@ -394,7 +394,7 @@ typedef struct organ_head_beside {
     const float *inputs;        /* hidden_size floats each, to which no norm is applied */
     const size_t *places;       /* for each token, the number of its input; SIZE_MAX: it has none */
     size_t rows;                /* rows of inputs and logits that may be allocated besides organ_forward_head_rows */
-    void (*each)(void *context, size_t k, float *logits, const float *beside); /* beside: NULL if token k has none */
+    void (*each)(void *context, size_t k, float *logits, float *beside); /* beside: NULL if token k has none */
 } organ_head_beside;
 /* Computes logits like organ_forward_logits, and those beside them: beside->each gets both. */
 organ_status organ_forward_logits_beside(organ_forward *forward, const organ_head_beside *beside, const float *hidden,

@@ -56,10 +56,25 @@ double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, s
     return log_sum(kernels, logits, count, (double)logits[organ_logits_top(logits, count)]);
 }
 
+/* exp of it is 0, also for kernels that cannot take an infinite logit. */
+#define FAR_BELOW 1e4f
+
+/* The largest logit of the others stays the same. */
+static void leave_out(float *logits, const bool *drafted, size_t count)
+{
+    float highest = -INFINITY;
+    for (size_t k = 0; k < count; k++)
+        highest = drafted[k] && logits[k] > highest ? logits[k] : highest;
+    for (size_t k = 0; k < count; k++)
+        logits[k] = drafted[k] ? logits[k] : highest - FAR_BELOW;
+}
+
 /* The sum of min(p, q) is that of exp(min(ln p, ln q)). */
 organ_acceptance organ_logits_accept(const organ_kernels *kernels, const float *model, double model_log_sum,
-                                     size_t model_top, const float *block, size_t count)
+                                     size_t model_top, float *block, const bool *drafted, size_t count)
 {
+    if (drafted)
+        leave_out(block, drafted, count);
     const size_t top = organ_logits_top(block, count);
     const float highest = block[top];
     const double sum = kernels->smaller_exp_sum(block, /*shift=*/0, block, highest, count),
@@ -97,7 +112,7 @@ static void keep_token(const perplexity_score_tile *t, size_t k, const float *lo
 }
 
 /* `block`: its logits for the same token; NULL: there are none. */
-static void receive_both(void *receiver, size_t k, float *logits, const float *block)
+static void receive_both(void *receiver, size_t k, float *logits, float *block)
 {
     const perplexity_score_tile *const t = receiver;
     const size_t top = organ_logits_top(logits, t->vocabulary);
@@ -109,7 +124,8 @@ static void receive_both(void *receiver, size_t k, float *logits, const float *b
         keep_token(t, k, logits, sum);
     if (!block)
         return;
-    const organ_acceptance a = organ_logits_accept(t->kernels, logits, sum, top, block, t->vocabulary);
+    const organ_acceptance a =
+        organ_logits_accept(t->kernels, logits, sum, top, block, t->block->proposed, t->vocabulary);
     t->block->overlap[k] = a.overlap;
     t->block->chosen[k] = a.chosen;
     t->block->greedy[k] = a.greedy;

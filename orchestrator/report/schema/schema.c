@@ -16,6 +16,7 @@
  * those in documents/audits/. */
 /* clang-format off */
 #define SCHEMAS \
+    SCHEMA(adapter_rows, 1) \
     SCHEMA(allocation, 1) \
     SCHEMA(assemble, 1) \
     SCHEMA(audit, 1) \
@@ -25,6 +26,7 @@
     AUDIT(audit_labels, 1) \
     AUDIT(audit_merge, 1) \
     AUDIT(audit_patch, 1) \
+    AUDIT(audit_rows, 1) \
     AUDIT(audit_vocabulary, 1) \
     SCHEMA(autopsy, 1) \
     SCHEMA(compare, 1) \

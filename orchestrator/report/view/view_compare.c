@@ -58,6 +58,14 @@ static const organ_field compare_routers[] = {FIELD_LAYER,
                                               FIELD_FIXED("cosine", "cosine", 6),
                                               FIELD_FIXED("in order", "cosine_in_order", 6)};
 
+static const organ_field compare_patches[] = {FIELD_TEXT("patch", "pair", 0),
+                                              FIELD_COUNT("equal tensors", "same"),
+                                              FIELD_COUNT("changed", "changed"),
+                                              FIELD_COUNT("whole", "whole"),
+                                              FIELD_BYTES("changed bytes", "changed_bytes"),
+                                              FIELD_BYTES("patch", "patch_bytes"),
+                                              FIELD_PERCENT("of model", "patch_percent")};
+
 #define POSITION "Position: on the line from the nearest relative (0) to the next one (1)."
 
 static const organ_block compare_pair[] = {
@@ -96,6 +104,8 @@ static const organ_block compare_blocks[] = {
     TABLE(ON_ALL, "differences", "differences", FIELDS(compare_differences),
           .caption = "Differences from {lineage.base}"),
     TABLE(ON_ALL, "nearest&models>2", "nearest", FIELDS(compare_nearest), .caption = POSITION),
+    TABLE(ON_ALL, "patches", "patches", FIELDS(compare_patches),
+          .caption = "Patches from the first model of each pair to the second (organ patch extract)"),
     SECTION(ON_FILES, NULL, "Layers and roles"),
     EACH(ON_FILES, "pairs", BLOCKS_OF(compare_pair)),
     EACH_IF(ON_TERMINAL, "models=2", "pairs", BLOCKS_OF(compare_pair)),

@@ -199,6 +199,9 @@ static const organ_block draft_blocks[] = {
     SAY(ON_TERMINAL, "models.*.mtp",
         "Acceptance of the first token that the block drafts, on the text: min(p, q) by the ratio test, p of the draft "
         "where the model samples, same top at temperature 0; length: mean accepted length of greedy continuations."),
+    EACH(ON_ALL, "models",
+         BLOCKS(SAY(ON_ALL, "mtp.proposes",
+                    "{model.name}: the block proposes only {mtp.proposes:count} token{mtp.proposes=1?|s}."))),
     SAY(ON_TERMINAL, "models.0.mtp.dispute", "Programs run the block differently: {models.0.mtp.dispute}."),
     EACH(ON_FILES, "models",
          BLOCKS(SAY(ON_FILES, "mtp.dispute", "{model.name}: programs run the block differently: {mtp.dispute}."),

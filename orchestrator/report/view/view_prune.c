@@ -493,6 +493,26 @@ const organ_view organ_audit_vocabulary_view = {.schema = "organ.audit_vocabular
                                                 .lead = AUDIT_VOCABULARY_VERDICT,
                                                 BLOCKS_OF(audit_vocabulary_blocks)};
 
+/* ---- organ.audit_rows/1: `organ audit` of a draft or an adapter with rows of fewer tokens ---- */
+
+#define AUDIT_ROWS_VERDICT                                                                                             \
+    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: {rows_after:count} of {rows_before:count} rows, "  \
+    "and all other tensors, are the donor's, byte for byte.}"
+
+static const organ_item audit_rows_highlights[] = {
+    CHECKS_PASSED,
+    {NULL, "of {tensors:count} tensors are the donor's or its kept rows, byte for byte", "{identical:count}"},
+    {NULL, "of {rows_before:count} rows", "{rows_after:count}"}};
+
+static const organ_block audit_rows_blocks[] = {
+    AUDIT_OF_COPY(audit_rows_highlights, AUDIT_ROWS_VERDICT, NULL, "The list of tokens is that of")};
+
+const organ_view organ_audit_rows_view = {.schema = "organ.audit_rows/1",
+                                          .kind = "Audit of rows",
+                                          .title = "{donor.name}",
+                                          .lead = AUDIT_ROWS_VERDICT,
+                                          BLOCKS_OF(audit_rows_blocks)};
+
 /* ---- organ.audit_labels/1: `organ audit` of a model with labels ---- */
 
 #define AUDIT_LABELS_VERDICT                                                                                           \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The views of organ.vocabulary/1, organ.labels/1 and organ.draft_head/1, the reports of `organ vocabulary`. */
+ * The views of organ.vocabulary/1, organ.labels/1, organ.draft_head/1 and organ.adapter_rows/1, the reports of `organ
+ * vocabulary`. */
 #include "orchestrator/report/view/view_parts.h"
 
 static const organ_item vocabulary_highlights[] = {
@@ -189,3 +190,39 @@ const organ_view organ_draft_head_view = {.schema = "organ.draft_head/1",
                                           .made_by = "vocabulary",
                                           .method = "draft head",
                                           BLOCKS_OF(draft_blocks)};
+
+/* ---- organ.adapter_rows/1: `organ vocabulary ADAPTER --tokens` ---- */
+
+static const organ_item adapter_highlights[] = {
+    {NULL, "of {rows_before:count} rows", "{rows:count}"},
+    {NULL, "tensors with rows of tokens", "{tensors:size}"},
+};
+
+static const organ_field adapter_tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                              FIELD_TEXT("changes", "use", 0),
+                                              FIELD_COUNT("before", "rows_before"),
+                                              FIELD_COUNT("rows", "rows"),
+                                              FIELD_BYTES("size before", "bytes_before"),
+                                              FIELD_BYTES("size", "bytes")};
+
+static const organ_block adapter_blocks[] = {
+    LINES(NULL, "{dry_run?Dry run, nothing was written: |}Trimmed {adapter.name}\n{dry_run?would go into |into }"
+                "{run.output}\n\n"),
+    HEADING("Adapter {adapter.name} for fewer tokens"),
+    WARNINGS,
+    HIGHLIGHTS(NULL, adapter_highlights),
+    TABLE(ON_ALL, NULL, "tensors", FIELDS(adapter_tensors),
+          .caption = "Tensors with a row, or a column, for each token", .max = EVERY_TENSOR, .what = "tensors"),
+    SAY(ON_ALL, "copied",
+        "{copied:count} other {copied=1?tensor {dry_run?would be|was}|tensors {dry_run?would be|were}} copied."),
+    MADE_ENDING(" of output", "ADAPTER_ROWS_REPORT.md"),
+};
+
+const organ_view organ_adapter_rows_view = {.schema = "organ.adapter_rows/1",
+                                            .kind = "Adapter",
+                                            .title = "{adapter.name}",
+                                            .lead = "{rows_before:count} rows, then {rows:count}.",
+                                            .files = {"adapter_rows.json", "ADAPTER_ROWS_REPORT.md", NULL},
+                                            .made_by = "vocabulary",
+                                            .method = "adapter rows",
+                                            BLOCKS_OF(adapter_blocks)};

@@ -35,6 +35,7 @@ organ_status organ_report_tensors(const json_t *report, const organ_page *page, 
 static const struct {
     const char *schema, *rows, *inner, *outer;
 } csv_tables[] = {
+    {"adapter_rows", "tensors", NULL, NULL},
     {"assemble", "files", NULL, NULL},
     {"audit", "tensors", NULL, NULL},
     {"audit_cut", "layers", NULL, NULL},
@@ -42,6 +43,7 @@ static const struct {
     {"audit_labels", "problems", NULL, NULL},
     {"audit_merge", "problems", NULL, NULL},
     {"audit_patch", "problems", NULL, NULL},
+    {"audit_rows", "problems", NULL, NULL},
     {"audit_vocabulary", "problems", NULL, NULL},
     {"autopsy", "tensors", NULL, NULL},
     {"compare", "pairs", NULL, NULL},

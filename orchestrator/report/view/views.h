@@ -9,6 +9,7 @@
  * view of organ.NAME/1. */
 /* clang-format off: one view a line */
 #define ORGAN_VIEW_LIST(VIEW)                                                                                          \
+    VIEW(adapter_rows)                                                                                                 \
     VIEW(assemble)                                                                                                     \
     VIEW(audit)                                                                                                        \
     VIEW(audit_combine)                                                                                                \
@@ -17,6 +18,7 @@
     VIEW(audit_labels)                                                                                                 \
     VIEW(audit_merge)                                                                                                  \
     VIEW(audit_patch)                                                                                                  \
+    VIEW(audit_rows)                                                                                                   \
     VIEW(audit_vocabulary)                                                                                             \
     VIEW(autopsy)                                                                                                      \
     VIEW(compare)                                                                                                      \

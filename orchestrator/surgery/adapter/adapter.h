@@ -176,6 +176,7 @@ typedef struct organ_adapter_making {
     const char *base_name;         /* general.base_model.0.name of a GGUF adapter; NULL: none */
     const char *repair_pair;       /* digest that the adapter shares with its model; NULL: none */
     const organ_adapter *files_of; /* adapter whose tokenizer and similar files are copied; NULL: none */
+    const char *const *left_out;   /* names of those that are not copied; ends with NULL. NULL: all are */
     /* Makes the units that are no copies and for which organ_adapter_done returns false, in any order: calls
      * organ_adapter_begin, organ_adapter_add and organ_adapter_end, and advances the progress. */
     organ_status (*fill)(void *context, organ_adapter_writer *writer, organ_error *error);
@@ -205,6 +206,12 @@ organ_status organ_adapter_begin(organ_adapter_writer *writer, size_t unit, orga
  * no room for the tensor; ORGAN_IO if writing or memory fails. */
 organ_status organ_adapter_add(organ_adapter_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
                                const uint64_t *shape, const float *values, organ_error *error);
+
+/* The two steps of organ_adapter_add for a tensor whose bytes the caller has: declares it, then appends its bytes, in
+ * order. Return the errors of organ_adapter_add for sizes and files. */
+organ_status organ_adapter_declare(organ_adapter_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
+                                   const uint64_t *shape, organ_error *error);
+organ_status organ_adapter_put(organ_adapter_writer *writer, const void *bytes, size_t count, organ_error *error);
 
 /* Adds A and B of a pair in the layout of the new adapter's format. Of `pair`, uses the members that organ_adapter_key
  * uses. Returns errors of organ_adapter_add. */

@@ -82,6 +82,9 @@ static bool translate_find_part(const translation *t, translated_part *p)
             organ_pairing_attend(&p->part);
         return found;
     }
+    const organ_role role = organ_anatomy_of(name).role;
+    if (role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO) /* towers have layers of their own */
+        return false;
     if (strcmp(name, "lm_head.weight") == 0) {
         p->layer = -1;
         p->part = (pairing_part){.part = PART_OUTPUT, .number = -1};

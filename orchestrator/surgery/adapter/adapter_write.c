@@ -71,14 +71,9 @@ static organ_status fail_value(const organ_adapter_writer *w, const char *name, 
                       isfinite(value) ? organ_dtype_describe(dtype)->name : "");
 }
 
-organ_status organ_adapter_add(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank,
-                               const uint64_t *shape, const float *values, organ_error *error)
+organ_status organ_adapter_declare(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank,
+                                   const uint64_t *shape, organ_error *error)
 {
-    /* Values of greater magnitude round to infinity: 65520 and above in F16, (2 - 2^-8) x 2^127 and above in BF16. */
-    double limit = dtype == ORGAN_F16 ? 65519.99609375 : (double)INFINITY;
-    if (dtype == ORGAN_BF16)
-        limit = 0x1.feffffp127;
-    const size_t width = organ_dtype_describe(dtype)->bytes, step = CHUNK / sizeof(float);
     uint64_t count = 1, bytes;
     for (unsigned k = 0; k < rank; k++)
         count *= shape[k];
@@ -87,16 +82,37 @@ organ_status organ_adapter_add(organ_adapter_writer *w, const char *name, organ_
                           name);
     json_t *const entry = ORGAN_OBJECT(SET_TEXT("dtype", organ_dtype_describe(dtype)->name),
                                        SET("shape", organ_counts_json(rank, shape)));
-    if (json_array_append_new(w->rows[w->unit], json_pack("[s, o, I]", name, entry, (json_int_t)bytes)))
-        return organ_fail_memory(error, w->making->write.requested->output);
+    return json_array_append_new(w->rows[w->unit], json_pack("[s, o, I]", name, entry, (json_int_t)bytes))
+               ? organ_fail_memory(error, w->making->write.requested->output)
+               : ORGAN_OK;
+}
+
+organ_status organ_adapter_put(organ_adapter_writer *w, const void *bytes, size_t count, organ_error *error)
+{
+    organ_write_put(w->writing, w->unit, bytes, count, w->at, NULL, error);
+    w->at += count;
+    return error->status;
+}
+
+organ_status organ_adapter_add(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank,
+                               const uint64_t *shape, const float *values, organ_error *error)
+{
+    /* Values of greater magnitude round to infinity: 65520 and above in F16, (2 - 2^-8) x 2^127 and above in BF16. */
+    double limit = dtype == ORGAN_F16 ? 65519.99609375 : (double)INFINITY;
+    if (dtype == ORGAN_BF16)
+        limit = 0x1.feffffp127;
+    const size_t width = organ_dtype_describe(dtype)->bytes, step = CHUNK / sizeof(float);
+    uint64_t count = 1;
+    for (unsigned k = 0; k < rank; k++)
+        count *= shape[k];
+    organ_adapter_declare(w, name, dtype, rank, shape, error);
     for (uint64_t at = 0; at < count && !error->status; at += step) {
         const size_t n = count - at < step ? (size_t)(count - at) : step;
         for (size_t k = 0; k < n; k++)
             if (!(fabs((double)values[at + k]) <= limit) || isinf(values[at + k]))
                 return fail_value(w, name, at + k, (double)values[at + k], dtype, error);
         organ_narrow(w->making->write.engine->kernels, dtype, values + at, w->buffer, n);
-        organ_write_put(w->writing, w->unit, w->buffer, n * width, w->at, NULL, error);
-        w->at += n * width;
+        organ_adapter_put(w, w->buffer, n * width, error);
     }
     return error->status;
 }
@@ -384,19 +400,24 @@ static organ_status move_all(const organ_adapter_writer *w, const char *director
 
 /* The config, the weights and the folder organ/ of the old adapter are not copied. A GGUF adapter needs no other
  * files. */
-static organ_status copy_files(const organ_adapter *adapter, const char *to, organ_error *error)
+static organ_status copy_files(const organ_adapter *adapter, const char *const *left_out, const char *to,
+                               organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_list_release) organ_file_list list = {0};
-    const size_t count = adapter->model->file_count;
-    ORGAN_OWNED const char **const skip = malloc((count + 3) * sizeof *skip);
+    size_t count = 0, others = 0;
+    while (left_out && left_out[others])
+        others++;
+    ORGAN_OWNED const char **const skip = malloc((adapter->model->file_count + others + 3) * sizeof *skip);
     if (!skip)
         return organ_fail_memory(error, to);
-    for (size_t k = 0; k < count; k++)
-        skip[k] = adapter->model->files[k].name;
-    skip[count] = ORGAN_ADAPTER_CONFIG;
-    skip[count + 1] = ORGAN_ADAPTER_WEIGHTS ".index.json";
-    skip[count + 2] = "adapter_model.bin"; /* may contain the same weights, including removed ones */
-    if (organ_list_files(adapter->path, skip, count + 3, &list, error) == ORGAN_OK)
+    for (; count < adapter->model->file_count; count++)
+        skip[count] = adapter->model->files[count].name;
+    for (size_t k = 0; k < others; k++)
+        skip[count++] = left_out[k];
+    skip[count++] = ORGAN_ADAPTER_CONFIG;
+    skip[count++] = ORGAN_ADAPTER_WEIGHTS ".index.json";
+    skip[count++] = "adapter_model.bin"; /* may contain the same weights, including removed ones */
+    if (organ_list_files(adapter->path, skip, count, &list, error) == ORGAN_OK)
         for (size_t k = 0; k < list.count && !error->status; k++)
             if (!organ_is_report_path(list.names[k]))
                 organ_copy_file(adapter->path, list.names[k], to, list.names[k], error);
@@ -416,7 +437,7 @@ static organ_status complete_adapter(const organ_adapter_writer *w, organ_direct
              (m->architecture || organ_document_write(path, config, error) == ORGAN_OK) &&
              organ_adapter_open_with_conv(directory, &made, error) == ORGAN_OK && m->files_of && !m->architecture &&
              !m->files_of->model->gguf)
-        copy_files(m->files_of, directory, error);
+        copy_files(m->files_of, m->left_out, directory, error);
     organ_adapter_close(made);
     return error->status;
 }

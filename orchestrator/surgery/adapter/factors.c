@@ -456,7 +456,7 @@ static const organ_weight *weight_renamed(const organ_weights *weights, const ch
     return other ? organ_weights_named(weights, other) : NULL;
 }
 
-const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
+static const organ_weight *weight_with_prefixes(const organ_weights *weights, const char *name)
 {
     /* Prefix of `name`, and the prefix that replaces it in the names of the model. */
     static const struct {
@@ -474,6 +474,20 @@ const organ_weight *organ_lora_weight(const organ_weights *weights, const char *
         if (strncmp(name, prefixes[k].named, strlen(prefixes[k].named)) == 0)
             found = weight_renamed(weights, name, strlen(prefixes[k].named), prefixes[k].in_model);
     return found;
+}
+
+/* transformers 5.6 dropped a level of the towers of SigLIP and CLIP; files still have it. */
+const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
+{
+    static const char tower[] = "vision_tower.", level[] = "vision_model.";
+    const organ_weight *const found = weight_with_prefixes(weights, name);
+    const char *const at = strstr(name, tower), *const rest = at ? at + strlen(tower) : NULL;
+    if (found || !at)
+        return found;
+    const bool has = strncmp(rest, level, strlen(level)) == 0;
+    ORGAN_OWNED char *const other =
+        organ_format("%.*s%s%s", (int)(rest - name), name, has ? "" : level, has ? rest + strlen(level) : rest);
+    return other ? weight_with_prefixes(weights, other) : NULL;
 }
 
 /* Only the beginning of the word is compared: "pissa_niter_16" is PiSSA too. */

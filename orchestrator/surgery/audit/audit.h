@@ -65,6 +65,16 @@ bool organ_audit_is_added(const organ_model *copy);
 organ_status organ_audit_added(const organ_audit_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error);
 
+/* ---- drafts and adapters with rows of fewer tokens ---- */
+
+/* Returns whether the copy has a report of organ vocabulary --draft-head, or of an adapter. */
+bool organ_audit_is_of_rows(const organ_model *copy);
+
+/* organ_audit for such a copy: its rows are those of the listed tokens, all other tensors and the settings are the
+ * donor's, and d2t and t2d of a draft are the list. The report has the schema organ.audit_rows/1. */
+organ_status organ_audit_rows(const organ_audit_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error);
+
 /* ---- models made of a patch ---- */
 
 /* Returns whether the copy has a report of organ patch apply. */

@@ -2,6 +2,7 @@
  * Audits a model with labels: compares the rows of the labels, each other tensor, the tokenizer and the settings with
  * those of the donor. */
 #include "orchestrator/surgery/audit/audit.h"
+#include "orchestrator/surgery/audit/audit_choices.h"
 
 #include "formats/base/json.h"
 #include "formats/base/results.h"
@@ -11,7 +12,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/view/views.h"
-#include "orchestrator/stream/memory.h"
 #include "orchestrator/surgery/vocabulary/label_head.h"
 
 #include <stdlib.h>
@@ -73,86 +73,29 @@ static organ_status read_labels(labelled *a, organ_error *error)
 
 /* ---- tensors ---- */
 
-#define WINDOW ((size_t)1 << 20) /* bytes that are compared together */
-
-/* Compares `bytes` bytes of a tensor of the donor, from `from` on, with those of a tensor of the copy, from `at` on,
- * and adds the number of different ones to *different. `buffer` has room for two windows. */
-static organ_status compare_bytes(const labelled *a, const organ_tensor *donor, uint64_t from,
-                                  const organ_tensor *found, uint64_t at, uint64_t bytes, unsigned char *buffer,
-                                  uint64_t *different, organ_error *error)
+static organ_status compare_rows(labelled *a, const organ_choices *choices, organ_error *error)
 {
-    for (uint64_t done = 0; done < bytes;) {
-        const size_t n = bytes - done < WINDOW ? (size_t)(bytes - done) : WINDOW;
-        if (organ_stop_is_requested(a->engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        if (organ_model_read(a->donor, donor->file, buffer, n, donor->offset + from + done, error) ||
-            organ_model_read(a->copy, found->file, buffer + WINDOW, n, found->offset + at + done, error))
-            return error->status;
-        if (memcmp(buffer, buffer + WINDOW, n) != 0)
-            for (size_t k = 0; k < n; k++)
-                *different += buffer[k] != buffer[WINDOW + k];
-        done += n;
-    }
-    return ORGAN_OK;
-}
-
-static organ_status compare_rows(labelled *a, unsigned char *buffer, organ_error *error)
-{
-    const organ_tensor *const found = organ_model_find(a->copy, a->head.name), *const rows = a->head.rows->codes;
-    const uint64_t width = rows->bytes / rows->shape[0];
-    if (!found || found->dtype != rows->dtype || !organ_shape_equal(found->rank, found->shape, 2, a->head.shape)) {
-        organ_problem_add(&a->problems, "tensor '%s' of %s %s", a->head.name, a->copy->path,
-                          found ? "has another type or shape" : "is missing");
-        return ORGAN_OK;
-    }
-    for (size_t k = 0; k < a->count && !error->status; k++) {
-        uint64_t different = 0;
-        compare_bytes(a, rows, a->labels[k].id * width, found, k * width, width, buffer, &different, error);
-        a->same_rows += !different && !error->status;
-        if (different)
-            organ_problem_add(&a->problems, "tensor '%s': row %zu is not that of '%s'", a->head.name, k,
-                              a->labels[k].text);
-    }
+    const organ_tensor *const rows = a->head.rows->codes;
+    ORGAN_OWNED uint32_t *const ids = calloc(a->count + 1, sizeof *ids);
+    if (!ids)
+        return organ_fail_memory(error, a->copy->path);
+    for (size_t k = 0; k < a->count; k++)
+        ids[k] = a->labels[k].id;
+    const organ_row_choice choice = {.model = a->donor,
+                                     .tensor = rows,
+                                     .layout = {.form = ORGAN_ROWS_WHOLE, .rows = rows->shape[0]},
+                                     .ids = ids,
+                                     .count = a->count,
+                                     .stop = a->engine->stop};
+    bool same;
+    organ_choices_compare(choices, &choice, a->head.name, "the labels' tokens", &same, error);
+    a->same_rows = same ? a->count : 0;
     return error->status;
 }
 
-static organ_status compare_tensor(labelled *a, unsigned char *buffer, const organ_tensor *donor, organ_error *error)
+static void find_strangers(labelled *a)
 {
-    const organ_tensor *const found = organ_model_find(a->copy, donor->name);
-    uint64_t different = 0;
-    a->compared++;
-    if (!found || found->dtype != donor->dtype || !ORGAN_SAME_SHAPE(found, donor)) {
-        organ_problem_add(&a->problems, "tensor '%s' of %s %s", donor->name, a->copy->path,
-                          found ? "has another type or shape" : "is missing");
-        return ORGAN_OK;
-    }
-    if (compare_bytes(a, donor, 0, found, 0, donor->bytes, buffer, &different, error))
-        return error->status;
-    if (different)
-        organ_problem_add(&a->problems, "tensor '%s': %llu bytes are not those of the donor", donor->name,
-                          (unsigned long long)different);
-    a->identical += !different;
-    return ORGAN_OK;
-}
-
-static organ_status compare_tensors(labelled *a, organ_error *error)
-{
-    unsigned char *buffer = NULL;
-    if (organ_memory_claim(a->engine, 2 * WINDOW, error, "the buffers of a comparison"))
-        return error->status;
-    if (!(buffer = malloc(2 * WINDOW)))
-        return organ_fail_memory(error, a->donor->path);
-    organ_progress_begin(a->progress, "auditing", organ_model_tensor_bytes(a->donor), a->donor->tensor_count);
-    compare_rows(a, buffer, error);
-    for (size_t t = 0; t < a->donor->tensor_count && !error->status; t++) {
-        const organ_tensor *const donor = &a->donor->tensors[t];
-        if (donor != a->head.removed)
-            compare_tensor(a, buffer, donor, error);
-        organ_progress_advance(a->progress, donor->bytes, donor->name, NULL);
-    }
-    organ_progress_end(a->progress);
-    free(buffer);
-    for (size_t t = 0; t < a->copy->tensor_count && !error->status; t++) {
+    for (size_t t = 0; t < a->copy->tensor_count; t++) {
         const char *const name = a->copy->tensors[t].name;
         const organ_tensor *const donor = organ_model_find(a->donor, name);
         if (strcmp(name, a->head.name) == 0 || (donor && donor != a->head.removed))
@@ -161,6 +104,28 @@ static organ_status compare_tensors(labelled *a, organ_error *error)
         organ_problem_add(&a->problems, "tensor '%s' of %s does not belong in a model with labels", name,
                           a->copy->path);
     }
+}
+
+static organ_status compare_tensors(labelled *a, organ_error *error)
+{
+    ORGAN_RELEASED_BY(organ_choices_release) organ_choices choices = {.copy = a->copy, .problems = &a->problems};
+    const organ_row_choice whole = {.model = a->donor, .tensor = a->head.rows->codes};
+    if (organ_choices_open(&choices, a->engine, organ_choice_buffer(&whole), error))
+        return error->status;
+    organ_progress_begin(a->progress, "auditing", organ_model_tensor_bytes(a->donor), a->donor->tensor_count);
+    compare_rows(a, &choices, error);
+    for (size_t t = 0; t < a->donor->tensor_count && !error->status; t++) {
+        const organ_tensor *const donor = &a->donor->tensors[t];
+        bool same = false;
+        if (donor != a->head.removed &&
+            organ_choices_compare_whole(&choices, a->donor, donor, a->engine->stop, &same, error) == ORGAN_OK)
+            a->compared++;
+        a->identical += same;
+        organ_progress_advance(a->progress, donor->bytes, donor->name, NULL);
+    }
+    organ_progress_end(a->progress);
+    if (!error->status)
+        find_strangers(a);
     return error->status;
 }
 

@@ -2,24 +2,21 @@
  * Audits a model with fewer tokens: compares each tensor of the copy with the rows of the donor that the copy's report
  * lists, the tokenizers, and the settings that hold ids. */
 #include "orchestrator/surgery/audit/audit.h"
+#include "orchestrator/surgery/audit/audit_choices.h"
 #include "orchestrator/surgery/audit/audit_texts.h"
 
 #include "formats/base/json.h"
 #include "formats/base/results.h"
 #include "formats/config/model_config.h"
-#include "formats/safetensors/safetensors.h"
 #include "formats/tokenizer/kept_tokens.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/schema/schema.h"
 #include "orchestrator/report/view/views.h"
-#include "orchestrator/stream/memory.h"
 #include "orchestrator/surgery/vocabulary/token_settings.h"
 #include "orchestrator/surgery/vocabulary/token_tables.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define WINDOW ((size_t)1 << 20) /* bytes that are compared together, or fewer */
 
 typedef struct trimmed {
     const organ_audit_options *options;
@@ -69,87 +66,41 @@ static organ_status read_list(trimmed *a, organ_error *error)
 
 /* ---- bytes ---- */
 
-static bool has_form_of(const organ_row_choice *c, const organ_tensor *found)
-{
-    uint64_t shape[ORGAN_SAFETENSORS_RANK_LIMIT];
-    organ_row_layout_shape(&c->layout, c->tensor, c->count, shape);
-    return found->dtype == c->tensor->dtype && found->rank == c->tensor->rank &&
-           memcmp(found->shape, shape, found->rank * sizeof *shape) == 0;
-}
-
-typedef struct compared_rows {
-    const organ_model *copy;
-    const organ_tensor *found;
-    unsigned char *window;
-    uint64_t different; /* bytes */
-} compared_rows;
-
-/* Compares bytes of the donor with those of the copy at the same place. */
-static organ_status compare_bytes(void *context, const unsigned char *bytes, uint64_t at, size_t count,
-                                  organ_error *error)
-{
-    compared_rows *const c = context;
-    for (size_t done = 0, n; done < count; done += n) {
-        n = count - done < WINDOW ? count - done : WINDOW;
-        if (organ_model_read(c->copy, c->found->file, c->window, n, c->found->offset + at + done, error))
-            return error->status;
-        if (memcmp(bytes + done, c->window, n) != 0)
-            for (size_t k = 0; k < n; k++)
-                c->different += bytes[done + k] != c->window[k];
-    }
-    return ORGAN_OK;
-}
-
 static organ_row_choice choice_of(const trimmed *a, size_t t)
 {
     return organ_choice_of(a->donor, &a->donor->tensors[t], &a->layouts[t], a->ids, a->count, a->engine->stop);
 }
 
-/* All bytes of a tensor are passed, as its one row. */
-static organ_status compare_tensor(trimmed *a, size_t t, unsigned char *buffer, organ_error *error)
+static organ_status compare_tensor(trimmed *a, const organ_choices *choices, size_t t, organ_error *error)
 {
     const organ_row_choice c = choice_of(a, t);
-    const organ_tensor *const found = organ_model_find(a->copy, c.tensor->name);
     const bool rows = c.layout.form != ORGAN_ROWS_NONE;
-    compared_rows compared = {.copy = a->copy, .found = found, .window = buffer};
+    bool same;
+    organ_choices_compare(choices, &c, c.tensor->name, rows ? "the kept rows" : "the donor", &same, error);
     a->row_tensors += rows;
-    if (!found || !has_form_of(&c, found)) {
-        organ_problem_add(&a->problems, "tensor '%s' of %s %s", c.tensor->name, a->copy->path,
-                          found ? "has another type or shape" : "is missing");
-        return ORGAN_OK;
-    }
-    organ_choice_pass(&c, buffer + WINDOW, compare_bytes, &compared, error);
-    if (compared.different)
-        organ_problem_add(&a->problems, "tensor '%s': %llu bytes are not those of %s", c.tensor->name,
-                          (unsigned long long)compared.different, rows ? "the kept rows" : "the donor");
-    a->identical += !compared.different && !rows;
-    a->same_rows += !compared.different && rows;
+    a->identical += same && !rows;
+    a->same_rows += same && rows;
     return error->status;
 }
 
 static organ_status compare_tensors(trimmed *a, organ_error *error)
 {
-    unsigned char *buffer = NULL;
+    ORGAN_RELEASED_BY(organ_choices_release) organ_choices choices = {.copy = a->copy, .problems = &a->problems};
     uint64_t bytes = 0;
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
         const organ_row_choice c = choice_of(a, t);
         bytes = organ_choice_buffer(&c) > bytes ? organ_choice_buffer(&c) : bytes;
     }
-    if (organ_memory_claim(a->engine, WINDOW + bytes, error, "the buffers of a comparison"))
+    if (organ_choices_open(&choices, a->engine, bytes, error))
         return error->status;
-    if (!(buffer = aligned_alloc(4096, (size_t)(WINDOW + bytes + 4095) / 4096 * 4096)))
-        return organ_fail_memory(error, a->donor->path);
     organ_progress_begin(a->progress, "auditing", organ_model_tensor_bytes(a->donor), a->donor->tensor_count);
     for (size_t t = 0; t < a->donor->tensor_count && !error->status; t++) {
-        compare_tensor(a, t, buffer, error);
+        compare_tensor(a, &choices, t, error);
         organ_progress_advance(a->progress, a->donor->tensors[t].bytes, a->donor->tensors[t].name, NULL);
     }
     organ_progress_end(a->progress);
-    free(buffer);
-    for (size_t t = 0; t < a->copy->tensor_count && !error->status; t++)
-        if (!organ_model_find(a->donor, a->copy->tensors[t].name))
-            organ_problem_add(&a->problems, "tensor '%s' of %s is not in the donor", a->copy->tensors[t].name,
-                              a->copy->path);
+    if (!error->status)
+        organ_choices_strangers(&choices, a->donor);
     return error->status;
 }
 

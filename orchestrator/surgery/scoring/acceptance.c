@@ -8,6 +8,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/stream/read_rows.h"
+#include "orchestrator/surgery/vocabulary/token_tables.h"
 
 #include <math.h>
 #include <organ/evaluate.h>
@@ -27,6 +28,35 @@ organ_status organ_scoring_open_drafts(organ_scored_model *m, organ_error *error
     return ORGAN_OK;
 }
 
+static organ_status take_proposed(organ_scoring *scoring, const json_t *report, organ_error *error)
+{
+    const char *const path = scoring->mtp.tokens;
+    const size_t words = (size_t)organ_forward_describe(scoring->models->forward)->vocabulary;
+    const json_t *const list = json_object_get(report, "kept");
+    ORGAN_OWNED uint32_t *ids = NULL;
+    if (!json_array_size(list))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no list 'kept', which a report of a draft head has", path);
+    if (organ_kept_list_read(list, words, path, &ids, &scoring->proposed_count, error))
+        return error->status;
+    if (!(scoring->proposed = calloc(words + 1, sizeof *scoring->proposed)))
+        return organ_fail_memory(error, path);
+    for (size_t k = 0; k < scoring->proposed_count; k++)
+        scoring->proposed[ids[k]] = true;
+    return ORGAN_OK;
+}
+
+/* The ids of the list are those of the tokens of all models, which have one vocabulary. */
+static organ_status read_proposed(organ_scoring *scoring, organ_error *error)
+{
+    ORGAN_OWNED_JSON json_t *report = NULL;
+    const char *const path = scoring->mtp.tokens;
+    if (!path)
+        return ORGAN_OK;
+    if (!scoring->mtp.scored)
+        return organ_fail(error, ORGAN_USAGE, "`draft_tokens` has a meaning only with `mtp`");
+    return organ_kept_report_load(path, &report, error) ? error->status : take_proposed(scoring, report, error);
+}
+
 static bool has_block(const organ_forward *f)
 {
     for (size_t k = 0; k < f->weights->count; k++)
@@ -35,14 +65,14 @@ static bool has_block(const organ_forward *f)
     return false;
 }
 
-organ_status organ_scoring_check_drafts(const organ_scoring *scoring, organ_error *error)
+organ_status organ_scoring_check_drafts(organ_scoring *scoring, organ_error *error)
 {
     const organ_scored_model *const first = scoring->models;
     bool any = false;
     for (size_t m = 0; m < scoring->shown; m++)
         any = any || scoring->models[m].drafts;
     if (any || !scoring->mtp.scored)
-        return error->status;
+        return read_proposed(scoring, error);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: `mtp`: the model has no block for multi-token prediction%s",
                       first->path, has_block(first->forward) ? " of a kind that organ runs" : "");
 }
@@ -219,7 +249,7 @@ static void receive_accepted(void *context, size_t k, float *logits)
     const continuation *const c = context;
     const size_t words = vocabulary_of(c), row = c->first + k + c->step + 1 - (c->prompt - 1);
     c->results[k] = organ_logits_accept(c->scoring->engine.kernels, c->logits + row * words, c->sums[row],
-                                        c->ids[c->prompt + row], logits, words);
+                                        c->ids[c->prompt + row], logits, c->scoring->proposed, words);
 }
 
 /* Drafts tokens from the state of token `at` until one is not the token with the largest probability. `drafted` has the
@@ -389,6 +419,7 @@ organ_status organ_scoring_add_drafts(organ_scoring *scoring, size_t m, json_t *
     json_t *const text = text_json(model, error);
     json_t *const continued = continues(model) && text ? continue_texts(scoring, model, error) : json_null();
     json_t *const mtp = ORGAN_OBJECT(SET_COUNT("blocks", organ_forward_drafts(model->forward)),
+                                     SET_COUNT_OF("proposes", scoring->proposed, scoring->proposed_count),
                                      SET_TEXT("first", family->hidden_first ? "state" : "embedding"),
                                      SET_TEXT("state", family->raw_state ? "raw" : "normed"),
                                      SET_TEXT("again", family->raw_again ? "raw" : "normed"),

@@ -475,7 +475,7 @@ void organ_scoring_close(organ_scoring *scoring)
     }
     organ_input_sums_close(scoring->sums);
     organ_perplexity_plan_release(&scoring->plan);
-    free(scoring->order);
+    ORGAN_FREE_ARRAYS(scoring->order, scoring->proposed);
     organ_tokenizer_close(scoring->tokenizer);
     free(scoring->models);
     organ_text_release(&scoring->text);

@@ -52,6 +52,7 @@ typedef struct organ_scored_model {
 typedef struct organ_scored_drafts {
     bool scored;
     unsigned continuations;
+    const char *tokens; /* report of organ_vocabulary with the tokens that blocks propose; NULL: all */
 } organ_scored_drafts;
 
 typedef enum organ_activations {
@@ -80,6 +81,8 @@ typedef struct organ_scoring_stop {
 typedef struct organ_scoring {
     const organ_experiment_options *options;
     organ_scored_drafts mtp;
+    bool *proposed; /* for each token, whether it is one of mtp.tokens; NULL: blocks propose all tokens */
+    size_t proposed_count;
     /* models[1] was made from models[0] and has its tokenizer; files that it lacks are read from models[0]. */
     bool derived;
     /* Both models score tokens that have the ids of models[1], on the logits of these tokens alone. NULL: all models
@@ -224,8 +227,9 @@ double organ_listed_exp_sum(const organ_kernels *kernels, const uint32_t *ids, s
 
 /* Opens the blocks of a model before its inputs are rounded, if scoring->mtp.scored and it has any. */
 organ_status organ_scoring_open_drafts(organ_scored_model *m, organ_error *error);
-/* Returns ORGAN_BAD_INPUT if mtp.scored is set and no model has a block that organ runs. */
-organ_status organ_scoring_check_drafts(const organ_scoring *scoring, organ_error *error);
+/* Reads mtp.tokens. Returns ORGAN_BAD_INPUT if mtp.scored is set and no model has a block that organ runs, or for a
+ * malformed list; ORGAN_USAGE for a list without mtp.scored. */
+organ_status organ_scoring_check_drafts(organ_scoring *scoring, organ_error *error);
 /* Returns true if the continuations of scoring->mtp fit in `memory` bytes. */
 bool organ_scoring_continuations_fit(const organ_scoring *scoring, uint64_t memory);
 /* Upper bounds of the tokens of all continuations: run by the model, and by its block. All members are 0 without. */

@@ -46,8 +46,7 @@ static organ_status run_batch(void *context, const organ_windows *windows, organ
 }
 
 static organ_status both_logits(void *context, const size_t *rows, const size_t *drafted, size_t count, void *receiver,
-                                void (*each)(void *receiver, size_t k, float *logits, const float *block),
-                                organ_error *error)
+                                void (*each)(void *receiver, size_t k, float *logits, float *block), organ_error *error)
 {
     organ_scored_model *const m = context;
     const organ_drafted_beside beside = {
@@ -69,7 +68,8 @@ static organ_scored_block block_from(const organ_scored_model *m, size_t first)
     return m->drafts ? (organ_scored_block){.logits = both_logits,
                                             .overlap = all->overlap + first,
                                             .chosen = all->chosen + first,
-                                            .greedy = all->greedy + first}
+                                            .greedy = all->greedy + first,
+                                            .proposed = m->scoring->proposed}
                      : (organ_scored_block){0};
 }
 

@@ -2,6 +2,8 @@
  * Finds the tensors with a row for each token. */
 #include "orchestrator/surgery/vocabulary/token_tables.h"
 
+#include "formats/base/files.h"
+#include "formats/base/json.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 
@@ -105,6 +107,22 @@ organ_status organ_token_tables_tensors(const organ_model *model, const organ_to
 }
 
 /* ---- lists of kept ids ---- */
+
+enum { REPORT_BYTES = 256 << 20 }; /* of the longest report */
+
+organ_status organ_kept_report_load(const char *path, json_t **report, organ_error *error)
+{
+    ORGAN_OWNED char *bytes = NULL;
+    size_t length = 0;
+    json_error_t fault;
+    bool no_memory;
+    if (organ_input_load(path, path, REPORT_BYTES, &bytes, &length, error))
+        return error->status;
+    *report = organ_json_load(bytes, length, 0, &fault, &no_memory);
+    if (no_memory)
+        return organ_fail_memory(error, path);
+    return *report ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: line %d: %s", path, fault.line, fault.text);
+}
 
 organ_status organ_kept_list_read(const json_t *list, uint64_t below, const char *label, uint32_t **ids, size_t *count,
                                   organ_error *error)

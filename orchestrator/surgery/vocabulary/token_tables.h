@@ -50,6 +50,10 @@ organ_status organ_token_tables_tensors(const organ_model *model, const organ_to
 
 /* ---- lists of kept ids ---- */
 
+/* Loads a report of organ_vocabulary, which the caller releases. Returns ORGAN_BAD_INPUT for a file that is not JSON,
+ * and the errors of organ_input_load. */
+organ_status organ_kept_report_load(const char *path, json_t **report, organ_error *error);
+
 /* Reads the ascending ids below `below` of the list `kept` of a report of organ_vocabulary. Returns ORGAN_BAD_INPUT,
  * naming `label` and the element, for others. The caller frees *ids, also after an error. */
 organ_status organ_kept_list_read(const json_t *list, uint64_t below, const char *label, uint32_t **ids, size_t *count,

@@ -123,6 +123,7 @@ typedef struct compare_job {
     size_t match_count, match_room;
     json_t *only, *shapes;   /* tensors that only some models have, or have in other shapes */
     json_t *vocabularies;    /* a row for each pair */
+    json_t *patches;         /* a row for each patch, with options->patch */
     json_t *clashes, *notes; /* what a merge would clash on; sentences */
     bool broken;             /* memory ran out while rows were added */
 } compare_job;
@@ -162,6 +163,13 @@ organ_status organ_compare_settings(compare_job *job, organ_error *error);
 
 /* Adds {"what", "values": "A: ..., B: ..."} to job->clashes; `values` has a text for each model, NULL: none. */
 void organ_compare_clash(compare_job *job, const char *what, const char *const *values);
+
+/* ---- patches (compare_patch.c) ---- */
+
+/* Returns ORGAN_USAGE for a model with an adapter. */
+organ_status organ_compare_check_patches(const compare_job *job, organ_error *error);
+/* Fills job->patches: the cost of patches from the base of the options, or else from the first model, to the others. */
+organ_status organ_compare_patches(compare_job *job, organ_error *error);
 
 /* ---- figures ---- */
 

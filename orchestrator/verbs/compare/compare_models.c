@@ -78,6 +78,7 @@ static organ_status run(compare_job *job, json_t **report, organ_error *error)
     job->vocabularies = json_array();
     job->clashes = json_array();
     job->notes = json_array();
+    job->patches = json_array();
     if (job->options->access)
         job->access = *job->options->access;
     if (list_models(job, error))
@@ -86,8 +87,11 @@ static organ_status run(compare_job *job, json_t **report, organ_error *error)
         if (open_model(job, &job->models[k], error))
             return error->status;
     choose_form(job);
+    if (job->options->patch && organ_compare_check_patches(job, error))
+        return error->status;
     if (organ_compare_pair_up(job, error) || organ_compare_settings(job, error) ||
-        organ_compare_vocabularies(job, error) || organ_compare_read(job, error))
+        organ_compare_vocabularies(job, error) || organ_compare_read(job, error) ||
+        (job->options->patch && organ_compare_patches(job, error)))
         return error->status;
     for (size_t k = 0; k < job->count; k++)
         if (organ_model_unchanged(job->models[k].model, error) ||
@@ -108,7 +112,7 @@ static void release(compare_job *job)
     }
     ORGAN_FREE_ARRAYS(job->items, job->cells, job->matches, job->orders);
     organ_name_table_release(&job->names);
-    ORGAN_DECREF(job->only, job->shapes, job->vocabularies, job->clashes, job->notes);
+    ORGAN_DECREF(job->only, job->shapes, job->vocabularies, job->clashes, job->notes, job->patches);
     organ_arena_release(&job->arena);
 }
 

@@ -20,8 +20,8 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
 {
     static const char why[] = "compares models with one vocabulary, and these have different ones";
     const char *const style = o->experiment.style;
-    if (o->mtp)
-        return organ_fail(error, ORGAN_USAGE, "`mtp` %s", why);
+    if (o->mtp || o->draft_tokens)
+        return organ_fail(error, ORGAN_USAGE, "%s %s", o->mtp ? "`mtp`" : "`draft_tokens`", why);
     if (o->targets || o->experiment_count)
         return organ_fail(error, ORGAN_USAGE, "%s %s", o->targets ? "`targets`" : "`experiments`", why);
     if (style && strcmp(style, "hf") != 0)

@@ -290,7 +290,8 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
         return organ_fail(error, ORGAN_USAGE, "`imatrix` needs -o DIR, where the file is written");
     if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment,
                            organ_scoring_stop_of(o->max_error, o->max_windows, &o->experiment, o->compare != NULL),
-                           (organ_scored_drafts){o->mtp, o->continuations}, s->engine, s->progress, error))
+                           (organ_scored_drafts){o->mtp, o->continuations, o->draft_tokens}, s->engine, s->progress,
+                           error))
         return error->status;
     if (o->dry_run)
         return organ_perplexity_dry_run(&s->scoring, "organ.perplexity/1", s->engine, report, error);
@@ -536,7 +537,8 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
         s->paths[k + 1] = o->pruned[k];
     if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment,
                            organ_scoring_stop_of(o->max_error, o->max_windows, &o->experiment, o->count > 0),
-                           (organ_scored_drafts){o->mtp, o->continuations}, s->engine, s->progress, error))
+                           (organ_scored_drafts){o->mtp, o->continuations, o->draft_tokens}, s->engine, s->progress,
+                           error))
         return s->scoring.differ ? score_across(s, report, error) : error->status;
     if (o->announce && !o->dry_run)
         organ_scoring_announce(&s->scoring, s->engine);

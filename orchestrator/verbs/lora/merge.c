@@ -240,6 +240,20 @@ static organ_status compare_bases(organ_merge_job *job, organ_error *error)
     return error->status;
 }
 
+static void note_towers(const organ_merge_job *job)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->adapter->pair_count; k++) {
+        const organ_role role = job->adapter->pairs[k].anatomy.role;
+        count += role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO;
+    }
+    if (count)
+        organ_progress_note(job->progress,
+                            "the adapter changes %zu matri%s of a vision or audio tower: a GGUF file of the tower "
+                            "(mmproj) that was made from the base lacks the change: make it again from the output",
+                            count, count == 1 ? "x" : "ces");
+}
+
 static organ_status open_merged(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -260,6 +274,7 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
         return error->status;
     organ_progress_note_remarks(job->progress, /*path=*/NULL, job->weights);
     job->adapter = job->translated ? job->translated : job->stored;
+    note_towers(job);
     if (!job->base->gguf)
         return ORGAN_OK;
     if (organ_layout_metadata(job->base->gguf, &job->gguf, error) == ORGAN_OK && is_own_adapter(job)) {

@@ -143,6 +143,13 @@ static organ_status list_parts(organ_quantize_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
+/* A tower in a file of its own has no projections of a text model: all that can be quantised is. */
+static const char *targets_of(const organ_quantize_job *job)
+{
+    const bool tower = job->model->gguf && organ_gguf_text_equals(job->model->gguf, "general.architecture", "clip");
+    return tower && !job->options->targets ? "*" : job->options->targets;
+}
+
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -155,8 +162,9 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     job->encoding = organ_quantize_encoding_requested(o, job->encoding->name, job->model->gguf != NULL);
     job->format = formats[organ_encoding_kind(job->encoding)];
     if (organ_model_is_here(job->model, "quantised", error) || job->format->open(job, error) ||
-        organ_targets_select(job->model, o->targets, &job->targets, error) || organ_quantize_block_check(job, error) ||
-        organ_quantize_block_open(job, error) || step(job, job->format->select, error) ||
+        organ_targets_select(job->model, targets_of(job), &job->targets, error) ||
+        organ_quantize_block_check(job, error) || organ_quantize_block_open(job, error) ||
+        step(job, job->format->select, error) ||
         organ_targets_need_rows(job->model, &job->targets, /*stacks=*/false, "quantize", error) ||
         ((organ_quantize_by_text(o) || organ_quantize_measures(o)) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||

@@ -358,6 +358,25 @@ static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_err
     return organ_report_end(&work, a->options->pruned, error);
 }
 
+/* The audit of a copy whose report says how it was made; NULL: there is none. */
+typedef organ_status (*special_audit)(const organ_audit_options *options, const organ_engine *engine,
+                                      const organ_progress *progress, json_t **report, organ_error *error);
+static special_audit special_audit_of(const organ_model *copy)
+{
+    static const struct {
+        bool (*is)(const organ_model *copy);
+        special_audit audit;
+    } audits[] = {{organ_audit_is_trimmed, organ_audit_trimmed},
+                  {organ_audit_is_labelled, organ_audit_labelled},
+                  {organ_audit_is_patched, organ_audit_patched},
+                  {organ_audit_is_added, organ_audit_added},
+                  {organ_audit_is_of_rows, organ_audit_rows}};
+    for (size_t k = 0; k < sizeof audits / sizeof *audits; k++)
+        if (audits[k].is(copy))
+            return audits[k].audit;
+    return NULL;
+}
+
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
@@ -373,28 +392,18 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
         organ_mtp_number_layers(a.donor.model);
         organ_mtp_number_layers(a.copy.model);
     }
-    const bool trimmed = !error->status && organ_audit_is_trimmed(a.copy.model);
-    const bool labelled = !error->status && !trimmed && organ_audit_is_labelled(a.copy.model);
-    const bool patched = !error->status && !trimmed && !labelled && organ_audit_is_patched(a.copy.model);
-    const bool added = !error->status && !trimmed && !labelled && !patched && organ_audit_is_added(a.copy.model);
-    const bool special = trimmed || labelled || patched || added;
+    const special_audit special = error->status ? NULL : special_audit_of(a.copy.model);
     const bool cut = !error->status && !special && a.donor.model->problem_count == 0 &&
                      organ_cut_is_smaller(a.donor.model, a.copy.model);
     const bool rewritten = !error->status && !special && !cut && organ_audit_is_rewritten(a.donor.model, a.copy.model);
-    if (options->text_count && !trimmed && !error->status)
+    if (options->text_count && special != organ_audit_trimmed && !error->status)
         organ_fail(error, ORGAN_USAGE, "%s: is no output of organ vocabulary, which `texts` needs", options->pruned);
     else if (cut)
         audit_smaller(&a, report, error);
     organ_model_close(a.donor.model);
     organ_model_close(a.copy.model);
-    if (trimmed && !error->status)
-        return organ_audit_trimmed(options, engine, progress, report, error);
-    if (labelled && !error->status)
-        return organ_audit_labelled(options, engine, progress, report, error);
-    if (patched && !error->status)
-        return organ_audit_patched(options, engine, progress, report, error);
-    if (added && !error->status)
-        return organ_audit_added(options, engine, progress, report, error);
+    if (special && !error->status)
+        return special(options, engine, progress, report, error);
     if (rewritten && !error->status)
         return organ_audit_rewritten(options, engine, progress, report, error);
     return cut || error->status ? error->status : organ_audit_pruned(options, engine, progress, report, error);

@@ -92,6 +92,9 @@ organ_status organ_vocabulary_count(vocabulary_job *job, organ_error *error);
 
 /* ---- vocabulary_policies.c ---- */
 
+/* Returns the first option that is set of those that choose tokens to keep; NULL: none is. */
+const char *organ_vocabulary_choice(const organ_vocabulary_options *options);
+
 /* Fills the list of policies, with rows and bytes of each, and checks that the texts keep their ids with the tokens of
  * the chosen one. */
 organ_status organ_vocabulary_policies(vocabulary_job *job, organ_error *error);
@@ -106,6 +109,10 @@ organ_status organ_vocabulary_evaluate(vocabulary_job *job, organ_error *error);
 /* Reads the ids of options->tokens into job->listed. Returns ORGAN_BAD_INPUT for a file that is no report of a smaller
  * vocabulary, for ids that do not ascend, and for a list of another tokenizer. */
 organ_status organ_vocabulary_read_list(vocabulary_job *job, organ_error *error);
+
+/* Takes the ids of a report that organ_kept_report_load loaded. Returns ORGAN_BAD_INPUT as organ_vocabulary_read_list.
+ */
+organ_status organ_vocabulary_take_list(vocabulary_job *job, const json_t *report, organ_error *error);
 
 /* Returns the digest of the kept tokens' ids and texts, 16 hexadecimal digits, by which a list fits a tokenizer. */
 json_t *organ_vocabulary_list_digest(const organ_tokenizer *tokenizer, const uint32_t *ids, size_t count);

@@ -10,8 +10,6 @@
 
 #include <xxhash.h>
 
-enum { LIST_BYTES = 256 << 20 }; /* of the longest report */
-
 json_t *organ_vocabulary_list_digest(const organ_tokenizer *tokenizer, const uint32_t *ids, size_t count)
 {
     uint64_t digest = 0;
@@ -23,35 +21,27 @@ json_t *organ_vocabulary_list_digest(const organ_tokenizer *tokenizer, const uin
     return organ_json_sprintf("%016llx", (unsigned long long)digest);
 }
 
-static organ_status take_list(vocabulary_job *job, const json_t *list, organ_error *error)
+organ_status organ_vocabulary_take_list(vocabulary_job *job, const json_t *report, organ_error *error)
 {
     const char *const path = job->options->tokens;
+    const json_t *const list = json_object_get(report, "kept");
     if (!json_array_size(list))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no list 'kept', which a smaller vocabulary's report has",
                           path);
-    return organ_kept_list_read(list, job->groups.count, path, &job->listed, &job->listed_count, error);
+    if (organ_kept_list_read(list, job->groups.count, path, &job->listed, &job->listed_count, error))
+        return error->status;
+    ORGAN_OWNED_JSON json_t *const own = organ_vocabulary_list_digest(job->tokenizer, job->listed, job->listed_count);
+    return json_equal(own, json_object_get(report, "kept_digest"))
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_BAD_INPUT,
+                            "%s: is a list of another tokenizer: its tokens are not those of %s", path,
+                            job->options->target ? job->options->target : job->options->model);
 }
 
 organ_status organ_vocabulary_read_list(vocabulary_job *job, organ_error *error)
 {
+    ORGAN_OWNED_JSON json_t *report = NULL;
     const char *const path = job->options->tokens;
-    ORGAN_OWNED char *bytes = NULL;
-    ORGAN_OWNED_JSON json_t *root = NULL;
-    size_t length = 0;
-    json_error_t fault;
-    bool no_memory;
-    if (!path || organ_input_load(path, path, LIST_BYTES, &bytes, &length, error))
-        return error->status;
-    root = organ_json_load(bytes, length, 0, &fault, &no_memory);
-    if (no_memory)
-        return organ_fail_memory(error, path);
-    if (!root)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %d: %s", path, fault.line, fault.text);
-    if (take_list(job, json_object_get(root, "kept"), error))
-        return error->status;
-    ORGAN_OWNED_JSON json_t *const own = organ_vocabulary_list_digest(job->tokenizer, job->listed, job->listed_count);
-    if (!json_equal(own, json_object_get(root, "kept_digest")))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is a list of another tokenizer: its tokens are not those of %s",
-                          path, job->options->model);
-    return ORGAN_OK;
+    return !path || organ_kept_report_load(path, &report, error) ? error->status
+                                                                 : organ_vocabulary_take_list(job, report, error);
 }

@@ -119,3 +119,19 @@ organ_status organ_vocabulary_policies(vocabulary_job *job, organ_error *error)
     }
     return ORGAN_OK;
 }
+
+const char *organ_vocabulary_choice(const organ_vocabulary_options *o)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } choices[] = {{o->tokens != NULL, "tokens"},
+                   {o->keep_all, "keep_all"},
+                   {o->keep_characters, "keep_characters"},
+                   {o->keep_merges > 0, "keep_merges"},
+                   {o->multiple_of > 1, "multiple_of"}};
+    for (size_t k = 0; k < sizeof choices / sizeof *choices; k++)
+        if (choices[k].given)
+            return choices[k].name;
+    return NULL;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ vocabulary. */
 #include "orchestrator/verbs/vocabulary/vocabulary_job.h"
+#include "orchestrator/verbs/vocabulary/vocabulary_adapter.h"
 #include "orchestrator/verbs/vocabulary/vocabulary_add.h"
 
 #include "formats/base/results.h"
@@ -10,27 +11,10 @@
 
 enum { MULTIPLE_LIMIT = 65536 };
 
-/* Returns the first option that is set of those that choose tokens to keep; NULL: none is. */
-static const char *choice_of(const organ_vocabulary_options *o)
-{
-    const struct {
-        bool given;
-        const char *name;
-    } choices[] = {{o->tokens != NULL, "tokens"},
-                   {o->keep_all, "keep_all"},
-                   {o->keep_characters, "keep_characters"},
-                   {o->keep_merges > 0, "keep_merges"},
-                   {o->multiple_of > 1, "multiple_of"}};
-    for (size_t k = 0; k < sizeof choices / sizeof *choices; k++)
-        if (choices[k].given)
-            return choices[k].name;
-    return NULL;
-}
-
 /* Labels need no text, and change no token. */
 static organ_status check_labels(const organ_vocabulary_options *o, organ_error *error)
 {
-    const char *excluded = choice_of(o);
+    const char *excluded = organ_vocabulary_choice(o);
     if (o->draft_head || o->target)
         excluded = o->draft_head ? "draft_head" : "target";
     if (o->text_count || o->evaluate)
@@ -48,7 +32,7 @@ static organ_status check_labels(const organ_vocabulary_options *o, organ_error 
 /* A draft gets the most frequent tokens of the texts. */
 static organ_status check_draft(const organ_vocabulary_options *o, organ_error *error)
 {
-    const char *const excluded = choice_of(o);
+    const char *const excluded = organ_vocabulary_choice(o);
     if (excluded)
         return organ_fail(error, ORGAN_USAGE, "`draft_head` states the number of rows: it excludes `%s`", excluded);
     if (!o->text_count)
@@ -149,6 +133,8 @@ organ_status organ_vocabulary(const organ_vocabulary_options *options, const org
     const organ_report_work work = organ_report_begin(report);
     if (options->add || options->special)
         organ_vocabulary_add(options, engine, progress, report, error);
+    else if (!options->labels && !options->draft_head && organ_vocabulary_is_adapter(options->model))
+        organ_vocabulary_adapter(&job, report, error);
     else
         measure(&job, report, error);
     close_job(&job);

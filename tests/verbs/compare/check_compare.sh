@@ -208,4 +208,17 @@ refused 3 "name and shape" compare tiny-qwen2 "$fixtures/tiny-llama"
 mkdir bare && echo '{}' >bare/config.json
 refused 3 "bare" compare tiny-qwen2 bare
 refused 2 "--memory" compare tiny-qwen2 pruned --memory 1M
+# --patch: the bytes of the changes are those that organ patch extract writes.
+ends 0 prune tiny-qwen2 -o cut --sparsity 10 --quiet
+ends 0 patch extract --base tiny-qwen2 --tuned cut -o cut-patch --quiet
+ends 0 compare tiny-qwen2 cut --patch --json
+cp ../out patched.json
+judge "a patch costs other bytes" test "$(jq '.patches[0].patch_bytes' patched.json)" = "$(jq '[.tensors[].patch_bytes] | add' cut-patch/organ/patch.json)"
+judge "the pair, counts and bytes" test "$(jq '.patches[0] | .pair == "A B" and .changed > 0 and .whole == 0 and .same + .changed == 50 and
+    .changed_bytes < .bytes' patched.json)" = true
+ends 0 compare cut --base tiny-qwen2 --patch
+prints "B A"
+ends 0 compare tiny-qwen2 cut --json
+judge "a patch without --patch" test "$(jq -c .patches ../out)" = "[]"
+refused 2 "has an adapter, which no patch has: merge it first" compare qwen3moe+qwen3moe-lora qwen3moe --patch
 finish

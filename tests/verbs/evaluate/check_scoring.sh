@@ -234,6 +234,22 @@ done
 judge "the memory changes the acceptance" diff "mtp-$least.json" mtp-2G.json
 judge "a model compared with itself has another acceptance" test "$(jq '.[0].mtp == .[1].mtp and .[0].mtp == '"$(jq .models[0].mtp.text mtp.json)" mtp-2G.json)" = true
 judge "programs agree on Qwen's block" test "$(jq .models[0].mtp.dispute mtp.json)" = null
+# --draft-tokens: all tokens are as none listed; of a block that proposes one token, q is 1, so that both rates are p of that token.
+rows=$(jq .vocab_size qwen3_5_text-mtp/config.json)
+jq -n --argjson n "$rows" '{kept: [range($n)]}' >all.json
+echo '{"kept": [5]}' >one.json
+ends 0 perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp --continuations 2 --draft-tokens all.json
+holds ../out ".models[0].mtp.proposes == $rows" '(.models[0].mtp | del(.proposes)) == '"$(jq -c '.models[0].mtp | del(.proposes)' mtp.json)"
+ends 0 perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp --continuations 2 --draft-tokens one.json
+holds ../out '.models[0].mtp.text | (.overlap - .chosen | fabs) < 1e-6 and .overlap > 0' \
+    '.models[0].mtp.text.overlap < '"$(jq .models[0].mtp.text.overlap mtp.json)" '.models[0].mtp.continuations.accepted_length < 2'
+ends 0 perplexity qwen3_5_text-mtp --text letters.txt --context 16 --mtp --continuations 0 --draft-tokens one.json
+prints "the block proposes only 1 token."
+refused 2 "--draft-tokens has a meaning only with --mtp" perplexity qwen3_5_text-mtp "${drafts[@]}" --draft-tokens one.json
+echo '{"kept": []}' >empty.json
+refused 3 "empty.json: has no list 'kept'" perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp --draft-tokens empty.json
+echo "{\"kept\": [5, $rows]}" >beyond.json
+refused 3 "beyond.json: kept[1] is $rows" perplexity qwen3_5_text-mtp "${drafts[@]}" --mtp --draft-tokens beyond.json
 with_block glm4_moe glm
 ends 0 perplexity glm --text letters.txt --context 16 --mtp --continuations 0 -o disputed
 prints "Programs run the block differently: vLLM gives"

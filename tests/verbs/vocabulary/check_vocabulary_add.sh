@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Tests organ vocabulary --add and --special: tokens, merges, rows, files, refusals. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
+. "$top/tests/verbs/tensors_kit.sh"
 cp -rL "${model%/*}/tiny-llama" llama && chmod -R u+w llama
 printf ' hyperplanes\nqwzx\n hyperplane\n Gr\xc3\xbc\xc3\x9fe\r\n' >words.txt
 printf '<tool>\n<|thought|>' >tags.txt
@@ -50,6 +51,14 @@ ends 0 vocabulary tiny-qwen2 --add same.txt -o equal --quiet
 piece=$(jq '.tokens[0].pieces | unique | .[0]' equal/organ/vocabulary_add.json)
 judge "the pieces differ" test "$(jq '.tokens[0].pieces | unique | length' equal/organ/vocabulary_add.json)" = 1
 judge "the mean of equal rows is another one" test "$(row equal $embedding 2048)" = "$(row tiny-qwen2 $embedding "$piece")"
+# A head of its own gets rows of its own: of two pieces, the mean of the head's rows.
+untied_base untied
+ends 0 vocabulary untied --add same.txt --special tags.txt -o apart --quiet
+judge "the head's row of equal pieces" test "$(row apart lm_head.weight 2048)" = "$(row untied lm_head.weight "$piece")"
+judge "the embedding's row of equal pieces" test "$(row apart $embedding 2048)" = "$(row untied $embedding "$piece")"
+judge "head and embedding have one row" test "$(row apart lm_head.weight 2048)" != "$(row apart $embedding 2048)"
+ends 0 audit untied apart --quiet
+ends 0 perplexity apart --text words.txt --json
 ends 0 perplexity larger --text words.txt --json
 ends 0 evaluate tiny-qwen2 larger --text words.txt --json
 ends 0 generate larger --prompt "a hyperplane" --tokens 2

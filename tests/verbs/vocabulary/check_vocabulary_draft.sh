@@ -4,30 +4,9 @@
 # N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
 . "$top/tests/surgery/mtp_kit.sh"
+. "$top/tests/verbs/tensors_kit.sh"
 holds() { judge "$1" test "$(jq "$2" "$3")" = true; }
 
-# le NUMBER BYTES: prints the number, low byte first.
-le() {
-    local k byte out=
-    for ((k = 0; k < $2; k++)); do printf -v byte '\\x%02x' $(($1 >> (8 * k) & 255)) && out+=$byte; done
-    # shellcheck disable=SC2059 # the format is escapes
-    printf "$out"
-}
-
-# safetensors NAME TYPE BYTES-OF-A-VALUE SHAPE...: of lines of these on standard input, prints a file with bytes of a model.
-safetensors() {
-    local name type width shape at=0 header='{' bytes k
-    while read -r name type width shape; do
-        bytes=$width
-        for k in ${shape//,/ }; do bytes=$((bytes * k)); done
-        header+="\"$name\":{\"dtype\":\"$type\",\"shape\":[$shape],\"data_offsets\":[$at,$((at + bytes))]},"
-        at=$((at + bytes))
-    done
-    header="${header%,}}"
-    le ${#header} 8
-    printf %s "$header"
-    head -c $at tiny-qwen2/model-00001-of-00003.safetensors
-}
 # offset MODEL TENSOR, values FILE OFFSET TYPE BYTES: where a tensor begins, and its values, each after a blank.
 offset() { "$organ" inspect "$1" --tensors --json --quiet --select "$2" | jq '.tensors[0].offset'; }
 values() { od -An -v -w8 -t "$3" -j "$2" -N "$4" "$1" | tr -s ' \n' ' '; }
@@ -76,6 +55,30 @@ least=$(jq -n --slurpfile ids ids.json --slurpfile r $report '($r[0].kept | map(
     [$ids[0] | group_by(.)[] | {id: .[0], n: length}] | (map(select($kept[.id | tostring] | not).n) | max // 0) <= (map(select($kept[.id | tostring] and .id != 2047).n) | min)')
 judge "a rarer token is kept before a more frequent one" test "$least" = true
 ends 0 report $report -o page.html
+
+# ---- audits ----
+ends 0 audit draft small --json
+holds "the audit" '.schema == "organ.audit_rows/1" and .kind == "EAGLE-3" and .rows_after == 600 and .identical == .tensors and ([.checks[].ok] | all)' ../out
+# damaged SAYS COMMAND...: a copy that the command changes fails.
+damaged() {
+    rm -rf damaged && cp -r small damaged
+    "${@:2}"
+    ends 1 audit draft damaged --quiet
+    says "$1"
+}
+changed() { jq "$2" "small/$1" >"damaged/$1"; }
+flipped() {
+    local at=$(($(offset small "$1") + 16)) byte
+    byte=$(od -An -tu1 -j $at -N 1 small/model.safetensors)
+    # shellcheck disable=SC2059 # the format is one escape
+    { head -c $at small/model.safetensors && printf "\\x$(printf %x $((byte ^ 1)))" && tail -c +$((at + 2)) small/model.safetensors; } >damaged/model.safetensors
+}
+damaged "tensor 'lm_head.weight': 1 bytes are not those of the kept rows" flipped lm_head.weight
+damaged "tensor 'fc.weight': 1 bytes are not those of the donor" flipped fc.weight
+damaged "tensor 'd2t' of damaged is not the list of the kept tokens" flipped d2t
+damaged "tensor 't2d' of damaged is not the list of the kept tokens" flipped t2d
+damaged "config.json of damaged is not that of the donor with the number of rows" changed config.json '.draft_vocab_size = 2048'
+damaged "another type or shape" changed organ/draft_head.json '.kept |= .[1:]'
 
 # ---- a head that is smaller already, in the same steps; a dry run ----
 ends 0 vocabulary small --target tiny-qwen2 --text text.txt --draft-head 100 -o less --quiet
@@ -145,6 +148,8 @@ gguf >head.bin
     head -c $((768 + 8192)) tiny-qwen2/model-00001-of-00003.safetensors
 } >eagle.gguf
 ends 0 vocabulary eagle.gguf --text text.txt --draft-head 40 -o eagle40.gguf --quiet
+ends 0 audit eagle.gguf eagle40.gguf --quiet
+prints "Passed: "
 judge "d2t of GGUF has no ids" test "$(values eagle40.gguf "$(offset eagle40.gguf d2t)" d8 320)" = " $(jq -r '.kept | join(" ")' eagle40.draft_head.json) "
 judge "GGUF has a t2d" test "$("$organ" inspect eagle40.gguf --tensors --json --quiet --select all | jq -c '[.tensors[].name] | sort')" = '["d2t","fc.weight","output.weight"]'
 row=$(jq '.kept[7]' eagle40.draft_head.json)

@@ -104,7 +104,7 @@ damaged config.json sed 's/"0": "y"/"0": "n"/' "'id2label' is not that of the do
 damaged config.json sed 's/Qwen3ForSequenceClassification/Qwen3ForCausalLM/' "'architectures' is not that"
 damaged config.json sed 's/"rms_norm_eps": 1e-06/"rms_norm_eps": 1/' "'rms_norm_eps' is not that"
 damaged config.json sed 's/^{/{"classifier_from_token": ["y"],/' "'classifier_from_token' is not that"
-damaged organ/labels.json jq '.labels |= reverse' "tensor 'score.weight': row 0 is not that of 'n'"
+damaged organ/labels.json jq '.labels |= reverse' "bytes are not those of the labels' tokens"
 damaged tokenizer.json jq '.model.vocab |= (to_entries | (.[5].value, .[6].value) |= 11 - . | from_entries)' "the tokenizer of damaged is not that of the donor"
 damaged organ/labels.json jq '.labels[1].id += 1' "does not state the token"
 # The template and its name are settings, too.
@@ -117,7 +117,7 @@ again 's/Query: {query}/Query! {query}/' "'tokenizer.chat_template.rerank' is no
 again 's/rerank\(.*Query: \)/rerang\1/' "is not that"
 rm -rf damaged && cp -r no damaged && cp -f yes/organ/labels.json damaged/organ/
 ends 1 audit qwen3 damaged --quiet
-says "tensor 'score.weight': row 0 is not that of 'y'"
+says "bytes are not those of the labels' tokens"
 
 # ---- refusals leave nothing ----
 refused 3 "'a b' has 3 tokens: a label is exactly one token" vocabulary qwen3 --labels "y,a b" -o made

@@ -79,6 +79,17 @@ ends 0 vocabulary tiny-qwen2 --text text.txt --multiple-of 128 -o padded --quiet
 judge "--multiple-of" test $(($(jq .vocab_size padded/config.json) % 128)) = 0
 checked tiny-qwen2 padded padded/organ/vocabulary.json model.embed_tokens.weight
 
+# transformers writes a length without limit as an integer of 31 digits, which stays as it is.
+cp -rL tiny-qwen2 endless && chmod -R u+w endless
+sed -i 's/"model_max_length": [0-9]*/"model_max_length": 1000000000000000019884624838656/' endless/tokenizer_config.json
+ends 0 vocabulary endless --text text.txt -o endless-small --quiet
+judge "a length without limit changes" grep -q '"model_max_length": 1000000000000000019884624838656' endless-small/tokenizer_config.json
+ends 0 vocabulary endless --labels a,b -o endless-labels --quiet
+printf "qwzx\n" >word.txt
+ends 0 vocabulary endless --add word.txt -o endless-larger --quiet
+ends 0 audit endless endless-larger --quiet
+ends 0 audit endless endless-small --quiet
+
 # ---- GGUF ----
 ends 0 vocabulary $q8 --text text.txt -o small.gguf --quiet
 checked $q8 small.gguf small.vocabulary.json token_embd.weight

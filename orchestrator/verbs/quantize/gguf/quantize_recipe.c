@@ -326,9 +326,22 @@ static bool is_vector(const organ_tensor *tensor)
     return tensor->elements == (tensor->rank ? tensor->shape[tensor->rank - 1] : 1);
 }
 
+/* llama.cpp's programs transpose the projection of Gemma 3 when they load it, which quantised rows do not survive:
+ * every embedding would be NaN. Convolutions have no rows that they multiply. */
+static bool is_plain_part_of_tower(const organ_model *model, const organ_tensor *tensor)
+{
+    if (!is_of(model, "clip"))
+        return false;
+    return tensor->rank > 2 || (strcmp(tensor->name, "mm.input_projection.weight") == 0 &&
+                                (organ_gguf_text_equals(model->gguf, "clip.projector_type", "gemma3") ||
+                                 organ_gguf_text_equals(model->gguf, "clip.vision.projector_type", "gemma3")));
+}
+
 bool organ_recipe_quantises(const organ_model *model, const organ_tensor *tensor)
 {
     const char *const name = tensor->name;
+    if (is_plain_part_of_tower(model, tensor))
+        return false;
     const size_t length = strlen(name), end = strlen("weight");
     if (is_vector(tensor) || !tensor->elements || length < end || strcmp(name + length - end, "weight") != 0)
         return false;
