@@ -203,8 +203,10 @@ static organ_status score_both(scoring_pass *s, size_t m, perplexity_score_tile 
                                organ_error *error)
 {
     const organ_scored_block *const all = &s->blocks[m];
-    const organ_scored_block block = {
-        .overlap = all->overlap + first, .chosen = all->chosen + first, .greedy = all->greedy + first};
+    const organ_scored_block block = {.overlap = all->overlap + first,
+                                      .chosen = all->chosen + first,
+                                      .greedy = all->greedy + first,
+                                      .proposed = all->proposed};
     for (size_t k = 0; k < count; k++) {
         block.overlap[k] = block.chosen[k] = NAN;
         s->drafted[k] = begins_window(s->plan, s->plan->rows[first + k]) ? SIZE_MAX : s->rows[k] - 1;

@@ -38,6 +38,7 @@ static const struct {
     {"adapter_rows", "tensors", NULL, NULL},
     {"assemble", "files", NULL, NULL},
     {"audit", "tensors", NULL, NULL},
+    {"audit_combine", "problems", NULL, NULL},
     {"audit_cut", "layers", NULL, NULL},
     {"audit_gguf", "keys", NULL, NULL},
     {"audit_labels", "problems", NULL, NULL},

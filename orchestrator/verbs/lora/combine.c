@@ -422,7 +422,7 @@ organ_status organ_lora_combine(const organ_lora_combine_options *options, const
 {
     ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_lora_combine_options, options, report, error, "method", options->method, "majority_sign",
-                         options->majority_sign, "output", options->write.output))
+                         options->majority_sign, "write.output", options->write.output))
         return error->status;
     organ_report_work work = organ_report_begin(report);
     organ_combine_job job = {.options = options,
