@@ -146,8 +146,7 @@ static organ_status list_parts(organ_quantize_job *job, organ_error *error)
 /* A tower in a file of its own has no projections of a text model: all that can be quantised is. */
 static const char *targets_of(const organ_quantize_job *job)
 {
-    const bool tower = job->model->gguf && organ_gguf_text_equals(job->model->gguf, "general.architecture", "clip");
-    return tower && !job->options->targets ? "*" : job->options->targets;
+    return organ_quantize_is_tower(job) && !job->options->targets ? "*" : job->options->targets;
 }
 
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)

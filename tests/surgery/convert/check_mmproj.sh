@@ -5,8 +5,8 @@
 . "$(dirname "$0")/../../kit/cli_kit.sh"
 
 towers=$top/fixtures/towers
-families=(qwen3_vl qwen3_vl_moe qwen3_5 qwen2_5_vl qwen2_vl gemma3 smolvlm idefics3 mistral3 llava lfm2_vl glm4v llama4 gemma4)
-in_part && families=(qwen3_vl qwen2_5_vl gemma3 mistral3 lfm2_vl gemma4)
+families=(qwen3_vl qwen3_vl_moe qwen3_5 qwen2_5_vl qwen2_vl gemma3 smolvlm idefics3 mistral3 llava lfm2_vl glm4v llama4 gemma4 kimi_vl)
+in_part && families=(qwen3_vl qwen2_5_vl gemma3 mistral3 lfm2_vl gemma4 kimi_vl)
 
 # make FAMILY DIRECTORY: makes the model, with a tokenizer that has Pixtral's token for the end of a row of patches.
 make() {
@@ -106,6 +106,22 @@ done
 ends 0 convert model -o x.gguf --to gguf --quiet --force
 judge "matrices are F16" grep -qxF "v.blk.0.ffn_up.weight F16" <(types mmproj-x.gguf)
 
+# ---- quantize of the file of a tower: all that llama.cpp does not need plain ----
+for scheme in q8_0 q4_k_m; do
+    ends 0 quantize mmproj-x.gguf -o tower.gguf -s $scheme --force --quiet
+    for row in "mm.input_projection.weight F16" "v.position_embd.weight F32" "v.patch_embd.weight F32"; do
+        judge "$scheme: $row" grep -qxF "$row" <(types tower.gguf)
+    done
+    judge "$scheme: nothing is quantised" grep -qE '^v.blk.0.attn_q.weight (Q8_0|Q5_0|Q6_K|Q4_K)$' <(types tower.gguf)
+done
+# A folder's text model is found beside a tower file of any name.
+mkdir folder && cp x.gguf folder/model.gguf && cp mmproj-x.gguf folder/vision.gguf
+ends 0 inspect folder
+prints "folder (gemma3"
+mkdir towers && cp mmproj-x.gguf towers/vision.gguf
+ends 0 inspect towers
+prints "towers (clip"
+
 # ---- only, none, dry run ----
 rm -f ./*x.* && make qwen3_vl model
 ends 0 convert model -o t.gguf --to gguf --mmproj none
@@ -162,4 +178,29 @@ refused 3 "has no key 'clip.projector_type'" convert x.gguf -o back --to safeten
 refused 3 "the key 'clip." convert x.gguf -o back --to safetensors --mmproj mmproj-x.gguf --config other/config.json
 ends 0 convert other -o o.gguf --to gguf --quiet
 refused 3 "the mmproj is of another model" convert o.gguf -o back --to safetensors --mmproj mmproj-x.gguf --config other/config.json
+
+# ---- a tower whose feed-forward is as wide as the tower; one whose text model has no rules ----
+mkdir square && cp "$towers/gemma3"/* square/
+sed -i '/vision_tower.*mlp/s/72/64/g' square/model.tsv
+configure square '.vision_config.intermediate_size = 64'
+(cd "$top" && build/checks/arch_model "$(realpath --relative-to fixtures/architectures "$scratch/area/square")" "$scratch/area/squared") >../out 2>&1 ||
+    bad "the square model cannot be made" ../out
+cp square/preprocessor_config.json squared/
+refused 3 "feed-forward" convert squared -o s.gguf --to gguf
+ends 0 convert squared -o s.gguf --to gguf --mmproj none --quiet
+make internvl_chat model
+ends 0 convert model -o i.gguf --to gguf --mmproj only --mmproj-dtype f32 --json --quiet
+judge "tensors of InternVL" test "$("$organ" inspect i.gguf --tensors --json --quiet | jq '.tensors | length')" = 46
+refused 3 "can only be converted by name" convert model -o j.gguf --to gguf
+
+# ---- an interrupted run has neither file; it continues with both ----
+make qwen3_vl model
+ends 0 convert model -o whole.gguf --to gguf --quiet
+interrupted INT cut.gguf convert model -o cut.gguf --to gguf
+judge "the run was not interrupted" test "$code" = 130
+judge "a file has its name" test ! -e cut.gguf -a ! -e mmproj-cut.gguf
+refused 2 "an unfinished run was found" convert model -o cut.gguf --to gguf
+ends 0 convert model -o cut.gguf --to gguf --resume --quiet
+judge "the text model differs" cmp -s whole.gguf cut.gguf
+judge "the mmproj differs" cmp -s mmproj-whole.gguf mmproj-cut.gguf
 finish

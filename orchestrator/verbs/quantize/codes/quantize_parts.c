@@ -68,6 +68,11 @@ static bool is_wide(const organ_quantize_job *job, const char *pattern, organ_qu
     return wide;
 }
 
+bool organ_quantize_is_tower(const organ_quantize_job *job)
+{
+    return job->model->gguf && organ_gguf_text_equals(job->model->gguf, "general.architecture", "clip");
+}
+
 bool organ_quantize_is_named(const organ_quantize_job *job, const organ_tensor *tensor, organ_quantize_alike *alike,
                              organ_error *error)
 {

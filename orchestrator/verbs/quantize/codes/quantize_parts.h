@@ -354,6 +354,8 @@ static inline bool organ_quantize_is_mlx(const organ_quantize_job *job)
 }
 /* Returns whether a tensor is a target without --select: for MLX also token embeddings and output head. */
 bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor);
+/* Returns whether the model is the GGUF file of a tower (mmproj). */
+bool organ_quantize_is_tower(const organ_quantize_job *job);
 /* A set of tensors that loaders read alike. */
 typedef bool organ_quantize_alike(const organ_model *model, const organ_tensor *tensor);
 /* Returns whether --select has the tensor's name or role, or a pattern that matches only tensors of the set `alike`;

@@ -72,7 +72,7 @@ static bool is_kept_by_llama(const organ_model *model, const organ_tensor *tenso
 static bool keeps_type(const organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     const bool fixed = job->fixed && job->fixed[tensor - job->model->tensors];
-    return job->options->targets && !fixed && is_kept_by_llama(job->model, tensor) &&
+    return (job->options->targets || organ_quantize_is_tower(job)) && !fixed && is_kept_by_llama(job->model, tensor) &&
            !organ_quantize_is_named(job, tensor, is_kept_by_llama, error);
 }
 
