@@ -190,7 +190,7 @@ END_TEST
 enum { SEVERAL = 300, EACH = SEVERAL * WORDS }; /* tokens of more than two passes over the head */
 
 /* Copies of each token's logits, then of those beside. */
-static void copy_both(void *context, size_t k, float *logits, const float *beside)
+static void copy_both(void *context, size_t k, float *logits, float *beside)
 {
     copy_row(context, k, logits);
     if (beside)
