@@ -284,16 +284,23 @@ static organ_status read_document(const organ_json_source *text, organ_hf_config
 
 /* transformers writes a length without limit as 1000000000000000019884624838656. A number of more than 64 bits becomes
  * a real number of as many characters; returns the number of characters of the number at `s`. */
-static size_t shorten_integer(char *s)
+static size_t shorten_integer(char *s, size_t length)
 {
-    const size_t digits = strspn(s, "0123456789"), all = strspn(s, "0123456789.eE+-");
-    char real[128];
-    errno = 0;
-    if (all > digits || digits < 19 || digits >= 100 || (strtoll(s, NULL, 10), errno == 0))
+    char number[128], real[128];
+    size_t digits = 0, all = 0;
+    while (digits < length && s[digits] >= '0' && s[digits] <= '9')
+        digits++;
+    for (all = digits; all < length && s[all] && strchr("0123456789.eE+-", s[all]);)
+        all++;
+    if (all > digits || digits < 19 || digits >= 100)
         return all;
-    if (organ_snprintf(real, sizeof real, "%.*e", (int)digits - 6, organ_strtod(s, NULL)) == (int)digits)
+    memcpy(number, s, digits);
+    number[digits] = '\0';
+    errno = 0;
+    if ((strtoll(number, NULL, 10), errno) &&
+        organ_snprintf(real, sizeof real, "%.*e", (int)digits - 6, organ_strtod(number, NULL)) == (int)digits)
         memcpy(s, real, digits);
-    return digits;
+    return all;
 }
 
 /* The number 1e99 exceeds the FP32 range. Padding keeps the positions in messages. Published models contain these
@@ -310,7 +317,7 @@ void organ_hf_config_tidy(char *s, size_t length)
         } else if (s[k] == '"') {
             quoted = !quoted;
         } else if (!quoted && s[k] >= '0' && s[k] <= '9') {
-            k += shorten_integer(s + k) - 1;
+            k += shorten_integer(s + k, length - k) - 1;
         } else if (!quoted) {
             for (size_t w = 0; w < 3; w++)
                 if (strncmp(s + k, words[w], strlen(words[w])) == 0) {

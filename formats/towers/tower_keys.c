@@ -58,6 +58,8 @@ static const json_t *key_member(const tower_model *t, const tower_key *row, cons
 {
     const json_t *const value = key_named(key_object(t, row->source, where), row->members);
     const bool top = row->source == TOWER_TEXT || row->source == TOWER_INVERSE;
+    if (!value && row->source == TOWER_POOL)
+        return key_named(t->config, "mm_tokens_per_image");
     return value || !top ? value : key_named(t->config, row->members);
 }
 

@@ -81,6 +81,10 @@ static organ_status add_whole(rows_search *s, const organ_tensor *tensor, organ_
     if (end)
         strcpy(end, ".weight");
     const organ_anatomy anatomy = organ_anatomy_of(name);
+    if (end && anatomy.role == ORGAN_ROLE_EMBED)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%s': DoRA of an embedding has norms over all tokens, which fewer tokens change",
+                          s->adapter->path, tensor->name);
     const bool rows = tensor->rank && is_table(s, name, &anatomy, end ? 2 : tensor->rank, tensor->shape[0], &t->use);
     if (rows && tensor->rank <= 2)
         t->layout = (organ_row_layout){.form = ORGAN_ROWS_WHOLE, .rows = tensor->shape[0]};

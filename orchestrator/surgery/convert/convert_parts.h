@@ -86,6 +86,7 @@ typedef struct convert_towers {
     tower_model model;       /* model.family NULL: there are no rules for the towers, or the model has none */
     bool written;            /* the output has the towers */
     bool only;               /* and nothing else */
+    bool processed;          /* to GGUF: the model has a file of its preprocessor */
     organ_dtype type;        /* to GGUF: of matrices */
     size_t first;            /* pieces [first, piece_count) are those of the towers */
     organ_gguf_writer *gguf; /* to GGUF: the key-values of the mmproj */

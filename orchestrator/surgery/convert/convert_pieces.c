@@ -208,7 +208,13 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
 size_t organ_convert_part(organ_convert_job *job, const organ_piece *made, uint64_t rows, convert_content content,
                           organ_error *error)
 {
+    const size_t before = job->piece_count;
     const size_t piece = organ_convert_piece(job, made->name, made->rank, made->shape, error);
+    if (piece < before && job->facts[piece].rows != rows) {
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the parts of '%s' have different sizes", job->options->model,
+                   made->name);
+        return SIZE_MAX;
+    }
     if (piece != SIZE_MAX) {
         job->pieces[piece].dtype = made->dtype;
         job->facts[piece].rows = rows;

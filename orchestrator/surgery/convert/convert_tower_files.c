@@ -38,6 +38,7 @@ static organ_status read_processor(organ_convert_job *job, const organ_model *mo
         return error->status;
     if (!all || overlay(all, first, "media_proc_cfg") || overlay(all, second, "image_processor"))
         return organ_fail_memory(error, model->path);
+    job->towers.processed = first || second;
     return ORGAN_OK;
 }
 
@@ -88,7 +89,14 @@ static organ_status find_for_gguf(organ_convert_job *job, organ_error *error)
         return ORGAN_OK;
     if (read_tower_type(job, error) || read_processor(job, job->model, error))
         return error->status;
-    return organ_tower_read(&t->model, error);
+    if (t->processed || which)
+        return organ_tower_read(&t->model, error);
+    t->written = false;
+    organ_progress_warn(job->progress,
+                        "%s: there is no preprocessor_config.json, which an mmproj of the towers needs: only the text "
+                        "model is converted",
+                        path);
+    return ORGAN_OK;
 }
 
 /* ---- to safetensors ---- */
@@ -220,6 +228,9 @@ organ_status organ_convert_lay_out(organ_convert_job *job, organ_error *error)
         return organ_fail_memory(error, name);
     t->parts[0] = (organ_gguf_part){name, job->gguf, t->first};
     t->parts[1] = (organ_gguf_part){t->name, t->gguf, job->piece_count - t->first};
+    if (organ_gguf_is_projector(name))
+        return organ_fail(error, ORGAN_USAGE, "%s: programs take a file of this name for that of a tower: name another",
+                          output ? output : name);
     return organ_layout_plan_ggufs(job->model, job->pieces, t->parts, 2, &t->layout, error);
 }
 

@@ -377,11 +377,27 @@ static organ_status towers_find(organ_convert_job *job, tower_found *found, size
     return error->status;
 }
 
+static bool rule_hears(const tower_rule *rule)
+{
+    return rule->gguf[0] == 'a' || strncmp(rule->gguf, "mm.a.", strlen("mm.a.")) == 0;
+}
+
+/* The number of a block is below their count. */
+static organ_status check_number(const tower_move *m)
+{
+    const tower_model *const t = &m->job->towers.model;
+    const tower_rule *const rule = m->part.rule;
+    const uint64_t blocks = rule_hears(rule) ? t->audio_blocks : t->blocks;
+    return rule->numbered || rule->deep || m->part.number < 0 || (uint64_t)m->part.number < blocks
+               ? ORGAN_OK
+               : move_refuse(m, "belongs to a block that the tower does not have");
+}
+
 /* Returns how many tensors of a rule a model must have. */
 static uint64_t rule_needs(const organ_convert_job *job, const tower_rule *rule)
 {
     const tower_model *const t = &job->towers.model;
-    const bool hears = rule->gguf[0] == 'a' || strncmp(rule->gguf, "mm.a.", strlen("mm.a.")) == 0;
+    const bool hears = rule_hears(rule);
     const uint64_t parts = job->to_gguf ? 1 : organ_tower_parts(rule);
     if (hears && !t->has_audio)
         return 0;
@@ -423,6 +439,8 @@ static organ_status towers_plan_all(organ_convert_job *job, const tower_found *f
 {
     for (size_t k = 0; k < count && !error->status; k++) {
         const tower_move move = {job, found[k].weight, found[k].part, error};
+        if (check_number(&move))
+            return error->status;
         convert_source *const source = &job->sources[job->source_count];
         *source = (convert_source){
             .weight = move.weight, .own = move.weight, .first = job->place_count, .tower = !job->to_gguf};

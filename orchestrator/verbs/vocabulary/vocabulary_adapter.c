@@ -61,6 +61,8 @@ static organ_status check_options(const organ_vocabulary_options *o, organ_error
     organ_vocabulary_options others = *o;
     others.tokens = NULL;
     const char *excluded = organ_vocabulary_choice(&others);
+    if (o->rerank_template)
+        excluded = "rerank_template";
     if (o->text_count || o->evaluate)
         excluded = o->text_count ? "texts" : "evaluate";
     if (!o->tokens)

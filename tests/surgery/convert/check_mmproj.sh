@@ -155,7 +155,15 @@ make qwen3_vl model
 configure model '.vision_config.deepstack_visual_indexes = [0, 9]'
 refused 3 "names no block of the tower" convert model -o x.gguf --to gguf
 make qwen3_vl model && rm model/preprocessor_config.json
-refused 3 "image_mean is missing" convert model -o x.gguf --to gguf
+refused 3 "image_mean is missing" convert model -o x.gguf --to gguf --mmproj keep
+ends 0 convert model -o plain.gguf --to gguf
+says "there is no preprocessor_config.json, which an mmproj of the towers needs: only the text model is converted"
+judge "an mmproj of a model without a preprocessor" test -e plain.gguf -a ! -e mmproj-plain.gguf
+rm -f ./plain.*
+make qwen3_vl model
+refused 2 "programs take a file of this name for that of a tower" convert model -o mmproj-text.gguf --to gguf
+renamed model/model.safetensors 'sub("visual.blocks.1[.]"; "visual.blocks.7.")'
+refused 3 "belongs to a block that the tower does not have" convert model -o x.gguf --to gguf
 make qwen2_5_vl model
 configure model '.vision_config.window_size = 64'
 refused 3 "vision_config.window_size is 64" convert model -o x.gguf --to gguf

@@ -119,6 +119,8 @@ refused 2 "is an adapter, which has no tokens of its own: it excludes --text" vo
 refused 2 "it excludes --keep-all" vocabulary adapter --tokens $list --keep-all -o none
 refused 2 "is an adapter: --output is missing" vocabulary adapter --tokens $list
 refused 2 "an adapter is a directory" vocabulary adapter --tokens $list -o none.gguf
+variant $of.embed_tokens.lora_embedding_A 4,2048 $of.embed_tokens.lora_embedding_B 16,4 $of.embed_tokens.lora_magnitude_vector 16
+refused 3 "DoRA of an embedding has norms over all tokens" vocabulary variant --tokens $list -o none
 variant
 refused 3 "fits the smaller model as it is" vocabulary variant --tokens $list -o none
 echo '{"kept": [0, 1]}' >bare.json

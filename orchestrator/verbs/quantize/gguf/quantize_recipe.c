@@ -332,9 +332,10 @@ static bool is_plain_part_of_tower(const organ_model *model, const organ_tensor 
 {
     if (!is_of(model, "clip"))
         return false;
-    return tensor->rank > 2 || (strcmp(tensor->name, "mm.input_projection.weight") == 0 &&
-                                (organ_gguf_text_equals(model->gguf, "clip.projector_type", "gemma3") ||
-                                 organ_gguf_text_equals(model->gguf, "clip.vision.projector_type", "gemma3")));
+    return tensor->rank > 2 || strstr(tensor->name, ".conv_dw.") ||
+           (strcmp(tensor->name, "mm.input_projection.weight") == 0 &&
+            (organ_gguf_text_equals(model->gguf, "clip.projector_type", "gemma3") ||
+             organ_gguf_text_equals(model->gguf, "clip.vision.projector_type", "gemma3")));
 }
 
 bool organ_recipe_quantises(const organ_model *model, const organ_tensor *tensor)
