@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CLIP "clip" /* general.architecture of an mmproj */
@@ -217,6 +218,14 @@ organ_status organ_convert_tower_keys(organ_convert_job *job, organ_error *error
     return error->status ? error->status : organ_tower_keys(&t->model, t->gguf, error);
 }
 
+/* An empty one, too: only the first output of a run replaces empty directories. */
+static bool is_directory_beside(const char *output, const char *name)
+{
+    ORGAN_OWNED char *const path = organ_format("%.*s%s", (int)(organ_path_name(output) - output), output, name);
+    struct stat about;
+    return path && stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
 organ_status organ_convert_lay_out(organ_convert_job *job, organ_error *error)
 {
     convert_towers *const t = &job->towers;
@@ -226,6 +235,8 @@ organ_status organ_convert_lay_out(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: the output of a GGUF model is one file: name a .gguf", output);
     if (!(t->name = organ_format("mmproj-%s", name)))
         return organ_fail_memory(error, name);
+    if (output && is_directory_beside(output, t->name))
+        return organ_fail(error, ORGAN_USAGE, "%s next to %s is a directory", t->name, output);
     t->parts[0] = (organ_gguf_part){name, job->gguf, t->first};
     t->parts[1] = (organ_gguf_part){t->name, t->gguf, job->piece_count - t->first};
     if (organ_gguf_is_projector(name))

@@ -140,7 +140,9 @@ ends 0 convert model -o x.gguf --to gguf -n
 prints "mmproj-x.gguf: "
 touch mmproj-x.gguf
 refused 2 "mmproj-x.gguf" convert model -o x.gguf --to gguf
-rm mmproj-x.gguf
+rm mmproj-x.gguf && mkdir mmproj-x.gguf
+refused 2 "mmproj-x.gguf next to x.gguf is a directory" convert model -o x.gguf --to gguf
+rmdir mmproj-x.gguf
 
 # ---- refused by name, and nothing is left ----
 configure model '.vision_config.rope_parameters.rope_theta = 20000'
