@@ -53,8 +53,10 @@ static organ_dtype dtype_of(const organ_combine_job *job, size_t module)
         if (!pair)
             continue;
         const organ_dtype own = organ_lora_row_of(pair).dtype;
-        if ((type != ORGAN_DTYPE_COUNT && own != type) ||
-            (!job->unchanged && !is_power_of_two(job->weights[k] * pair->scale)))
+        const double factor = job->unchanged ? 1 : job->weights[k] * pair->scale;
+        /* a power of two moves values of F16 into its subnormal numbers */
+        if ((type != ORGAN_DTYPE_COUNT && own != type) || !is_power_of_two(factor) ||
+            (own == ORGAN_F16 && fabs(factor) != 1))
             return ORGAN_F32;
         type = own;
     }
@@ -202,6 +204,16 @@ static json_t *first_set(const organ_combine_job *job, const char *key)
     return NULL;
 }
 
+/* The modules of alpha_pattern have the scale of all others. */
+static void scale_alphas(json_t *config, const organ_lora_rewrite *rw)
+{
+    json_t *const patterns = json_object_get(config, "alpha_pattern"), *alpha;
+    const char *pattern;
+    ORGAN_ADD(config, SET("lora_alpha", json_real(rw->scale * (double)rw->rank)));
+    json_object_foreach(patterns, pattern, alpha)
+        json_object_set_new(patterns, pattern, json_real(rw->scale * json_number_value(alpha)));
+}
+
 organ_status organ_combine_config(organ_combine_job *job, organ_error *error)
 {
     const organ_lora_rewrite *const rw = &job->rewrite;
@@ -223,7 +235,8 @@ organ_status organ_combine_config(organ_combine_job *job, organ_error *error)
                   SET_IF(json_object_get(config, "exclude_modules"), "exclude_modules", json_null()));
     job->joined.config = config;
     job->config = config ? organ_lora_folded_config(&job->joined, rw->rank) : NULL;
-    ORGAN_ADD(job->config, SET_IF(rw->keeps, "lora_alpha", json_real(rw->scale * (double)rw->rank)));
+    if (rw->keeps)
+        scale_alphas(job->config, rw);
     job->joined.config = first->config;
     ORGAN_DECREF(config, stacks, saved, bias, tokens);
     return job->config ? ORGAN_OK : organ_fail_memory(error, first->path);

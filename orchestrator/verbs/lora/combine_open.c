@@ -278,6 +278,24 @@ static organ_status list_modules(organ_combine_job *job, organ_error *error)
     return error->status;
 }
 
+/* peft makes stacks of numbered experts, which would then change the same weights as stored stacks. */
+static organ_status check_experts(const organ_combine_job *job, organ_error *error)
+{
+    const organ_adapter_pair *stack = NULL, *numbered = NULL;
+    for (size_t p = 0; p < job->joined.pair_count; p++) {
+        const organ_adapter_pair *const pair = &job->pairs[p];
+        stack = pair->experts > 1 ? pair : stack;
+        numbered = pair->anatomy.expert >= 0 ? pair : numbered;
+    }
+    return stack && numbered
+               ? organ_fail(
+                     error, ORGAN_BAD_INPUT,
+                     "'%s' are factors of a stack of experts, '%s' of one expert: give all adapters one form with "
+                     "organ lora sanitize",
+                     stack->module, numbered->module)
+               : ORGAN_OK;
+}
+
 static organ_status join_modules(organ_combine_job *job, organ_error *error)
 {
     if (list_modules(job, error))
@@ -294,7 +312,7 @@ static organ_status join_modules(organ_combine_job *job, organ_error *error)
             job->of[p * job->count + k] = organ_adapter_find(job->adapters[k], job->pairs[p].module);
         job->rewrite.rows[job->rewrite.count++] = organ_lora_row_of(&job->pairs[p]);
     }
-    return ORGAN_OK;
+    return check_experts(job, error);
 }
 
 /* ---- tensors that are no factors ---- */
@@ -322,9 +340,9 @@ static organ_status check_again(const organ_combine_job *job, size_t k, const or
                                 organ_error *error)
 {
     const organ_adapter *const before = job->adapters[job->rest_adapters[earlier]];
-    bool same = false;
-    if (organ_lora_is_base_copy(t->name) &&
-        organ_combine_same(before, job->rest[earlier], job->adapters[k], t, &same, error) != ORGAN_OK)
+    const bool copy = organ_lora_is_base_copy(t->name);
+    bool same = copy && job->rest[earlier]->dtype != t->dtype && ORGAN_SAME_SHAPE(job->rest[earlier], t);
+    if (copy && !same && organ_combine_same(before, job->rest[earlier], job->adapters[k], t, &same, error) != ORGAN_OK)
         return error->status;
     if (same)
         return ORGAN_OK;
@@ -332,6 +350,27 @@ static organ_status check_again(const organ_combine_job *job, size_t k, const or
                       "tensor '%s' is stored whole in %s and in %s: peft does not combine adapters that \"target the "
                       "same module with modules_to_save\", because two whole tensors have no sum without the base",
                       t->name, before->path, job->adapters[k]->path);
+}
+
+/* A whole weight has no sum with factors of another adapter without the base; peft would apply one of both alone. */
+static organ_status check_factors(const organ_combine_job *job, size_t k, const organ_tensor *t, const char *plain,
+                                  organ_error *error)
+{
+    const char *const tokens = strstr(plain, ".token_adapter");
+    size_t length = tokens ? (size_t)(tokens - plain) : strlen(plain);
+    if (organ_lora_is_base_copy(t->name) || (!tokens && !organ_cut_end(plain, &length, ".weight")))
+        return ORGAN_OK;
+    ORGAN_OWNED char *const module = organ_format("%.*s", (int)length, plain);
+    if (!module)
+        return organ_fail_memory(error, plain);
+    for (size_t j = 0; j < job->count; j++)
+        if (j != k && organ_adapter_find(job->adapters[j], module))
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "'%s' is stored whole in %s and has factors in %s: they have no sum without the base: merge "
+                "one of them first",
+                module, job->adapters[k]->path, job->adapters[j]->path);
+    return ORGAN_OK;
 }
 
 static organ_status take_tensor(organ_combine_job *job, size_t k, const organ_tensor *t, organ_name_table *names,
@@ -342,6 +381,8 @@ static organ_status take_tensor(organ_combine_job *job, size_t k, const organ_te
     const size_t *const at = name ? organ_name_table_put(names, name, job->rest_count) : NULL;
     if (!at)
         return organ_fail_memory(error, t->name);
+    if (check_factors(job, k, t, name, error))
+        return error->status;
     if (*at != job->rest_count)
         return check_again(job, k, t, *at, error);
     if (job->weights[k] != 1 && !organ_lora_is_base_copy(t->name))
@@ -349,6 +390,8 @@ static organ_status take_tensor(organ_combine_job *job, size_t k, const organ_te
                           "tensor '%s' of %s is stored whole, and the weight of the adapter is %g: only the base could "
                           "tell a part of its change; give the adapter the weight 1",
                           t->name, job->adapters[k]->path, job->weights[k]);
+    if (job->rewrite.mlx && organ_lora_is_base_copy(t->name))
+        return ORGAN_OK;
     if (job->rewrite.mlx)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' of %s is stored whole: mlx-lm loads factors alone",
                           t->name, job->adapters[k]->path);

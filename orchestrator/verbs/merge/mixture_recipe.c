@@ -20,9 +20,10 @@ static organ_status read_number(const merge_recipe *r, const organ_yaml *map, co
                                 organ_error *error)
 {
     const organ_yaml *const value = organ_yaml_member(map, key);
-    if (organ_yaml_is_null(value) || (value->kind == ORGAN_YAML_SCALAR && organ_yaml_number(value, number)))
+    if (organ_yaml_is_null(value) ||
+        (value->kind == ORGAN_YAML_SCALAR && organ_yaml_number(value, number) && isfinite((float)*number)))
         return ORGAN_OK;
-    return organ_merge_fault(r, value->line, error, "%s is not a number", key);
+    return organ_merge_fault(r, value->line, error, "%s is not a number of FP32", key);
 }
 
 static organ_status read_prompts(merge_recipe *r, const organ_yaml *map, const char *key, const char ***prompts,

@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/merge/merge_mixture.h"
 
 #include "orchestrator/output/facts.h"
+#include "orchestrator/stream/compute.h"
 
 #include <stdlib.h>
 
@@ -27,6 +28,7 @@ json_t *organ_mixture_parameters(const model_merge *job)
     const bool texts = m->experts[0].text != NULL;
     return ORGAN_OBJECT(SET_TEXT("architecture", m->form->architecture),
                         SET_TEXT("gate_mode", organ_mixture_gate_name(m->gate)),
+                        SET_REDUCED_COMPUTE(job->engine, texts ? job->options->calibration.compute : NULL),
                         SET_IF(texts, "samples", json_integer(job->options->calibration.samples)),
                         SET_IF(texts, "context", json_integer(job->options->calibration.context)));
 }

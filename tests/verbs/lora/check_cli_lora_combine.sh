@@ -3,6 +3,7 @@
 # Tests organ lora combine: joined factors, methods, formats, the comparison, audits, interrupted runs, and every kind of error. Ends with the line
 # "N passed, N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
+. "$top/tests/verbs/tensors_kit.sh"
 fixtures=$(dirname "$model")
 ln -s "$fixtures/tiny-lora" tiny-lora
 base=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
@@ -131,6 +132,27 @@ refused 4 "nowhere" lora combine a b -o nowhere/no
 refused 4 "nothing" lora combine a nothing -o no
 refused 3 "the same r value" lora combine a b -o no --method linear
 refused 3 "--method cat combines adapters of any ranks" lora combine tiny-lora a -o no --method ties --density 0.5
+# A matrix that one adapter stores whole and another one changes by factors; stacks of experts and numbered experts; numbered ones of another scale.
+# adapter NAME CONFIG NAME-OF-TENSOR SHAPE...
+adapter() {
+    mkdir -p "$1"
+    bf16 "${@:3}" | safetensors 200000 >"$1/adapter_model.safetensors"
+    jq -n "{peft_type: \"LORA\", r: 4, lora_alpha: 8, base_model_name_or_path: null} + $2" >"$1/adapter_config.json"
+}
+up=base_model.model.model.layers.0.mlp.up_proj moe=base_model.model.model.layers.0.mlp.experts
+adapter saved '{target_modules: ["q_proj"], modules_to_save: ["up_proj"]}' $up.weight 32,16 ${up/mlp.up/self_attn.q}.lora_A.weight 4,16 ${up/mlp.up/self_attn.q}.lora_B.weight 16,4
+adapter factors '{target_modules: ["up_proj"]}' $up.lora_A.weight 4,16 $up.lora_B.weight 32,4
+refused 3 "'model.layers.0.mlp.up_proj' is stored whole in saved and has factors in factors" lora combine saved factors -o no
+refused 3 "'model.layers.0.mlp.up_proj' is stored whole in saved and has factors in factors" lora combine factors saved -o no
+adapter stacked '{target_modules: [], target_parameters: ["mlp.experts.down_proj"]}' $moe.lora_A.weight 8,16 $moe.lora_B.weight 16,8
+adapter numbered '{target_modules: ["w1"], target_parameters: ["model.layers.0.mlp.experts.gate_up_proj"], rank_pattern: {"model.layers.0.mlp.experts.gate_up_proj": 8},
+    alpha_pattern: {"model.layers.0.mlp.experts.gate_up_proj": 16}}' $moe.0.gate_proj.lora_A.weight 4,16 $moe.0.gate_proj.lora_B.weight 32,4 \
+    $moe.1.gate_proj.lora_A.weight 4,16 $moe.1.gate_proj.lora_B.weight 32,4
+refused 3 "are factors of a stack of experts" lora combine stacked numbered -o no
+ends 0 lora combine numbered numbered --weights 0.5,0.5 -o halves --quiet
+scale=$(jq '.lora_alpha / .r' halves/adapter_config.json)
+judge "modules of alpha_pattern have another scale than $scale" test "$(jq -c '[.rank_pattern[], .alpha_pattern[]] | (.[1] / .[0]) == '"$scale" halves/adapter_config.json)" = true
+
 refused 3 "model.norm.weight' is stored whole in tiny-lora and in tiny-lora" lora combine tiny-lora tiny-lora -o no
 refused 3 "only the base could tell" lora combine tiny-lora b -o no --weights 0.5,1
 refused 3 "mlx-lm loads factors alone" lora combine tiny-lora b -o no --to mlx

@@ -235,6 +235,7 @@ unknown key 'merge_method'|1i merge_method: linear
 text is missing|s/uniform_random/fit/
 noise_scale is below 0|s/- source_model: t40/- source_model: t40\n    noise_scale: -1/
 residual_scale is not a number|s/- source_model: t40/- source_model: t40\n    residual_scale: much/
+residual_scale is not a number|s/- source_model: t40/- source_model: t40\n    residual_scale: 1e39/
 positive_prompts is not a list of texts|s/positive_prompts: .*2"\]/positive_prompts: x/
 experts is not a list with elements|/^ /d; /^experts/s/$/ []/
 END
