@@ -263,6 +263,7 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.evaluate/1 models.*.mtp", /* suite scoring */
                                    "organ.evaluate/1 models.0.mtp.dispute",
                                    "organ.evaluate/1 mtp.dispute",
+                                   "organ.evaluate/1 mtp.proposes",
                                    "organ.evaluate/1 mtp",
                                    "organ.evaluate/1 mtp.continuations",
                                    "organ.evaluate/1 mtp.continuations.count",
@@ -270,6 +271,7 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.perplexity/1 models.*.mtp",
                                    "organ.perplexity/1 models.0.mtp.dispute",
                                    "organ.perplexity/1 mtp.dispute",
+                                   "organ.perplexity/1 mtp.proposes",
                                    "organ.perplexity/1 mtp",
                                    "organ.perplexity/1 mtp.continuations",
                                    "organ.perplexity/1 mtp.continuations.count",

@@ -20,6 +20,7 @@ last='^Bound by (the processor|reading|writing|one thread|workers that wait for 
 reports() {
     local file
     verb "$1"
+    touch ../begun # after inputs that it has made
     words=("${words[@]/#fewer/cut}") && words=("${words[@]/#parts/apart}") # these names are inputs
     ends 0 "${words[@]}" --quiet
     if [[ $1 == generate ]]; then # its output is the text, for other programs
