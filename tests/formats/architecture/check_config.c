@@ -100,6 +100,20 @@ START_TEST(odd_but_legal)
 }
 END_TEST
 
+/* Integers of more than 64 bits become real numbers in as many characters, and only those within the length. */
+START_TEST(long_integers)
+{
+    char text[] = "[1000000000000000019884624838656,9223372036854775807,-9223372036854775809,"
+                  "0.10000000000000000555111512312578,\"1000000000000000019884624838656\"]",
+         part[] = "12345678901234567890123456789012";
+    organ_hf_config_tidy(text, strlen(text));
+    ck_assert_str_eq(text, "[1.0000000000000000198846248e+30,9223372036854775807,-9.2233720368548e+18,"
+                           "0.10000000000000000555111512312578,\"1000000000000000019884624838656\"]");
+    organ_hf_config_tidy(part, 10);
+    ck_assert_str_eq(part, "12345678901234567890123456789012");
+}
+END_TEST
+
 /* Which flag precedes which, and the defaults of transformers without a flag. */
 static const struct tie {
     const char *text;
@@ -184,7 +198,7 @@ static const struct bad_config {
     {"{\"hidden_size\":-1}", {"hidden_size is -1, not a whole number"}},
     {"{\"hidden_size\":1.5}", {"hidden_size is 1.5, not a whole number"}},
     {"{\"num_hidden_layers\":\"4\"}", {"num_hidden_layers is \"4\", not a whole number"}},
-    {"{\"vocab_size\":9223372036854775808}", {"\"vocab_size\"", "too big integer near '9223372036854775808'"}},
+    {"{\"vocab_size\":9223372036854775808}", {"vocab_size is 9.2233720368548e+18", "not a whole number"}},
     {"{\"model_type\":7}", {"model_type is 7, not a string"}},
     {"{\"model_type\":\"a\\u0000b\"}", {"model_type is \"a\\u0000b\", not a string"}},
     {"{\"model_type\":\"0123456789012345678901234567890123456789012345678901234567890123\"}",
@@ -240,6 +254,7 @@ Suite *config_suite(void)
     tcase_add_test(files, nested);
     tcase_add_test(files, other_sections);
     tcase_add_test(files, odd_but_legal);
+    tcase_add_test(files, long_integers);
     tcase_add_loop_test(files, tied_or_not, 0, COUNT(ties));
     tcase_add_loop_test(files, multimodal_tied_or_not, 0, COUNT(multimodal_ties));
     tcase_add_loop_test(files, refused, 0, COUNT(bad_configs));
