@@ -7,6 +7,7 @@
 #include "formats/base/files.h"
 #include "formats/base/json.h"
 #include "formats/base/text.h"
+#include "formats/config/model_config.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/output/output.h"
 
@@ -107,16 +108,9 @@ static organ_status read_config(organ_convert_job *job, organ_error *error)
 {
     convert_towers *const t = &job->towers;
     const char *const path = job->options->config;
-    organ_json_source text = {.label = path};
-    if (organ_input_load(path, path, ORGAN_CONFIG_LIMIT, &t->config_text, &t->config_length, error))
-        return error->status;
-    ORGAN_OWNED char *const tidy = strndup(t->config_text, t->config_length);
-    if (!tidy)
-        return organ_fail_memory(error, path);
-    organ_hf_config_tidy(tidy, t->config_length);
-    text.bytes = tidy;
-    text.length = t->config_length;
-    return organ_json_parse_object(&text, &t->config, error);
+    return organ_input_load(path, path, ORGAN_CONFIG_LIMIT, &t->config_text, &t->config_length, error)
+               ? error->status
+               : organ_config_parse(path, t->config_text, t->config_length, &t->config, error);
 }
 
 /* Chooses the rows of the text model by the configuration: two architectures may have one name in GGUF. */

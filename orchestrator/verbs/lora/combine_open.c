@@ -212,12 +212,12 @@ static bool same_kernel(const organ_adapter_pair *x, const organ_adapter_pair *y
     return same;
 }
 
-/* `x` is the pair of an adapter before `k`. */
-static organ_status check_pair(const organ_combine_job *job, const organ_adapter_pair *x, size_t k,
-                               const organ_adapter_pair *y, organ_error *error)
+/* Compares the pair `y` of adapter `k` with that of the first adapter, before `k`, that changes the module. */
+static organ_status check_pair(const organ_combine_job *job, size_t k, const organ_adapter_pair *y, organ_error *error)
 {
+    const organ_adapter_pair *x;
     size_t before = 0;
-    while (organ_adapter_find(job->adapters[before], x->module) != x)
+    while (!(x = organ_adapter_find(job->adapters[before], y->module)))
         before++;
     const char *const first = job->adapters[before]->path, *const other = job->adapters[k]->path;
     if (x->in_features != y->in_features || x->out_features != y->out_features || x->experts != y->experts)
@@ -265,12 +265,8 @@ static organ_status list_modules(organ_combine_job *job, organ_error *error)
                 organ_fail_memory(error, job->joined.path);
             else if (*at == job->joined.pair_count)
                 job->pairs[job->joined.pair_count++] = *pair;
-            else {
-                size_t before = 0;
-                while (!organ_adapter_find(job->adapters[before], pair->module))
-                    before++;
-                check_pair(job, organ_adapter_find(job->adapters[before], pair->module), k, pair, error);
-            }
+            else
+                check_pair(job, k, pair, error);
         }
     organ_name_table_release(&names);
     qsort(job->pairs, job->joined.pair_count, sizeof *job->pairs, by_layer_and_module);
