@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What patches from one model to the others would cost: compresses the changes as organ patch extract does, and counts
- * the bytes. */
+ * Measures the sizes of patches from one model to the others: compresses the changes as organ patch extract does, and
+ * counts the bytes. */
 #include "orchestrator/verbs/compare/compare_job.h"
 
 #include "formats/base/results.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Fits the routers of a composed mixture along a text of each expert, which runs through the layers of the base: ridge
  * regression from the inputs of the feed-forward, which the router reads, to 1 for the expert of the text and 0 for the
- * others. Of each 4 windows two are fitted to, one chooses lambda and the scale of the logits, and one is held out: the
- * share of its tokens whose greatest logit is that of their expert is in the report, for every gate. */
+ * others. Two of each 4 windows give the sums of the regression, the third chooses lambda and the scale of the logits,
+ * the fourth is held out. For every gate, the report has the share of held-out tokens whose greatest logit is that of
+ * their expert. */
 #include "orchestrator/verbs/merge/merge_mixture.h"
 
 #include "orchestrator/solve/algebra.h"

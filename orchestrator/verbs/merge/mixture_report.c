@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the report of a merge says of a composed mixture. */
+ * The members about a composed mixture in the report of a merge. */
 #include "orchestrator/verbs/merge/merge_mixture.h"
 
 #include "orchestrator/output/facts.h"
